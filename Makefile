@@ -1,0 +1,84 @@
+# Every target sets up .venv first where it is missing. Make knows the files: an interrupted run goes on.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+MMER := $(BIN)/mmer-pipe
+
+CORPUS ?= iemocap
+ROOT ?=
+CACHE ?= cache
+RUNS ?= runs
+RUN ?= mmer
+FOLD ?= 1
+FOLDS ?= 1 2 3 4 5
+OPTIONS ?=
+
+MANIFEST := $(CACHE)/manifest.csv
+PLACES := --cache-dir $(CACHE) --runs-dir $(RUNS)
+MODELS := $(foreach fold,$(FOLDS),$(RUNS)/$(RUN)/fold-$(fold)/model/model.safetensors)
+EVALUATIONS := $(foreach fold,$(FOLDS),$(RUNS)/$(RUN)/fold-$(fold)/evaluation.json)
+
+.PHONY: help setup demo prepare features train cv-report test lint check bench clean
+.SECONDARY:
+.DELETE_ON_ERROR:
+
+help:
+	@echo "make setup       make .venv and install the package into it"
+	@echo "make demo        the whole pipeline on a small synthetic corpus"
+	@echo "make prepare ROOT=/path/to/corpus [CORPUS=iemocap]   the manifest"
+	@echo "make features    the cached features of the manifest"
+	@echo "make train FOLD=2   train one fold"
+	@echo "make cv-report   what is missing of all folds, then the report"
+	@echo "make test | lint | check | bench | clean"
+	@echo 'OPTIONS="--text-encoder … --speech-encoder …" goes to extract and train; settings can stand in mmer.toml.'
+
+setup: $(READY)
+
+$(READY): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed, found " + sys.version.split()[0] + ". Say which: make setup PYTHON=python3.12")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	touch $@
+
+demo: $(READY)
+	$(MMER) demo --output demo
+
+prepare: $(READY)
+	$(MMER) $(PLACES) prepare $(CORPUS) --root "$(ROOT)"
+
+$(MANIFEST): | $(READY)
+	@test -n "$(ROOT)" || { echo "No manifest at $@. Say where the corpus lies: make $(MAKECMDGOALS) ROOT=/path/to/corpus"; exit 1; }
+	$(MMER) $(PLACES) prepare $(CORPUS) --root "$(ROOT)"
+
+# Features are many files with names of their own: extract itself knows what is up to date.
+features: $(MANIFEST) | $(READY)
+	$(MMER) $(PLACES) extract $(OPTIONS)
+
+train: features
+	$(MMER) $(PLACES) train --fold $(FOLD) --run $(RUN) $(OPTIONS) $(TRAIN_OPTIONS)
+
+$(RUNS)/$(RUN)/fold-%/model/model.safetensors: $(MANIFEST) | features
+	$(MMER) $(PLACES) train --fold $* --run $(RUN) $(OPTIONS) $(TRAIN_OPTIONS)
+
+$(RUNS)/$(RUN)/fold-%/evaluation.json: $(RUNS)/$(RUN)/fold-%/model/model.safetensors
+	$(MMER) $(PLACES) --quiet evaluate --fold $* --run $(RUN)
+
+cv-report: $(EVALUATIONS)
+	$(MMER) $(PLACES) report --run $(RUN)
+
+test: $(READY)
+	$(BIN)/python -m pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+check: lint test
+
+bench: $(READY)
+	@echo "No benchmark yet."
+
+clean:
+	rm -rf demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

@@ -1,0 +1,232 @@
+"""Recordings: reading them as 16 kHz mono, and telling a whole file from a damaged one.
+
+What shows that a file is cut short: a WAV header that promises more bytes than the file has; a FLAC or MP3
+stream that ends before the length it states; an Ogg stream without its closing page. An MP3 that states no
+length, and the rarer formats that libsndfile reads, are taken to be as long as they are.
+"""
+
+import os
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, BinaryIO, Literal
+
+import numpy as np
+import numpy.typing as npt
+import soundfile
+import soxr
+
+from mmer_pipeline.errors import UserError
+
+SAMPLE_RATE = 16_000  # Hz; what every speech encoder here takes
+SEGMENT_TOLERANCE_SECONDS = 0.01  # how far a segment's end may pass the file's: times are written rounded
+BLOCK_FRAMES = 1 << 18  # decoded at a time; a stated length may be wrong, so nothing is allocated from it
+UNKNOWN_FRAMES = 2**63 - 1  # libsndfile's length of a FLAC stream that was written into a pipe
+OGG_PAGE_BYTES = 65_307  # the longest page there is (RFC 3533, section 6)
+
+Fault = Literal["missing", "unreadable", "empty", "outside"]
+
+
+class AudioError(UserError):
+    """A recording that cannot be used: `fault` says why in a word, `reason` in a clause without the path."""
+
+    def __init__(self, path: Path, fault: Fault, reason: str) -> None:
+        self.fault = fault
+        self.reason = reason
+        super().__init__(f"{path}: {reason}.")
+
+
+@dataclass(frozen=True)
+class AudioInfo:
+    """What is known of a recording without keeping its samples."""
+
+    path: Path
+    sample_rate_hz: int
+    channels: int
+    frames: int  # samples a channel
+
+    @property
+    def duration_seconds(self) -> float:
+        """The length of the whole recording."""
+        return self.frames / self.sample_rate_hz
+
+    @property
+    def needs_conversion(self) -> bool:
+        """Whether `load` has to resample it or to average its channels."""
+        return self.sample_rate_hz != SAMPLE_RATE or self.channels != 1
+
+    def segment(self, start_seconds: float | None, end_seconds: float | None) -> tuple[int, int]:
+        """The first frame of a segment and the one after its last; None is the recording's own border.
+
+        Raises:
+            AudioError: the segment does not lie within the recording ("outside") or is shorter than a sample.
+        """
+        first = round((start_seconds or 0.0) * self.sample_rate_hz)
+        last = self.frames if end_seconds is None else round(end_seconds * self.sample_rate_hz)
+        if first >= self.frames or last > self.frames + SEGMENT_TOLERANCE_SECONDS * self.sample_rate_hz:
+            end = "the end" if end_seconds is None else f"{end_seconds:g} s"
+            raise AudioError(
+                self.path,
+                "outside",
+                f"the segment from {start_seconds or 0.0:g} s to {end} does not lie within "
+                f"the recording, which is {self.duration_seconds:.3f} s long",
+            )
+        last = min(last, self.frames)
+        if last <= first:
+            raise AudioError(self.path, "empty", f"the segment at {start_seconds or 0.0:g} s has no samples")
+        return first, last
+
+
+def probe(path: Path) -> AudioInfo:
+    """Rate, channels and length of a recording that is whole.
+
+    A WAV of integers is judged by its header alone. The other formats are decoded, since only that shows
+    where they break off or hold a value that is not a number.
+
+    Raises:
+        AudioError: the file is missing, unreadable, cut short, without samples, or holds NaN or infinity.
+    """
+    with _opened(path) as sound:
+        frames = int(sound.frames)
+        if not _is_integer_wav(sound):
+            frames = sum(len(block) for block in _blocks(sound, path, frames))
+        return _info(sound, path, frames)
+
+
+def load(path: Path, start_seconds: float | None = None, end_seconds: float | None = None) -> npt.NDArray[np.float32]:
+    """A recording, or a segment of it, as 16 kHz mono: float32 `[samples]` in -1 … 1.
+
+    Only the segment is read. Channels are averaged, then resampled (soxr, very high quality).
+
+    Raises:
+        AudioError: as `probe`, and where the segment does not lie within the recording.
+    """
+    with _opened(path) as sound:
+        first, last = _info(sound, path, int(sound.frames)).segment(start_seconds, end_seconds)
+        sound.seek(first)
+        blocks = [block.mean(axis=1, dtype=np.float32) for block in _blocks(sound, path, last - first)]
+        rate = int(sound.samplerate)
+    samples: npt.NDArray[np.float32] = np.concatenate(blocks)  # [samples]
+    if rate != SAMPLE_RATE:
+        samples = soxr.resample(samples, rate, SAMPLE_RATE, quality="VHQ")
+        wanted = _resampled(last - first, rate)
+        samples = np.pad(samples[:wanted], (0, max(0, wanted - len(samples))))
+    if not samples.size:
+        raise AudioError(path, "empty", f"less than one sample remains at {SAMPLE_RATE} Hz")
+    return samples
+
+
+def sample_count(path: Path, start_seconds: float | None = None, end_seconds: float | None = None) -> int:
+    """How many samples `load` will return, by the header alone.
+
+    Raises:
+        AudioError: as `load`, for what the header shows.
+    """
+    with _opened(path) as sound:
+        first, last = _info(sound, path, int(sound.frames)).segment(start_seconds, end_seconds)
+        return _resampled(last - first, int(sound.samplerate))
+
+
+def _resampled(frames: int, sample_rate_hz: int) -> int:
+    """Samples at 16 kHz of `frames` at another rate; resamplers differ by one, so the number is fixed here."""
+    return round(frames * SAMPLE_RATE / sample_rate_hz)
+
+
+def _info(sound: Any, path: Path, frames: int) -> AudioInfo:
+    if not frames:
+        raise AudioError(path, "empty", "the recording has no samples")
+    return AudioInfo(path, int(sound.samplerate), int(sound.channels), frames)
+
+
+def _is_integer_wav(sound: Any) -> bool:
+    return sound.format in ("WAV", "WAVEX", "RF64") and sound.subtype not in ("FLOAT", "DOUBLE")
+
+
+def _blocks(sound: Any, path: Path, frames: int) -> Iterator[npt.NDArray[np.float32]]:
+    """The next `frames` frames as blocks `[frames, channels]`, all of them there and finite."""
+    missing = frames
+    while missing > 0:
+        block = sound.read(min(missing, BLOCK_FRAMES), dtype="float32", always_2d=True)
+        if not len(block):
+            raise _cut_short(path, f"{frames} samples expected, {frames - missing} found")
+        if not np.isfinite(block).all():
+            raise AudioError(path, "unreadable", "it holds values that are not numbers (NaN or infinity)")
+        missing -= len(block)
+        yield block
+
+
+@contextmanager
+def _opened(path: Path) -> Iterator[Any]:
+    """A `SoundFile` whose container is whole; what goes wrong inside the block becomes an `AudioError`."""
+    try:
+        with path.open("rb") as stream:
+            _check_container(path, stream)
+        with _sound_file(path) as sound:
+            if sound.frames == UNKNOWN_FRAMES:
+                raise AudioError(path, "unreadable", "its header states no length; convert it to a new file")
+            yield sound
+    except (FileNotFoundError, NotADirectoryError):
+        raise AudioError(path, "missing", "there is no such file") from None
+    except OSError as error:
+        raise AudioError(path, "unreadable", f"it cannot be read ({error.strerror})") from None
+    except soundfile.SoundFileError as error:
+        detail = str(getattr(error, "error_string", error)).strip().rstrip(".")
+        raise AudioError(path, "unreadable", f"it is damaged or not a recording ({detail})") from None
+
+
+def _sound_file(path: Path) -> Any:
+    try:
+        return soundfile.SoundFile(path)
+    except TypeError:  # soundfile's answer to the name x.raw: samples without a header
+        raise AudioError(path, "unreadable", "raw samples say no rate; convert it to WAV or FLAC") from None
+
+
+def _cut_short(path: Path, detail: str) -> AudioError:
+    return AudioError(path, "unreadable", f"the file is cut short ({detail}); copy it again")
+
+
+def _check_container(path: Path, stream: BinaryIO) -> None:
+    """Refuse an empty file, and a WAV or Ogg file that lacks its end: libsndfile reads those silently."""
+    size = os.fstat(stream.fileno()).st_size
+    if not size:
+        raise AudioError(path, "empty", "the file is empty (0 bytes)")
+    head = stream.read(12)
+    if head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:] == b"WAVE":
+        _check_wav(path, stream, size, ">" if head[:4] == b"RIFX" else "<")
+    elif head[:4] == b"OggS":
+        _check_ogg(path, stream, size)
+
+
+def _check_wav(path: Path, stream: BinaryIO, size: int, order: str) -> None:
+    """Walk the chunks behind the first 12 bytes up to `data`, which must fit into the file.
+
+    The size that RIFF states for the whole is not looked at: it counts what stands behind the samples too,
+    and many writers get it wrong by a padding byte.
+    """
+    unknown = 0xFFFF_FFFF  # in a streamed file: as long as it is; in RF64: look into the chunk ds64
+    long_size = None
+    while len(header := stream.read(8)) == 8:
+        name, length = struct.unpack(f"{order}4sI", header)
+        begin = stream.tell()
+        if name == b"ds64" and len(sizes := stream.read(16)) == 16:
+            long_size = struct.unpack(f"{order}QQ", sizes)[1]
+        elif name == b"data":
+            if length == unknown:
+                length = size - begin if long_size is None else long_size
+            if begin + length > size:
+                raise _cut_short(path, f"its header promises {length} bytes of samples, {size - begin} are there")
+            return
+        stream.seek(begin + length + length % 2)  # chunks begin at even offsets
+    raise _cut_short(path, "it ends before its samples begin")
+
+
+def _check_ogg(path: Path, stream: BinaryIO, size: int) -> None:
+    """The last page must be whole and marked as the end of its stream (RFC 3533, section 6)."""
+    stream.seek(max(0, size - 2 * OGG_PAGE_BYTES))
+    tail = stream.read()
+    page = tail[tail.rfind(b"OggS") :]
+    segments = page[27 : 27 + page[26]] if len(page) > 26 else b""
+    if not segments or len(segments) < page[26] or len(page) < 27 + page[26] + sum(segments) or not page[5] & 4:
+        raise _cut_short(path, "the stream has no closing page")

@@ -1,0 +1,85 @@
+"""The state that a killed run goes on from: one safetensors file, replaced whole; nothing is ever unpickled.
+
+Random numbers need no state: each optimiser step seeds them from (seed, epoch, step).
+"""
+
+import json
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from mmer_pipeline import files
+from mmer_pipeline.errors import UserError
+
+FILE = "checkpoint.safetensors"
+
+
+@dataclass
+class Progress:
+    """How far a run is; the sums are over the utterances of the epoch that is under way."""
+
+    identity: str  # of the run that wrote it
+    epoch: int = 1  # the epoch under way, from 1
+    step: int = 0  # its optimiser steps that are done
+    utterances: int = 0  # in those steps
+    ce_sum: float = 0.0
+    ctc_sum: float = 0.0
+    seconds: float = 0.0  # spent on those steps
+
+    def next_epoch(self) -> None:
+        """Begin the next epoch."""
+        self.epoch, self.step, self.utterances = self.epoch + 1, 0, 0
+        self.ce_sum = self.ctc_sum = self.seconds = 0.0
+
+
+def save(directory: Path, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
+    """Write trained weights, optimiser moments and progress; the file before it stays until this one is whole."""
+    tensors: dict[str, Tensor] = {}
+    for name, parameter in _trained(model):
+        tensors[f"model.{name}"] = parameter.detach()
+        for key, value in optimiser.state.get(parameter, {}).items():
+            tensors[f"{key}.{name}"] = value
+    on_cpu = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    with files.replacing(directory / FILE) as temporary:
+        save_file(on_cpu, temporary, metadata={"progress": json.dumps(asdict(progress))})
+
+
+def load(directory: Path, model: nn.Module, optimiser: torch.optim.Optimizer, identity: str) -> Progress:
+    """Restore what `save` wrote, or return fresh progress where nothing was saved.
+
+    Raises:
+        UserError: the file is broken, or belongs to another run.
+    """
+    path = directory / FILE
+    if not path.is_file():
+        return Progress(identity)
+    try:
+        with safe_open(path, framework="pt") as file:
+            progress = Progress(**json.loads(file.metadata()["progress"]))
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        raise UserError(f"{path} cannot be read ({error}). Start the fold again with --restart.") from None
+    if progress.identity != identity:
+        raise UserError(f"{path} is the state of a run with other settings. Start the fold again with --restart.")
+    for name, parameter in _trained(model):
+        parameter.data.copy_(tensors[f"model.{name}"])
+        state = {
+            key.removesuffix(f".{name}"): tensor
+            for key, tensor in tensors.items()
+            if key.endswith(f".{name}") and key in (f"step.{name}", f"exp_avg.{name}", f"exp_avg_sq.{name}")
+        }
+        if state:
+            on_device = {key: tensor.to(parameter.device) for key, tensor in state.items() if key != "step"}
+            # A fused optimiser keeps its step on the device, the plain one on the CPU.
+            fused = bool(optimiser.defaults.get("fused"))
+            step = state["step"].to(parameter.device) if fused else state["step"]
+            optimiser.state[parameter] = {**on_device, "step": step}
+    return progress
+
+
+def _trained(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
+    return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]

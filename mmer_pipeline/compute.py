@@ -1,0 +1,212 @@
+"""What the workers of an extraction do, and how Dask runs them. Everything here can cross a process border."""
+
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from itertools import groupby, islice
+from pathlib import Path
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from distributed import Client, LocalCluster, as_completed
+
+from mmer_pipeline import audio
+from mmer_pipeline.devices import resolve_device, usable_cores
+from mmer_pipeline.encoder_files import EncoderFiles
+from mmer_pipeline.encoders import SpeechEncoder, TextEncoder, load_speech_encoder
+from mmer_pipeline.errors import UserError
+
+TOKENS_PER_BATCH = 4096  # padded tokens of one text batch
+SECONDS_PER_BATCH = 30.0  # audio of one front-end batch
+BATCHES_IN_FLIGHT_PER_THREAD = 3  # so that no worker waits and memory stays flat
+CONNECT_SECONDS = 30
+
+Rows = list[tuple[int, np.ndarray]]  # number in the plan, values [length, dim]
+Item = TypeVar("Item")
+
+
+@dataclass(frozen=True)
+class TextItem:
+    """One text to encode."""
+
+    number: int  # in the plan
+    token_ids: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class SpeechItem:
+    """One recording to send through the front end."""
+
+    number: int  # in the plan
+    path: Path
+    start_seconds: float | None
+    end_seconds: float | None
+    samples: int  # expected at 16 kHz
+
+
+def text_batches(items: Sequence[TextItem]) -> list[list[TextItem]]:
+    """Longest first, so that a lack of memory shows at once; each batch within the token budget."""
+    batches: list[list[TextItem]] = []
+    for item in sorted(items, key=lambda item: -len(item.token_ids)):
+        # The first of a batch is its longest: all others are padded to it.
+        if not batches or len(batches[-1][0].token_ids) * (len(batches[-1]) + 1) > TOKENS_PER_BATCH:
+            batches.append([])
+        batches[-1].append(item)
+    return batches
+
+
+def speech_batches(items: Sequence[SpeechItem]) -> list[list[SpeechItem]]:
+    """Longest first, equal lengths side by side; each batch within the audio budget."""
+    batches: list[list[SpeechItem]] = []
+    filled = 0
+    for item in sorted(items, key=lambda item: -item.samples):
+        if not batches or filled + item.samples > SECONDS_PER_BATCH * audio.SAMPLE_RATE:
+            batches.append([])
+            filled = 0
+        batches[-1].append(item)
+        filled += item.samples
+    return batches
+
+
+@dataclass(frozen=True)
+class TextJob:
+    """Encodes a batch of texts; the encoder is loaded once a process."""
+
+    encoder: EncoderFiles
+    device: str
+    dtype: str
+
+    def __call__(self, items: Sequence[TextItem]) -> Rows:
+        """Rows of each text."""
+        model = _text_encoder(self.encoder, self.device)
+        values = model.encode([item.token_ids for item in items])
+        return [(item.number, _cast(value, self.dtype)) for item, value in zip(items, values, strict=True)]
+
+
+@dataclass(frozen=True)
+class SpeechJob:
+    """Sends a batch of recordings through the frozen front end; the encoder is loaded once a process."""
+
+    encoder: EncoderFiles
+    device: str
+    dtype: str
+
+    def __call__(self, items: Sequence[SpeechItem]) -> Rows:
+        """Rows of each recording.
+
+        Raises:
+            UserError: a recording cannot be read, or is not as long as its header says.
+        """
+        model = _speech_encoder(self.encoder, self.device)
+        rows: Rows = []
+        for _, equal in groupby(items, key=lambda item: item.samples):
+            group = list(equal)
+            waveforms = np.stack([_waveform(model, item) for item in group])
+            values = frontend_values(model, waveforms)
+            rows += [(item.number, _cast(value, self.dtype)) for item, value in zip(group, values, strict=True)]
+        return rows
+
+
+def frontend_values(model: SpeechEncoder, waveforms: np.ndarray) -> np.ndarray:
+    """Normalised waveforms of one length `[B, S]` → front-end frames `[B, J, front_dim]`, float32."""
+    device = next(model.parameters()).device
+    with torch.inference_mode():
+        frames = model.frontend(torch.from_numpy(waveforms).to(device))
+    return np.asarray(frames.float().cpu().numpy())
+
+
+def _waveform(model: SpeechEncoder, item: SpeechItem) -> np.ndarray:
+    waveform = audio.load(item.path, item.start_seconds, item.end_seconds)
+    if len(waveform) != item.samples:
+        raise UserError(
+            f"{item.path}: {len(waveform)} samples could be read, its header promises {item.samples}. "
+            "The file is cut or broken: replace it, or run `mmer-pipe prepare` to leave it out."
+        )
+    return model.normalise(waveform)
+
+
+def _cast(values: np.ndarray, dtype: str) -> np.ndarray:
+    with np.errstate(over="ignore"):
+        cast = values.astype(dtype)
+    if not np.isfinite(cast).all():
+        raise UserError(
+            f"A feature value ({np.abs(values).max():.3g}) is not finite in {dtype}. "
+            "Run `mmer-pipe extract --dtype float32`, or look whether the encoder is sound."
+        )
+    return cast
+
+
+_LOADING = threading.Lock()
+
+
+def _text_encoder(files: EncoderFiles, device: str) -> TextEncoder:
+    with _LOADING:
+        return _load_text_encoder(files, device)
+
+
+def _speech_encoder(files: EncoderFiles, device: str) -> SpeechEncoder:
+    with _LOADING:
+        return _load_frontend(files, device)
+
+
+@lru_cache(maxsize=1)
+def _load_text_encoder(files: EncoderFiles, device: str) -> TextEncoder:
+    return TextEncoder(files, resolve_device(device))
+
+
+@lru_cache(maxsize=1)
+def _load_frontend(files: EncoderFiles, device: str) -> SpeechEncoder:
+    return load_speech_encoder(files).to(resolve_device(device)).eval()
+
+
+def run(job: Callable[[Sequence[Item]], Rows], batches: Sequence[Sequence[Item]], scheduler: str) -> Iterator[Rows]:
+    """Run `job` on every batch and yield what each gives, in the order in which they end.
+
+    `scheduler` is "threads" or "processes" on this machine, or the address of a Dask scheduler.
+
+    Raises:
+        UserError: no scheduler at the address, or what a worker raised.
+    """
+    with _client(scheduler) as client:
+        slots = BATCHES_IN_FLIGHT_PER_THREAD * max(1, sum(client.nthreads().values()))
+        waiting = iter(batches)
+        futures: Any = as_completed(
+            [client.submit(job, batch, pure=False) for batch in islice(waiting, slots)], loop=client.loop
+        )
+        for future in futures:
+            rows: Rows = future.result()
+            for batch in islice(waiting, 1):
+                futures.add(client.submit(job, batch, pure=False))
+            yield rows
+
+
+@contextmanager
+def _client(scheduler: str) -> Iterator[Client]:
+    if scheduler not in ("threads", "processes"):
+        try:
+            client = Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
+        except (OSError, ValueError) as error:
+            raise UserError(
+                f"No Dask scheduler answers at {scheduler!r} ({error}). "
+                "Expected --scheduler threads, processes, or an address such as tcp://node1:8786."
+            ) from None
+        with client:
+            yield client
+        return
+    processes = scheduler == "processes"
+    # One batch at a time with all cores in it, or one a process: the arithmetic is parallel either way.
+    workers = usable_cores() if processes else 1
+    with (
+        LocalCluster(
+            n_workers=workers,
+            threads_per_worker=1,
+            processes=processes,
+            dashboard_address=None,
+            silence_logs=50,
+        ) as cluster,
+        Client(cluster, set_as_default=False) as client,
+    ):
+        yield client

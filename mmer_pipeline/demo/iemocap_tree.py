@@ -1,0 +1,128 @@
+"""Write a directory tree in IEMOCAP's formats: evaluations, transcriptions and sentence recordings.
+
+The corpus itself is licensed; what the demo, the tests and the benchmarks need is its shape.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from pathlib import Path
+
+import numpy as np
+import soundfile
+
+RELEASE_DIR = "IEMOCAP_full_release"
+SAMPLE_RATE = 16_000  # Hz, of every recording
+SESSIONS = (1, 2, 3, 4, 5)
+HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
+CATEGORY_NAMES = {
+    "neu": "Neutral state",
+    "hap": "Happiness",
+    "exc": "Excited",
+    "ang": "Anger",
+    "sad": "Sadness",
+    "fru": "Frustration",
+    "sur": "Surprise",
+    "fea": "Fear",
+    "dis": "Disgust",
+    "oth": "Other",
+    "xxx": "Other",  # a label of its own: the annotators did not agree
+}
+_CATEGORY_ANNOTATORS = ("C-E2", "C-E3", "C-E4")
+_ATTRIBUTE_ANNOTATORS = ("A-E3", "A-E4")
+_MAC_LEFTOVER = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        \xb0\xff"  # not text, not audio
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One turn of a dialogue."""
+
+    session: int  # 1 to 5
+    dialogue: str  # Ses01F_impro01
+    utterance: str  # Ses01F_impro01_M005: the letter before the number is the speaker
+    start_seconds: float  # from the dialogue's beginning
+    end_seconds: float
+    label: str  # one of CATEGORY_NAMES
+    valence: float  # 1 (negative) to 5 (positive)
+    activation: float  # 1 (calm) to 5 (excited)
+    dominance: float  # 1 (weak) to 5 (strong)
+    transcript: str
+    waveform: np.ndarray | None = None  # [samples] at SAMPLE_RATE, -1 to 1; None: no recording
+
+
+def write_tree(directory: Path, turns: Iterable[Turn], *, clutter: bool = False) -> Path:
+    """Write the turns below `directory / IEMOCAP_full_release` and return that path, the corpus's root.
+
+    `turns` may be lazy: one dialogue is held at a time, so the turns of a dialogue have to stand together.
+    The same turns give the same bytes. With `clutter`, what a reader has to step over is there as well:
+    macOS leftovers, per-annotator files, and transcription lines that are no utterance.
+
+    Raises:
+        ValueError: the turns of a dialogue do not stand together.
+    """
+    root = directory / RELEASE_DIR
+    for session in SESSIONS:
+        for folder in ("dialog/EmoEvaluation", "dialog/transcriptions", "sentences/wav"):
+            (root / f"Session{session}" / folder).mkdir(parents=True, exist_ok=True)
+    seen: set[tuple[int, str]] = set()
+    for (session, dialogue), group in groupby(turns, key=lambda turn: (turn.session, turn.dialogue)):
+        if (session, dialogue) in seen:
+            raise ValueError(f"The turns of {dialogue} do not stand together.")
+        seen.add((session, dialogue))
+        _write_dialogue(root / f"Session{session}", dialogue, list(group), clutter)
+    return root
+
+
+def _write_dialogue(session: Path, dialogue: str, turns: Sequence[Turn], clutter: bool) -> None:
+    evaluation = session / "dialog" / "EmoEvaluation" / f"{dialogue}.txt"
+    transcription = session / "dialog" / "transcriptions" / f"{dialogue}.txt"
+    recordings = session / "sentences" / "wav" / dialogue
+    unlabelled = "M: [BREATHING]\n" if clutter else ""
+    _write_text(evaluation, HEADER + "".join(map(evaluation_block, turns)))
+    _write_text(transcription, "".join(map(transcription_line, turns)) + unlabelled)
+    recordings.mkdir(parents=True, exist_ok=True)
+    for turn in turns:
+        if turn.waveform is not None:
+            path = recordings / f"{turn.utterance}.wav"
+            soundfile.write(path, np.clip(turn.waveform, -1.0, 1.0), SAMPLE_RATE, subtype="PCM_16")
+    if clutter:
+        _write_clutter(evaluation, transcription, recordings, turns)
+
+
+def evaluation_block(turn: Turn) -> str:
+    """The label line of a turn, its annotators' lines, and the blank line that ends it."""
+    dimensions = (turn.valence, turn.activation, turn.dominance)
+    name = CATEGORY_NAMES[turn.label]
+    val, act, dom = (round(value) for value in dimensions)
+    times = f"[{turn.start_seconds:.4f} - {turn.end_seconds:.4f}]"
+    lines = [f"{times}\t{turn.utterance}\t{turn.label}\t[{', '.join(f'{value:.4f}' for value in dimensions)}]"]
+    lines += [f"{annotator}:\t{name};\t()" for annotator in _CATEGORY_ANNOTATORS]
+    lines += [f"{annotator}:\tval {val}; act {act}; dom  {dom};\t()" for annotator in _ATTRIBUTE_ANNOTATORS]
+    return "\n".join(lines) + "\n\n"
+
+
+def transcription_line(turn: Turn) -> str:
+    """The line of a turn in the transcription file."""
+    return f"{turn.utterance} [{turn.start_seconds:08.4f}-{turn.end_seconds:08.4f}]: {turn.transcript}\n"
+
+
+def _write_clutter(evaluation: Path, transcription: Path, recordings: Path, turns: Sequence[Turn]) -> None:
+    for path in (evaluation, transcription, recordings / f"{turns[0].utterance}.wav"):
+        path.with_name(f"._{path.name}").write_bytes(_MAC_LEFTOVER)
+        path.with_name(".DS_Store").write_bytes(_MAC_LEFTOVER)
+    categories = "".join(f"{turn.utterance} :{CATEGORY_NAMES[turn.label]}; ()\n" for turn in turns)
+    attributes = "".join(
+        f"{turn.utterance} :act {turn.activation:.0f}; :val {turn.valence:.0f};  ()\n" for turn in turns
+    )
+    for folder, name, text in (
+        ("Categorical", f"{evaluation.stem}_e2_cat.txt", categories),
+        ("Attribute", f"{evaluation.stem}_e2_atr.txt", attributes),
+        ("Self-evaluation", f"{evaluation.stem}_f1_cat.txt", categories),
+    ):
+        path = evaluation.parent / folder / name
+        path.parent.mkdir(exist_ok=True)
+        _write_text(path, text)
+
+
+def _write_text(path: Path, text: str) -> None:
+    path.write_text(text, encoding="utf-8", newline="\n")

@@ -1,0 +1,102 @@
+"""Where an encoder's files lie and exactly which weights they hold, without loading a model."""
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmer_pipeline.errors import UserError
+
+CONFIG = "config.json"
+PREPROCESSOR = "preprocessor_config.json"
+_SMALL_FILES = ["*.json", "*.txt", "*.model"]
+_SAFETENSORS = ["*.safetensors", "*.safetensors.index.json"]
+_TORCH_WEIGHTS = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]
+
+
+@dataclass(frozen=True)
+class EncoderFiles:
+    """A resolved encoder."""
+
+    name: str  # as the user gave it: a hub id or a local directory
+    revision: str | None  # the hub's commit; None for a local directory
+    directory: Path  # where config and weights lie
+    weight_files: tuple[Path, ...]  # sorted
+
+    @property
+    def normalises(self) -> bool:
+        """Whether waveforms are brought to zero mean and unit variance (`do_normalize`, transformers' default)."""
+        path = self.directory / PREPROCESSOR
+        return not path.is_file() or bool(json.loads(path.read_text(encoding="utf-8")).get("do_normalize", True))
+
+    def digest(self) -> str:
+        """16 hex digits of everything that a feature depends on: configuration, tokenizer and weights."""
+        digest = hashlib.sha256()
+        small = [path for path in sorted(self.directory.iterdir()) if path.suffix in (".json", ".txt", ".model")]
+        for path in (*small, *self.weight_files):
+            digest.update(path.name.encode() + b"\0")
+            with path.open("rb") as stream:
+                digest.update(hashlib.file_digest(stream, "sha256").digest())
+        return digest.hexdigest()[:16]
+
+
+def resolve_encoder(name: str, revision: str | None = None) -> EncoderFiles:
+    """Find an encoder: a local directory of that name, or else the hub's (its cache first when offline).
+
+    Raises:
+        UserError: no such directory and no such hub id, no network, or a directory without weights.
+    """
+    directory = Path(name).expanduser()
+    if directory.is_dir():
+        if revision is not None:
+            raise UserError(f"{name} is a local directory: --revision applies to hub ids alone. Leave it out.")
+        return _from_directory(name, None, directory)
+    if name.startswith((".", "/", "~")) or name.count("/") > 1:
+        raise UserError(
+            f"No encoder at {directory.absolute()}: there is no such directory. "
+            "Expected a directory with config.json and weights, or a hub id such as roberta-base."
+        )
+    return _from_hub(name, revision)
+
+
+def _from_directory(name: str, revision: str | None, directory: Path) -> EncoderFiles:
+    if not (directory / CONFIG).is_file():
+        raise UserError(f"{name}: {directory.absolute()} has no {CONFIG}. Expected a transformers checkpoint.")
+    weights = sorted(directory.glob("*.safetensors")) or sorted(directory.glob("pytorch_model*.bin"))
+    if not weights:
+        raise UserError(
+            f"{name}: {directory.absolute()} has a {CONFIG} but no weights. "
+            "Expected model.safetensors (or pytorch_model.bin) beside it."
+        )
+    return EncoderFiles(name, revision, directory, tuple(weights))
+
+
+def _from_hub(name: str, revision: str | None) -> EncoderFiles:
+    import huggingface_hub
+    from huggingface_hub import constants, errors
+
+    def download(patterns: list[str]) -> Path:
+        return Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=patterns))
+
+    at = f"{name}{f' at revision {revision}' if revision else ''}"
+    try:
+        directory = download([*_SMALL_FILES, *_SAFETENSORS])
+        if not any(directory.glob("*.safetensors")):
+            directory = download([*_SMALL_FILES, *_TORCH_WEIGHTS])
+    except errors.RevisionNotFoundError:
+        raise UserError(f"The hub has {name}, but not its revision {revision!r}.") from None
+    except errors.GatedRepoError:
+        raise UserError(f"{name} is gated: accept its terms on the hub, then `hf auth login`.") from None
+    except (errors.RepositoryNotFoundError, errors.HFValidationError):
+        raise UserError(
+            f"No encoder {at}: there is no directory of that name below {Path.cwd()}, and the hub "
+            f"({constants.ENDPOINT}) has no such model (or it is private: `hf auth login`)."
+        ) from None
+    except (errors.HfHubHTTPError, OSError) as error:
+        # LocalEntryNotFoundError (not cached, no network) is a FileNotFoundError.
+        raise UserError(
+            f"No encoder {at}: there is no directory of that name below {Path.cwd()}, it is not in the hub's "
+            f"cache ({constants.HF_HUB_CACHE}), and the hub ({constants.ENDPOINT}) cannot be reached "
+            f"({type(error).__name__}). Download it where there is a network, or give a local directory."
+        ) from None
+    return _from_directory(name, directory.name, directory)

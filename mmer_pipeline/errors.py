@@ -1,0 +1,9 @@
+"""The one exception for what a user can mend."""
+
+
+class UserError(Exception):
+    """A failure that the user can mend: the message says what is wrong, found, expected, and what to do.
+
+    The command line prints the message alone and exits with 1; everything else is a defect and keeps its
+    traceback.
+    """

@@ -1,0 +1,276 @@
+"""One fold of one run, put together from its settings: corpus, features, model, examples."""
+
+import shutil
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.state import AcceleratorState
+from accelerate.utils import set_seed
+from safetensors import SafetensorError
+
+from mmer_pipeline import extraction, paths
+from mmer_pipeline.data import ComputedFrames, Examples, FrameSource, StoredFrames
+from mmer_pipeline.devices import resolve_device
+from mmer_pipeline.encoder_files import EncoderFiles, resolve_encoder
+from mmer_pipeline.encoders import load_speech_encoder, speech_config
+from mmer_pipeline.errors import UserError
+from mmer_pipeline.folds import Fold, fold_names, make_fold
+from mmer_pipeline.inference import predict
+from mmer_pipeline.manifest import Manifest, read_manifest
+from mmer_pipeline.metrics import Predictions
+from mmer_pipeline.model import MMER
+from mmer_pipeline.paths import FoldPaths
+from mmer_pipeline.settings import RunRecord, Settings, environment
+from mmer_pipeline.store import FeatureFile, open_features
+from mmer_pipeline.text import WAV2VEC2_ALPHABET, Alphabet, corpus_alphabet
+from mmer_pipeline.training import Observer, Trainer, read_metrics
+
+MODEL_WEIGHTS = "model.safetensors"
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A manifest with its features, checked against it."""
+
+    manifest: Manifest
+    text: FeatureFile
+    speech: FeatureFile | None  # None: frames are computed on the fly
+    speech_encoder: EncoderFiles
+
+    def inputs(self, fold: Fold, alphabet: Alphabet) -> dict[str, Any]:
+        """What, beside the settings, decides a result."""
+        return {
+            "manifest": self.manifest.fingerprint,
+            "text_features": self.text.digest,
+            "speech_features": self.speech.digest if self.speech else None,
+            "speech_encoder_digest": self.speech_encoder.digest(),
+            "labels": list(self.manifest.labels),
+            "alphabet": list(alphabet.symbols),
+            "held_out": fold.held_out,
+        }
+
+
+def open_corpus(manifest: Manifest, settings: Settings, cache: Path) -> Corpus:
+    """Open the features that the settings ask for.
+
+    Raises:
+        UserError: features that are missing, stale or another encoder's; the message names the command.
+    """
+    text_encoder = resolve_encoder(settings.text_encoder, settings.text_revision)
+    speech_encoder = resolve_encoder(settings.speech_encoder, settings.speech_revision)
+    text = open_features(
+        paths.text_features(cache, manifest.path, settings.text_encoder, settings.annotations, settings.dtype),
+        extraction.text_identity(text_encoder, settings.annotations, settings.dtype),
+        extraction.text_inputs(manifest, settings.annotations).digests,
+        _extract_command(settings),
+    )
+    speech = None
+    if settings.speech_features:
+        path = paths.speech_features(cache, manifest.path, settings.speech_encoder, settings.dtype)
+        identity = extraction.speech_identity(speech_encoder, settings.dtype)
+        inputs = extraction.speech_inputs(manifest, extraction.known_features(path, identity))
+        speech = open_features(path, identity, inputs.digests, _extract_command(settings))
+    return Corpus(manifest, text, speech, speech_encoder)
+
+
+def _extract_command(settings: Settings) -> str:
+    """The command that makes the features, with every option that is not the default."""
+    defaults = Settings(fold=1)
+    flags = {
+        "--text-encoder": "text_encoder",
+        "--text-revision": "text_revision",
+        "--speech-encoder": "speech_encoder",
+        "--speech-revision": "speech_revision",
+        "--annotations": "annotations",
+        "--dtype": "dtype",
+    }
+    given = [
+        f"{flag} {getattr(settings, name)}"
+        for flag, name in flags.items()
+        if getattr(settings, name) != getattr(defaults, name)
+    ]
+    return " ".join(["mmer-pipe extract", *given])
+
+
+def make_accelerator(device: str, precision: str) -> tuple[Accelerator, str]:
+    """An accelerator on the wanted device, and the precision that "auto" became: bf16 on a GPU that has it.
+
+    Raises:
+        UserError: no such device, or bf16 where it is not to be had.
+    """
+    wanted = resolve_device(device)
+    on_gpu = wanted.type == "cuda"
+    has_bf16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
+    if precision == "auto":
+        precision = "bf16" if has_bf16 else "fp32"
+    elif precision == "bf16" and on_gpu and not has_bf16:
+        raise UserError("This GPU has no bf16. Train with --precision fp32.")
+    if on_gpu and wanted.index is not None:
+        torch.cuda.set_device(wanted)
+    AcceleratorState._reset_state(reset_partial_state=True)  # folds of one process may differ in device or precision
+    accelerator = Accelerator(cpu=wanted.type == "cpu", mixed_precision="no" if precision == "fp32" else precision)
+    return accelerator, precision
+
+
+def train_fold(
+    settings: Settings,
+    manifest: Manifest,
+    *,
+    cache: Path,
+    run: Path,
+    device: str,
+    restart: bool,
+    keep_state: bool,
+    save_seconds: float,
+    observer: Observer,
+) -> bool:
+    """Train one fold, or go on with it; returns False where it was finished before and nothing had to be done.
+
+    Writes `settings.json`, `metrics.jsonl`, `model/` and, until it is done, `state/` below the run's fold.
+
+    Raises:
+        UserError: missing or stale features, a fold that does not exist, other settings under the same name …
+    """
+    fold_paths = paths.fold(run, settings.fold)
+    accelerator, precision = make_accelerator(device, settings.precision)
+    settings = replace(settings, precision=precision)
+    fold = make_fold(manifest, settings.fold, column=settings.folds, validation=settings.validation, seed=settings.seed)
+    corpus = open_corpus(manifest, settings, cache)
+    alphabet = _alphabet(settings, manifest)
+    record = RunRecord(settings, corpus.inputs(fold, alphabet), {})
+    if restart and accelerator.is_main_process and fold_paths.directory.exists():
+        shutil.rmtree(fold_paths.directory)
+    accelerator.wait_for_everyone()
+    if _is_finished(fold_paths, record):
+        return False
+    set_seed(settings.seed)
+    model = _new_model(settings, corpus, alphabet)
+    examples = _examples(corpus, model, alphabet)
+    if accelerator.is_main_process:
+        facts = {
+            **environment(str(accelerator.device)),
+            "processes": accelerator.num_processes,
+            "manifest": str(manifest.path.resolve()),
+            "corpus": manifest.corpus,
+            "folds": fold_names(manifest, settings.folds),
+            "utterances": {
+                "train": len(fold.train),
+                "validation": len(fold.validation),
+                "test": len(fold.test),
+            },
+            "without_ctc_target": examples.without_target,
+            "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        }
+        RunRecord(settings, record.inputs, facts).write(fold_paths.settings)
+    identity = record.identity
+    Trainer(settings, identity, model, examples, fold, fold_paths, accelerator, observer, save_seconds).run()
+    if accelerator.is_main_process and not keep_state:
+        shutil.rmtree(fold_paths.state, ignore_errors=True)
+    accelerator.wait_for_everyone()
+    return True
+
+
+def _is_finished(fold_paths: FoldPaths, record: RunRecord) -> bool:
+    """Whether the fold is trained; refuses one of the same name with other settings."""
+    if not fold_paths.settings.is_file():
+        return False
+    before = RunRecord.read(fold_paths.settings, "mmer-pipe train")
+    if before.identity != record.identity:
+        changes = "\n  ".join(before.differences(record)) or "another version of the settings"
+        raise UserError(
+            f"{fold_paths.directory} holds a run with other settings or features:\n  {changes}\n"
+            "Give this one a name of its own with --run NAME, or start the fold again with --restart."
+        )
+    done = len(read_metrics(fold_paths.metrics)) == record.settings.epochs
+    return done and (fold_paths.model / MODEL_WEIGHTS).is_file()
+
+
+def _alphabet(settings: Settings, manifest: Manifest) -> Alphabet:
+    if settings.ctc_alphabet == "corpus":
+        return corpus_alphabet(utterance.transcript for utterance in manifest.utterances)
+    return Alphabet(WAV2VEC2_ALPHABET)
+
+
+def _new_model(settings: Settings, corpus: Corpus, alphabet: Alphabet) -> MMER:
+    model = MMER(
+        speech_config=speech_config(corpus.speech_encoder),
+        zero_mean_unit_variance=corpus.speech_encoder.normalises,
+        text_dim=corpus.text.dim,
+        labels=list(corpus.manifest.labels),
+        alphabet=list(alphabet.symbols),
+        dropout=settings.dropout,
+    )
+    model.speech = load_speech_encoder(corpus.speech_encoder)
+    return model
+
+
+def _examples(corpus: Corpus, model: MMER, alphabet: Alphabet) -> Examples:
+    speech: FrameSource
+    if corpus.speech is not None:
+        speech = StoredFrames(corpus.manifest, corpus.speech)
+    else:
+        speech = ComputedFrames(corpus.manifest, model.speech)
+    return Examples(corpus.manifest, corpus.text, speech, alphabet)
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A trained fold, loaded afresh and run over its held-out part."""
+
+    record: RunRecord
+    manifest: Manifest
+    fold: Fold
+    labels: tuple[str, ...]
+    predictions: Predictions
+
+
+def load_model(directory: Path) -> MMER:
+    """Load `model/` of a fold.
+
+    Raises:
+        UserError: no such directory, no weights in it, or weights that do not fit.
+    """
+    if not (directory / MODEL_WEIGHTS).is_file():
+        found = sorted(path.name for path in directory.iterdir()) if directory.is_dir() else "no such directory"
+        raise UserError(
+            f"No model at {directory}: expected config.json and {MODEL_WEIGHTS}, found {found}. "
+            "Run `mmer-pipe train` for this fold."
+        )
+    try:
+        model = MMER.from_pretrained(directory, local_files_only=True, strict=True)
+    except (OSError, RuntimeError, TypeError, ValueError, SafetensorError) as error:
+        raise UserError(f"The model at {directory} cannot be loaded: {error}. Train the fold again.") from None
+    assert isinstance(model, MMER)
+    return model.eval()
+
+
+def score_fold(run: Path, number: int, *, cache: Path, device: str) -> Scored:
+    """Load a trained fold's model and predict its held-out part, with the features that it was trained on.
+
+    Raises:
+        UserError: the fold is not trained, or corpus or features are no longer those of its training.
+    """
+    fold_paths = paths.fold(run, number)
+    train = f"mmer-pipe train --run {run.name} --fold {number}"
+    record = RunRecord.read(fold_paths.settings, train)
+    settings = record.settings
+    model = load_model(fold_paths.model)
+    manifest = read_manifest(Path(record.facts["manifest"]))
+    fold = make_fold(manifest, number, column=settings.folds, validation=settings.validation, seed=settings.seed)
+    corpus = open_corpus(manifest, settings, cache)
+    alphabet = Alphabet(tuple(model.alphabet))
+    now = RunRecord(settings, corpus.inputs(fold, alphabet), {})
+    if now.identity != record.identity:
+        changes = "\n  ".join(record.differences(now))
+        raise UserError(
+            f"Corpus or features have changed since {fold_paths.model} was trained:\n  {changes}\nTrain again."
+        )
+    accelerator, _ = make_accelerator(device, settings.precision if device != "cpu" else "fp32")
+    model.to(accelerator.device)
+    examples = _examples(corpus, model, alphabet)
+    max_frames = settings.max_batch_seconds * model.speech.frame_rate
+    predictions = predict(model, examples, fold.test, max_frames, accelerator)
+    return Scored(record, manifest, fold, tuple(model.labels), predictions)

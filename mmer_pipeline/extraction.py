@@ -1,0 +1,218 @@
+"""Extraction: what must be computed, and the client that hands it out and alone writes it.
+
+A feature file is up to date when it is of the wanted identity and every utterance's input digest is the
+manifest's. Nothing is loaded to find that out.
+"""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmer_pipeline import audio
+from mmer_pipeline.encoder_files import EncoderFiles
+from mmer_pipeline.errors import UserError
+from mmer_pipeline.manifest import Manifest, Utterance
+from mmer_pipeline.store import FeatureFile, FeatureIdentity, FeatureWriter, Row, digest_of, restamp
+from mmer_pipeline.text import encoder_text
+
+if TYPE_CHECKING:  # the workers' side loads torch, transformers and Dask
+    from mmer_pipeline.compute import Item, Rows
+
+LAST_HIDDEN_STATE = "last_hidden_state"
+FRONT_END = "convolutional front end"
+
+Progress = Callable[[int, int], None]  # (utterances just written, utterances to write in all)
+
+
+@dataclass(frozen=True)
+class Extraction:
+    """What one extraction did."""
+
+    path: Path
+    computed: int  # utterances whose rows were computed now
+    utterances: int  # utterances in the manifest
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the rows of a corpus are computed from."""
+
+    digests: dict[str, str]  # utterance id → input digest
+    stamps: dict[str, str]  # utterance id → stamp of its recording; empty for text
+
+
+def text_identity(encoder: EncoderFiles, annotations: str, dtype: str) -> FeatureIdentity:
+    """The identity of text features."""
+    revision, digest = encoder.revision or "", encoder.digest()
+    return FeatureIdentity("text", encoder.name, revision, digest, LAST_HIDDEN_STATE, annotations, dtype)
+
+
+def speech_identity(encoder: EncoderFiles, dtype: str) -> FeatureIdentity:
+    """The identity of front-end features."""
+    policy = "zero mean, unit variance" if encoder.normalises else "as recorded"
+    revision, digest = encoder.revision or "", encoder.digest()
+    return FeatureIdentity("speech", encoder.name, revision, digest, FRONT_END, policy, dtype)
+
+
+def text_inputs(manifest: Manifest, annotations: str) -> Inputs:
+    """What the text features are computed from: each transcript under the annotation policy."""
+    texts = {u.utterance_id: encoder_text(u.transcript, annotations) for u in manifest.utterances}
+    return Inputs({utterance_id: digest_of(text.encode()) for utterance_id, text in texts.items()}, {})
+
+
+def speech_inputs(manifest: Manifest, known: FeatureFile | None) -> Inputs:
+    """What the speech features are computed from: each recording's bytes and segment.
+
+    A recording whose stamp is the one in `known` is not read again.
+
+    Raises:
+        UserError: a recording is missing.
+    """
+    digests, stamps = {}, {}
+    contents: dict[Path, str] = {}
+    for utterance in manifest.utterances:
+        key, path = utterance.utterance_id, manifest.audio_path(utterance)
+        stamps[key] = _stamp(path, utterance)
+        row = known.index.get(key) if known else None
+        if known and row is not None and known.stamps[row] == stamps[key]:
+            digests[key] = known.input_digests[row]
+            continue
+        if path not in contents:
+            contents[path] = digest_of(path.read_bytes())
+        segment = f"{utterance.start_seconds} {utterance.end_seconds}"
+        digests[key] = digest_of(contents[path].encode(), segment.encode())
+    return Inputs(digests, stamps)
+
+
+def _stamp(path: Path, utterance: Utterance) -> str:
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise UserError(
+            f"{utterance.utterance_id}: its recording {path} cannot be read ({error.strerror}). "
+            "Put it back, or run `mmer-pipe prepare` to leave the utterance out."
+        ) from None
+    facts = (utterance.audio, stat.st_size, stat.st_mtime_ns, utterance.start_seconds, utterance.end_seconds)
+    return digest_of(repr(facts).encode())
+
+
+def known_features(path: Path, identity: FeatureIdentity) -> FeatureFile | None:
+    """The finished file at `path` where it has this identity, else None (it is made anew then)."""
+    if not path.is_file():
+        return None
+    try:
+        file = FeatureFile(path)
+    except UserError:
+        return None
+    return file if file.complete and not identity.mismatches(file.identity) else None
+
+
+def extract_text(
+    manifest: Manifest,
+    encoder: EncoderFiles,
+    path: Path,
+    *,
+    annotations: str,
+    dtype: str,
+    device: str,
+    scheduler: str,
+    progress: Progress,
+) -> Extraction:
+    """Write the text features of a corpus: `[tokens, d_t]` an utterance, special tokens included.
+
+    Raises:
+        UserError: an encoder that cannot be loaded, values too large for the dtype, a full disk …
+    """
+    identity = text_identity(encoder, annotations, dtype)
+    inputs = text_inputs(manifest, annotations)
+    known = known_features(path, identity)
+    utterances = manifest.utterances
+    if known and _covers(known, inputs):
+        return Extraction(path, 0, len(utterances))
+
+    from mmer_pipeline import compute
+    from mmer_pipeline.encoders import TextTokenizer
+
+    tokenizer = TextTokenizer(encoder)
+    token_ids = tokenizer([encoder_text(u.transcript, annotations) for u in utterances])
+    plan = [
+        Row(u.utterance_id, inputs.digests[u.utterance_id], len(tokens))
+        for u, tokens in zip(utterances, token_ids, strict=True)
+    ]
+    with FeatureWriter(path, identity, tokenizer.dim, plan) as writer:
+        items = [compute.TextItem(number, tuple(token_ids[number])) for number in writer.missing]
+        job = compute.TextJob(encoder, device, dtype)
+        _fill(writer, job, compute.text_batches(items), scheduler, progress)
+    return Extraction(path, len(items), len(utterances))
+
+
+def extract_speech(
+    manifest: Manifest,
+    encoder: EncoderFiles,
+    path: Path,
+    *,
+    dtype: str,
+    device: str,
+    scheduler: str,
+    progress: Progress,
+) -> Extraction:
+    """Write the front end's features of a corpus: `[frames, front_dim]` an utterance.
+
+    Raises:
+        UserError: as `extract_text`; also a recording that is missing, cut, or shorter than a frame.
+    """
+    identity = speech_identity(encoder, dtype)
+    known = known_features(path, identity)
+    inputs = speech_inputs(manifest, known)
+    utterances = manifest.utterances
+    if known and _covers(known, inputs):
+        if inputs.stamps != dict(zip(known.utterance_ids, known.stamps, strict=True)):
+            restamp(path, inputs.stamps)
+        return Extraction(path, 0, len(utterances))
+
+    from mmer_pipeline import compute
+    from mmer_pipeline.encoders import speech_outline
+
+    outline = speech_outline(encoder)
+    items, plan = [], []
+    for number, u in enumerate(utterances):
+        recording = manifest.audio_path(u)
+        samples = audio.sample_count(recording, u.start_seconds, u.end_seconds)
+        frames = outline.frames_of(samples)
+        if frames < 1:
+            raise UserError(
+                f"{u.utterance_id}: {recording} has {samples} samples at 16 kHz, fewer than the "
+                f"{outline.receptive_field_samples} of one frame. Leave it out with `mmer-pipe prepare`."
+            )
+        plan.append(Row(u.utterance_id, inputs.digests[u.utterance_id], frames, inputs.stamps[u.utterance_id]))
+        items.append(compute.SpeechItem(number, recording, u.start_seconds, u.end_seconds, samples))
+    with FeatureWriter(path, identity, outline.front_dim, plan) as writer:
+        missing = [items[number] for number in writer.missing]
+        job = compute.SpeechJob(encoder, device, dtype)
+        _fill(writer, job, compute.speech_batches(missing), scheduler, progress)
+    return Extraction(path, len(missing), len(utterances))
+
+
+def _covers(known: FeatureFile, inputs: Inputs) -> bool:
+    return all(
+        key in known.index and known.input_digests[known.index[key]] == digest for key, digest in inputs.digests.items()
+    )
+
+
+def _fill(
+    writer: FeatureWriter,
+    job: "Callable[[Sequence[Item]], Rows]",
+    batches: Sequence[Sequence[Item]],
+    scheduler: str,
+    progress: Progress,
+) -> None:
+    from mmer_pipeline import compute
+
+    total = sum(len(batch) for batch in batches)
+    progress(0, total)
+    if batches:
+        for rows in compute.run(job, batches, scheduler):
+            writer.write(rows)
+            progress(len(rows), total)
+    writer.finish()

@@ -1,0 +1,115 @@
+"""Writing files so that a reader never sees half of one, and a full disk gets one clear message."""
+
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+from mmer_pipeline.errors import UserError
+
+_NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+
+
+def is_disk_full(error: OSError) -> bool:
+    """Whether an error means that nothing more can be written (HDF5 hides the number in its text)."""
+    return error.errno in _NO_SPACE or any(f"errno = {number}," in str(error) for number in _NO_SPACE)
+
+
+@contextmanager
+def explain_disk_full(path: Path) -> Iterator[None]:
+    """Turn "no space left" inside the block into a `UserError` that names `path`; other errors pass."""
+    try:
+        yield
+    except OSError as error:
+        if not is_disk_full(error):
+            raise
+        raise UserError(
+            f"The disk is full (or a quota is reached): {path} could not be written.\n"
+            "What was finished before is kept. Make room and run the same command again."
+        ) from error
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path`; rename it to `path` when the block ends, remove it on an error.
+
+    Raises:
+        UserError: the disk is full; `path` is as it was.
+    """
+    with explain_disk_full(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent)
+        os.close(descriptor)
+        temporary = Path(name)
+        try:
+            temporary.chmod(0o644)
+            yield temporary
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def replacing_directory(path: Path) -> Iterator[Path]:
+    """As `replacing`, for a directory; one that is there is removed just before the rename."""
+    with explain_disk_full(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+        try:
+            temporary.chmod(0o755)
+            yield temporary
+            if path.exists():
+                shutil.rmtree(path)
+            temporary.replace(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write `text` as UTF-8, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Write `value` as indented JSON, whole or not at all."""
+    write_text(path, json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n")
+
+
+def read_json(path: Path, made_by: str) -> Any:
+    """Read a JSON file.
+
+    Raises:
+        UserError: the file is missing or broken; the message names `made_by`, the command that makes it.
+    """
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{path} is missing. Run `{made_by}` to make it.") from None
+    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not readable JSON ({error}). Run `{made_by}` to make it again.") from None
+
+
+def json_line(value: Any) -> str:
+    """One line of a JSON-lines file."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False) + "\n"
+
+
+def read_json_lines(path: Path) -> list[Any]:
+    """The values of a JSON-lines file.
+
+    Raises:
+        UserError: a line is not JSON.
+    """
+    values = []
+    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+        try:
+            values.append(json.loads(line))
+        except json.JSONDecodeError as error:
+            raise UserError(f"{path}, line {number} is not JSON ({error}).") from None
+    return values

@@ -1,0 +1,151 @@
+"""MMER, the whole model, in the paper's order and letters (section 3).
+
+Shape letters: B batch, J speech frames, M tokens, d hidden size of the speech encoder, d_t of the text
+encoder, C classes, V symbols of the CTC alphabet. Masks: True is a real position; padding never changes a
+result.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from huggingface_hub import PyTorchModelHubMixin
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mmer_pipeline.encoders import SpeechEncoder
+
+
+@dataclass(frozen=True)
+class Output:
+    """What the two heads say."""
+
+    logits: Tensor  # [B, C] emotion, before the softmax of eq. 3
+    ctc_logits: Tensor  # [B, J, V] characters, before the softmax of eq. 5
+
+
+class CrossModalEncoder(nn.Module):
+    """CME(query, context): a transformer layer whose attention goes to the other modality (section 3.3, eq. 1).
+
+    Multi-head cross attention, residual on the query, layer norm, GELU feed-forward of 4d, residual, layer norm.
+    """
+
+    def __init__(self, d: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query, self.key, self.value = nn.Linear(d, d), nn.Linear(d, d), nn.Linear(d, d)
+        self.out = nn.Linear(d, d)
+        self.attention_norm = nn.LayerNorm(d)
+        self.feed_forward = nn.Sequential(nn.Linear(d, 4 * d), nn.GELU(), nn.Dropout(dropout), nn.Linear(4 * d, d))
+        self.feed_forward_norm = nn.LayerNorm(d)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, query: Tensor, context: Tensor, context_mask: Tensor) -> Tensor:
+        """Query `[B, N, d]`, context `[B, K, d]` and its mask `[B, K]` → `[B, N, d]`."""
+        B, N, d = query.shape
+        K, h = context.shape[1], self.heads
+        q = self.query(query).view(B, N, h, d // h).transpose(1, 2)  # [B, h, N, d/h]
+        k = self.key(context).view(B, K, h, d // h).transpose(1, 2)  # [B, h, K, d/h]
+        v = self.value(context).view(B, K, h, d // h).transpose(1, 2)  # [B, h, K, d/h]
+        attended = functional.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=context_mask[:, None, None, :],
+            dropout_p=self.dropout.p if self.training else 0.0,
+        )  # [B, h, N, d/h]
+        attended = self.out(attended.transpose(1, 2).reshape(B, N, d))  # [B, N, d]
+        hidden = self.attention_norm(query + self.dropout(attended))
+        normed: Tensor = self.feed_forward_norm(hidden + self.dropout(self.feed_forward(hidden)))
+        return normed  # [B, N, d]
+
+
+class MultimodalInteraction(nn.Module):
+    """MMI: three cross-modal encoders and the acoustic gate (section 3.3, figure 1)."""
+
+    def __init__(self, d: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.cme_b = CrossModalEncoder(d, heads, dropout)
+        self.cme_c = CrossModalEncoder(d, heads, dropout)
+        self.cme_d = CrossModalEncoder(d, heads, dropout)
+        self.gate = nn.Linear(2 * d, d)
+        self.down = nn.Linear(2 * d, d)
+
+    def forward(self, A: Tensor, A_mask: Tensor, T: Tensor, T_mask: Tensor) -> Tensor:
+        """Speech A `[B, J, d]`, words T `[B, M, d]` → M, one fused vector a word `[B, M, d]`."""
+        P = self.cme_b(A, T, T_mask)  # [B, J, d] words, seen from each frame
+        R = self.cme_c(T, P, A_mask)  # [B, M, d] speech-aware words (3.3.1)
+        Q = self.cme_d(T, A, A_mask)  # [B, M, d] word-aware speech (3.3.2)
+        g = torch.sigmoid(self.gate(torch.cat([R, Q], dim=-1)))  # [B, M, d] acoustic gate, eq. 2
+        Q = g * Q  # [B, M, d]
+        fused: Tensor = self.down(torch.cat([Q, R], dim=-1))  # [B, M, 2d] → [B, M, d]
+        return fused
+
+
+class MMER(
+    nn.Module,
+    PyTorchModelHubMixin,
+    library_name="mmer-pipeline",
+    tags=["speech-emotion-recognition", "multimodal"],
+    paper_url="https://arxiv.org/abs/2203.16794",
+):
+    """The paper's system: speech encoder, MMI, emotion head, CTC head.
+
+    `save_pretrained`, `from_pretrained` and `push_to_hub` come from huggingface_hub; the arguments below are
+    the saved `config.json`, so that a saved model needs no other file.
+    """
+
+    def __init__(
+        self,
+        *,
+        speech_config: dict[str, Any],  # transformers configuration of the speech encoder
+        zero_mean_unit_variance: bool,  # what is done to a waveform before the front end
+        text_dim: int,  # d_t
+        labels: list[str],  # the classes, in the order of the logits
+        alphabet: list[str],  # the CTC symbols, in the order of the logits; the first is the blank
+        dropout: float = 0.1,
+    ) -> None:
+        super().__init__()
+        self.speech = SpeechEncoder(speech_config, zero_mean_unit_variance=zero_mean_unit_variance)
+        d = self.speech.hidden_size
+        self.labels, self.alphabet = list(labels), list(alphabet)
+        self.text_projection = nn.Identity() if text_dim == d else nn.Linear(text_dim, d)
+        self.mmi = MultimodalInteraction(d, self.speech.attention_heads, dropout)
+        self.dropout = nn.Dropout(dropout)
+        self.emotion_head = nn.Linear(2 * d, len(labels))
+        self.ctc_head = nn.Linear(d, len(alphabet))
+
+    def forward(self, frames: Tensor, frame_mask: Tensor, tokens: Tensor, token_mask: Tensor) -> Output:
+        """Front-end frames `[B, J, front_dim]` and text features `[B, M, d_t]`, each with its mask → `Output`."""
+        A = self.speech.context(frames, frame_mask)  # [B, J, d]
+        T = self.text_projection(tokens)  # [B, M, d]
+        M = self.mmi(A, frame_mask, T, token_mask)  # [B, M, d]
+        pooled = torch.cat([masked_mean(A, frame_mask), masked_mean(M, token_mask)], dim=-1)  # [B, 2d]
+        return Output(logits=self.emotion_head(self.dropout(pooled)), ctc_logits=self.ctc_head(A))
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean over real positions: values `[B, N, d]`, mask `[B, N]` → `[B, d]` (mp in eq. 3)."""
+    weights = mask.unsqueeze(-1).to(values.dtype)  # [B, N, 1]
+    return (values * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+
+
+def ctc_losses(ctc_logits: Tensor, frame_mask: Tensor, targets: Sequence[Sequence[int]]) -> Tensor:
+    """−ln p(t|a) of each utterance, a sum over its frames (eq. 6): `[B]`, in float32.
+
+    The blank is symbol 0. An utterance with an empty target gets 0.
+    """
+    lengths = torch.tensor([len(target) for target in targets])  # [B]
+    flat = torch.tensor([symbol for target in targets for symbol in target], dtype=torch.long)
+    log_probabilities = functional.log_softmax(ctc_logits.float(), dim=-1).transpose(0, 1)  # [J, B, V]
+    losses = functional.ctc_loss(
+        log_probabilities,
+        flat.to(ctc_logits.device),
+        frame_mask.sum(dim=1),
+        lengths.to(ctc_logits.device),
+        blank=0,
+        reduction="none",
+        zero_infinity=True,
+    )  # [B]
+    return torch.where(lengths.to(losses.device) > 0, losses, torch.zeros_like(losses))

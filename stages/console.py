@@ -1,0 +1,155 @@
+"""What a person sees of long work: rich bars on a terminal, plain lines elsewhere; always on standard error."""
+
+import logging
+import time
+from typing import Any
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from stages.options import Common, interactive
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def quiet_libraries() -> None:
+    """Switch off the progress bars and load reports of transformers; its errors still raise."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    logging.getLogger("distributed").setLevel(logging.ERROR)
+
+
+class RateColumn(ProgressColumn):
+    """Utterances a second."""
+
+    def render(self, task: Task) -> Text:
+        """As text, empty while nothing is done."""
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f} utt/s" if speed else "", style="progress.data.speed")
+
+
+def _bar(transient: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        RateColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=transient,
+    )
+
+
+class Work:
+    """Progress of one piece of work, counted in utterances."""
+
+    def __init__(self, common: Common, description: str, *, transient: bool = False) -> None:
+        self.description = description
+        self.bar = _bar(transient) if interactive() and not common.quiet else None
+        self.lines = not interactive() and not common.quiet
+        self.task = self.bar.add_task(description, total=None) if self.bar else None
+        self.began = self.last = time.monotonic()
+
+    def __enter__(self) -> "Work":
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def show(self, done: int, total: int) -> None:
+        """Say that `done` of `total` utterances are done."""
+        if self.bar and self.task is not None:
+            self.bar.update(self.task, completed=done, total=total, description=self.description)
+        now = time.monotonic()
+        if self.lines and done and (now - self.last >= SECONDS_BETWEEN_LINES or done == total):
+            self.last = now
+            rate = done / max(now - self.began, 1e-9)
+            click.echo(f"{self.description}: {done}/{total} utterances, {rate:.1f} utt/s", err=True)
+
+
+class ExtractionConsole(Work):
+    """Progress of an extraction."""
+
+    def __init__(self, common: Common, description: str) -> None:
+        super().__init__(common, description)
+        self.done = 0
+
+    def __enter__(self) -> "ExtractionConsole":
+        return self
+
+    def progress(self, more: int, total: int) -> None:
+        """`more` utterances were written, of `total` to write."""
+        if self.bar and not self.bar.live.is_started and total:
+            self.bar.start()  # an extraction with nothing to do shows no bar
+        self.done += more
+        self.show(self.done, total)
+
+
+class TrainingConsole:
+    """Progress of a fold: a bar within the epoch, a line an epoch."""
+
+    def __init__(self, common: Common, fold: int) -> None:
+        self.common, self.fold = common, fold
+        self.work: Work | None = None
+        self.epoch_seconds: list[float] = []
+        self.epoch_began = time.monotonic()
+
+    def __enter__(self) -> "TrainingConsole":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end_bar()
+
+    def _end_bar(self) -> None:
+        if self.work:
+            self.work.__exit__()
+            self.work = None
+
+    def step(self, progress: Any, steps: int, epochs: int) -> None:
+        """As `training.Observer`."""
+        if self.work is None:
+            self.work = Work(self.common, "", transient=True).__enter__()
+        seen = max(1, progress.utterances)
+        ce, ctc = progress.ce_sum / seen, progress.ctc_sum / seen
+        self.work.description = f"Fold {self.fold}, epoch {progress.epoch}/{epochs}: CE {ce:.3f}, CTC {ctc:.1f}"
+        self.work.show(progress.utterances, round(progress.utterances * steps / max(1, progress.step)))
+
+    def epoch(self, record: dict[str, Any], epochs: int) -> None:
+        """As `training.Observer`."""
+        self._end_bar()
+        now = time.monotonic()
+        self.epoch_seconds.append(now - self.epoch_began)
+        self.epoch_began = now
+        if self.common.quiet:
+            return
+        train, held_out, validation = record["train"], record["held_out"], record["validation"]
+        ctc = f"  CTC {train['ctc']:7.2f}" if train["ctc"] is not None else ""
+        chosen = f"  validation UA {validation['ua']:.4f}" if validation else ""
+        left = sum(self.epoch_seconds) / len(self.epoch_seconds) * (epochs - record["epoch"])
+        click.echo(
+            f"Fold {self.fold}  epoch {record['epoch']:>{len(str(epochs))}}/{epochs}  CE {train['ce']:.4f}{ctc}"
+            f"  held-out WA {held_out['wa']:.4f}  UA {held_out['ua']:.4f}{chosen}"
+            f"  {record['speed']['utterances_per_second']:.1f} utt/s  {_duration(left)} left",
+            err=True,
+        )
+
+
+def _duration(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"

@@ -1,0 +1,194 @@
+"""What every command shares: common options, the config file, results, errors. No heavy import here."""
+
+import functools
+import json
+import sys
+import tomllib
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from mmer_pipeline import paths
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+COMMON = ("cache_dir", "runs_dir", "device", "as_json", "quiet", "debug")
+FILE = click.Path(path_type=Path, dir_okay=False)
+DIRECTORY = click.Path(path_type=Path, file_okay=False)
+
+
+@dataclass(frozen=True)
+class Common:
+    """The options that mean the same everywhere."""
+
+    cache: Path  # where manifests and features lie
+    runs: Path  # where runs lie
+    device: str  # "auto", "cpu", "cuda", "cuda:1" …
+    as_json: bool  # print one JSON object on standard output, everything else on standard error
+    quiet: bool  # print results alone
+    debug: bool  # tracebacks
+
+    def manifest(self, flag: Path | None) -> Path:
+        """The manifest: the flag, or `<cache>/manifest.csv`."""
+        return flag or self.cache / paths.MANIFEST_NAME
+
+    def result(self, value: Any) -> None:
+        """Print a command's result as one JSON object, where `--json` asked for it."""
+        if self.as_json:
+            click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+
+
+def _load_config(context: click.Context, _parameter: click.Parameter, value: Path | None) -> Path | None:
+    """Feed `mmer.toml` (one table a command) to click's `default_map`; flags override it."""
+    path = value or Path(paths.CONFIG_NAME)
+    if value is None and (context.parent is not None or not path.is_file()):
+        return None
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise click.BadParameter(f"{path} cannot be read ({error.strerror}).") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise click.BadParameter(f"{path} is not TOML: {error}.") from None
+    _check_config(context, path, table)
+    known = {name.replace("-", "_"): value for name, value in table.items()}
+    tables = {
+        name: {key.replace("-", "_"): item for key, item in entry.items()} if isinstance(entry, dict) else entry
+        for name, entry in known.items()
+    }
+    if context.parent is None:
+        context.default_map = tables
+    else:
+        context.default_map = tables.get(context.info_name or "", {})
+    return value
+
+
+def _check_config(context: click.Context, path: Path, table: dict[str, Any]) -> None:
+    """Refuse a table or a key that no command has: a setting misspelt must not be silently ignored."""
+    group = context.find_root().command
+    assert isinstance(group, click.Group)
+    commands = group.commands
+    top = {parameter.name for parameter in group.params}
+    for name, entry in table.items():
+        key = name.replace("-", "_")
+        if not isinstance(entry, dict):
+            if key not in top:
+                raise click.BadParameter(f"{path}: {name!r} stands outside a table; expected [train] or the like.")
+        elif name not in commands:
+            raise click.BadParameter(f"{path}: no command {name!r}. Commands: {', '.join(commands)}.")
+        else:
+            options = {parameter.name or "" for parameter in commands[name].params}
+            for option in entry:
+                if option.replace("-", "_") not in options:
+                    raise click.BadParameter(
+                        f"{path}: [{name}] has no option {option!r}. Options: {', '.join(sorted(options))}."
+                    )
+
+
+def common_options(command: Command) -> Command:
+    """Add the common options; the callback gets one `common: Common` in their place.
+
+    They can stand before the first command of a chain (for all of it) or behind any command (for that one).
+    """
+
+    @functools.wraps(command)
+    def wrapper(*args: Any, **kwargs: Any) -> Any:
+        mine = {name: kwargs.pop(name) for name in COMMON}
+        kwargs.pop("config")
+        context = click.get_current_context()
+        inherited = context.parent.params if context.parent is not None else {}
+        value = {name: inherited.get(name) if mine[name] is None else mine[name] for name in COMMON}
+        common = Common(
+            cache=paths.cache_dir(value["cache_dir"]),
+            runs=paths.runs_dir(value["runs_dir"]),
+            device=value["device"] or "auto",
+            as_json=bool(value["as_json"]),
+            quiet=bool(value["quiet"]) or bool(value["as_json"]),
+            debug=bool(value["debug"]),
+        )
+        return command(*args, common=common, **kwargs)
+
+    for option in reversed(_common_parameters()):
+        wrapper = option(wrapper)
+    return wrapper  # type: ignore[return-value]
+
+
+def _common_parameters() -> list[Callable[[Any], Any]]:
+    return [
+        click.option("--cache-dir", type=DIRECTORY, help="Manifests and features.  [$MMER_CACHE_DIR or ./cache]"),
+        click.option("--runs-dir", type=DIRECTORY, help="Trained runs.  [$MMER_RUNS_DIR or ./runs]"),
+        click.option(
+            "--config",
+            type=FILE,
+            callback=_load_config,
+            is_eager=True,
+            help="Settings, one TOML table a command; flags override them.  [./mmer.toml]",
+        ),
+        click.option("--device", help="auto, cpu, cuda, cuda:1 …  [auto]"),
+        click.option("--json", "as_json", is_flag=True, default=None, help="Print the result as one JSON object."),
+        click.option("--quiet/--verbose", "quiet", default=None, help="Print results alone, or progress too."),
+        click.option("--debug", is_flag=True, default=None, help="Show the traceback of a failure."),
+    ]
+
+
+class LeadingArgument(click.Command):
+    """A command whose one argument may stand before its options: `prepare iemocap --root DIR extract`.
+
+    In a chain click reads a command's options up to the first argument alone, so the argument moves behind them.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Move a leading argument behind the options that follow it."""
+        if args and not args[0].startswith("-"):
+            leading, rest = args[0], args[1:]
+            name = next(parameter.name or "" for parameter in self.params if isinstance(parameter, click.Argument))
+            values, left, _ = self.make_parser(ctx).parse_args(list(rest))
+            after = ([values[name]] if isinstance(values.get(name), str) else []) + left  # the next commands
+            args = [*rest[: len(rest) - len(after)], leading, *after]
+        return super().parse_args(ctx, args)
+
+
+def say(common: Common, message: str) -> None:
+    """A line of progress for a person; on standard error, so that standard output holds results alone."""
+    if not common.quiet:
+        click.echo(message, err=True)
+
+
+def interactive() -> bool:
+    """Whether a person looks at standard error."""
+    return sys.stderr.isatty()
+
+
+def manifest_option(command: Command) -> Command:
+    """Add `--manifest`."""
+    return click.option("--manifest", type=FILE, help="The corpus.  [<cache>/manifest.csv]")(command)
+
+
+def encoder_options(command: Command) -> Command:
+    """Add the options that say which features: encoders, revisions, annotation policy, number format."""
+    options = [
+        click.option("--text-encoder", default="roberta-base", show_default=True, metavar="NAME",
+                     help="Hub id or directory of the frozen text encoder."),
+        click.option("--text-revision", metavar="REV", help="Its commit, tag or branch on the hub."),
+        click.option("--speech-encoder", default="facebook/wav2vec2-base", show_default=True, metavar="NAME",
+                     help="Hub id or directory of the speech encoder."),
+        click.option("--speech-revision", metavar="REV", help="Its commit, tag or branch on the hub."),
+        click.option("--annotations", default="strip", show_default=True,
+                     type=click.Choice(["strip", "keep", "mask"]),
+                     help="[LAUGHTER] and the like in the encoder's text."),
+        click.option("--dtype", default="float16", show_default=True, type=click.Choice(["float16", "float32"]),
+                     help="Number format of the stored features."),
+        click.option("--speech-features/--no-speech-features", default=True, show_default=True,
+                     help="Store the front end's output, or compute it each time."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def run_option(command: Command) -> Command:
+    """Add `--run` for one run."""
+    return click.option("--run", "run_name", default="mmer", show_default=True, metavar="NAME",
+                        help="The run's directory below the runs.")(command)  # fmt: skip

@@ -1,0 +1,151 @@
+"""`mmer-pipe prepare CORPUS --root DIR`: from a corpus on disk to a checked manifest.
+
+Reads: the corpus below `--root`: its labels and transcripts, and the headers of its recordings (compressed
+recordings whole, since only that shows a damaged one).
+Writes: the manifest (default `<cache>/manifest.csv`), one row an utterance that can be trained on, and beside
+it `manifest.json` with the audio root, the corpus and the label map; neither where both are there already.
+"""
+
+import shlex
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mmer_pipeline import manifest as manifests
+from mmer_pipeline import paths
+from mmer_pipeline.corpora import READERS, read_corpus
+from mmer_pipeline.errors import UserError
+from stages.options import FILE, Common, LeadingArgument, common_options, interactive, say
+
+if TYPE_CHECKING:
+    from mmer_pipeline.preparation import Preparation
+
+
+@click.command(cls=LeadingArgument)
+@click.argument("corpus", type=click.Choice(list(READERS)))
+@click.option(
+    "--root",
+    required=True,
+    type=click.Path(path_type=Path),
+    help="Where the corpus lies (csv: or the CSV file).",
+)
+@click.option("--manifest", "manifest_flag", type=FILE, help="What to write.  [<cache>/manifest.csv]")
+@click.option(
+    "--label-map",
+    metavar="NAME|FILE",
+    help="iemocap-4, ravdess-4, identity, or a TOML file.  [the one meant for the corpus]",
+)
+@click.option("--strict", is_flag=True, help="Fail and write nothing where a problem costs an utterance.")
+@click.option(
+    "--max-audio-seconds",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Leave out longer utterances.  [60]",
+)
+@common_options
+def prepare(
+    corpus: str,
+    root: Path,
+    manifest_flag: Path | None,
+    label_map: str | None,
+    strict: bool,
+    max_audio_seconds: float | None,
+    common: Common,
+) -> None:
+    """Check a corpus and write its manifest.
+
+    CORPUS is the layout below --root: iemocap, ravdess, or csv (any corpus, written down as manifest.csv).
+    """
+    from mmer_pipeline import preparation  # numpy and soundfile; `--help` does without them
+
+    path = common.manifest(manifest_flag)
+    reading = read_corpus(corpus, root)
+    if path.resolve() == reading.source.resolve():
+        raise UserError(f"{path} is what is read: it is not written over. Give another --manifest or --cache-dir.")
+    for note in reading.notes:
+        say(common, f"note: {note}")
+    with _progress(common) as progress:
+        prepared = preparation.prepare(
+            reading,
+            preparation.choose_label_map(reading, label_map),
+            max_audio_seconds=max_audio_seconds or preparation.MAX_AUDIO_SECONDS,
+            progress=progress,
+        )
+    if strict and prepared.lost:
+        raise UserError(
+            f"--strict: {len(prepared.lost)} utterances have problems, so {path} is not written.\n"
+            + "\n".join(prepared.problem_lines())
+        )
+    changed = manifests.write_manifest(
+        path, prepared.utterances, root=reading.root, corpus=corpus, label_map=prepared.label_map
+    )
+    common.result(
+        {
+            "corpus": corpus,
+            "manifest": str(path),
+            "changed": changed,
+            **prepared.as_dict(),
+            "notes": list(reading.notes),
+        }
+    )
+    if not common.as_json:
+        _print_summary(corpus, prepared)
+        click.echo(f"{'wrote' if changed else 'unchanged:'} {path} ({len(prepared.utterances)} utterances)")
+        click.echo(f"next: {_next_command(common, manifest_flag)}")
+
+
+@contextmanager
+def _progress(common: Common) -> Iterator[Callable[[int, int], None]]:
+    """A bar on a terminal, otherwise a line a tenth of the work; on standard error."""
+    if common.quiet or not interactive():
+
+        def line(done: int, total: int) -> None:
+            if done * 10 // total > (done - 1) * 10 // total:
+                say(common, f"checked {done} of {total} recordings")
+
+        yield line
+        return
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    with Progress(*columns, console=Console(stderr=True)) as bar:
+        task = bar.add_task("checking recordings", total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def _print_summary(corpus: str, prepared: "Preparation") -> None:
+    """The table of sessions and classes, then what was left out and why."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(title=f"{corpus}, label map {prepared.label_map.name}", title_justify="left")
+    table.add_column("session")
+    for heading in (*prepared.class_counts, "utterances"):
+        table.add_column(Text(heading), justify="right")
+    for session, counts in prepared.session_counts.items():
+        table.add_row(Text(session), *(str(count) for count in counts.values()), str(sum(counts.values())))
+    table.add_section()
+    table.add_row("all", *(str(count) for count in prepared.class_counts.values()), str(len(prepared.utterances)))
+    Console().print(table)
+    hours = sum(prepared.seconds) / 3600
+    click.echo(f"{len(prepared.utterances)} utterances, {hours:.2f} hours, {len(prepared.speakers)} speakers")
+    if prepared.dropped:
+        labels = ", ".join(f"{label} {count}" for label, count in prepared.dropped.items())
+        click.echo(f"label map dropped {sum(prepared.dropped.values())}: {labels}")
+    for line in prepared.problem_lines():
+        click.echo(line)
+
+
+def _next_command(common: Common, manifest_flag: Path | None) -> str:
+    """The command that goes on from here, with the options that it needs to find the manifest."""
+    options: dict[str, Any] = {}
+    if common.cache != paths.cache_dir():
+        options["--cache-dir"] = common.cache
+    if manifest_flag is not None:
+        options["--manifest"] = manifest_flag
+    return " ".join(["mmer-pipe extract", *(f"{name} {shlex.quote(str(value))}" for name, value in options.items())])

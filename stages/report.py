@@ -1,0 +1,93 @@
+"""report: all evaluated folds of one or more runs in one table.
+
+Reads `<runs>/<run>/fold-*/{settings.json,metrics.jsonl,evaluation.json,predictions.csv}`. Writes report.md
+and report.json.
+"""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from stages.options import DIRECTORY, Common, common_options, say
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+
+@click.command()
+@click.option("--run", "names", multiple=True, metavar="NAME", help="A run to report, repeatable.  [mmer]")
+@click.option("--output", type=DIRECTORY, help="Where report.md and report.json go.  [the first run's directory]")
+@common_options
+def report(common: Common, names: tuple[str, ...], output: Path | None) -> None:
+    """Put all folds into one table: final, validated and oracle apart; mean ± sd over folds, and pooled."""
+    from rich.console import Console
+
+    from mmer_pipeline import files
+    from mmer_pipeline.report import read_run, summarise
+    from mmer_pipeline.report_text import folds_line, markdown
+    from stages.tables import class_table, confusion_table
+
+    runs = [summarise(read_run(common.runs / name)) for name in names or ("mmer",)]
+    directory = output or common.runs / runs[0]["run"]
+    files.write_text(directory / "report.md", markdown(runs))
+    files.write_json(directory / "report.json", {"runs": runs})
+    console = Console(quiet=common.as_json)
+    for run in runs:
+        console.print(f"\n[bold]{run['run']}[/bold]: {run['settings']['system']} on {run['corpus']}, {folds_line(run)}")
+        console.print(_fold_table(run))
+        console.print(_summary_table(run))
+        console.print(class_table(run["per_class"]))
+        console.print(confusion_table(run["confusion"], run["labels"]))
+    common.result({"runs": runs})
+    say(common, f"Written: {directory / 'report.md'}, {directory / 'report.json'}")
+
+
+def _summary_table(run: dict[str, Any]) -> "Table":
+    from rich.table import Table
+
+    from mmer_pipeline.metrics import HEADLINE
+    from mmer_pipeline.report import SELECTIONS
+    from mmer_pipeline.report_text import MEANING, METRIC_NAMES, mean_and_sd, pooled
+
+    table = Table("in percent", "metric", title="Over folds", title_justify="left")
+    table.add_column("mean ± sd", justify="right")
+    table.add_column("pooled [95 %]", justify="right")
+    for name in SELECTIONS:
+        selection = run["selections"][name]
+        if selection is None:
+            table.add_row(f"{name} ({MEANING[name]})", "", "–", "–", end_section=True)
+            continue
+        for metric in HEADLINE:
+            summary = selection["summary"][metric]
+            first = metric == HEADLINE[0]
+            table.add_row(
+                f"{name} ({MEANING[name]})" if first else "",
+                METRIC_NAMES[metric],
+                mean_and_sd(summary),
+                pooled(summary),
+                end_section=metric == HEADLINE[-1],
+            )
+    return table
+
+
+def _fold_table(run: dict[str, Any]) -> "Table":
+    from rich.table import Table
+
+    from mmer_pipeline.report import SELECTIONS
+    from mmer_pipeline.report_text import percent
+
+    table = Table("fold", "held out", title_justify="left")
+    table.add_column("utterances", justify="right")
+    chosen = [name for name in SELECTIONS if run["selections"][name] is not None]
+    for name in chosen:
+        table.add_column(f"{name}\nWA", justify="right")
+        table.add_column("\nUA", justify="right")
+        table.add_column("\nepoch", justify="right")
+    for index, fold in enumerate(run["selections"]["final"]["folds"]):
+        cells = [str(fold["fold"]), fold["held_out"], str(fold["utterances"])]
+        for name in chosen:
+            entry = run["selections"][name]["folds"][index]
+            cells += [percent(entry["wa"]), percent(entry["ua"]), str(entry["epoch"])]
+        table.add_row(*cells)
+    return table

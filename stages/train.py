@@ -1,0 +1,78 @@
+"""train: fine-tune the speech encoder with MMI, gate and both heads, fold by fold.
+
+Reads the manifest and the cached features. Writes `<runs>/<run>/fold-k/`: settings.json, metrics.jsonl,
+model/, and state/ until the fold is done.
+"""
+
+from dataclasses import asdict
+from typing import Any
+
+import click
+
+from stages.options import Common, common_options, encoder_options, manifest_option, say
+
+
+@click.command()
+@click.option("--fold", "numbers", type=int, multiple=True, metavar="K", help="A fold to train, repeatable.  [all]")
+@click.option("--folds", default="session", show_default=True, type=click.Choice(["session", "speaker"]),
+              help="What a fold holds out.")  # fmt: skip
+@click.option("--system", default="mmer", show_default=True, type=click.Choice(["mmer"]), help="The model.")
+@click.option("--run", "run_name", metavar="NAME", help="The run's directory below the runs.  [the system's name]")
+@click.option("--alpha", default=0.1, show_default=True, type=click.FloatRange(min=0), help="Weight of the CTC loss.")
+@click.option("--epochs", default=100, show_default=True, type=click.IntRange(min=1), help="Passes over the data.")
+@click.option("--learning-rate", default=1e-5, show_default=True, type=click.FloatRange(min=0, min_open=True),
+              help="Of AdamW, constant.")  # fmt: skip
+@click.option("--weight-decay", default=0.01, show_default=True, type=click.FloatRange(min=0), help="Of AdamW.")
+@click.option("--clip-norm", default=1.0, show_default=True, type=click.FloatRange(min=0),
+              help="Largest norm of a step's gradient; 0: no limit.")  # fmt: skip
+@click.option("--dropout", default=0.1, show_default=True, type=click.FloatRange(0, 1, max_open=True),
+              help="In the MMI and before the emotion head.")  # fmt: skip
+@click.option("--batch-size", default=8, show_default=True, type=click.IntRange(min=1),
+              help="Utterances an optimiser step.")  # fmt: skip
+@click.option("--bucket-batches", default=16, show_default=True, type=click.IntRange(min=1),
+              help="Batches sorted by length together; 1: none.")  # fmt: skip
+@click.option("--max-batch-seconds", default=120.0, show_default=True, type=click.FloatRange(min=0, min_open=True),
+              help="Audio of a micro-batch, padding included. The gradient does not depend on it.")  # fmt: skip
+@click.option("--ctc-alphabet", default="wav2vec2", show_default=True, type=click.Choice(["wav2vec2", "corpus"]),
+              help="The 32 symbols of wav2vec2-base-960h, or the corpus's own letters.")  # fmt: skip
+@click.option("--validation", default="none", show_default=True, metavar="WHAT",
+              help="A part of the training sessions that chooses an epoch: none, session, speaker, or a "
+                   "fraction such as 0.1.")  # fmt: skip
+@click.option("--precision", default="auto", show_default=True, type=click.Choice(["auto", "fp32", "bf16"]),
+              help="auto: bf16 on a GPU that has it.")  # fmt: skip
+@click.option("--seed", default=1, show_default=True, type=click.IntRange(min=0), help="Of everything random.")
+@click.option("--resume/--restart", default=True, show_default=True, help="Go on with a stopped fold, or begin again.")
+@click.option("--save-minutes", default=5.0, show_default=True, type=click.FloatRange(min=0),
+              help="Time between two saved states within an epoch.")  # fmt: skip
+@click.option("--keep-state", is_flag=True, help="Keep state/ when a fold is done.")
+@manifest_option
+@encoder_options
+@common_options
+def train(
+    common: Common, numbers: tuple[int, ...], run_name: str | None, resume: bool, save_minutes: float,
+    keep_state: bool, manifest: Any, **options: Any,
+) -> None:  # fmt: skip
+    """Train the folds of a corpus; one that is finished with the same settings is left alone."""
+    say(common, "Loading …")
+    from mmer_pipeline.experiment import train_fold
+    from mmer_pipeline.folds import fold_names
+    from mmer_pipeline.manifest import read_manifest
+    from mmer_pipeline.settings import Settings
+    from stages.console import TrainingConsole, quiet_libraries
+
+    quiet_libraries()
+    corpus = read_manifest(common.manifest(manifest))
+    run = common.runs / (run_name or options["system"])
+    results = []
+    for number in numbers or range(1, len(fold_names(corpus, options["folds"])) + 1):
+        settings = Settings(fold=number, **options)
+        with TrainingConsole(common, number) as console:
+            trained = train_fold(
+                settings, corpus, cache=common.cache, run=run, device=common.device, restart=not resume,
+                keep_state=keep_state, save_seconds=60 * save_minutes, observer=console,
+            )  # fmt: skip
+        if not trained:
+            say(common, f"Fold {number} of {run} is trained already with these settings: nothing to do.")
+        results.append({"fold": number, "trained": trained, "directory": str(run / f"fold-{number}")})
+    common.result({"run": str(run), "folds": results, "settings": {**asdict(settings), "fold": None}})
+    say(common, f"Next: mmer-pipe evaluate --run {run.name}")

@@ -1,0 +1,43 @@
+"""The reader of any corpus that is written down as a manifest, and the choice of a reader."""
+
+from pathlib import Path
+
+import pytest
+
+from mmer_pipeline.corpora import READERS, read_corpus
+from mmer_pipeline.errors import UserError
+from mmer_pipeline.manifest import COLUMNS, Utterance
+
+HEADER = ",".join(COLUMNS)
+
+
+def test_a_folder_with_a_manifest_or_the_file_itself_gives_the_rows(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.csv"
+    path.write_text(f'{HEADER}\na,wav/a.wav,0.5,1.25,Ann,1,d1,glad,"Well, well."\nb,wav/b.wav,,,Bob,2,,mad,No.\n')
+    folder, file = read_corpus("csv", tmp_path), read_corpus("csv", path)
+    assert folder == file
+    assert (folder.root, folder.source, folder.label_map) == (tmp_path, path, "identity")
+    assert folder.utterances == (
+        Utterance("a", "wav/a.wav", 0.5, 1.25, "Ann", "1", "d1", "glad", "Well, well."),
+        Utterance("b", "wav/b.wav", None, None, "Bob", "2", "b", "mad", "No."),
+    )
+
+
+def test_a_file_of_another_name_is_named_by_the_root(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.csv"
+    path.write_text(f"{HEADER}\na,a.wav,,,Ann,1,d1,glad,Yes.\n")
+    assert len(read_corpus("csv", path).utterances) == 1
+    with pytest.raises(UserError, match=r"No manifest\.csv in .*columns utterance_id, audio"):
+        read_corpus("csv", tmp_path)
+
+
+def test_a_path_that_leaves_the_root_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text(f"{HEADER}\na,../a.wav,,,Ann,1,d1,glad,Yes.\n")
+    with pytest.raises(UserError, match=r"line 2: audio path '\.\./a\.wav' leaves the audio root"):
+        read_corpus("csv", tmp_path)
+
+
+def test_an_unknown_reader_is_answered_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="iemocap, ravdess, csv"):
+        read_corpus("meld", tmp_path)
+    assert list(READERS) == ["iemocap", "ravdess", "csv"]
