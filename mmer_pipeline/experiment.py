@@ -22,13 +22,12 @@ from mmer_pipeline.inference import predict
 from mmer_pipeline.manifest import Manifest, read_manifest
 from mmer_pipeline.metrics import Predictions
 from mmer_pipeline.model import MMER
-from mmer_pipeline.paths import FoldPaths
+from mmer_pipeline.paths import WEIGHTS_NAME, FoldPaths
+from mmer_pipeline.runs import read_metrics
 from mmer_pipeline.settings import RunRecord, Settings, environment
 from mmer_pipeline.store import FeatureFile, open_features
 from mmer_pipeline.text import WAV2VEC2_ALPHABET, Alphabet, corpus_alphabet
-from mmer_pipeline.training import Observer, Trainer, read_metrics
-
-MODEL_WEIGHTS = "model.safetensors"
+from mmer_pipeline.training import Observer, Trainer
 
 
 @dataclass(frozen=True)
@@ -185,7 +184,7 @@ def _is_finished(fold_paths: FoldPaths, record: RunRecord) -> bool:
             "Give this one a name of its own with --run NAME, or start the fold again with --restart."
         )
     done = len(read_metrics(fold_paths.metrics)) == record.settings.epochs
-    return done and (fold_paths.model / MODEL_WEIGHTS).is_file()
+    return done and fold_paths.weights.is_file()
 
 
 def _alphabet(settings: Settings, manifest: Manifest) -> Alphabet:
@@ -233,10 +232,10 @@ def load_model(directory: Path) -> MMER:
     Raises:
         UserError: no such directory, no weights in it, or weights that do not fit.
     """
-    if not (directory / MODEL_WEIGHTS).is_file():
+    if not (directory / WEIGHTS_NAME).is_file():
         found = sorted(path.name for path in directory.iterdir()) if directory.is_dir() else "no such directory"
         raise UserError(
-            f"No model at {directory}: expected config.json and {MODEL_WEIGHTS}, found {found}. "
+            f"No model at {directory}: expected config.json and {WEIGHTS_NAME}, found {found}. "
             "Run `mmer-pipe train` for this fold."
         )
     try:

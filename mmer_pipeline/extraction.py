@@ -4,6 +4,8 @@ A feature file is up to date when it is of the wanted identity and every utteran
 manifest's. Nothing is loaded to find that out.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -202,7 +204,7 @@ def _covers(known: FeatureFile, inputs: Inputs) -> bool:
 
 def _fill(
     writer: FeatureWriter,
-    job: "Callable[[Sequence[Item]], Rows]",
+    job: Callable[[Sequence[Item]], Rows],
     batches: Sequence[Sequence[Item]],
     scheduler: str,
     progress: Progress,

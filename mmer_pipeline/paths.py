@@ -9,6 +9,7 @@ CACHE_DIR_VARIABLE = "MMER_CACHE_DIR"
 RUNS_DIR_VARIABLE = "MMER_RUNS_DIR"
 MANIFEST_NAME = "manifest.csv"
 CONFIG_NAME = "mmer.toml"
+WEIGHTS_NAME = "model.safetensors"  # as huggingface_hub's mixin names it
 
 
 def cache_dir(flag: Path | None = None) -> Path:
@@ -63,6 +64,11 @@ class FoldPaths:
     def model(self) -> Path:
         """The model after the last epoch: `config.json` and `model.safetensors`."""
         return self.directory / "model"
+
+    @property
+    def weights(self) -> Path:
+        """The model's weights; where they are, the fold is trained."""
+        return self.model / WEIGHTS_NAME
 
     @property
     def state(self) -> Path:

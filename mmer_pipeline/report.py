@@ -5,7 +5,6 @@ oracle: the epoch that is best on the held-out fold itself, as most published nu
 anything else. "Best" is the highest WA, the earliest epoch of those.
 """
 
-import csv
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -15,15 +14,14 @@ import numpy as np
 
 from mmer_pipeline import files, paths
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.evaluation import PROBABILITY_PREFIX, trained_folds
 from mmer_pipeline.metrics import (
     HEADLINE,
     bootstrap_intervals,
     calibration_error,
     rates_of_confusion,
 )
+from mmer_pipeline.runs import PROBABILITY_PREFIX, read_metrics, read_predictions, trained_folds
 from mmer_pipeline.settings import RunRecord
-from mmer_pipeline.training import read_metrics
 
 SELECTIONS = ("final", "validated", "oracle")
 SELECTED_BY = "wa"
@@ -81,8 +79,7 @@ def read_run(run: Path) -> RunResults:
         if evaluation["identity"] != record.identity:
             missing[number] = f"trained again since it was evaluated: {command}"
             continue
-        with fold_paths.predictions.open(newline="", encoding="utf-8") as stream:
-            predictions = list(csv.DictReader(stream))
+        predictions = read_predictions(fold_paths.predictions)
         results.append(FoldResult(number, record, evaluation, read_metrics(fold_paths.metrics), predictions))
     for number in range(1, total + 1):
         if number not in missing and number not in {result.number for result in results}:

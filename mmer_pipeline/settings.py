@@ -14,6 +14,7 @@ from mmer_pipeline import files
 from mmer_pipeline.errors import UserError
 
 PRECISIONS = ("auto", "fp32", "bf16")
+SCHEDULES = ("constant", "linear")
 CTC_ALPHABETS = ("wav2vec2", "corpus")
 # These change how a result is reached, not which: a micro-batch sums to the same gradient.
 _NOT_IDENTITY = ("max_batch_seconds",)
@@ -38,7 +39,8 @@ class Settings:
     ctc_alphabet: str = "wav2vec2"  # its 32 symbols, or the corpus's own letters
     alpha: float = 0.1  # weight of the CTC loss
     epochs: int = 100
-    learning_rate: float = 1e-5
+    learning_rate: float = 1e-5  # the highest of the schedule
+    schedule: str = "constant"  # constant (the paper's), or linear: up over the first tenth of the steps, then down
     weight_decay: float = 0.01  # AdamW's default; the paper gives none
     clip_norm: float = 1.0  # the gradient's norm is cut to this; 0 leaves it
     dropout: float = 0.1  # of the MMI and before the emotion head

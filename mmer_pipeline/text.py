@@ -12,7 +12,8 @@ from itertools import pairwise
 
 ANNOTATION_POLICIES = ("strip", "keep", "mask")
 ANNOTATION_MASK = "[...]"  # policy "mask": something was annotated here, but not what
-_ANNOTATION = re.compile(r"\[[^\]]*\]|\{[^}]*\}")
+_INNERMOST_ANNOTATION = re.compile(r"\[[^\[\]]*\]|\{[^{}]*\}")
+_REMOVED = "\0"  # stands for an annotation while the ones around it are still to be found
 
 BLANK = "<pad>"
 WORD_BOUNDARY = "|"
@@ -27,10 +28,10 @@ _APOSTROPHES = str.maketrans({"\u2019": "'", "\u02bc": "'", "\u2018": "'", "`": 
 def encoder_text(transcript: str, annotations: str) -> str:
     """The text for the text encoder: annotations by the policy, white space folded, Unicode NFC."""
     text = unicodedata.normalize("NFC", transcript)
-    if annotations == "strip":
-        text = _ANNOTATION.sub(" ", text)
-    elif annotations == "mask":
-        text = _ANNOTATION.sub(f" {ANNOTATION_MASK} ", text)
+    if annotations != "keep":
+        while _INNERMOST_ANNOTATION.search(text):  # from the inside: annotations may be nested
+            text = _INNERMOST_ANNOTATION.sub(_REMOVED, text)
+        text = text.replace(_REMOVED, f" {ANNOTATION_MASK} " if annotations == "mask" else " ")
     return " ".join(text.split())
 
 

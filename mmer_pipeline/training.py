@@ -28,8 +28,10 @@ from mmer_pipeline.inference import predict
 from mmer_pipeline.metrics import score
 from mmer_pipeline.model import MMER, ctc_losses
 from mmer_pipeline.paths import FoldPaths
+from mmer_pipeline.runs import read_metrics
 from mmer_pipeline.settings import Settings
 
+WARM_UP_SHARE = 0.1  # of all steps, in the linear schedule
 STEPS_BETWEEN_READINGS = 10  # losses stay on the device in between
 Autocast = Callable[[], AbstractContextManager[Any]]
 
@@ -135,6 +137,8 @@ class Trainer:
         settings, world = self.settings, self.accelerator.num_processes
         began = time.perf_counter()
         set_seed(derive_seed(settings.seed, self.progress.epoch, step + 1, self.accelerator.process_index))
+        for group in self.optimiser.param_groups:
+            group["lr"] = settings.learning_rate * self._schedule_factor(step)
         self.optimiser.zero_grad(set_to_none=True)
         losses = torch.zeros(2, device=self.accelerator.device)
         share = positions[self.accelerator.process_index :: world]
@@ -148,6 +152,11 @@ class Trainer:
         self.optimiser.step()
         self.pending.append(Pending(tuple(positions), losses))
         self.progress.seconds += time.perf_counter() - began
+
+    def _schedule_factor(self, step: int) -> float:
+        steps = math.ceil(len(self.fold.train) / self.settings.batch_size)  # an epoch has
+        done = (self.progress.epoch - 1) * steps + step
+        return schedule_factor(self.settings.schedule, done, self.settings.epochs * steps)
 
     def _read_losses(self, step: int) -> None:
         """Bring the losses of the pending steps to the host; this is the only place that waits for the device."""
@@ -210,6 +219,17 @@ class Trainer:
         self.saved_at = time.monotonic()
 
 
+def schedule_factor(schedule: str, step: int, steps: int) -> float:
+    """What the learning rate is multiplied with at a step (from 0) of `steps` in all.
+
+    constant: always 1. linear: up over the first tenth of the steps, then down to nothing.
+    """
+    if schedule == "constant":
+        return 1.0
+    climb = max(1, round(WARM_UP_SHARE * steps))
+    return (step + 1) / climb if step < climb else (steps - step) / max(1, steps - climb)
+
+
 def derive_seed(*parts: int) -> int:
     """One seed from several numbers, so that no two steps share their random numbers."""
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
@@ -219,15 +239,6 @@ def save_model(model: MMER, directory: Path) -> None:
     """Write `model/` whole or not at all."""
     with files.replacing_directory(directory) as temporary:
         model.save_pretrained(temporary)
-
-
-def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl, one an epoch; none where there is no file.
-
-    Raises:
-        UserError: a line is not JSON.
-    """
-    return files.read_json_lines(path) if path.is_file() else []
 
 
 def _sum_gradients(model: nn.Module, accelerator: Accelerator) -> None:

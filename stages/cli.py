@@ -58,3 +58,7 @@ def main(common: object) -> None:
 
 for stage in (prepare, extract, train, evaluate, report, demo):
     main.add_command(stage)
+
+
+if __name__ == "__main__":
+    main()

@@ -32,12 +32,12 @@ def quiet_libraries() -> None:
 
 
 class RateColumn(ProgressColumn):
-    """Utterances a second."""
+    """Units a second."""
 
     def render(self, task: Task) -> Text:
         """As text, empty while nothing is done."""
         speed = task.finished_speed or task.speed
-        return Text(f"{speed:.1f} utt/s" if speed else "", style="progress.data.speed")
+        return Text(f"{speed:.1f}/s" if speed else "", style="progress.data.speed")
 
 
 def _bar(transient: bool) -> Progress:
@@ -53,10 +53,10 @@ def _bar(transient: bool) -> Progress:
 
 
 class Work:
-    """Progress of one piece of work, counted in utterances."""
+    """Progress of one piece of work, counted in some unit."""
 
-    def __init__(self, common: Common, description: str, *, transient: bool = False) -> None:
-        self.description = description
+    def __init__(self, common: Common, description: str, *, unit: str = "utterances", transient: bool = False) -> None:
+        self.description, self.unit = description, unit
         self.bar = _bar(transient) if interactive() and not common.quiet else None
         self.lines = not interactive() and not common.quiet
         self.task = self.bar.add_task(description, total=None) if self.bar else None
@@ -72,14 +72,14 @@ class Work:
             self.bar.stop()
 
     def show(self, done: int, total: int) -> None:
-        """Say that `done` of `total` utterances are done."""
+        """Say that `done` of `total` units are done."""
         if self.bar and self.task is not None:
             self.bar.update(self.task, completed=done, total=total, description=self.description)
         now = time.monotonic()
         if self.lines and done and (now - self.last >= SECONDS_BETWEEN_LINES or done == total):
             self.last = now
             rate = done / max(now - self.began, 1e-9)
-            click.echo(f"{self.description}: {done}/{total} utterances, {rate:.1f} utt/s", err=True)
+            click.echo(f"{self.description}: {done}/{total} {self.unit}, {rate:.1f} a second", err=True)
 
 
 class ExtractionConsole(Work):

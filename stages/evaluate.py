@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from stages.options import Common, common_options, run_option, say
+from stages.options import Common, common_options, run_option, say, suggest
 
 
 @click.command()
@@ -20,7 +20,8 @@ def evaluate(common: Common, numbers: tuple[int, ...], run_name: str) -> None:
     """Score trained folds: every metric, the confusion matrix, one prediction a row."""
     from rich.console import Console
 
-    from mmer_pipeline.evaluation import evaluate_fold, trained_folds
+    from mmer_pipeline.evaluation import evaluate_fold
+    from mmer_pipeline.runs import trained_folds
     from stages.console import quiet_libraries
     from stages.tables import class_table, confusion_table, scores_line
 
@@ -39,4 +40,4 @@ def evaluate(common: Common, numbers: tuple[int, ...], run_name: str) -> None:
         console.print(class_table(metrics["per_class"]))
         console.print(confusion_table(metrics["confusion"], labels))
     common.result({"run": str(run), "folds": results})
-    say(common, f"Next: mmer-pipe report --run {run.name}")
+    suggest(common, "report", "run_name")

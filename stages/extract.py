@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from stages.options import Common, common_options, encoder_options, manifest_option, say
+from stages.options import ENCODER_OPTIONS, Common, common_options, encoder_options, manifest_option, say, suggest
 
 
 @click.command()
@@ -49,7 +49,8 @@ def extract(common: Common, scheduler: str, manifest: Path | None, **options: An
             what = f"all {extraction.utterances} utterances are up to date, nothing to do"
         size = extraction.path.stat().st_size / 1e6
         say(common, f"{kind.capitalize()} features: {what}. {extraction.path} ({size:.1f} MB)")
-    say(common, f"Done in {time.perf_counter() - began:.1f} s. Next: mmer-pipe train")
+    say(common, f"Done in {time.perf_counter() - began:.1f} s.")
+    suggest(common, "train", "manifest", *ENCODER_OPTIONS)
     common.result(
         {kind: {"path": str(e.path), "computed": e.computed, "utterances": e.utterances} for kind, e in done.items()}
     )

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import shlex
 import sys
 import tomllib
 from collections.abc import Callable
@@ -10,11 +11,16 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
+from click.core import ParameterSource
 
 from mmer_pipeline import paths
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+ENCODER_OPTIONS = (
+    *("text_encoder", "text_revision", "speech_encoder", "speech_revision"),
+    *("annotations", "dtype", "speech_features"),
+)
 COMMON = ("cache_dir", "runs_dir", "device", "as_json", "quiet", "debug")
 FILE = click.Path(path_type=Path, dir_okay=False)
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
@@ -154,6 +160,30 @@ def say(common: Common, message: str) -> None:
     """A line of progress for a person; on standard error, so that standard output holds results alone."""
     if not common.quiet:
         click.echo(message, err=True)
+
+
+def suggest(common: Common, command: str, *shared: str) -> None:
+    """Say which command comes next, with the places and the shared options that were given to this one."""
+    context = click.get_current_context()
+    words = ["mmer-pipe", command]
+    for flag, value, default in (
+        ("--cache-dir", common.cache, paths.cache_dir()),
+        ("--runs-dir", common.runs, paths.runs_dir()),
+    ):
+        if value != default:
+            words += [flag, str(value)]
+    for parameter in context.command.params:
+        name = parameter.name or ""
+        if name in shared and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+            words += _flag(parameter, context.params[name])
+    say(common, f"Next: {shlex.join(words)}")
+
+
+def _flag(parameter: click.Parameter, value: Any) -> list[str]:
+    """A parameter as it is typed."""
+    if isinstance(value, bool):
+        return [parameter.opts[0] if value else parameter.secondary_opts[0]]
+    return [parameter.opts[0], str(value)]
 
 
 def interactive() -> bool:

@@ -6,19 +6,15 @@ Writes: the manifest (default `<cache>/manifest.csv`), one row an utterance that
 it `manifest.json` with the audio root, the corpus and the label map; neither where both are there already.
 """
 
-import shlex
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from mmer_pipeline import manifest as manifests
-from mmer_pipeline import paths
 from mmer_pipeline.corpora import READERS, read_corpus
 from mmer_pipeline.errors import UserError
-from stages.options import FILE, Common, LeadingArgument, common_options, interactive, say
+from stages.options import FILE, Common, LeadingArgument, common_options, say, suggest
 
 if TYPE_CHECKING:
     from mmer_pipeline.preparation import Preparation
@@ -32,7 +28,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Where the corpus lies (csv: or the CSV file).",
 )
-@click.option("--manifest", "manifest_flag", type=FILE, help="What to write.  [<cache>/manifest.csv]")
+@click.option("--manifest", type=FILE, help="What to write.  [<cache>/manifest.csv]")
 @click.option(
     "--label-map",
     metavar="NAME|FILE",
@@ -48,7 +44,7 @@ if TYPE_CHECKING:
 def prepare(
     corpus: str,
     root: Path,
-    manifest_flag: Path | None,
+    manifest: Path | None,
     label_map: str | None,
     strict: bool,
     max_audio_seconds: float | None,
@@ -59,19 +55,20 @@ def prepare(
     CORPUS is the layout below --root: iemocap, ravdess, or csv (any corpus, written down as manifest.csv).
     """
     from mmer_pipeline import preparation  # numpy and soundfile; `--help` does without them
+    from stages.console import Work
 
-    path = common.manifest(manifest_flag)
+    path = common.manifest(manifest)
     reading = read_corpus(corpus, root)
     if path.resolve() == reading.source.resolve():
         raise UserError(f"{path} is what is read: it is not written over. Give another --manifest or --cache-dir.")
     for note in reading.notes:
         say(common, f"note: {note}")
-    with _progress(common) as progress:
+    with Work(common, "Checking", unit="recordings") as work:
         prepared = preparation.prepare(
             reading,
             preparation.choose_label_map(reading, label_map),
             max_audio_seconds=max_audio_seconds or preparation.MAX_AUDIO_SECONDS,
-            progress=progress,
+            progress=work.show,
         )
     if strict and prepared.lost:
         raise UserError(
@@ -93,28 +90,7 @@ def prepare(
     if not common.as_json:
         _print_summary(corpus, prepared)
         click.echo(f"{'wrote' if changed else 'unchanged:'} {path} ({len(prepared.utterances)} utterances)")
-        click.echo(f"next: {_next_command(common, manifest_flag)}")
-
-
-@contextmanager
-def _progress(common: Common) -> Iterator[Callable[[int, int], None]]:
-    """A bar on a terminal, otherwise a line a tenth of the work; on standard error."""
-    if common.quiet or not interactive():
-
-        def line(done: int, total: int) -> None:
-            if done * 10 // total > (done - 1) * 10 // total:
-                say(common, f"checked {done} of {total} recordings")
-
-        yield line
-        return
-
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True)) as bar:
-        task = bar.add_task("checking recordings", total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    suggest(common, "extract", "manifest")
 
 
 def _print_summary(corpus: str, prepared: "Preparation") -> None:
@@ -139,13 +115,3 @@ def _print_summary(corpus: str, prepared: "Preparation") -> None:
         click.echo(f"label map dropped {sum(prepared.dropped.values())}: {labels}")
     for line in prepared.problem_lines():
         click.echo(line)
-
-
-def _next_command(common: Common, manifest_flag: Path | None) -> str:
-    """The command that goes on from here, with the options that it needs to find the manifest."""
-    options: dict[str, Any] = {}
-    if common.cache != paths.cache_dir():
-        options["--cache-dir"] = common.cache
-    if manifest_flag is not None:
-        options["--manifest"] = manifest_flag
-    return " ".join(["mmer-pipe extract", *(f"{name} {shlex.quote(str(value))}" for name, value in options.items())])

@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from stages.options import Common, common_options, encoder_options, manifest_option, say
+from stages.options import Common, common_options, encoder_options, manifest_option, say, suggest
 
 
 @click.command()
@@ -21,7 +21,9 @@ from stages.options import Common, common_options, encoder_options, manifest_opt
 @click.option("--alpha", default=0.1, show_default=True, type=click.FloatRange(min=0), help="Weight of the CTC loss.")
 @click.option("--epochs", default=100, show_default=True, type=click.IntRange(min=1), help="Passes over the data.")
 @click.option("--learning-rate", default=1e-5, show_default=True, type=click.FloatRange(min=0, min_open=True),
-              help="Of AdamW, constant.")  # fmt: skip
+              help="Of AdamW; the highest of the schedule.")  # fmt: skip
+@click.option("--schedule", default="constant", show_default=True, type=click.Choice(["constant", "linear"]),
+              help="constant, or up over the first tenth of the steps and down to nothing.")  # fmt: skip
 @click.option("--weight-decay", default=0.01, show_default=True, type=click.FloatRange(min=0), help="Of AdamW.")
 @click.option("--clip-norm", default=1.0, show_default=True, type=click.FloatRange(min=0),
               help="Largest norm of a step's gradient; 0: no limit.")  # fmt: skip
@@ -75,4 +77,4 @@ def train(
             say(common, f"Fold {number} of {run} is trained already with these settings: nothing to do.")
         results.append({"fold": number, "trained": trained, "directory": str(run / f"fold-{number}")})
     common.result({"run": str(run), "folds": results, "settings": {**asdict(settings), "fold": None}})
-    say(common, f"Next: mmer-pipe evaluate --run {run.name}")
+    suggest(common, "evaluate", "run_name")

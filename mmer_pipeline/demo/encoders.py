@@ -128,7 +128,7 @@ def _fields(family: str) -> dict[str, Any]:
 def _save(config: Any, directory: Path, seed: int) -> None:
     """Draw the weights of a seed and save them; the caller's random state stays as it was."""
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)  # the CPU's alone; torch.manual_seed reaches the GPUs too
         model = AutoModel.from_config(config)
     model.save_pretrained(directory)
 

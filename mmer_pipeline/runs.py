@@ -1,0 +1,52 @@
+"""What a run's directory holds, for whoever reads it without loading a model."""
+
+import csv
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from mmer_pipeline import files, paths
+from mmer_pipeline.errors import UserError
+
+PREDICTION_COLUMNS = ("utterance_id", "fold", "speaker", "dialogue", "truth", "prediction")
+PROBABILITY_PREFIX = "probability_"  # before a class's name
+TRANSCRIPT_COLUMN = "transcript_ctc"
+
+
+def trained_folds(run: Path) -> list[int]:
+    """The folds of a run that have a model, in order.
+
+    Raises:
+        UserError: there is none.
+    """
+    found = sorted(
+        int(path.name.removeprefix("fold-"))
+        for path in run.glob("fold-*")
+        if path.name.removeprefix("fold-").isdigit() and paths.FoldPaths(path).weights.is_file()
+    )
+    if not found:
+        raise UserError(f"No trained fold in {run}. Run `mmer-pipe train --run {run.name}` first.")
+    return found
+
+
+def read_metrics(path: Path) -> list[dict[str, Any]]:
+    """The lines of metrics.jsonl, one an epoch; none where there is no file.
+
+    Raises:
+        UserError: a line is not JSON.
+    """
+    return files.read_json_lines(path) if path.is_file() else []
+
+
+def write_predictions(path: Path, labels: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Write predictions.csv: the columns above, one probability a class, the greedy CTC transcript."""
+    with files.replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
+        writer = csv.writer(stream, lineterminator="\n")
+        writer.writerow([*PREDICTION_COLUMNS, *(f"{PROBABILITY_PREFIX}{label}" for label in labels), TRANSCRIPT_COLUMN])
+        writer.writerows(rows)
+
+
+def read_predictions(path: Path) -> list[dict[str, str]]:
+    """The rows of predictions.csv, a column name → cell each."""
+    with path.open(newline="", encoding="utf-8") as stream:
+        return list(csv.DictReader(stream))

@@ -1,0 +1,107 @@
+"""What all tests share: a workplace of their own, tiny encoders, a tiny corpus, the real data beside the repo."""
+
+import os
+import tempfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+# huggingface_hub and torch read these when they are imported: before any test module is.
+os.environ["HF_HUB_OFFLINE"] = "1"
+os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
+os.environ["HF_HOME"] = str(Path(tempfile.gettempdir()) / "mmer-pipeline-tests-have-no-hub-cache")
+os.environ["TOKENIZERS_PARALLELISM"] = "false"
+os.environ["OMP_NUM_THREADS"] = "1"
+
+import numpy as np
+import pytest
+import soundfile
+
+from mmer_pipeline import paths
+from mmer_pipeline.labels import BUILT_IN
+from mmer_pipeline.manifest import Manifest, Utterance, read_manifest, write_manifest
+
+SHARED = Path(__file__).resolve().parents[2] / "shared"
+RATE = 16_000
+
+EMOTIONS = {  # label → pitch in Hz and what is said
+    "hap": (440.0, "Oh, that is wonderful news! [LAUGHTER]"),
+    "ang": (330.0, "Don't you dare do that again!"),
+    "neu": (220.0, "I think it is on the table."),
+    "sad": (110.0, "She isn't coming home."),
+}
+
+TinyCorpus = Callable[..., Manifest]
+
+
+@pytest.fixture(autouse=True)
+def _own_workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing of the developer's: no cache or runs directory, no mmer.toml, a working directory of its own."""
+    for variable in (paths.CACHE_DIR_VARIABLE, paths.RUNS_DIR_VARIABLE):
+        monkeypatch.delenv(variable, raising=False)
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real recordings, encoders and configurations (`../shared` of the repository)."""
+    if not SHARED.is_dir():
+        pytest.skip(f"real recordings and encoders are missing: there is no {SHARED}")
+    return SHARED
+
+
+@pytest.fixture(scope="session")
+def tiny_text(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory of a tiny RoBERTa with a tokenizer of its own; hidden size 64. Not to be changed."""
+    from mmer_pipeline.demo.encoders import tiny_text_encoder
+
+    sentences = [text for _, text in EMOTIONS.values()] * 2
+    return tiny_text_encoder(tmp_path_factory.mktemp("encoders") / "tiny-text", sentences)
+
+
+@pytest.fixture(scope="session")
+def tiny_speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory of a tiny wav2vec2 with wav2vec2-base's kernels; hidden size 64, 4 heads. Not to be changed."""
+    from mmer_pipeline.demo.encoders import tiny_speech_encoder
+
+    return tiny_speech_encoder(tmp_path_factory.mktemp("encoders") / "tiny-speech")
+
+
+@pytest.fixture(scope="session")
+def tiny_corpus() -> TinyCorpus:
+    """A function that writes a corpus of tones and reads its manifest: see `write_tiny_corpus`."""
+    return write_tiny_corpus
+
+
+def write_tiny_corpus(directory: Path, *, sessions: int = 2, repeats: int = 1) -> Manifest:
+    """Write `directory/corpus/*.wav` and `directory/cache/manifest.csv`, where the commands look by default.
+
+    Each session has two speakers, each speaker says every emotion `repeats` times, in dialogues of four: by
+    default 16 utterances of 0.4 to 1.2 s. An emotion has a pitch and a sentence of its own.
+    """
+    utterances = []
+    for session in range(1, sessions + 1):
+        for speaker in (f"{session}F", f"{session}M"):
+            for take in range(1, repeats + 1):
+                for emotion, (pitch, text) in EMOTIONS.items():
+                    name = f"{speaker}-{take}-{emotion}"
+                    audio = f"session{session}/{name}.wav"
+                    _write_tone(directory / "corpus" / audio, pitch, name)
+                    dialogue = f"{speaker}-{take}"
+                    utterances.append(
+                        Utterance(name, audio, None, None, speaker, str(session), dialogue, emotion, text)
+                    )
+    manifest = directory / "cache" / paths.MANIFEST_NAME
+    label_map = BUILT_IN["iemocap-4"]
+    write_manifest(manifest, utterances, root=directory / "corpus", corpus="tones", label_map=label_map)
+    return read_manifest(manifest)
+
+
+def _write_tone(path: Path, pitch_hz: float, name: str) -> None:
+    """A tone in a little noise; its name decides length and noise."""
+    generator = np.random.default_rng(zlib.crc32(name.encode()))
+    seconds = generator.uniform(0.4, 1.2)
+    time = np.arange(round(seconds * RATE)) / RATE
+    samples = 0.3 * np.sin(2 * np.pi * pitch_hz * time) + generator.normal(0, 0.01, len(time))
+    path.parent.mkdir(parents=True, exist_ok=True)
+    soundfile.write(path, samples.astype(np.float32), RATE, subtype="PCM_16")
