@@ -1,5 +1,6 @@
 """What the workers of an extraction do, and how Dask runs them. Everything here can cross a process border."""
 
+import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -199,14 +200,14 @@ def _client(scheduler: str) -> Iterator[Client]:
     processes = scheduler == "processes"
     # One batch at a time with all cores in it, or one a process: the arithmetic is parallel either way.
     workers = usable_cores() if processes else 1
-    with (
-        LocalCluster(
-            n_workers=workers,
-            threads_per_worker=1,
-            processes=processes,
-            dashboard_address=None,
-            silence_logs=50,
-        ) as cluster,
-        Client(cluster, set_as_default=False) as client,
-    ):
+    options: dict[str, Any] = {
+        "n_workers": workers,
+        "threads_per_worker": 1,
+        "processes": processes,
+        "silence_logs": logging.ERROR,
+    }
+    if processes:
+        options["host"] = "127.0.0.1"  # no other machine needs to reach these workers
+    # Port 0: any free one; a second extraction on the machine would find the usual dashboard's port taken.
+    with LocalCluster(dashboard_address=":0", **options) as cluster, Client(cluster, set_as_default=False) as client:
         yield client

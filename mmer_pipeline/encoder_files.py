@@ -27,7 +27,12 @@ class EncoderFiles:
     def normalises(self) -> bool:
         """Whether waveforms are brought to zero mean and unit variance (`do_normalize`, transformers' default)."""
         path = self.directory / PREPROCESSOR
-        return not path.is_file() or bool(json.loads(path.read_text(encoding="utf-8")).get("do_normalize", True))
+        if not path.is_file():
+            return True
+        try:
+            return bool(json.loads(path.read_text(encoding="utf-8")).get("do_normalize", True))
+        except (ValueError, AttributeError) as error:
+            raise UserError(f"{self.name}: {path} is not a JSON object ({error}). Download it again.") from None
 
     def digest(self) -> str:
         """16 hex digits of everything that a feature depends on: configuration, tokenizer and weights."""

@@ -8,10 +8,13 @@ Shape letters: B batch, S samples, J frames, M tokens, d hidden size. Masks: Tru
 
 import math
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 
@@ -130,7 +133,12 @@ class SpeechEncoder(nn.Module):
         hidden = projected[0] if isinstance(projected, tuple) else projected  # [B, J, d]
         if hidden.shape[1] > model.config.mask_time_length:  # SpecAugment needs more frames than its span
             hidden = model._mask_hidden_states(hidden, attention_mask=mask)
-        hidden_states: Tensor = model.encoder(hidden, attention_mask=mask).last_hidden_state
+        with ExitStack() as hooks:
+            # Data2VecAudio stacks convolutions with biases and norms for its positions: what one layer makes
+            # of the padding would leak into the real frames of the next. (The others have one convolution.)
+            for layer in getattr(model.encoder.pos_conv_embed, "layers", ()):
+                hooks.enter_context(layer.register_forward_hook(lambda _layer, _inputs, out: out * mask[:, None, :]))
+            hidden_states: Tensor = model.encoder(hidden, attention_mask=mask).last_hidden_state
         return hidden_states  # [B, J, d]
 
     def _moonshine_context(self, frames: Tensor, mask: Tensor) -> Tensor:
@@ -150,19 +158,22 @@ class SpeechEncoder(nn.Module):
 
 
 def _empty_speech_model(config: Mapping[str, Any]) -> PreTrainedModel:
-    model_type = config.get("model_type")
-    if model_type == MOONSHINE:
+    _check_supported(config, "This")
+    if config["model_type"] == MOONSHINE:
         from transformers.models.moonshine.modeling_moonshine import MoonshineEncoder
 
         return MoonshineEncoder._from_config(AutoConfig.for_model(**config))
-    if model_type not in WAV2VEC2_FAMILY:
+    return AutoModel.from_config(AutoConfig.for_model(**config))
+
+
+def _check_supported(config: Mapping[str, Any], name: str) -> None:
+    if config.get("model_type") not in (*WAV2VEC2_FAMILY, MOONSHINE):
         raise UserError(
-            f"A speech encoder of type {model_type!r} is not supported. "
+            f"{name} is a model of type {config.get('model_type')!r}, which is no speech encoder that is supported. "
             f"Supported: {', '.join((*WAV2VEC2_FAMILY, MOONSHINE))}."
         )
     if config.get("add_adapter"):
-        raise UserError("A speech encoder with a convolutional adapter behind it (add_adapter) is not supported.")
-    return AutoModel.from_config(AutoConfig.for_model(**config))
+        raise UserError(f"{name} has a convolutional adapter behind its encoder (add_adapter): it is not supported.")
 
 
 def load_speech_encoder(files: EncoderFiles) -> SpeechEncoder:
@@ -191,8 +202,13 @@ def speech_outline(files: EncoderFiles) -> SpeechEncoder:
 
 
 def speech_config(files: EncoderFiles) -> dict[str, Any]:
-    """The checkpoint's `transformers` configuration as plain values, enough for `SpeechEncoder`."""
-    config: dict[str, Any] = AutoConfig.from_pretrained(files.directory).to_diff_dict()
+    """The checkpoint's `transformers` configuration as plain values, enough for `SpeechEncoder`.
+
+    Raises:
+        UserError: a configuration that cannot be read, or of an unsupported type.
+    """
+    config: dict[str, Any] = _config(files).to_diff_dict()
+    _check_supported(config, files.name)
     for key in ("architectures", "transformers_version", "_name_or_path", "dtype", "torch_dtype"):
         config.pop(key, None)
     return config
@@ -202,17 +218,25 @@ class TextTokenizer:
     """The text encoder's tokenizer and what it takes, without its weights.
 
     Raises:
-        UserError: the checkpoint has no fast tokenizer.
+        UserError: the checkpoint has no fast tokenizer, or is a speech encoder's.
     """
 
     def __init__(self, files: EncoderFiles) -> None:
-        config = AutoConfig.from_pretrained(files.directory)
+        config = _config(files)
+        if config.model_type in (*WAV2VEC2_FAMILY, MOONSHINE):
+            raise UserError(f"{files.name} is a speech encoder ({config.model_type}) and has no tokenizer for text.")
         try:
-            self.tokenizer = AutoTokenizer.from_pretrained(files.directory)
+            self.tokenizer = AutoTokenizer.from_pretrained(files.directory, trust_remote_code=False)
         except (OSError, ValueError) as error:
             raise UserError(f"{files.name}: no tokenizer can be loaded from {files.directory}: {error}") from None
         if not self.tokenizer.is_fast:
             raise UserError(f"{files.name}: its tokenizer is not a fast one (tokenizer.json is missing).")
+        vocabularies = sorted(set(self.tokenizer.vocab_files_names.values()))
+        if not any((files.directory / name).is_file() for name in vocabularies):
+            # transformers makes a tokenizer without a vocabulary of it, and every word an unknown one.
+            raise UserError(
+                f"{files.name}: {files.directory} has no tokenizer: expected {' or '.join(vocabularies)} in it."
+            )
         self.dim = int(config.hidden_size)
         self.max_tokens = _max_tokens(config, self.tokenizer)
 
@@ -254,6 +278,13 @@ class TextEncoder:
         return [values[row, : len(tokens)] for row, tokens in enumerate(token_ids)]
 
 
+def _config(files: EncoderFiles) -> Any:
+    try:
+        return AutoConfig.from_pretrained(files.directory, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{files.name}: the configuration in {files.directory} cannot be used: {error}") from None
+
+
 def _load(
     loader: Any,
     files: EncoderFiles,
@@ -271,6 +302,11 @@ def _load(
         )
     except (OSError, ValueError, RuntimeError) as error:
         raise UserError(f"{files.name}: the weights in {files.directory} cannot be loaded: {error}") from None
+    except (SafetensorError, UnpicklingError, EOFError) as error:
+        raise UserError(
+            f"{files.name}: a weight file in {files.directory} cannot be loaded, it is damaged or cut "
+            f"({type(error).__name__}). Copy or download it again."
+        ) from None
     missing = sorted(
         key
         for key in info["missing_keys"]

@@ -73,12 +73,13 @@ def tiny_corpus() -> TinyCorpus:
     return write_tiny_corpus
 
 
-def write_tiny_corpus(directory: Path, *, sessions: int = 2, repeats: int = 1) -> Manifest:
-    """Write `directory/corpus/*.wav` and `directory/cache/manifest.csv`, where the commands look by default.
+def write_tiny_corpus(directory: Path | None = None, *, sessions: int = 2, repeats: int = 1) -> Manifest:
+    """Write `corpus/*.wav` and `cache/manifest.csv` below a directory (the working directory by default).
 
     Each session has two speakers, each speaker says every emotion `repeats` times, in dialogues of four: by
     default 16 utterances of 0.4 to 1.2 s. An emotion has a pitch and a sentence of its own.
     """
+    directory = directory or Path.cwd()
     utterances = []
     for session in range(1, sessions + 1):
         for speaker in (f"{session}F", f"{session}M"):
