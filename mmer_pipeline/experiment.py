@@ -1,5 +1,7 @@
 """One fold of one run, put together from its settings: corpus, features, model, examples."""
 
+import contextlib
+import io
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -239,7 +241,9 @@ def load_model(directory: Path) -> MMER:
             "Run `mmer-pipe train` for this fold."
         )
     try:
-        model = MMER.from_pretrained(directory, local_files_only=True, strict=True)
+        # The mixin prints where it loads from; standard output is for results.
+        with contextlib.redirect_stdout(io.StringIO()):
+            model = MMER.from_pretrained(directory, local_files_only=True, strict=True)
     except (OSError, RuntimeError, TypeError, ValueError, SafetensorError) as error:
         raise UserError(f"The model at {directory} cannot be loaded: {error}. Train the fold again.") from None
     assert isinstance(model, MMER)

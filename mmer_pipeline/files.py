@@ -15,9 +15,12 @@ from mmer_pipeline.errors import UserError
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
-def is_disk_full(error: OSError) -> bool:
-    """Whether an error means that nothing more can be written (HDF5 hides the number in its text)."""
-    return error.errno in _NO_SPACE or any(f"errno = {number}," in str(error) for number in _NO_SPACE)
+def is_disk_full(error: Exception) -> bool:
+    """Whether an error means that nothing more can be written.
+
+    HDF5 hides the number in the text of an OSError, or of a RuntimeError when it fails to close a file.
+    """
+    return getattr(error, "errno", None) in _NO_SPACE or any(f"errno = {number}," in str(error) for number in _NO_SPACE)
 
 
 @contextmanager
@@ -25,7 +28,7 @@ def explain_disk_full(path: Path) -> Iterator[None]:
     """Turn "no space left" inside the block into a `UserError` that names `path`; other errors pass."""
     try:
         yield
-    except OSError as error:
+    except (OSError, RuntimeError) as error:
         if not is_disk_full(error):
             raise
         raise UserError(

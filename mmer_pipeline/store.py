@@ -196,7 +196,7 @@ class FeatureWriter:
                 self.missing = self._take_over(sources)
                 self._file.flush()
                 fresh.replace(self.partial)
-            except OSError:
+            except (OSError, RuntimeError):
                 fresh.unlink(missing_ok=True)
                 raise
 

@@ -58,39 +58,40 @@ def _load_config(context: click.Context, _parameter: click.Parameter, value: Pat
         raise click.BadParameter(f"{path} cannot be read ({error.strerror}).") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise click.BadParameter(f"{path} is not TOML: {error}.") from None
-    _check_config(context, path, table)
-    known = {name.replace("-", "_"): value for name, value in table.items()}
-    tables = {
-        name: {key.replace("-", "_"): item for key, item in entry.items()} if isinstance(entry, dict) else entry
-        for name, entry in known.items()
-    }
-    if context.parent is None:
-        context.default_map = tables
-    else:
-        context.default_map = tables.get(context.info_name or "", {})
+    context.default_map = _default_map(context, path, table)
     return value
 
 
-def _check_config(context: click.Context, path: Path, table: dict[str, Any]) -> None:
-    """Refuse a table or a key that no command has: a setting misspelt must not be silently ignored."""
+def _default_map(context: click.Context, path: Path, table: dict[str, Any]) -> dict[str, Any]:
+    """The file's settings under click's names, for the group or for one command.
+
+    A table or a key that no command has is refused: a misspelt setting must not be silently ignored.
+    """
     group = context.find_root().command
     assert isinstance(group, click.Group)
-    commands = group.commands
-    top = {parameter.name for parameter in group.params}
+    settings: dict[str, Any] = {}
     for name, entry in table.items():
-        key = name.replace("-", "_")
         if not isinstance(entry, dict):
-            if key not in top:
-                raise click.BadParameter(f"{path}: {name!r} stands outside a table; expected [train] or the like.")
-        elif name not in commands:
-            raise click.BadParameter(f"{path}: no command {name!r}. Commands: {', '.join(commands)}.")
+            settings[_parameter_name(group, name, f"{path}: {name!r} stands outside a table and")] = entry
+        elif name not in group.commands:
+            raise click.BadParameter(f"{path}: no command {name!r}. Commands: {', '.join(group.commands)}.")
         else:
-            options = {parameter.name or "" for parameter in commands[name].params}
-            for option in entry:
-                if option.replace("-", "_") not in options:
-                    raise click.BadParameter(
-                        f"{path}: [{name}] has no option {option!r}. Options: {', '.join(sorted(options))}."
-                    )
+            command = group.commands[name]
+            settings[name] = {_parameter_name(command, key, f"{path}: [{name}]"): item for key, item in entry.items()}
+    return settings if context.parent is None else settings.get(context.info_name or "", {})
+
+
+def _parameter_name(command: click.Command, key: str, where: str) -> str:
+    """Click's name of the option that a key of the file means: `max-batch-seconds` or `max_batch_seconds`."""
+    options = {
+        flag.removeprefix("--"): parameter.name or ""
+        for parameter in command.params
+        for flag in parameter.opts
+        if flag.startswith("--")
+    }
+    if key.replace("_", "-") not in options:
+        raise click.BadParameter(f"{where} has no option {key!r}. Options: {', '.join(sorted(options))}.")
+    return options[key.replace("_", "-")]
 
 
 def common_options(command: Command) -> Command:

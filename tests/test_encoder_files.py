@@ -4,8 +4,8 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
-import httpx
 import huggingface_hub
 import pytest
 from huggingface_hub import errors
@@ -72,7 +72,7 @@ def test_what_the_hub_answers_is_said(
     error: type[errors.HfHubHTTPError], words: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def answer(*_: object, **__: object) -> str:
-        raise error("no", response=httpx.Response(404, request=httpx.Request("GET", "https://huggingface.co")))
+        raise error("no", response=SimpleNamespace(headers={}, request=None))
 
     monkeypatch.setattr(huggingface_hub, "snapshot_download", answer)
     message = refusal("some/model", "v9")
