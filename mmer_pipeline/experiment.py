@@ -149,7 +149,7 @@ def train_fold(
         return False
     set_seed(settings.seed)
     model = _new_model(settings, corpus, alphabet)
-    examples = _examples(corpus, model, alphabet)
+    examples = make_examples(corpus, model, alphabet)
     if accelerator.is_main_process:
         facts = {
             **environment(str(accelerator.device)),
@@ -208,7 +208,8 @@ def _new_model(settings: Settings, corpus: Corpus, alphabet: Alphabet) -> MMER:
     return model
 
 
-def _examples(corpus: Corpus, model: MMER, alphabet: Alphabet) -> Examples:
+def make_examples(corpus: Corpus, model: MMER, alphabet: Alphabet) -> Examples:
+    """What the model needs of each utterance, its frames from the store or computed by the model's front end."""
     speech: FrameSource
     if corpus.speech is not None:
         speech = StoredFrames(corpus.manifest, corpus.speech)
@@ -273,7 +274,7 @@ def score_fold(run: Path, number: int, *, cache: Path, device: str) -> Scored:
         )
     accelerator, _ = make_accelerator(device, settings.precision if device != "cpu" else "fp32")
     model.to(accelerator.device)
-    examples = _examples(corpus, model, alphabet)
+    examples = make_examples(corpus, model, alphabet)
     max_frames = settings.max_batch_seconds * model.speech.frame_rate
     predictions = predict(model, examples, fold.test, max_frames, accelerator)
     return Scored(record, manifest, fold, tuple(model.labels), predictions)

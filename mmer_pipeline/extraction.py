@@ -169,8 +169,9 @@ def extract_speech(
     inputs = speech_inputs(manifest, known)
     utterances = manifest.utterances
     if known and _covers(known, inputs):
-        if inputs.stamps != dict(zip(known.utterance_ids, known.stamps, strict=True)):
-            restamp(path, inputs.stamps)
+        touched = {key: stamp for key, stamp in inputs.stamps.items() if known.stamps[known.index[key]] != stamp}
+        if touched:
+            restamp(path, touched)
         return Extraction(path, 0, len(utterances))
 
     from mmer_pipeline import compute

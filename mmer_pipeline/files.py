@@ -110,9 +110,9 @@ def read_json_lines(path: Path) -> list[Any]:
         UserError: a line is not JSON.
     """
     values = []
-    for number, line in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):  # of bytes: not at U+2028
         try:
             values.append(json.loads(line))
-        except json.JSONDecodeError as error:
+        except (json.JSONDecodeError, UnicodeDecodeError) as error:
             raise UserError(f"{path}, line {number} is not JSON ({error}).") from None
     return values

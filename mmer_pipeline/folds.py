@@ -113,5 +113,6 @@ def _check(manifest: Manifest, fold: Fold, column: str, validation: str) -> None
         home.update(dict.fromkeys(counts, name))
 
 
-def _natural(value: str) -> list[tuple[int, str]]:
-    return [(int(part), "") if part.isdigit() else (-1, part) for part in re.split(r"(\d+)", value)]
+def _natural(value: str) -> tuple[list[tuple[int, str]], str]:
+    parts = [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", value)]
+    return parts, value  # "1" and "01" are told apart as text

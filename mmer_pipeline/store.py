@@ -68,6 +68,11 @@ def digest_of(*parts: bytes) -> str:
     return digest.hexdigest()
 
 
+def _state_of(path: Path) -> tuple[int, ...]:
+    stat = path.stat()
+    return stat.st_ino, stat.st_size, stat.st_mtime_ns
+
+
 def _value_digest(values: np.ndarray) -> str:
     return digest_of(np.ascontiguousarray(values).tobytes())
 
@@ -84,6 +89,7 @@ class FeatureFile:
         if not path.is_file():
             raise UserError(f"No features at {path}. Run `{made_by}` to make them.")
         again = f"Delete it and run `{made_by}` to make it again."
+        self._state = _state_of(path)
         try:
             with h5py.File(path, "r") as file:
                 version = file.attrs.get("schema_version")
@@ -137,9 +143,15 @@ class FeatureFile:
         return self.at(self.index[utterance_id])
 
     def at(self, row: int) -> np.ndarray:
-        """As `rows`, by number."""
+        """As `rows`, by number.
+
+        Raises:
+            UserError: the file was replaced after it had been opened and before its values were mapped.
+        """
         if self._map is None:
             self._map = np.memmap(self.path, dtype=self._dtype, mode="r", offset=self._offset, shape=self.shape)
+            if _state_of(self.path) != self._state:  # the offsets are of another file than the values
+                raise UserError(f"{self.path} was replaced while it was read. Run the same command again.")
         return self._map[self.offsets[row] : self.offsets[row + 1]]
 
     def is_sound(self, row: int) -> bool:
@@ -196,6 +208,8 @@ class FeatureWriter:
                 self.missing = self._take_over(sources)
                 self._file.flush()
                 fresh.replace(self.partial)
+            except BlockingIOError:  # another writer is laying out the very same file
+                raise _being_written(fresh) from None
             except (OSError, RuntimeError):
                 fresh.unlink(missing_ok=True)
                 raise
@@ -265,6 +279,10 @@ def restamp(path: Path, stamps: Mapping[str, str]) -> None:
         file["input_stamp"][:] = np.array(after, dtype=file["input_stamp"].dtype)
 
 
+def _being_written(path: Path) -> UserError:
+    return UserError(f"{path} is being written by another process. Wait until it ends.")
+
+
 def _usable(path: Path, identity: FeatureIdentity) -> FeatureFile | None:
     """The file where it can serve as a source of rows, else None (a cut file is simply made anew)."""
     if not path.is_file():
@@ -274,7 +292,7 @@ def _usable(path: Path, identity: FeatureIdentity) -> FeatureFile | None:
             pass
         file = FeatureFile(path)
     except BlockingIOError:
-        raise UserError(f"{path} is being written by another process. Wait until it ends.") from None
+        raise _being_written(path) from None
     except (OSError, UserError):
         return None
     return None if identity.mismatches(file.identity) else file

@@ -128,7 +128,8 @@ class Trainer:
             last = step + 1 == len(batches)
             if last or len(self.pending) >= STEPS_BETWEEN_READINGS or self._save_is_due():
                 self._read_losses(step + 1)
-                self.observer.step(progress, len(batches), settings.epochs)
+                if self.accelerator.is_main_process:
+                    self.observer.step(progress, len(batches), settings.epochs)
                 if not last and self._save_is_due():
                     self._save()
         self._close_epoch()
@@ -200,8 +201,7 @@ class Trainer:
         self.records.append(record)
         if self.accelerator.is_main_process:
             files.write_text(self.paths.metrics, "".join(files.json_line(entry) for entry in self.records))
-        epochs = self.settings.epochs
-        self.observer.epoch(record, epochs)
+            self.observer.epoch(record, self.settings.epochs)
         progress.next_epoch()
         self._save()
 

@@ -56,7 +56,7 @@ class Work:
     """Progress of one piece of work, counted in some unit."""
 
     def __init__(self, common: Common, description: str, *, unit: str = "utterances", transient: bool = False) -> None:
-        self.description, self.unit = description, unit
+        self.description, self.unit, self.transient = description, unit, transient
         self.bar = _bar(transient) if interactive() and not common.quiet else None
         self.lines = not interactive() and not common.quiet
         self.task = self.bar.add_task(description, total=None) if self.bar else None
@@ -76,7 +76,7 @@ class Work:
         if self.bar and self.task is not None:
             self.bar.update(self.task, completed=done, total=total, description=self.description)
         now = time.monotonic()
-        if self.lines and done and (now - self.last >= SECONDS_BETWEEN_LINES or done == total):
+        if self.lines and done and (now - self.last >= SECONDS_BETWEEN_LINES or (done == total and not self.transient)):
             self.last = now
             rate = done / max(now - self.began, 1e-9)
             click.echo(f"{self.description}: {done}/{total} {self.unit}, {rate:.1f} a second", err=True)

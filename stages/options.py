@@ -164,20 +164,19 @@ def say(common: Common, message: str) -> None:
 
 
 def suggest(common: Common, command: str, *shared: str) -> None:
-    """Say which command comes next, with the places and the shared options that were given to this one."""
-    context = click.get_current_context()
-    words = ["mmer-pipe", command]
-    for flag, value, default in (
-        ("--cache-dir", common.cache, paths.cache_dir()),
-        ("--runs-dir", common.runs, paths.runs_dir()),
-    ):
-        if value != default:
-            words += [flag, str(value)]
-    for parameter in context.command.params:
-        name = parameter.name or ""
-        if name in shared and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-            words += _flag(parameter, context.params[name])
-    say(common, f"Next: {shlex.join(words)}")
+    """Say which command comes next, with the places and the shared options that were typed for this one."""
+    context: click.Context | None = click.get_current_context()
+    words = []
+    while context is not None:
+        words += [
+            word
+            for parameter in context.command.params
+            if parameter.name in ("config", "cache_dir", "runs_dir", *shared)
+            and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+            for word in _flag(parameter, context.params[parameter.name])
+        ]
+        context = context.parent
+    say(common, f"Next: {shlex.join(['mmer-pipe', command, *words])}")
 
 
 def _flag(parameter: click.Parameter, value: Any) -> list[str]:

@@ -101,7 +101,7 @@ def test_a_downloaded_encoder_carries_the_hub_s_commit(directory: Path, monkeypa
 def test_torch_weights_are_asked_for_where_the_hub_has_no_safetensors(
     directory: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def download(_name: str, revision: str | None, allow_patterns: list[str]) -> str:  # noqa: ARG001
+    def download(_name: str, revision: str | None, allow_patterns: list[str]) -> str:
         if "pytorch_model*.bin" in allow_patterns:
             (directory / "pytorch_model.bin").touch()
         return str(directory)

@@ -95,8 +95,6 @@ def test_a_padded_batch_with_a_mask_gives_what_transformers_gives_for_that_batch
     variant: tuple[SpeechEncoder, Any],
 ) -> None:
     ours, theirs = variant
-    if theirs.config.model_type == "data2vec-audio":
-        pytest.skip("transformers lets padding leak through data2vec's positional convolutions; ours does not")
     waveforms = torch.stack(
         [
             torch.nn.functional.pad(torch.from_numpy(noise(samples, seed)), (0, max(SAMPLES) - samples))
@@ -111,6 +109,10 @@ def test_a_padded_batch_with_a_mask_gives_what_transformers_gives_for_that_batch
     else:
         mask = torch.arange(frames.shape[1]) < torch.tensor([ours.frames_of(n) for n in SAMPLES])[:, None]
     hidden = ours.context(frames, mask)
+    if theirs.config.model_type == "data2vec-audio":
+        # transformers lets the padding leak through data2vec's positional convolutions, and ours does not:
+        # only the longest utterance is the same. The test before this one holds the others to the truth.
+        mask[1:] = False
     torch.testing.assert_close(hidden[mask], output.last_hidden_state[mask], atol=1e-5, rtol=1e-5)
 
 

@@ -1,0 +1,399 @@
+"""Extraction from end to end on tiny encoders: the values, and what is computed when something changed."""
+
+import os
+import shutil
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import soundfile
+import torch
+from transformers import AutoModel, AutoTokenizer, Wav2Vec2FeatureExtractor
+
+from mmer_pipeline import compute
+from mmer_pipeline.demo.encoders import tiny_speech_encoder, tiny_text_encoder
+from mmer_pipeline.encoder_files import EncoderFiles, resolve_encoder
+from mmer_pipeline.errors import UserError
+from mmer_pipeline.extraction import Extraction, extract_speech, extract_text
+from mmer_pipeline.manifest import Manifest
+from mmer_pipeline.store import FeatureFile
+from mmer_pipeline.text import encoder_text
+
+TOLERANCE = {"float16": 1e-3, "float32": 1e-5}
+DTYPES = tuple(TOLERANCE)
+Work = Callable[..., Extraction]
+
+
+def quiet(done: int, total: int) -> None:
+    pass
+
+
+@pytest.fixture
+def manifest(tiny_corpus: Callable[..., Manifest]) -> Manifest:
+    return tiny_corpus()
+
+
+@pytest.fixture
+def text(tiny_text: Path) -> Work:
+    """Extract text features to text.h5 with the usual settings."""
+
+    def extract(manifest: Manifest, encoder: EncoderFiles | None = None, **changes: Any) -> Extraction:
+        usual = {
+            "annotations": "strip",
+            "dtype": "float16",
+            "device": "cpu",
+            "scheduler": "threads",
+            "progress": quiet,
+        }
+        return extract_text(
+            manifest, encoder or resolve_encoder(str(tiny_text)), Path("text.h5"), **{**usual, **changes}
+        )
+
+    return extract
+
+
+@pytest.fixture
+def speech(tiny_speech: Path) -> Work:
+    """Extract speech features to speech.h5 with the usual settings."""
+
+    def extract(manifest: Manifest, encoder: EncoderFiles | None = None, **changes: Any) -> Extraction:
+        usual = {"dtype": "float16", "device": "cpu", "scheduler": "threads", "progress": quiet}
+        return extract_speech(
+            manifest, encoder or resolve_encoder(str(tiny_speech)), Path("speech.h5"), **{**usual, **changes}
+        )
+
+    return extract
+
+
+@pytest.fixture
+def no_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on nothing may be loaded or run."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a model was loaded, or work was handed out")
+
+    monkeypatch.setattr(compute, "_load_text_encoder", refuse)
+    monkeypatch.setattr(compute, "_load_frontend", refuse)
+    monkeypatch.setattr(compute, "run", refuse)
+    monkeypatch.setattr("mmer_pipeline.encoders.TextTokenizer", refuse)
+    monkeypatch.setattr("mmer_pipeline.encoders.speech_outline", refuse)
+
+
+@pytest.fixture
+def small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few utterances a batch, so that there are batches to be stopped between."""
+    monkeypatch.setattr(compute, "TOKENS_PER_BATCH", 64)
+    monkeypatch.setattr(compute, "SECONDS_PER_BATCH", 2.0)
+
+
+def with_transcript(manifest: Manifest, position: int, transcript: str) -> Manifest:
+    utterances = list(manifest.utterances)
+    utterances[position] = replace(utterances[position], transcript=transcript)
+    return replace(manifest, utterances=tuple(utterances))
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("annotations", ["strip", "keep"])
+def test_text_features_are_what_transformers_gives_each_transcript_alone(
+    annotations: str, dtype: str, manifest: Manifest, text: Work, tiny_text: Path
+) -> None:
+    done = text(manifest, annotations=annotations, dtype=dtype)
+    assert done == Extraction(Path("text.h5"), 16, 16)
+    model, tokenizer = AutoModel.from_pretrained(tiny_text).eval(), AutoTokenizer.from_pretrained(tiny_text)
+    file = FeatureFile(done.path)
+    for utterance in manifest.utterances:
+        inputs = tokenizer(encoder_text(utterance.transcript, annotations), return_tensors="pt")
+        with torch.no_grad():
+            expected = model(**inputs).last_hidden_state[0].numpy()
+        values = file.rows(utterance.utterance_id)
+        assert values.dtype == dtype
+        np.testing.assert_allclose(values, expected, atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("family", ["wav2vec2", "moonshine"])
+def test_speech_features_are_what_transformers_gives_each_recording_alone(
+    family: str, dtype: str, manifest: Manifest, speech: Work, tmp_path: Path
+) -> None:
+    directory = tiny_speech_encoder(tmp_path / "encoder", family)
+    done = speech(manifest, resolve_encoder(str(directory)), dtype=dtype)
+    assert (done.computed, done.utterances) == (16, 16)
+    model = AutoModel.from_pretrained(directory).eval()
+    extractor = Wav2Vec2FeatureExtractor.from_pretrained(directory)
+    file = FeatureFile(done.path)
+    for utterance in manifest.utterances:
+        samples, _ = soundfile.read(manifest.audio_path(utterance), dtype="float32")
+        waveform = extractor(samples, sampling_rate=16_000, return_tensors="pt").input_values
+        with torch.no_grad():
+            if family == "moonshine":
+                e = model.encoder
+                hidden = e.groupnorm(e.conv1(waveform[:, None]).tanh())
+                expected = torch.nn.functional.gelu(e.conv3(torch.nn.functional.gelu(e.conv2(hidden))))
+            else:
+                expected = model.feature_extractor(waveform)
+        np.testing.assert_allclose(
+            file.rows(utterance.utterance_id), expected[0].T.numpy(), atol=TOLERANCE[dtype], rtol=TOLERANCE[dtype]
+        )
+
+
+def test_a_segment_of_a_recording_gives_the_features_of_the_segment_alone(
+    manifest: Manifest, speech: Work, tiny_speech: Path
+) -> None:
+    first = replace(manifest.utterances[0], start_seconds=0.1, end_seconds=0.35)
+    speech(replace(manifest, utterances=(first,)), dtype="float32")
+    samples, _ = soundfile.read(manifest.audio_path(first), dtype="float32")
+    extractor = Wav2Vec2FeatureExtractor.from_pretrained(tiny_speech)
+    with torch.no_grad():
+        expected = (
+            AutoModel.from_pretrained(tiny_speech)
+            .eval()
+            .feature_extractor(extractor(samples[1600:5600], sampling_rate=16_000, return_tensors="pt").input_values)
+        )
+    np.testing.assert_allclose(FeatureFile(Path("speech.h5")).at(0), expected[0].T.numpy(), atol=1e-5)
+
+
+def test_a_second_run_computes_nothing_and_loads_no_model(
+    manifest: Manifest, text: Work, speech: Work, request: pytest.FixtureRequest
+) -> None:
+    text(manifest)
+    speech(manifest)
+    before = [Path(name).read_bytes() for name in ("text.h5", "speech.h5")]
+    request.getfixturevalue("no_models")
+    assert text(manifest).computed == 0
+    assert speech(manifest).computed == 0
+    assert [Path(name).read_bytes() for name in ("text.h5", "speech.h5")] == before
+
+
+def test_a_moved_encoder_computes_nothing(
+    manifest: Manifest, text: Work, tiny_text: Path, request: pytest.FixtureRequest
+) -> None:
+    text(manifest)
+    copy = resolve_encoder(str(shutil.copytree(tiny_text, "copy")))
+    request.getfixturevalue("no_models")
+    assert text(manifest, copy).computed == 0
+
+
+def test_one_changed_transcript_is_one_text_to_encode(manifest: Manifest, text: Work) -> None:
+    text(manifest)
+    before = FeatureFile(Path("text.h5"))
+    before.at(0)  # mapped now: the file is replaced below
+    changed = with_transcript(manifest, 5, "Something else altogether!")
+    assert text(changed).computed == 1
+    after = FeatureFile(Path("text.h5"))
+    for utterance in manifest.utterances[:5] + manifest.utterances[6:]:
+        np.testing.assert_array_equal(after.rows(utterance.utterance_id), before.rows(utterance.utterance_id))
+    assert after.length(5) != before.length(5)
+    assert text(changed).computed == 0
+
+
+def test_an_annotation_that_the_policy_removes_changes_nothing(manifest: Manifest, text: Work) -> None:
+    text(manifest)
+    transcript = manifest.utterances[5].transcript
+    assert text(with_transcript(manifest, 5, f"[SIGH] {transcript} {{BR}}")).computed == 0
+
+
+def test_another_policy_encodes_every_text_anew(manifest: Manifest, text: Work) -> None:
+    text(manifest)
+    assert text(manifest, annotations="keep").computed == 16
+
+
+def test_another_encoder_encodes_every_text_anew(manifest: Manifest, text: Work, tmp_path: Path) -> None:
+    text(manifest)
+    other = tiny_text_encoder(tmp_path / "other", ["a b"], seed=1)
+    assert text(manifest, resolve_encoder(str(other))).computed == 16
+
+
+def test_fewer_utterances_compute_nothing_and_new_ones_alone_are_computed(manifest: Manifest, text: Work) -> None:
+    part = replace(manifest, utterances=manifest.utterances[:10])
+    assert text(part).computed == 10
+    assert text(manifest).computed == 6
+    assert text(part).computed == 0
+
+
+def test_a_part_of_the_corpus_leaves_the_stamps_of_the_rest_alone(manifest: Manifest, speech: Work) -> None:
+    speech(manifest)
+    content = Path("speech.h5").read_bytes()
+    assert speech(replace(manifest, utterances=manifest.utterances[:10])).computed == 0
+    assert Path("speech.h5").read_bytes() == content
+
+
+def test_a_touched_recording_is_read_and_not_computed_again(
+    manifest: Manifest, speech: Work, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
+    speech(manifest)
+    os.utime(manifest.audio_path(manifest.utterances[3]), (1, 1))
+    request.getfixturevalue("no_models")
+    assert speech(manifest).computed == 0
+
+    def refuse(_: Path) -> bytes:
+        raise AssertionError("a recording was read whose stamp is known")
+
+    monkeypatch.setattr(Path, "read_bytes", refuse)
+    monkeypatch.setattr(EncoderFiles, "digest", lambda _: FeatureFile(Path("speech.h5")).identity.encoder_digest)
+    assert speech(manifest).computed == 0
+
+
+def test_one_replaced_recording_is_one_to_compute(manifest: Manifest, speech: Work) -> None:
+    speech(manifest)
+    first, second = (manifest.audio_path(manifest.utterances[position]) for position in (3, 4))
+    first.write_bytes(second.read_bytes())
+    assert speech(manifest).computed == 1
+    file = FeatureFile(Path("speech.h5"))
+    np.testing.assert_array_equal(file.at(3), file.at(4))
+
+
+def test_a_changed_segment_is_one_to_compute(manifest: Manifest, speech: Work) -> None:
+    speech(manifest)
+    utterances = [replace(manifest.utterances[0], end_seconds=0.3), *manifest.utterances[1:]]
+    assert speech(replace(manifest, utterances=tuple(utterances))).computed == 1
+
+
+@pytest.mark.slow
+def test_processes_write_what_threads_write(manifest: Manifest, text: Work, speech: Work, small_batches: None) -> None:
+    for extract, name in ((text, "text.h5"), (speech, "speech.h5")):
+        extract(manifest, scheduler="threads")
+        threads = FeatureFile(Path(name))
+        values = [np.array(threads.at(row)) for row in range(16)]
+        Path(name).unlink()
+        extract(manifest, scheduler="processes")
+        processes = FeatureFile(Path(name))
+        assert processes.value_digests == threads.value_digests
+        for row in range(16):
+            np.testing.assert_array_equal(processes.at(row), values[row])
+
+
+class Killed(BaseException):
+    """Stands for a kill: nothing in the library catches it."""
+
+
+@pytest.mark.parametrize("kind", ["text", "speech"])
+def test_an_extraction_stopped_in_the_middle_goes_on_with_what_is_missing(
+    kind: str, manifest: Manifest, text: Work, speech: Work, small_batches: None
+) -> None:
+    extract, path = (text, Path("text.h5")) if kind == "text" else (speech, Path("speech.h5"))
+    written = 0
+
+    def stop(done: int, total: int) -> None:
+        nonlocal written
+        assert total == 16
+        written += done
+        if written >= 5:
+            raise Killed
+
+    with pytest.raises(Killed):
+        extract(manifest, progress=stop)
+    assert not path.exists()
+    assert 5 <= written < 16
+    assert extract(manifest).computed == 16 - written
+    resumed = FeatureFile(path).value_digests
+    path.unlink()
+    extract(manifest)
+    assert FeatureFile(path).value_digests == resumed
+
+
+def test_progress_counts_every_utterance(manifest: Manifest, text: Work, small_batches: None) -> None:
+    told: list[tuple[int, int]] = []
+    text(manifest, progress=lambda done, total: told.append((done, total)))
+    assert told[0] == (0, 16)
+    assert len(told) > 3
+    assert sum(done for done, _ in told) == 16
+
+
+@pytest.mark.parametrize("scheduler", ["threads", pytest.param("processes", marks=pytest.mark.slow)])
+def test_a_recording_cut_after_planning_is_refused_by_name(scheduler: str, manifest: Manifest, speech: Work) -> None:
+    victim = manifest.audio_path(manifest.utterances[7])
+
+    def cut(done: int, _total: int) -> None:
+        if not done:
+            victim.write_bytes(victim.read_bytes()[:2_000])
+
+    with pytest.raises(UserError, match=victim.name):
+        speech(manifest, progress=cut, scheduler=scheduler)
+    assert not Path("speech.h5").exists()
+
+
+def test_a_recording_shortened_after_planning_is_refused_by_name(manifest: Manifest, speech: Work) -> None:
+    victim = manifest.audio_path(manifest.utterances[7])
+
+    def shorten(done: int, _total: int) -> None:
+        if not done:
+            soundfile.write(victim, np.zeros(3_000, np.float32), 16_000)
+
+    with pytest.raises(UserError, match=victim.name) as caught:
+        speech(manifest, progress=shorten)
+    assert "3000 samples could be read" in str(caught.value)
+
+
+def test_a_missing_recording_is_refused_by_name(manifest: Manifest, speech: Work) -> None:
+    victim = manifest.audio_path(manifest.utterances[2])
+    victim.unlink()
+    with pytest.raises(UserError, match=victim.name) as caught:
+        speech(manifest)
+    assert manifest.utterances[2].utterance_id in str(caught.value)
+
+
+def test_a_recording_shorter_than_a_frame_is_refused_with_both_numbers(manifest: Manifest, speech: Work) -> None:
+    soundfile.write(manifest.audio_path(manifest.utterances[2]), np.zeros(399, np.float32), 16_000)
+    with pytest.raises(UserError) as caught:
+        speech(manifest)
+    for words in (manifest.utterances[2].utterance_id, "399 samples", "400 of one frame"):
+        assert words in str(caught.value)
+
+
+def test_values_too_large_for_float16_are_refused_with_what_to_do(
+    manifest: Manifest, speech: Work, tmp_path: Path
+) -> None:
+    directory = tiny_speech_encoder(tmp_path / "loud", feat_extract_norm="layer", conv_bias=True)
+    model = AutoModel.from_pretrained(directory)
+    with torch.no_grad():
+        model.feature_extractor.conv_layers[-1].layer_norm.weight.fill_(1e6)
+    model.save_pretrained(directory)
+    encoder = resolve_encoder(str(directory))
+    with pytest.raises(UserError, match="--dtype float32"):
+        speech(manifest, encoder)
+    assert speech(manifest, encoder, dtype="float32").computed == 16
+
+
+def test_an_encoder_with_weights_missing_is_refused_before_anything_is_written(
+    manifest: Manifest, speech: Work, tiny_speech: Path, tiny_text: Path
+) -> None:
+    shutil.copytree(tiny_speech, "mixed")
+    shutil.copy(tiny_text / "model.safetensors", "mixed/model.safetensors")
+    with pytest.raises(UserError, match="lacks weights"):
+        speech(manifest, resolve_encoder("./mixed"))
+    assert not Path("speech.h5").exists()
+
+
+def test_a_scheduler_that_does_not_answer_is_refused(
+    manifest: Manifest, text: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(compute, "CONNECT_SECONDS", 0.2)
+    with pytest.raises(UserError, match=r"tcp://127\.0\.0\.1:9"):
+        text(manifest, scheduler="tcp://127.0.0.1:9")
+
+
+def test_text_batches_hold_every_text_within_the_budget() -> None:
+    generator = np.random.default_rng(0)
+    lengths = [*generator.integers(2, 400, 200).tolist(), 5_000]
+    items = [compute.TextItem(number, (1,) * length) for number, length in enumerate(lengths)]
+    batches = compute.text_batches(items)
+    assert sorted(item.number for batch in batches for item in batch) == list(range(201))
+    for batch in batches:
+        padded = len(batch) * max(len(item.token_ids) for item in batch)
+        assert padded <= compute.TOKENS_PER_BATCH or len(batch) == 1
+    assert len(batches[0][0].token_ids) == 5_000  # the longest first
+
+
+def test_speech_batches_hold_every_recording_within_the_budget() -> None:
+    generator = np.random.default_rng(0)
+    lengths = [*generator.integers(8_000, 160_000, 100).tolist(), 60 * 16_000]
+    items = [compute.SpeechItem(number, Path("a.wav"), None, None, n) for number, n in enumerate(lengths)]
+    batches = compute.speech_batches(items)
+    assert sorted(item.number for batch in batches for item in batch) == list(range(101))
+    for batch in batches:
+        seconds = sum(item.samples for item in batch) / 16_000
+        assert seconds <= compute.SECONDS_PER_BATCH or len(batch) == 1
+    assert batches[0][0].samples == 60 * 16_000

@@ -1,0 +1,139 @@
+"""Writing whole files or nothing, and what is said of a full disk or a broken file."""
+
+import errno
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from mmer_pipeline import files
+from mmer_pipeline.errors import UserError
+
+
+def names(directory: Path) -> list[str]:
+    return sorted(path.name for path in directory.iterdir())
+
+
+def write_half(path: Path) -> None:
+    path.write_text("half of the n")
+    raise ZeroDivisionError
+
+
+def test_a_replaced_file_is_whole_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "deep" / "a.txt"
+    files.write_text(path, "first")
+    files.write_text(path, "zweite Zeile: ü")
+    assert path.read_bytes() == "zweite Zeile: ü".encode()
+    assert names(path.parent) == ["a.txt"]
+
+
+def test_an_error_in_between_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    files.write_text(path, "old")
+    with pytest.raises(ZeroDivisionError), files.replacing(path) as temporary:
+        write_half(temporary)
+    assert path.read_text() == "old"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_replaced_directory_is_whole_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    for content in ("one", "two"):
+        with files.replacing_directory(path) as temporary:
+            (temporary / content).touch()
+    assert names(path) == ["two"]
+    assert names(tmp_path) == ["model"]
+
+
+def test_an_error_in_between_leaves_the_old_directory_and_nothing_else(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    with files.replacing_directory(path) as temporary:
+        (temporary / "old").touch()
+    with pytest.raises(ZeroDivisionError), files.replacing_directory(path) as temporary:
+        write_half(temporary / "new")
+    assert names(path) == ["old"]
+    assert names(tmp_path) == ["model"]
+
+
+def test_what_is_written_can_be_read_by_others(tmp_path: Path) -> None:
+    files.write_text(tmp_path / "a.txt", "a")
+    with files.replacing_directory(tmp_path / "d"):
+        pass
+    assert (tmp_path / "a.txt").stat().st_mode & 0o777 == 0o644
+    assert (tmp_path / "d").stat().st_mode & 0o777 == 0o755
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)),
+        OSError(errno.EDQUOT, os.strerror(errno.EDQUOT)),
+        OSError(errno.EFBIG, os.strerror(errno.EFBIG)),
+        OSError(f"Can't write data (file write failed: errno = {errno.ENOSPC}, error message = 'No space left')"),
+        RuntimeError(f"Can't decrement id ref count (file write failed: errno = {errno.EDQUOT}, error message = 'x')"),
+    ],
+)
+def test_a_full_disk_is_said_with_the_file_and_what_to_do(error: Exception, tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    files.write_text(path, "old")
+    for replacing in (files.replacing, files.replacing_directory):
+        with pytest.raises(UserError) as caught, replacing(path):
+            raise error
+        for words in ("disk is full", str(path), "run the same command again"):
+            assert words in str(caught.value)
+    assert path.read_text() == "old"
+
+
+@pytest.mark.parametrize(
+    "error", [PermissionError(errno.EACCES, "no"), OSError("errno = 280, error"), RuntimeError("something else")]
+)
+def test_another_error_passes_as_it_is(error: Exception, tmp_path: Path) -> None:
+    with pytest.raises(type(error)) as caught, files.replacing(tmp_path / "a.txt"):
+        raise error
+    assert caught.value is error
+
+
+def test_json_is_read_as_it_was_written(tmp_path: Path) -> None:
+    value = {"ü": [1, 2.5, None, True], "a": "line\u2028separator"}
+    files.write_json(tmp_path / "a.json", value)
+    assert files.read_json(tmp_path / "a.json", "mmer-pipe prepare") == value
+    assert list(json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))) == ["ü", "a"]  # in this order
+
+
+def test_json_has_no_values_that_json_does_not_know(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        files.write_json(tmp_path / "a.json", float("nan"))
+    assert names(tmp_path) == []
+
+
+def test_a_missing_json_file_is_said_with_the_command_that_makes_it(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    with pytest.raises(UserError, match="is missing") as caught:
+        files.read_json(path, "mmer-pipe train")
+    assert str(path) in str(caught.value)
+    assert "mmer-pipe train" in str(caught.value)
+
+
+@pytest.mark.parametrize("content", [b"", b'{"a": ', b"\xff\xfe\x00", "[1, ü]".encode()])
+def test_a_broken_json_file_is_said_with_the_command_that_makes_it(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="not readable JSON") as caught:
+        files.read_json(path, "mmer-pipe train")
+    assert "mmer-pipe train" in str(caught.value)
+
+
+def test_json_lines_are_read_as_they_were_written(tmp_path: Path) -> None:
+    values = [{"epoch": 1, "loss": 0.1}, {"text": "a\u2028b\x85c\nd"}, []]
+    path = tmp_path / "a.jsonl"
+    path.write_text("".join(files.json_line(value) for value in values), encoding="utf-8")
+    assert files.read_json_lines(path) == values
+
+
+@pytest.mark.parametrize("content", [b'{"a": 1}\n{"b": ', b'{"a": 1}\n"\xff"\n'])
+def test_a_broken_line_is_said_with_its_number(content: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "a.jsonl"
+    path.write_bytes(content)
+    with pytest.raises(UserError, match="line 2 is not JSON"):
+        files.read_json_lines(path)
