@@ -13,13 +13,16 @@ RUN ?= mmer
 FOLD ?= 1
 FOLDS ?= 1 2 3 4 5
 OPTIONS ?=
+TRAIN_OPTIONS ?=
+# Empty: take the newest versions that pyproject.toml allows, and leave a torch that is there alone.
+CONSTRAINTS ?= constraints.txt
 
 MANIFEST := $(CACHE)/manifest.csv
 PLACES := --cache-dir $(CACHE) --runs-dir $(RUNS)
 MODELS := $(foreach fold,$(FOLDS),$(RUNS)/$(RUN)/fold-$(fold)/model/model.safetensors)
 EVALUATIONS := $(foreach fold,$(FOLDS),$(RUNS)/$(RUN)/fold-$(fold)/evaluation.json)
 
-.PHONY: help setup demo prepare features train cv-report test lint check bench clean
+.PHONY: help setup demo prepare features train cv-report test lint check clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -30,7 +33,7 @@ help:
 	@echo "make features    the cached features of the manifest"
 	@echo "make train FOLD=2   train one fold"
 	@echo "make cv-report   what is missing of all folds, then the report"
-	@echo "make test | lint | check | bench | clean"
+	@echo "make test | lint | check | clean"
 	@echo 'OPTIONS="--text-encoder … --speech-encoder …" goes to extract and train; settings can stand in mmer.toml.'
 
 setup: $(READY)
@@ -38,7 +41,7 @@ setup: $(READY)
 $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed, found " + sys.version.split()[0] + ". Say which: make setup PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
+	$(BIN)/python -m pip install --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) --editable '.[dev]'
 	touch $@
 
 demo: $(READY)
@@ -76,9 +79,6 @@ lint: $(READY)
 	$(BIN)/mypy
 
 check: lint test
-
-bench: $(READY)
-	@echo "No benchmark yet."
 
 clean:
 	rm -rf demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

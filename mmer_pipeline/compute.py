@@ -106,17 +106,9 @@ class SpeechJob:
         for _, equal in groupby(items, key=lambda item: item.samples):
             group = list(equal)
             waveforms = np.stack([_waveform(model, item) for item in group])
-            values = frontend_values(model, waveforms)
+            values = model.frontend_arrays(waveforms)
             rows += [(item.number, _cast(value, self.dtype)) for item, value in zip(group, values, strict=True)]
         return rows
-
-
-def frontend_values(model: SpeechEncoder, waveforms: np.ndarray) -> np.ndarray:
-    """Normalised waveforms of one length `[B, S]` → front-end frames `[B, J, front_dim]`, float32."""
-    device = next(model.parameters()).device
-    with torch.inference_mode():
-        frames = model.frontend(torch.from_numpy(waveforms).to(device))
-    return np.asarray(frames.float().cpu().numpy())
 
 
 def _waveform(model: SpeechEncoder, item: SpeechItem) -> np.ndarray:

@@ -12,7 +12,6 @@ import torch
 from torch import Tensor
 
 from mmer_pipeline import audio
-from mmer_pipeline.compute import frontend_values
 from mmer_pipeline.encoders import SpeechEncoder
 from mmer_pipeline.manifest import Manifest
 from mmer_pipeline.store import FeatureFile
@@ -60,7 +59,7 @@ class ComputedFrames:
         utterance = self.manifest.utterances[position]
         path = self.manifest.audio_path(utterance)
         waveform = audio.load(path, utterance.start_seconds, utterance.end_seconds)
-        frames: np.ndarray = frontend_values(self.encoder, self.encoder.normalise(waveform)[None])[0]
+        frames: np.ndarray = self.encoder.frontend_arrays(self.encoder.normalise(waveform)[None])[0]
         return frames
 
     def frame_count(self, position: int) -> int:

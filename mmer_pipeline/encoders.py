@@ -124,6 +124,12 @@ class SpeechEncoder(nn.Module):
             hidden = model.feature_extractor(waveforms)  # [B, front_dim, J]
         return hidden.transpose(1, 2)  # [B, J, front_dim]
 
+    @torch.inference_mode()
+    def frontend_arrays(self, waveforms: np.ndarray) -> np.ndarray:
+        """As `frontend` for normalised waveforms `[B, S]`, from array to array, on the encoder's device."""
+        device = next(self.parameters()).device
+        return np.asarray(self.frontend(torch.from_numpy(waveforms).to(device)).float().cpu().numpy())
+
     def context(self, frames: Tensor, mask: Tensor) -> Tensor:
         """Front-end frames `[B, J, front_dim]` and their mask `[B, J]` → hidden states `[B, J, d]`."""
         model: Any = self.encoder

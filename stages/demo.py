@@ -63,8 +63,7 @@ def demo(common: Common, output: Path) -> None:
 
 def _run(common: Common, arguments: list[str]) -> None:
     """Run one command as a person would type it, and show it."""
-    from stages.cli import main
-
+    group = click.get_current_context().find_root().command
     say(common, f"\n$ mmer-pipe {' '.join(arguments)}")
     flags = ["--device", common.device, *(["--quiet"] if common.quiet else [])]
-    main.main([*flags, *arguments], prog_name="mmer-pipe", standalone_mode=False)
+    group.main([*flags, *arguments], prog_name="mmer-pipe", standalone_mode=False)

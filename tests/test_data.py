@@ -9,7 +9,6 @@ import pytest
 import soundfile
 import torch
 
-from mmer_pipeline.compute import frontend_values
 from mmer_pipeline.data import ComputedFrames, Examples, StoredFrames, epoch_batches, micro_batches
 from mmer_pipeline.encoder_files import resolve_encoder
 from mmer_pipeline.encoders import SpeechEncoder, load_speech_encoder
@@ -118,7 +117,7 @@ def test_computed_frames_are_the_front_end_s_of_each_recording(manifest: Manifes
     frames = ComputedFrames(manifest, encoder)
     for position in (0, 7, 15):
         samples, _ = soundfile.read(manifest.audio_path(manifest.utterances[position]), dtype="float32")
-        expected = frontend_values(encoder, encoder.normalise(samples)[None])[0]
+        expected = encoder.frontend_arrays(encoder.normalise(samples)[None])[0]
         np.testing.assert_array_equal(frames.frames(position), expected)
         assert frames.frame_count(position) == len(expected)
 
