@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-import torch
 from distributed import Client, LocalCluster, as_completed
 
 from mmer_pipeline import audio
