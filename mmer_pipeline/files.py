@@ -10,6 +10,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from safetensors import SafetensorError
+
 from mmer_pipeline.errors import UserError
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -18,9 +20,12 @@ _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 def is_disk_full(error: Exception) -> bool:
     """Whether an error means that nothing more can be written.
 
-    HDF5 hides the number in the text of an OSError, or of a RuntimeError when it fails to close a file.
+    HDF5 hides the number in the text of an OSError, or of a RuntimeError when it fails to close a file;
+    safetensors in that of an error of its own.
     """
-    return getattr(error, "errno", None) in _NO_SPACE or any(f"errno = {number}," in str(error) for number in _NO_SPACE)
+    return getattr(error, "errno", None) in _NO_SPACE or any(
+        f"errno = {number}," in str(error) or f"os error {number})" in str(error) for number in _NO_SPACE
+    )
 
 
 @contextmanager
@@ -28,7 +33,7 @@ def explain_disk_full(path: Path) -> Iterator[None]:
     """Turn "no space left" inside the block into a `UserError` that names `path`; other errors pass."""
     try:
         yield
-    except (OSError, RuntimeError) as error:
+    except (OSError, RuntimeError, SafetensorError) as error:
         if not is_disk_full(error):
             raise
         raise UserError(

@@ -292,3 +292,40 @@ def test_a_full_disk_is_one_message_and_the_features_there_stay(corpus, encoders
     assert "Traceback" not in answer.stderr
     assert {path: path.read_bytes() for path in Path("cache/features").rglob("*.h5")} == before
     succeed("extract", *encoders)
+
+
+HEADER = "utterance_id,audio,start_seconds,end_seconds,speaker,session,dialogue,emotion,transcript"
+GOOD = "u1,session1/1F-1-hap.wav,,,1F,1,d,hap,Hello"
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([HEADER.replace(",speaker", ""), "u1,a.wav,,,1,d,hap,Hello"], "column speaker is missing"),
+        ([HEADER, GOOD, GOOD], "u1"),
+        ([HEADER, GOOD.replace("hap", "hapy")], "Unknown emotion label 'hapy'"),
+        ([HEADER, GOOD.replace("session1/", "../")], "leaves the audio root"),
+        ([HEADER, GOOD.replace("session1/", "/")], "leaves the audio root"),
+    ],
+)
+def test_a_faulty_corpus_is_one_message_and_the_manifest_there_stays(corpus, rows, said):
+    before = corpus.path.read_bytes()
+    faulty = corpus.root / "faulty.csv"
+    faulty.write_text("\n".join(rows) + "\n")
+    assert said in fail("prepare", "csv", "--root", faulty, "--label-map", "iemocap-4")
+    assert corpus.path.read_bytes() == before
+
+
+def test_damaged_recordings_are_left_out_and_named_or_refused_when_strict(corpus):
+    table = corpus.root / "all.csv"
+    table.write_bytes(corpus.path.read_bytes())
+    cut, empty = (corpus.audio_path(corpus.utterances[number]) for number in (0, 5))
+    cut.write_bytes(cut.read_bytes()[:2000])
+    empty.write_bytes(b"")
+    before = corpus.path.read_bytes()
+    arguments = ["prepare", "csv", "--root", table, "--label-map", "iemocap-4"]
+    message = fail(*arguments, "--strict")
+    assert corpus.utterances[0].utterance_id in message
+    assert corpus.utterances[5].utterance_id in message
+    assert corpus.path.read_bytes() == before
+    assert json.loads(succeed(*arguments, "--json").stdout)["utterances"] == 14

@@ -385,3 +385,23 @@ def test_a_run_that_was_killed_and_started_again_gives_the_same_metrics_to_the_d
         process.wait()
     assert kills == 3
     assert metrics("runs/killed") == metrics("runs/whole")
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_while_the_state_is_saved_is_one_message(corpus, tiny_text, tiny_speech):
+    code = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"  # a larger file fails like a full disk
+        "from stages.cli import main\n"
+        "main(sys.argv[1:])\n"
+    )
+    encoders = ["--text-encoder", str(tiny_text), "--speech-encoder", str(tiny_speech)]
+    answer = subprocess.run(
+        [sys.executable, "-c", code, "train", *encoders, "--manifest", str(corpus.path), "--fold", "1", "--epochs", "1"],
+        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )  # fmt: skip
+    assert answer.returncode == 1, answer.stderr
+    assert "The disk is full" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert not list(paths.fold(Path("runs/mmer"), 1).state.glob("*"))

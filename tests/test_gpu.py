@@ -1,0 +1,67 @@
+"""What can only be seen on a GPU: the same features, the same learning, and bf16 where it is to be had."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from mmer_pipeline import paths
+from mmer_pipeline.runs import read_metrics
+from mmer_pipeline.settings import RunRecord
+from mmer_pipeline.store import FeatureFile
+from stages.cli import main
+
+pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
+
+
+@pytest.fixture
+def run(tmp_path, tiny_corpus, tiny_text, tiny_speech):
+    """Run a command on the tiny corpus."""
+    tiny_corpus(tmp_path)
+    encoders = ["--text-encoder", str(tiny_text), "--speech-encoder", str(tiny_speech)]
+
+    def invoke(command, *arguments):
+        result = CliRunner().invoke(main, [command, *encoders, *arguments], catch_exceptions=False)
+        assert result.exit_code == 0, result.output
+
+    return invoke
+
+
+def test_features_of_the_gpu_are_those_of_the_cpu(run, tiny_text, tiny_speech):
+    values = []
+    for device in ("cpu", "cuda"):
+        run(
+            "extract",
+            "--cache-dir",
+            device,
+            "--manifest",
+            "cache/manifest.csv",
+            "--dtype",
+            "float32",
+            "--device",
+            device,
+        )
+        manifest = Path("cache/manifest.csv")
+        text = FeatureFile(paths.text_features(Path(device), manifest, str(tiny_text), "strip", "float32"))
+        speech = FeatureFile(paths.speech_features(Path(device), manifest, str(tiny_speech), "float32"))
+        values.append([file.at(row).copy() for file in (text, speech) for row in range(len(file.utterance_ids))])
+    for mine, other in zip(*values, strict=True):
+        np.testing.assert_allclose(mine, other, atol=1e-3)
+
+
+@pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 0.02), ("auto", 0.1)])
+def test_training_on_the_gpu_follows_training_on_the_cpu(run, precision, tolerance):
+    run("extract")
+    options = ["--fold", "1", "--epochs", "3", "--learning-rate", "1e-3", "--dropout", "0"]
+    for device, number_format in (("cpu", "fp32"), ("cuda", precision)):
+        run("train", *options, "--device", device, "--precision", number_format, "--run", device)
+    losses = [
+        [line["train"]["ce"] for line in read_metrics(paths.fold(Path("runs") / name, 1).metrics)]
+        for name in ("cpu", "cuda")
+    ]
+    assert losses[1][0] == pytest.approx(losses[0][0], rel=tolerance)
+    record = RunRecord.read(paths.fold(Path("runs/cuda"), 1).settings, "mmer-pipe train")
+    has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
+    assert record.settings.precision == ("bf16" if precision == "auto" and has_bf16 else "fp32")
