@@ -27,7 +27,7 @@ from mmer_pipeline.model import MMER
 from mmer_pipeline.paths import WEIGHTS_NAME, FoldPaths
 from mmer_pipeline.runs import read_metrics
 from mmer_pipeline.settings import RunRecord, Settings, environment
-from mmer_pipeline.store import FeatureFile, open_features
+from mmer_pipeline.store import FeatureFile, digest_of, open_features
 from mmer_pipeline.text import WAV2VEC2_ALPHABET, Alphabet, corpus_alphabet
 from mmer_pipeline.training import Observer, Trainer
 
@@ -39,6 +39,7 @@ class Corpus:
     manifest: Manifest
     text: FeatureFile
     speech: FeatureFile | None  # None: frames are computed on the fly
+    speech_digest: str  # of what the frames are, or are computed from
     speech_encoder: EncoderFiles
 
     def inputs(self, fold: Fold, alphabet: Alphabet) -> dict[str, Any]:
@@ -46,7 +47,7 @@ class Corpus:
         return {
             "manifest": self.manifest.fingerprint,
             "text_features": self.text.digest,
-            "speech_features": self.speech.digest if self.speech else None,
+            "speech_features": self.speech_digest,
             "speech_encoder_digest": self.speech_encoder.digest(),
             "labels": list(self.manifest.labels),
             "alphabet": list(alphabet.symbols),
@@ -68,13 +69,14 @@ def open_corpus(manifest: Manifest, settings: Settings, cache: Path) -> Corpus:
         extraction.text_inputs(manifest, settings.annotations).digests,
         _extract_command(settings),
     )
-    speech = None
-    if settings.speech_features:
-        path = paths.speech_features(cache, manifest.path, settings.speech_encoder, settings.dtype)
-        identity = extraction.speech_identity(speech_encoder, settings.dtype)
-        inputs = extraction.speech_inputs(manifest, extraction.known_features(path, identity))
-        speech = open_features(path, identity, inputs.digests, _extract_command(settings))
-    return Corpus(manifest, text, speech, speech_encoder)
+    if not settings.speech_features:
+        recordings = extraction.speech_inputs(manifest, None).digests
+        return Corpus(manifest, text, None, digest_of(*map(str.encode, recordings.values()))[:16], speech_encoder)
+    path = paths.speech_features(cache, manifest.path, settings.speech_encoder, settings.dtype)
+    identity = extraction.speech_identity(speech_encoder, settings.dtype)
+    inputs = extraction.speech_inputs(manifest, extraction.known_features(path, identity))
+    speech = open_features(path, identity, inputs.digests, _extract_command(settings))
+    return Corpus(manifest, text, speech, speech.digest, speech_encoder)
 
 
 def _extract_command(settings: Settings) -> str:

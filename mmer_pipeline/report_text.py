@@ -126,7 +126,7 @@ def _made_with(run: dict[str, Any]) -> str:
     return (
         f"Device: {facts['device']} ({facts['platform']}, Python {facts['python']}). {versions}. "
         f"Commit: {facts['git_commit'] or 'unknown'}. Corpus fingerprint {inputs['manifest']}, text features "
-        f"{inputs['text_features']}, speech features {inputs['speech_features'] or 'computed on the fly'}. "
+        f"{inputs['text_features']}, speech features {inputs['speech_features']}{'' if run['settings']['speech_features'] else ' (computed on the fly)'}. "
         f"Training speed by fold (median epoch): {speeds} utterances a second.\n"
     )
 

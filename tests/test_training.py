@@ -398,10 +398,20 @@ def test_a_disk_that_fills_up_while_the_state_is_saved_is_one_message(corpus, ti
     )
     encoders = ["--text-encoder", str(tiny_text), "--speech-encoder", str(tiny_speech)]
     answer = subprocess.run(
-        [sys.executable, "-c", code, "train", *encoders, "--manifest", str(corpus.path), "--fold", "1", "--epochs", "1"],
+        [sys.executable, "-c", code, "train", *encoders, "--manifest", str(corpus.path), "--fold", "1"],
         capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
     )  # fmt: skip
     assert answer.returncode == 1, answer.stderr
     assert "The disk is full" in answer.stderr
     assert "Traceback" not in answer.stderr
     assert not list(paths.fold(Path("runs/mmer"), 1).state.glob("*"))
+
+
+def test_without_stored_frames_a_replaced_recording_still_makes_another_run(corpus, settings):
+    settings = Settings(**{**settings.__dict__, "speech_features": False, "epochs": 1})
+    assert train(settings, corpus)
+    assert not train(settings, corpus)
+    recording = corpus.audio_path(corpus.utterances[0])
+    recording.write_bytes(recording.read_bytes()[:-2] + b"\1\1")
+    with pytest.raises(UserError, match="speech_features: "):
+        train(settings, corpus)
