@@ -122,11 +122,12 @@ def _made_with(run: dict[str, Any]) -> str:
     facts = next(iter(run["made_with"].values()))
     versions = ", ".join(f"{name} {version}" for name, version in facts["versions"].items())
     inputs = run["inputs"]
+    on_the_fly = "" if run["settings"]["speech_features"] else " (computed on the fly)"
     speeds = ", ".join(f"{speed:.1f}" for speed in run["utterances_per_second"].values())
     return (
         f"Device: {facts['device']} ({facts['platform']}, Python {facts['python']}). {versions}. "
         f"Commit: {facts['git_commit'] or 'unknown'}. Corpus fingerprint {inputs['manifest']}, text features "
-        f"{inputs['text_features']}, speech features {inputs['speech_features']}{'' if run['settings']['speech_features'] else ' (computed on the fly)'}. "
+        f"{inputs['text_features']}, speech features {inputs['speech_features']}{on_the_fly}. "
         f"Training speed by fold (median epoch): {speeds} utterances a second.\n"
     )
 
