@@ -9,7 +9,7 @@ from mmer_pipeline.report import SELECTIONS
 METRIC_NAMES = {"wa": "WA", "ua": "UA", "wf1": "WF1", "macro_f1": "macro-F1"}
 MEANING = {
     "final": "last epoch, no selection",
-    "validated": "epoch chosen on the validation part",
+    "validated": "epoch chosen on the validation part (`--validation`)",
     "oracle": "epoch chosen on the held-out fold itself",
 }
 _SHOWN_SETTINGS = (
@@ -29,10 +29,15 @@ def mean_and_sd(summary: dict[str, Any]) -> str:
     return percent(summary["mean"]) + spread
 
 
+def interval(summary: dict[str, Any]) -> str:
+    """The 95 % bootstrap interval of the pooled value in percent, or nothing."""
+    low_high = summary["interval_95"]
+    return f"{100 * low_high[0]:.1f}–{100 * low_high[1]:.1f}" if low_high else ""
+
+
 def pooled(summary: dict[str, Any]) -> str:
     """The pooled value in percent, with its interval where there is one."""
-    interval = summary["interval_95"]
-    return percent(summary["pooled"]) + (f" [{percent(interval[0])}, {percent(interval[1])}]" if interval else "")
+    return percent(summary["pooled"]) + (f" ({interval(summary)})" if summary["interval_95"] else "")
 
 
 def folds_line(run: dict[str, Any]) -> str:

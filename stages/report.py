@@ -25,7 +25,7 @@ def report(common: Common, names: tuple[str, ...], output: Path | None) -> None:
 
     from mmer_pipeline import files
     from mmer_pipeline.report import read_run, summarise
-    from mmer_pipeline.report_text import folds_line, markdown
+    from mmer_pipeline.report_text import MEANING, folds_line, markdown
     from stages.tables import class_table, confusion_table
 
     runs = [summarise(read_run(common.runs / name)) for name in names or ("mmer",)]
@@ -37,6 +37,8 @@ def report(common: Common, names: tuple[str, ...], output: Path | None) -> None:
         console.print(f"\n[bold]{run['run']}[/bold]: {run['settings']['system']} on {run['corpus']}, {folds_line(run)}")
         console.print(_fold_table(run))
         console.print(_summary_table(run))
+        for name, meaning in MEANING.items():
+            console.print(f"  {name}: {meaning}", highlight=False)
         console.print(class_table(run["per_class"]))
         console.print(confusion_table(run["confusion"], run["labels"]))
     common.result({"runs": runs})
@@ -44,41 +46,38 @@ def report(common: Common, names: tuple[str, ...], output: Path | None) -> None:
 
 
 def _summary_table(run: dict[str, Any]) -> "Table":
+    """The three numbers, each as mean ± sd over folds and pooled over all utterances, in percent."""
     from rich.table import Table
 
     from mmer_pipeline.metrics import HEADLINE
     from mmer_pipeline.report import SELECTIONS
-    from mmer_pipeline.report_text import MEANING, METRIC_NAMES, mean_and_sd, pooled
+    from mmer_pipeline.report_text import METRIC_NAMES, interval, mean_and_sd, percent
 
-    table = Table("in percent", "metric", title="Over folds", title_justify="left")
-    table.add_column("mean ± sd", justify="right")
-    table.add_column("pooled [95 %]", justify="right")
+    table = Table("mean ± sd, %")
+    for metric in HEADLINE:
+        table.add_column(METRIC_NAMES[metric], justify="right")
     for name in SELECTIONS:
         selection = run["selections"][name]
         if selection is None:
-            table.add_row(f"{name} ({MEANING[name]})", "", "–", "–", end_section=True)
+            table.add_row(name, *["–"] * len(HEADLINE), end_section=True)
             continue
-        for metric in HEADLINE:
-            summary = selection["summary"][metric]
-            first = metric == HEADLINE[0]
-            table.add_row(
-                f"{name} ({MEANING[name]})" if first else "",
-                METRIC_NAMES[metric],
-                mean_and_sd(summary),
-                pooled(summary),
-                end_section=metric == HEADLINE[-1],
-            )
+        summaries = [selection["summary"][metric] for metric in HEADLINE]
+        table.add_row(name, *map(mean_and_sd, summaries))
+        table.add_row("  pooled", *(percent(summary["pooled"]) for summary in summaries), end_section=name != "final")
+        if name == "final":
+            table.add_row("  95 %", *map(interval, summaries), end_section=True)
     return table
 
 
 def _fold_table(run: dict[str, Any]) -> "Table":
+    """WA and UA of every fold under each selection, in percent."""
     from rich.table import Table
 
     from mmer_pipeline.report import SELECTIONS
     from mmer_pipeline.report_text import percent
 
-    table = Table("fold", "held out", title_justify="left")
-    table.add_column("utterances", justify="right")
+    table = Table("fold", "held out")
+    table.add_column("utt.", justify="right")
     chosen = [name for name in SELECTIONS if run["selections"][name] is not None]
     for name in chosen:
         table.add_column(f"{name}\nWA", justify="right")
