@@ -7,8 +7,8 @@ MMER := $(BIN)/mmer-pipe
 
 CORPUS ?= iemocap
 ROOT ?=
-CACHE ?= cache
-RUNS ?= runs
+CACHE ?= $(or $(MMER_CACHE_DIR),cache)
+RUNS ?= $(or $(MMER_RUNS_DIR),runs)
 RUN ?= mmer
 FOLD ?= 1
 FOLDS ?= 1 2 3 4 5
@@ -22,7 +22,9 @@ PLACES := --cache-dir $(CACHE) --runs-dir $(RUNS)
 MODELS := $(foreach fold,$(FOLDS),$(RUNS)/$(RUN)/fold-$(fold)/model/model.safetensors)
 EVALUATIONS := $(foreach fold,$(FOLDS),$(RUNS)/$(RUN)/fold-$(fold)/evaluation.json)
 
-.PHONY: help setup demo prepare features train cv-report test lint check clean
+# One GPU trains one fold at a time.
+.NOTPARALLEL:
+.PHONY: FORCE help setup demo prepare features train cv-report test lint check clean
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -32,7 +34,7 @@ help:
 	@echo "make prepare ROOT=/path/to/corpus [CORPUS=iemocap]   the manifest"
 	@echo "make features    the cached features of the manifest"
 	@echo "make train FOLD=2   train one fold"
-	@echo "make cv-report   what is missing of all folds, then the report"
+	@echo "make cv-report [FOLDS='1 2 3']   what is missing of all folds (five by default), then the report"
 	@echo "make test | lint | check | clean"
 	@echo 'OPTIONS="--text-encoder … --speech-encoder …" goes to extract and train; settings can stand in mmer.toml.'
 
@@ -47,12 +49,16 @@ $(READY): pyproject.toml constraints.txt
 demo: $(READY)
 	$(MMER) demo --output demo
 
+define PREPARE
+@test -n "$(ROOT)" || { echo "Say where the corpus lies: make $(MAKECMDGOALS) ROOT=/path/to/corpus [CORPUS=iemocap]"; exit 1; }
+$(MMER) $(PLACES) prepare $(CORPUS) --root "$(ROOT)"
+endef
+
 prepare: $(READY)
-	$(MMER) $(PLACES) prepare $(CORPUS) --root "$(ROOT)"
+	$(PREPARE)
 
 $(MANIFEST): | $(READY)
-	@test -n "$(ROOT)" || { echo "No manifest at $@. Say where the corpus lies: make $(MAKECMDGOALS) ROOT=/path/to/corpus"; exit 1; }
-	$(MMER) $(PLACES) prepare $(CORPUS) --root "$(ROOT)"
+	$(PREPARE)
 
 # Features are many files with names of their own: extract itself knows what is up to date.
 features: $(MANIFEST) | $(READY)
@@ -61,11 +67,16 @@ features: $(MANIFEST) | $(READY)
 train: features
 	$(MMER) $(PLACES) train --fold $(FOLD) --run $(RUN) $(OPTIONS) $(TRAIN_OPTIONS)
 
-$(RUNS)/$(RUN)/fold-%/model/model.safetensors: $(MANIFEST) | features
+# Rewritten when the options change: then train looks again, and refuses other settings under the same name.
+$(RUNS)/$(RUN)/.options: FORCE
+	@mkdir -p $(@D)
+	@echo '$(OPTIONS) $(TRAIN_OPTIONS)' | cmp -s - $@ || echo '$(OPTIONS) $(TRAIN_OPTIONS)' > $@
+
+$(RUNS)/$(RUN)/fold-%/model/model.safetensors: $(MANIFEST) $(RUNS)/$(RUN)/.options | features
 	$(MMER) $(PLACES) train --fold $* --run $(RUN) $(OPTIONS) $(TRAIN_OPTIONS)
 
 $(RUNS)/$(RUN)/fold-%/evaluation.json: $(RUNS)/$(RUN)/fold-%/model/model.safetensors
-	$(MMER) $(PLACES) --quiet evaluate --fold $* --run $(RUN)
+	$(MMER) $(PLACES) evaluate --fold $* --run $(RUN)
 
 cv-report: $(EVALUATIONS)
 	$(MMER) $(PLACES) report --run $(RUN)

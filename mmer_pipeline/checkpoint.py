@@ -67,17 +67,12 @@ def load(directory: Path, model: nn.Module, optimiser: torch.optim.Optimizer, id
         raise UserError(f"{path} is the state of a run with other settings. Start the fold again with --restart.")
     for name, parameter in _trained(model):
         parameter.data.copy_(tensors[f"model.{name}"])
-        state = {
-            key.removesuffix(f".{name}"): tensor
-            for key, tensor in tensors.items()
-            if key.endswith(f".{name}") and key in (f"step.{name}", f"exp_avg.{name}", f"exp_avg_sq.{name}")
-        }
-        if state:
-            on_device = {key: tensor.to(parameter.device) for key, tensor in state.items() if key != "step"}
+        if f"step.{name}" in tensors:  # a parameter that never had a gradient has no state
+            moments = {key: tensors[f"{key}.{name}"].to(parameter.device) for key in ("exp_avg", "exp_avg_sq")}
             # A fused optimiser keeps its step on the device, the plain one on the CPU.
-            fused = bool(optimiser.defaults.get("fused"))
-            step = state["step"].to(parameter.device) if fused else state["step"]
-            optimiser.state[parameter] = {**on_device, "step": step}
+            step = tensors[f"step.{name}"]
+            on_device = step.to(parameter.device) if optimiser.defaults.get("fused") else step
+            optimiser.state[parameter] = {"step": on_device, **moments}
     return progress
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from distributed import Client, LocalCluster, as_completed
+from distributed import Client, KilledWorker, LocalCluster, as_completed
 
 from mmer_pipeline import audio
 from mmer_pipeline.devices import resolve_device, usable_cores
@@ -169,7 +169,13 @@ def run(job: Callable[[Sequence[Item]], Rows], batches: Sequence[Sequence[Item]]
             [client.submit(job, batch, pure=False) for batch in islice(waiting, slots)], loop=client.loop
         )
         for future in futures:
-            rows: Rows = future.result()
+            try:
+                rows: Rows = future.result()
+            except KilledWorker as error:
+                raise UserError(
+                    f"A Dask worker died three times over a batch ({error}). Most often its memory did not suffice: "
+                    "what is finished is kept; run it again with fewer workers."
+                ) from None
             for batch in islice(waiting, 1):
                 futures.add(client.submit(job, batch, pure=False))
             yield rows

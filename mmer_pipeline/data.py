@@ -13,6 +13,7 @@ from torch import Tensor
 
 from mmer_pipeline import audio
 from mmer_pipeline.encoders import SpeechEncoder
+from mmer_pipeline.extraction import count_frames
 from mmer_pipeline.manifest import Manifest
 from mmer_pipeline.store import FeatureFile
 from mmer_pipeline.text import Alphabet, frames_needed
@@ -49,10 +50,7 @@ class ComputedFrames:
 
     def __init__(self, manifest: Manifest, encoder: SpeechEncoder) -> None:
         self.manifest, self.encoder = manifest, encoder
-        self.counts = [
-            encoder.frames_of(audio.sample_count(manifest.audio_path(u), u.start_seconds, u.end_seconds))
-            for u in manifest.utterances
-        ]
+        self.counts = [count_frames(manifest, utterance, encoder)[1] for utterance in manifest.utterances]
 
     def frames(self, position: int) -> np.ndarray:
         """As `FrameSource`."""

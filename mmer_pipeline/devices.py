@@ -8,7 +8,7 @@ from mmer_pipeline.errors import UserError
 
 
 def resolve_device(name: str) -> torch.device:
-    """`auto` is the first CUDA device, else Apple's GPU is not assumed but the CPU.
+    """The device of that name; `auto` is the first CUDA device where there is one, else the CPU.
 
     Raises:
         UserError: there is no such device.

@@ -4,11 +4,13 @@ import hashlib
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from mmer_pipeline.errors import UserError
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
+PROCESSOR = "processor_config.json"  # where transformers 5 puts the same, under "feature_extractor"
 _SMALL_FILES = ["*.json", "*.txt", "*.model"]
 _SAFETENSORS = ["*.safetensors", "*.safetensors.index.json"]
 _TORCH_WEIGHTS = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]
@@ -25,14 +27,31 @@ class EncoderFiles:
 
     @property
     def normalises(self) -> bool:
-        """Whether waveforms are brought to zero mean and unit variance (`do_normalize`, transformers' default)."""
-        path = self.directory / PREPROCESSOR
+        """Whether waveforms are brought to zero mean and unit variance before the front end (`do_normalize`).
+
+        Where no preprocessor says it: as the wav2vec2 family's default does, and Moonshine's does not.
+
+        Raises:
+            UserError: a file that should say it is no JSON object.
+        """
+        for name in (PREPROCESSOR, PROCESSOR):
+            facts = self._json(name)
+            facts = facts.get("feature_extractor", facts)
+            if "do_normalize" in facts:
+                return bool(facts["do_normalize"])
+        return self._json(CONFIG).get("model_type") != "moonshine"
+
+    def _json(self, name: str) -> dict[str, Any]:
+        path = self.directory / name
         if not path.is_file():
-            return True
+            return {}
         try:
-            return bool(json.loads(path.read_text(encoding="utf-8")).get("do_normalize", True))
-        except (ValueError, AttributeError) as error:
+            value = json.loads(path.read_text(encoding="utf-8"))
+        except ValueError as error:
             raise UserError(f"{self.name}: {path} is not a JSON object ({error}). Download it again.") from None
+        if not isinstance(value, dict):
+            raise UserError(f"{self.name}: {path} is not a JSON object. Download it again.")
+        return value
 
     def digest(self) -> str:
         """16 hex digits of everything that a feature depends on: configuration, tokenizer and weights."""
@@ -73,7 +92,7 @@ def _from_directory(name: str, revision: str | None, directory: Path) -> Encoder
             f"{name}: {directory.absolute()} has a {CONFIG} but no weights. "
             "Expected model.safetensors (or pytorch_model.bin) beside it."
         )
-    return EncoderFiles(name, revision, directory, tuple(weights))
+    return EncoderFiles(name, revision, directory.absolute(), tuple(weights))
 
 
 def _from_hub(name: str, revision: str | None) -> EncoderFiles:

@@ -158,10 +158,6 @@ class SpeechEncoder(nn.Module):
         normed: Tensor = model.layer_norm(hidden)
         return normed  # [B, J, d]
 
-    def forward(self, frames: Tensor, mask: Tensor) -> Tensor:
-        """As `context`."""
-        return self.context(frames, mask)
-
 
 def _empty_speech_model(config: Mapping[str, Any]) -> PreTrainedModel:
     _check_supported(config, "This")
@@ -231,6 +227,8 @@ class TextTokenizer:
         config = _config(files)
         if config.model_type in (*WAV2VEC2_FAMILY, MOONSHINE):
             raise UserError(f"{files.name} is a speech encoder ({config.model_type}) and has no tokenizer for text.")
+        if config.is_encoder_decoder:
+            raise UserError(f"{files.name} ({config.model_type}) is encoder and decoder; an encoder alone is needed.")
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(files.directory, trust_remote_code=False)
         except (OSError, ValueError) as error:

@@ -35,6 +35,7 @@ def evaluate_fold(run: Path, number: int, *, cache: Path, device: str) -> tuple[
         "fold": number,
         "held_out": scored.fold.held_out,
         "labels": list(scored.labels),
+        "precision": scored.precision,
         "metrics": score(scored.predictions, scored.labels),
     }
     write_predictions(fold_paths.predictions, scored.labels, _rows(scored))

@@ -5,7 +5,6 @@ import io
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -13,7 +12,7 @@ from accelerate.state import AcceleratorState
 from accelerate.utils import set_seed
 from safetensors import SafetensorError
 
-from mmer_pipeline import extraction, paths
+from mmer_pipeline import extraction, files, paths
 from mmer_pipeline.data import ComputedFrames, Examples, FrameSource, StoredFrames
 from mmer_pipeline.devices import resolve_device
 from mmer_pipeline.encoder_files import EncoderFiles, resolve_encoder
@@ -33,6 +32,26 @@ from mmer_pipeline.training import Observer, Trainer
 
 
 @dataclass(frozen=True)
+class Encoders:
+    """The two pretrained encoders that a run starts from."""
+
+    text: EncoderFiles
+    speech: EncoderFiles
+
+    @staticmethod
+    def of(settings: Settings) -> "Encoders":
+        """Find both.
+
+        Raises:
+            UserError: one is not to be had.
+        """
+        return Encoders(
+            resolve_encoder(settings.text_encoder, settings.text_revision),
+            resolve_encoder(settings.speech_encoder, settings.speech_revision),
+        )
+
+
+@dataclass(frozen=True)
 class Corpus:
     """A manifest with its features, checked against it."""
 
@@ -40,43 +59,37 @@ class Corpus:
     text: FeatureFile
     speech: FeatureFile | None  # None: frames are computed on the fly
     speech_digest: str  # of what the frames are, or are computed from
-    speech_encoder: EncoderFiles
 
-    def inputs(self, fold: Fold, alphabet: Alphabet) -> dict[str, Any]:
-        """What, beside the settings, decides a result."""
+    def digests(self) -> dict[str, str]:
+        """What a result depends on here: changed rows, transcripts, recordings or features change one of them."""
         return {
             "manifest": self.manifest.fingerprint,
             "text_features": self.text.digest,
             "speech_features": self.speech_digest,
-            "speech_encoder_digest": self.speech_encoder.digest(),
-            "labels": list(self.manifest.labels),
-            "alphabet": list(alphabet.symbols),
-            "held_out": fold.held_out,
         }
 
 
-def open_corpus(manifest: Manifest, settings: Settings, cache: Path) -> Corpus:
+def open_corpus(manifest: Manifest, settings: Settings, cache: Path, encoders: Encoders | None) -> Corpus:
     """Open the features that the settings ask for.
+
+    They must be those of `encoders`; None takes them as they are, for whoever compares their digests.
 
     Raises:
         UserError: features that are missing, stale or another encoder's; the message names the command.
     """
-    text_encoder = resolve_encoder(settings.text_encoder, settings.text_revision)
-    speech_encoder = resolve_encoder(settings.speech_encoder, settings.speech_revision)
-    text = open_features(
-        paths.text_features(cache, manifest.path, settings.text_encoder, settings.annotations, settings.dtype),
-        extraction.text_identity(text_encoder, settings.annotations, settings.dtype),
-        extraction.text_inputs(manifest, settings.annotations).digests,
-        _extract_command(settings),
-    )
+    made_by = _extract_command(settings)
+    policy, dtype = settings.annotations, settings.dtype
+    path = paths.text_features(cache, manifest.path, settings.text_encoder, policy, dtype)
+    identity = extraction.text_identity(encoders.text, policy, dtype) if encoders else None
+    text = open_features(path, identity, extraction.text_inputs(manifest, policy).digests, made_by)
     if not settings.speech_features:
         recordings = extraction.speech_inputs(manifest, None).digests
-        return Corpus(manifest, text, None, digest_of(*map(str.encode, recordings.values()))[:16], speech_encoder)
-    path = paths.speech_features(cache, manifest.path, settings.speech_encoder, settings.dtype)
-    identity = extraction.speech_identity(speech_encoder, settings.dtype)
+        return Corpus(manifest, text, None, digest_of(*map(str.encode, recordings.values()))[:16])
+    path = paths.speech_features(cache, manifest.path, settings.speech_encoder, dtype)
+    identity = extraction.speech_identity(encoders.speech, dtype) if encoders else None
     inputs = extraction.speech_inputs(manifest, extraction.known_features(path, identity))
-    speech = open_features(path, identity, inputs.digests, _extract_command(settings))
-    return Corpus(manifest, text, speech, speech.digest, speech_encoder)
+    speech = open_features(path, identity, inputs.digests, made_by)
+    return Corpus(manifest, text, speech, speech.digest)
 
 
 def _extract_command(settings: Settings) -> str:
@@ -141,33 +154,40 @@ def train_fold(
     accelerator, precision = make_accelerator(device, settings.precision)
     settings = replace(settings, precision=precision)
     fold = make_fold(manifest, settings.fold, column=settings.folds, validation=settings.validation, seed=settings.seed)
-    corpus = open_corpus(manifest, settings, cache)
+    encoders = Encoders.of(settings)
+    corpus = open_corpus(manifest, settings, cache, encoders)
     alphabet = _alphabet(settings, manifest)
-    record = RunRecord(settings, corpus.inputs(fold, alphabet), {})
-    if restart and accelerator.is_main_process and fold_paths.directory.exists():
-        shutil.rmtree(fold_paths.directory)
+    inputs = {
+        **corpus.digests(),
+        "speech_encoder": encoders.speech.digest(),
+        "labels": list(manifest.labels),
+        "alphabet": list(alphabet.symbols),
+        "held_out": fold.held_out,
+        "processes": accelerator.num_processes,  # each draws its own dropout
+    }
+    record = RunRecord(settings, inputs, {})
+    if accelerator.is_main_process:
+        files.remove_leftovers(fold_paths.directory)
+        if restart:
+            files.remove_directory(fold_paths.directory)
     accelerator.wait_for_everyone()
     if _is_finished(fold_paths, record):
         return False
     set_seed(settings.seed)
-    model = _new_model(settings, corpus, alphabet)
+    model = _new_model(settings, corpus, encoders.speech, alphabet)
     examples = make_examples(corpus, model, alphabet)
     if accelerator.is_main_process:
         facts = {
             **environment(str(accelerator.device)),
-            "processes": accelerator.num_processes,
             "manifest": str(manifest.path.resolve()),
             "corpus": manifest.corpus,
             "folds": fold_names(manifest, settings.folds),
-            "utterances": {
-                "train": len(fold.train),
-                "validation": len(fold.validation),
-                "test": len(fold.test),
-            },
+            "revisions": {"text": encoders.text.revision, "speech": encoders.speech.revision},
+            "utterances": {"train": len(fold.train), "validation": len(fold.validation), "test": len(fold.test)},
             "without_ctc_target": examples.without_target,
             "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
         }
-        RunRecord(settings, record.inputs, facts).write(fold_paths.settings)
+        RunRecord(settings, inputs, facts).write(fold_paths.settings)
     identity = record.identity
     Trainer(settings, identity, model, examples, fold, fold_paths, accelerator, observer, save_seconds).run()
     if accelerator.is_main_process and not keep_state:
@@ -197,16 +217,16 @@ def _alphabet(settings: Settings, manifest: Manifest) -> Alphabet:
     return Alphabet(WAV2VEC2_ALPHABET)
 
 
-def _new_model(settings: Settings, corpus: Corpus, alphabet: Alphabet) -> MMER:
+def _new_model(settings: Settings, corpus: Corpus, speech: EncoderFiles, alphabet: Alphabet) -> MMER:
     model = MMER(
-        speech_config=speech_config(corpus.speech_encoder),
-        zero_mean_unit_variance=corpus.speech_encoder.normalises,
+        speech_config=speech_config(speech),
+        zero_mean_unit_variance=speech.normalises,
         text_dim=corpus.text.dim,
         labels=list(corpus.manifest.labels),
         alphabet=list(alphabet.symbols),
         dropout=settings.dropout,
     )
-    model.speech = load_speech_encoder(corpus.speech_encoder)
+    model.speech = load_speech_encoder(speech)
     return model
 
 
@@ -224,10 +244,10 @@ def make_examples(corpus: Corpus, model: MMER, alphabet: Alphabet) -> Examples:
 class Scored:
     """A trained fold, loaded afresh and run over its held-out part."""
 
-    record: RunRecord
     manifest: Manifest
     fold: Fold
     labels: tuple[str, ...]
+    precision: str  # fp32 or bf16, of this scoring
     predictions: Predictions
 
 
@@ -266,17 +286,18 @@ def score_fold(run: Path, number: int, *, cache: Path, device: str) -> Scored:
     model = load_model(fold_paths.model)
     manifest = read_manifest(Path(record.facts["manifest"]))
     fold = make_fold(manifest, number, column=settings.folds, validation=settings.validation, seed=settings.seed)
-    corpus = open_corpus(manifest, settings, cache)
-    alphabet = Alphabet(tuple(model.alphabet))
-    now = RunRecord(settings, corpus.inputs(fold, alphabet), {})
-    if now.identity != record.identity:
-        changes = "\n  ".join(record.differences(now))
+    corpus = open_corpus(manifest, settings, cache, None)
+    changed = [name for name, digest in corpus.digests().items() if record.inputs[name] != digest]
+    if changed:
         raise UserError(
-            f"Corpus or features have changed since {fold_paths.model} was trained:\n  {changes}\nTrain again."
+            f"{' and '.join(changed).replace('_', ' ')} of {manifest.path} have changed since {fold_paths.model} was "
+            f"trained. Train the fold again: `{train} --restart`."
         )
-    accelerator, _ = make_accelerator(device, settings.precision if device != "cpu" else "fp32")
+    alphabet = Alphabet(tuple(model.alphabet))
+    # A model that was trained in bf16 is scored in bf16 where the hardware has it.
+    accelerator, precision = make_accelerator(device, "auto" if settings.precision == "bf16" else "fp32")
     model.to(accelerator.device)
     examples = make_examples(corpus, model, alphabet)
     max_frames = settings.max_batch_seconds * model.speech.frame_rate
     predictions = predict(model, examples, fold.test, max_frames, accelerator)
-    return Scored(record, manifest, fold, tuple(model.labels), predictions)
+    return Scored(manifest, fold, tuple(model.labels), precision, predictions)

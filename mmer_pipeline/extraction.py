@@ -7,6 +7,7 @@ manifest's. Nothing is loaded to find that out.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from mmer_pipeline.text import encoder_text
 
 if TYPE_CHECKING:  # the workers' side loads torch, transformers and Dask
     from mmer_pipeline.compute import Item, Rows
+    from mmer_pipeline.encoders import SpeechEncoder
 
 LAST_HIDDEN_STATE = "last_hidden_state"
 FRONT_END = "convolutional front end"
@@ -99,15 +101,15 @@ def _stamp(path: Path, utterance: Utterance) -> str:
     return digest_of(repr(facts).encode())
 
 
-def known_features(path: Path, identity: FeatureIdentity) -> FeatureFile | None:
-    """The finished file at `path` where it has this identity, else None (it is made anew then)."""
+def known_features(path: Path, identity: FeatureIdentity | None) -> FeatureFile | None:
+    """The finished file at `path` where it has this identity (None: any), else None (it is made anew then)."""
     if not path.is_file():
         return None
     try:
         file = FeatureFile(path)
     except UserError:
         return None
-    return file if file.complete and not identity.mismatches(file.identity) else None
+    return file if file.complete and not (identity and identity.mismatches(file.identity)) else None
 
 
 def extract_text(
@@ -171,7 +173,8 @@ def extract_speech(
     if known and _covers(known, inputs):
         touched = {key: stamp for key, stamp in inputs.stamps.items() if known.stamps[known.index[key]] != stamp}
         if touched:
-            restamp(path, touched)
+            with suppress(OSError):  # a read-only file: the recordings are read again next time, that is all
+                restamp(path, touched)
         return Extraction(path, 0, len(utterances))
 
     from mmer_pipeline import compute
@@ -180,21 +183,31 @@ def extract_speech(
     outline = speech_outline(encoder)
     items, plan = [], []
     for number, u in enumerate(utterances):
-        recording = manifest.audio_path(u)
-        samples = audio.sample_count(recording, u.start_seconds, u.end_seconds)
-        frames = outline.frames_of(samples)
-        if frames < 1:
-            raise UserError(
-                f"{u.utterance_id}: {recording} has {samples} samples at 16 kHz, fewer than the "
-                f"{outline.receptive_field_samples} of one frame. Leave it out with `mmer-pipe prepare`."
-            )
+        samples, frames = count_frames(manifest, u, outline)
         plan.append(Row(u.utterance_id, inputs.digests[u.utterance_id], frames, inputs.stamps[u.utterance_id]))
-        items.append(compute.SpeechItem(number, recording, u.start_seconds, u.end_seconds, samples))
+        items.append(compute.SpeechItem(number, manifest.audio_path(u), u.start_seconds, u.end_seconds, samples))
     with FeatureWriter(path, identity, outline.front_dim, plan) as writer:
         missing = [items[number] for number in writer.missing]
         job = compute.SpeechJob(encoder, device, dtype)
         _fill(writer, job, compute.speech_batches(missing), scheduler, progress)
     return Extraction(path, len(missing), len(utterances))
+
+
+def count_frames(manifest: Manifest, utterance: Utterance, encoder: SpeechEncoder) -> tuple[int, int]:
+    """Samples at 16 kHz and front-end frames of an utterance, by its header alone.
+
+    Raises:
+        UserError: the recording is missing, cut, or shorter than a frame.
+    """
+    recording = manifest.audio_path(utterance)
+    samples = audio.sample_count(recording, utterance.start_seconds, utterance.end_seconds)
+    frames = encoder.frames_of(samples)
+    if frames < 1:
+        raise UserError(
+            f"{utterance.utterance_id}: {recording} has {samples} samples at 16 kHz, fewer than the "
+            f"{encoder.receptive_field_samples} of one frame. Leave it out with `mmer-pipe prepare`."
+        )
+    return samples, frames
 
 
 def _covers(known: FeatureFile, inputs: Inputs) -> bool:

@@ -78,6 +78,23 @@ def replacing_directory(path: Path) -> Iterator[Path]:
             shutil.rmtree(temporary, ignore_errors=True)
 
 
+def remove_directory(path: Path) -> None:
+    """Remove a directory at once: it is renamed first, so that a kill never leaves half of it under its name."""
+    if path.exists():
+        doomed = Path(tempfile.mkdtemp(prefix=f".{path.name}.", suffix=".tmp", dir=path.parent))
+        path.replace(doomed)
+        shutil.rmtree(doomed)
+
+
+def remove_leftovers(directory: Path) -> None:
+    """Remove the temporary files and directories below `directory` that a killed process left."""
+    for path in list(directory.rglob(".*.tmp")):
+        if path.is_dir():
+            shutil.rmtree(path)
+        else:
+            path.unlink(missing_ok=True)
+
+
 def write_text(path: Path, text: str) -> None:
     """Write `text` as UTF-8, whole or not at all."""
     with replacing(path) as temporary:

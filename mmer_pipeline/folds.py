@@ -25,7 +25,7 @@ class Fold:
 
 def fold_names(manifest: Manifest, column: str) -> list[str]:
     """The values of the fold column in natural order ("2" before "10"): fold k holds out the k-th."""
-    return sorted({str(getattr(utterance, column)) for utterance in manifest.utterances}, key=_natural)
+    return sorted({str(getattr(utterance, column)) for utterance in manifest.utterances}, key=natural_order)
 
 
 def make_fold(manifest: Manifest, number: int, *, column: str, validation: str, seed: int) -> Fold:
@@ -49,7 +49,7 @@ def make_fold(manifest: Manifest, number: int, *, column: str, validation: str, 
     utterances = manifest.utterances
     test = [i for i, u in enumerate(utterances) if getattr(u, column) == held_out]
     rest = [i for i, u in enumerate(utterances) if getattr(u, column) != held_out]
-    chosen = _validation_part(manifest, rest, validation, column, names[number % len(names)], seed)
+    chosen = _validation_part(manifest, test, rest, validation, seed)
     train = [i for i in rest if i not in chosen]
     fold = Fold(number, held_out, tuple(train), tuple(i for i in rest if i in chosen), tuple(test))
     _check(manifest, fold, column, validation)
@@ -73,9 +73,7 @@ def parse_fraction(validation: str) -> float | None:
     return fraction
 
 
-def _validation_part(
-    manifest: Manifest, rest: list[int], validation: str, column: str, following: str, seed: int
-) -> set[int]:
+def _validation_part(manifest: Manifest, test: list[int], rest: list[int], validation: str, seed: int) -> set[int]:
     fraction = parse_fraction(validation)
     if validation == "none":
         return set()
@@ -87,9 +85,11 @@ def _validation_part(
             members = [i for i in rest if manifest.label_map.class_of(utterances[i].emotion) == label]
             part.update(generator.permutation(members)[: round(fraction * len(members))].tolist())
         return part
-    block = [i for i in rest if getattr(utterances[i], column) == following]
+    sessions = fold_names(manifest, "session")
+    following = sessions[(sessions.index(utterances[test[0]].session) + 1) % len(sessions)]
+    block = [i for i in rest if utterances[i].session == following]
     if validation == "speaker":
-        speaker = min((utterances[i].speaker for i in block), key=_natural)
+        speaker = min((utterances[i].speaker for i in block), key=natural_order, default=None)
         block = [i for i in rest if utterances[i].speaker == speaker]
     return set(block)
 
@@ -113,6 +113,7 @@ def _check(manifest: Manifest, fold: Fold, column: str, validation: str) -> None
         home.update(dict.fromkeys(counts, name))
 
 
-def _natural(value: str) -> tuple[list[tuple[int, str]], str]:
+def natural_order(value: str) -> tuple[list[tuple[int, str]], str]:
+    """A sort key that counts the numbers in a name: "s2" before "s10"."""
     parts = [(int(part), "") if part.isdecimal() else (-1, part) for part in re.split(r"(\d+)", value)]
     return parts, value  # "1" and "01" are told apart as text

@@ -22,10 +22,11 @@ def predict(
     was_training = model.training
     model.eval()
     rows: list[tuple[int, list[float], str]] = []
-    with torch.inference_mode(), accelerator.autocast():
+    with torch.inference_mode():
         for part in parts[accelerator.process_index :: accelerator.num_processes]:
             batch = examples.batch(part).to(accelerator.device)
-            output = model(batch.frames, batch.frame_mask, batch.tokens, batch.token_mask)
+            with accelerator.autocast():
+                output = model(batch.frames, batch.frame_mask, batch.tokens, batch.token_mask)
             probabilities = output.logits.double().softmax(dim=-1).cpu().tolist()  # [B, C]
             best = output.ctc_logits.argmax(dim=-1).cpu()  # [B, J]
             for row, position in enumerate(part):

@@ -45,6 +45,13 @@ class LabelMap:
             "`[classes]`) and give it with --label-map FILE."
         )
 
+    def keeps(self, label: str, utterance_id: str) -> bool:
+        """Whether an utterance of this label is in a class; the error of an unknown label names the utterance."""
+        try:
+            return self.class_of(label) is not None
+        except UserError as error:
+            raise UserError(f"{utterance_id}: {error}") from None
+
     def as_dict(self) -> dict[str, Any]:
         """The map as plain values, for JSON."""
         return {

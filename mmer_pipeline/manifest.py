@@ -84,9 +84,10 @@ def write_manifest(
     rows = stream.getvalue()
     if path.is_file() and path.read_bytes() == rows.encode() and _holds(facts_path, facts):
         return False
+    # Both files are whole before either is renamed; the rows last, for without them nothing reads the facts.
     with files.replacing(path) as temporary:
         temporary.write_text(rows, encoding="utf-8", newline="")
-    files.write_json(facts_path, facts)
+        files.write_json(facts_path, facts)
     return True
 
 
@@ -114,7 +115,7 @@ def read_manifest(path: Path) -> Manifest:
     else:
         root, corpus = path.resolve().parent, "csv"
         label_map = identity_map({utterance.emotion for utterance in utterances})
-    kept = tuple(utterance for utterance in utterances if label_map.class_of(utterance.emotion) is not None)
+    kept = tuple(u for u in utterances if label_map.keeps(u.emotion, u.utterance_id))
     if not kept:
         raise UserError(f"{path}: label map {label_map.name} drops every utterance.")
     return Manifest(path, root, corpus, label_map, kept)

@@ -12,6 +12,7 @@ from mmer_pipeline import audio
 from mmer_pipeline.audio import AudioError, AudioInfo
 from mmer_pipeline.corpora import Reading
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.folds import natural_order
 from mmer_pipeline.labels import IDENTITY, LabelMap, identity_map, load_label_map
 from mmer_pipeline.manifest import Utterance
 
@@ -56,7 +57,7 @@ class Preparation:
     @property
     def session_counts(self) -> dict[str, dict[str, int]]:
         """Session → class → utterances; sessions that are numbers in the order of numbers."""
-        sessions = sorted({u.session for u in self.utterances}, key=_natural)
+        sessions = sorted({u.session for u in self.utterances}, key=natural_order)
         return {name: self._count(u for u in self.utterances if u.session == name) for name in sessions}
 
     @property
@@ -121,7 +122,7 @@ def prepare(
         UserError: two utterances have one id, the map does not know a label, or no utterance is left.
     """
     _check_unique(reading.utterances)
-    candidates = [u for u in reading.utterances if label_map.class_of(u.emotion) is not None]
+    candidates = [u for u in reading.utterances if label_map.keeps(u.emotion, u.utterance_id)]
     dropped = Counter(u.emotion for u in reading.utterances if label_map.class_of(u.emotion) is None)
     probes = _probe_all(reading.root, candidates, progress)
 
@@ -211,7 +212,3 @@ def _nothing_left(reading: Reading, preparation: Preparation) -> str:
         labels = ", ".join(f"{label} {count}" for label, count in preparation.dropped.items())
         lines.append(f"Label map {preparation.label_map.name} drops {sum(preparation.dropped.values())}: {labels}.")
     return "\n".join(lines + preparation.problem_lines())
-
-
-def _natural(name: str) -> tuple[int, str]:
-    return (int(name) if name.isdecimal() else -1, name)

@@ -76,7 +76,7 @@ def read_run(run: Path) -> RunResults:
             missing[number] = f"trained, not evaluated: {command}"
             continue
         evaluation = files.read_json(fold_paths.evaluation, command)
-        if evaluation["identity"] != record.identity:
+        if evaluation.get("identity") != record.identity:
             missing[number] = f"trained again since it was evaluated: {command}"
             continue
         predictions = read_predictions(fold_paths.predictions)
@@ -169,7 +169,7 @@ def _intervals(results: RunResults, labels: list[str]) -> Mapping[str, tuple[flo
     rows = [row for fold in results.folds for row in fold.predictions]
     number = {label: i for i, label in enumerate(labels)}
     truth, predicted = (np.array([number[row[side]] for row in rows]) for side in ("truth", "prediction"))
-    return bootstrap_intervals(truth, predicted, [row["dialogue"] for row in rows], len(labels))
+    return bootstrap_intervals(truth, predicted, [f"{row['fold']}/{row['dialogue']}" for row in rows], len(labels))
 
 
 def _probabilities(results: RunResults, labels: list[str]) -> tuple[np.ndarray, np.ndarray]:

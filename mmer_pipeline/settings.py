@@ -16,8 +16,8 @@ from mmer_pipeline.errors import UserError
 PRECISIONS = ("auto", "fp32", "bf16")
 SCHEDULES = ("constant", "linear")
 CTC_ALPHABETS = ("wav2vec2", "corpus")
-# These change how a result is reached, not which: a micro-batch sums to the same gradient.
-_NOT_IDENTITY = ("max_batch_seconds",)
+# Where an encoder lies does not matter: its digest is among the inputs.
+_NOT_IDENTITY = ("text_encoder", "text_revision", "speech_encoder", "speech_revision")
 _LIBRARIES = ("mmer-pipeline", "torch", "transformers", "accelerate", "numpy", "scikit-learn", "h5py")
 
 
@@ -46,16 +46,13 @@ class Settings:
     dropout: float = 0.1  # of the MMI and before the emotion head
     batch_size: int = 8  # utterances an optimiser step (the paper: 2, accumulated 4 times)
     bucket_batches: int = 16  # batches that are sorted by length together; 1: none
-    max_batch_seconds: float = 120.0  # audio of one micro-batch, padding included
+    max_batch_seconds: float = 120.0  # audio of one micro-batch, padding included; dropout is drawn for each
     precision: str = "fp32"  # fp32 or bf16, as resolved
     seed: int = 1
 
     def identity(self, inputs: Mapping[str, Any]) -> str:
         """16 hex digits of everything that can change the result: these settings and the inputs' digests."""
         kept = {name: value for name, value in asdict(self).items() if name not in _NOT_IDENTITY}
-        # Where an encoder lies does not matter: its digest is among the inputs.
-        for name in ("text_encoder", "text_revision", "speech_encoder", "speech_revision"):
-            del kept[name]
         text = json.dumps({"settings": kept, "inputs": dict(inputs)}, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

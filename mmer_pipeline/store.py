@@ -162,14 +162,14 @@ class FeatureFile:
         return {**self.__dict__, "_map": None}  # each process maps the file anew
 
 
-def open_features(path: Path, expected: FeatureIdentity, inputs: Mapping[str, str], made_by: str) -> FeatureFile:
-    """A complete feature file of the expected identity that has every utterance of `inputs` (id → digest).
+def open_features(path: Path, expected: FeatureIdentity | None, inputs: Mapping[str, str], made_by: str) -> FeatureFile:
+    """A complete feature file of the expected identity (None: of any) with every utterance of `inputs` (id → digest).
 
     Raises:
         UserError: it is another encoder's or policy's, or stale, or incomplete; the message names `made_by`.
     """
     file = FeatureFile(path, made_by)
-    mismatches = expected.mismatches(file.identity)
+    mismatches = expected.mismatches(file.identity) if expected else []
     if mismatches:
         raise UserError(
             f"{path} was made by another encoder or policy: {'; '.join(mismatches)}. Run `{made_by}` to make it anew."

@@ -96,6 +96,11 @@ class Trainer:
         )
         self.progress = checkpoint.load(paths.state, model, self.optimiser, identity)
         self.records = read_metrics(paths.metrics)[: self.progress.epoch - 1]
+        if len(self.records) < self.progress.epoch - 1:
+            raise UserError(
+                f"{paths.metrics} has {len(self.records)} epochs, the saved state is behind {self.progress.epoch - 1}. "
+                "Put the file back, or start the fold again with --restart."
+            )
         self.lengths = [examples.speech.frame_count(i) for i in range(len(examples.labels))]
         self.max_frames = settings.max_batch_seconds * model.speech.frame_rate
         self.pending: list[Pending] = []
@@ -160,7 +165,7 @@ class Trainer:
         return schedule_factor(self.settings.schedule, done, self.settings.epochs * steps)
 
     def _read_losses(self, step: int) -> None:
-        """Bring the losses of the pending steps to the host; this is the only place that waits for the device."""
+        """Bring the losses of the pending steps to the host; the loop itself waits for the device nowhere else."""
         began = time.perf_counter()
         losses = self.accelerator.reduce(torch.stack([entry.losses for entry in self.pending]), "sum")
         for entry, (ce, ctc) in zip(self.pending, losses.tolist(), strict=True):

@@ -139,7 +139,7 @@ class TrainingConsole:
             return
         train, held_out, validation = record["train"], record["held_out"], record["validation"]
         ctc = f"  CTC {train['ctc']:7.2f}" if train["ctc"] is not None else ""
-        chosen = f"  validation UA {validation['ua']:.4f}" if validation else ""
+        chosen = f"  validation WA {validation['wa']:.4f}" if validation else ""
         left = sum(self.epoch_seconds) / len(self.epoch_seconds) * (epochs - record["epoch"])
         click.echo(
             f"Fold {self.fold}  epoch {record['epoch']:>{len(str(epochs))}}/{epochs}  CE {train['ce']:.4f}{ctc}"

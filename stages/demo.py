@@ -4,10 +4,14 @@ Writes below `--output`: an IEMOCAP-shaped corpus, two tiny encoders, mmer.toml 
 the run with its report.
 """
 
+import contextlib
+import io
+import sys
 import time
 from pathlib import Path
 
 import click
+from click.core import ParameterSource
 
 from stages.options import DIRECTORY, Common, common_options, say
 
@@ -40,6 +44,7 @@ alpha = 0.01
 @common_options
 def demo(common: Common, output: Path) -> None:
     """Make a small synthetic corpus and run prepare, extract, train, evaluate and report on it."""
+    _refuse_places()
     say(common, HONEST)
     began = time.perf_counter()
     from mmer_pipeline import files
@@ -53,12 +58,24 @@ def demo(common: Common, output: Path) -> None:
     text, speech = write_tiny_encoders(output / "encoders", seed=SEED)
     config = output / "mmer.toml"
     files.write_text(config, SETTINGS.format(output=output, text=text, speech=speech))
-    for command in (["prepare", "iemocap", "--root", str(root)], ["extract"], ["train"], ["evaluate"], ["report"]):
-        _run(common, ["--config", str(config), *command])
+    for command in (["prepare", "iemocap", "--root", str(root)], ["extract"], ["train"], ["evaluate"]):
+        with contextlib.redirect_stdout(io.StringIO() if common.as_json else sys.stdout):
+            _run(common, ["--config", str(config), *command])
+    _run(common, ["--config", str(config), *(["--json"] if common.as_json else []), "report"])
     say(common, f"\nThe demo took {time.perf_counter() - began:.0f} s. {HONEST}")
     say(common, "\nWith real data and a GPU the same commands are the paper's experiment:\n")
     say(common, "  mmer-pipe prepare iemocap --root /path/to/IEMOCAP_full_release")
     say(common, "  mmer-pipe extract train evaluate report")
+
+
+def _refuse_places() -> None:
+    """Everything of the demo lies below `--output`."""
+    context: click.Context | None = click.get_current_context()
+    while context is not None:
+        for name in ("cache_dir", "runs_dir", "config"):
+            if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
+                raise click.UsageError(f"demo takes no --{name.replace('_', '-')}: all of it goes below --output.")
+        context = context.parent
 
 
 def _run(common: Common, arguments: list[str]) -> None:

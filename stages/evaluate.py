@@ -27,7 +27,7 @@ def evaluate(common: Common, numbers: tuple[int, ...], run_name: str) -> None:
 
     quiet_libraries()
     run = common.runs / run_name
-    console = Console(quiet=common.quiet)
+    console = Console(quiet=common.as_json)
     results: list[dict[str, Any]] = []
     for number in numbers or trained_folds(run):
         evaluation, computed = evaluate_fold(run, number, cache=common.cache, device=common.device)
@@ -35,8 +35,9 @@ def evaluate(common: Common, numbers: tuple[int, ...], run_name: str) -> None:
         if not computed:
             say(common, f"Fold {number} of {run} is evaluated already: nothing to do.")
         metrics, labels = evaluation["metrics"], evaluation["labels"]
-        console.print(f"\nFold {number}, held out: {evaluation['held_out']} ({metrics['utterances']} utterances)")
-        console.print(scores_line(metrics))
+        console.print(f"Fold {number}, held out {evaluation['held_out']}, {metrics['utterances']} utterances:")
+        console.print(f"  {scores_line(metrics)}", highlight=False)
+    if len(results) == 1:  # for several the report has them
         console.print(class_table(metrics["per_class"]))
         console.print(confusion_table(metrics["confusion"], labels))
     common.result({"run": str(run), "folds": results})

@@ -2,6 +2,7 @@
 
 import functools
 import json
+import os
 import shlex
 import sys
 import tomllib
@@ -14,6 +15,7 @@ import click
 from click.core import ParameterSource
 
 from mmer_pipeline import paths
+from mmer_pipeline.errors import UserError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -26,6 +28,12 @@ FILE = click.Path(path_type=Path, dir_okay=False)
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
 
 
+class Failure(click.ClickException):
+    """A failure that the user can mend, on its way to the terminal: the message alone, exit code 1."""
+
+    exit_code = 1
+
+
 @dataclass(frozen=True)
 class Common:
     """The options that mean the same everywhere."""
@@ -35,7 +43,6 @@ class Common:
     device: str  # "auto", "cpu", "cuda", "cuda:1" …
     as_json: bool  # print one JSON object on standard output, everything else on standard error
     quiet: bool  # print results alone
-    debug: bool  # tracebacks
 
     def manifest(self, flag: Path | None) -> Path:
         """The manifest: the flag, or `<cache>/manifest.csv`."""
@@ -78,7 +85,10 @@ def _default_map(context: click.Context, path: Path, table: dict[str, Any]) -> d
         else:
             command = group.commands[name]
             settings[name] = {_parameter_name(command, key, f"{path}: [{name}]"): item for key, item in entry.items()}
-    return settings if context.parent is None else settings.get(context.info_name or "", {})
+    if context.parent is None:
+        return settings
+    places = {name: entry for name, entry in settings.items() if name not in group.commands}
+    return {**places, **settings.get(context.info_name or "", {})}
 
 
 def _parameter_name(command: click.Command, key: str, where: str) -> str:
@@ -107,15 +117,24 @@ def common_options(command: Command) -> Command:
         context = click.get_current_context()
         inherited = context.parent.params if context.parent is not None else {}
         value = {name: inherited.get(name) if mine[name] is None else mine[name] for name in COMMON}
+        is_main = os.environ.get("RANK", "0") == "0"  # of the processes that `accelerate launch` started
         common = Common(
             cache=paths.cache_dir(value["cache_dir"]),
             runs=paths.runs_dir(value["runs_dir"]),
             device=value["device"] or "auto",
-            as_json=bool(value["as_json"]),
-            quiet=bool(value["quiet"]) or bool(value["as_json"]),
-            debug=bool(value["debug"]),
+            as_json=bool(value["as_json"]) and is_main,
+            quiet=bool(value["quiet"]) or bool(value["as_json"]) or not is_main,
         )
-        return command(*args, common=common, **kwargs)
+        try:
+            return command(*args, common=common, **kwargs)
+        except UserError as error:
+            if value["debug"]:
+                raise
+            raise Failure(str(error)) from error
+        except OSError as error:
+            if value["debug"] or error.filename is None:
+                raise
+            raise Failure(f"{error.filename} cannot be read or written: {error.strerror}.") from error
 
     for option in reversed(_common_parameters()):
         wrapper = option(wrapper)

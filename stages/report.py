@@ -34,7 +34,9 @@ def report(common: Common, names: tuple[str, ...], output: Path | None) -> None:
     files.write_json(directory / "report.json", {"runs": runs})
     console = Console(quiet=common.as_json)
     for run in runs:
-        console.print(f"\n[bold]{run['run']}[/bold]: {run['settings']['system']} on {run['corpus']}, {folds_line(run)}")
+        console.print(
+            f"\n{run['run']}: {run['settings']['system']} on {run['corpus']}, {folds_line(run)}", markup=False
+        )
         console.print(_fold_table(run))
         console.print(_summary_table(run))
         for name, meaning in MEANING.items():
@@ -72,6 +74,7 @@ def _summary_table(run: dict[str, Any]) -> "Table":
 def _fold_table(run: dict[str, Any]) -> "Table":
     """WA and UA of every fold under each selection, in percent."""
     from rich.table import Table
+    from rich.text import Text
 
     from mmer_pipeline.report import SELECTIONS
     from mmer_pipeline.report_text import percent
@@ -84,7 +87,7 @@ def _fold_table(run: dict[str, Any]) -> "Table":
         table.add_column("\nUA", justify="right")
         table.add_column("\nepoch", justify="right")
     for index, fold in enumerate(run["selections"]["final"]["folds"]):
-        cells = [str(fold["fold"]), fold["held_out"], str(fold["utterances"])]
+        cells: list[str | Text] = [str(fold["fold"]), Text(fold["held_out"]), str(fold["utterances"])]
         for name in chosen:
             entry = run["selections"][name]["folds"][index]
             cells += [percent(entry["wa"]), percent(entry["ua"]), str(entry["epoch"])]

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 import textwrap
@@ -166,6 +167,12 @@ def test_a_config_file_can_be_named_behind_a_command(corpus, encoders):
     succeed("extract", "--config", "other.toml")
 
 
+def test_a_config_file_behind_a_command_brings_its_places_along(corpus, encoders):
+    Path("other.toml").write_text('cache-dir = "cache"\nruns-dir = "far"\n[train]\nepochs = 1\nfold = [1]\n')
+    succeed("extract", *encoders, "train", "--config", "other.toml", *encoders)
+    assert paths.fold(Path("far/mmer"), 1).weights.is_file()
+
+
 def test_places_come_from_the_environment_where_no_flag_says_otherwise(corpus, encoders, monkeypatch):
     monkeypatch.setenv("MMER_CACHE_DIR", str(corpus.path.parent))
     monkeypatch.setenv("MMER_RUNS_DIR", "elsewhere")
@@ -250,6 +257,25 @@ def test_evaluating_with_features_that_changed_since_training_is_refused(corpus,
     assert "stale" in fail("evaluate", "--fold", 1)
     succeed("extract", *encoders)
     assert "have changed since" in fail("evaluate", "--fold", 1)
+
+
+def test_a_run_can_be_evaluated_from_another_folder_and_without_its_encoders(
+    tmp_path, corpus, encoders, training, monkeypatch
+):
+    chain = ["--text-encoder", "text", "--speech-encoder", "speech"]
+    for source, name in ((encoders[1], "text"), (encoders[3], "speech")):
+        shutil.copytree(source, name)
+    succeed("extract", *chain, "train", *chain, "--epochs", 1, "--fold", 1)
+    shutil.rmtree("text")
+    shutil.rmtree("speech")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    places = ["--cache-dir", corpus.path.parent, "--runs-dir", tmp_path / "runs"]
+    assert "WA" in succeed(*places, "evaluate", "--fold", 1).stdout
+
+
+def test_the_demo_keeps_to_its_own_folder():
+    assert "demo takes no --cache-dir" in fail("demo", "--cache-dir", "x", code=2)
 
 
 def test_an_unknown_device_says_what_there_is(corpus, encoders):

@@ -182,3 +182,12 @@ def test_waveforms_are_normalised_unless_the_preprocessor_says_no(
     if text is not None:
         (directory / "preprocessor_config.json").write_text(text)
     assert resolve_encoder(str(directory)).normalises == normalises
+
+
+def test_a_processor_of_transformers_5_says_it_too_and_moonshine_is_not_normalised(directory: Path) -> None:
+    (directory / "processor_config.json").write_text('{"feature_extractor": {"do_normalize": false}}')
+    assert not resolve_encoder(str(directory)).normalises
+    (directory / "processor_config.json").unlink()
+    assert resolve_encoder(str(directory)).normalises
+    (directory / "config.json").write_text('{"model_type": "moonshine"}')
+    assert not resolve_encoder(str(directory)).normalises

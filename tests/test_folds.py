@@ -185,3 +185,11 @@ def test_what_is_neither_a_word_nor_a_fraction_is_refused(word: str) -> None:
     with pytest.raises(UserError, match="expected none, session, speaker or a fraction") as caught:
         parse_fraction(word)
     assert repr(word) in str(caught.value)
+
+
+def test_a_validation_session_is_a_session_also_where_speakers_are_held_out() -> None:
+    manifest = corpus()
+    fold = fold_of(manifest, 1, column="speaker", validation="session")
+    assert_parts(manifest, fold)
+    assert values(manifest, fold.test, "speaker") == {"1F"}
+    assert values(manifest, fold.validation, "speaker") == {"2F", "2M"}

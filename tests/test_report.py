@@ -142,6 +142,12 @@ def test_folds_with_different_settings_make_no_cross_validation(run, tmp_path):
         read_run(run)
 
 
+def test_folds_that_name_the_same_encoder_differently_are_one_run(tmp_path):
+    write_fold(tmp_path / "r", 1, TRUTH[1], EPOCHS[1], speech_encoder="../models/m")
+    write_fold(tmp_path / "r", 2, TRUTH[2], EPOCHS[2], speech_encoder="/models/m")
+    assert len(read_run(tmp_path / "r").folds) == 2
+
+
 def test_the_report_is_plain_json_and_markdown_with_every_fold(run):
     report = summarise(read_run(run))
     assert json.loads(json.dumps(report, allow_nan=False))["confusion"] == [[4, 2], [1, 5]]

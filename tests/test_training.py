@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -19,6 +20,7 @@ from mmer_pipeline.encoder_files import resolve_encoder
 from mmer_pipeline.encoders import load_speech_encoder, speech_config
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.experiment import train_fold
+from mmer_pipeline.inference import predict
 from mmer_pipeline.model import MMER
 from mmer_pipeline.settings import RunRecord, Settings
 from mmer_pipeline.store import open_features
@@ -200,9 +202,51 @@ def test_a_finished_fold_is_left_alone_and_its_state_is_gone(corpus, settings):
     assert {path: path.stat().st_mtime_ns for path in fold.directory.rglob("*")} == before
 
 
-def test_a_micro_batch_budget_is_no_part_of_the_identity(corpus, settings):
+def test_a_micro_batch_budget_is_part_of_the_identity_since_dropout_is_drawn_for_each(corpus, settings):
     assert train(settings, corpus)
-    assert not train(Settings(**{**settings.__dict__, "max_batch_seconds": 7.0}), corpus)
+    with pytest.raises(UserError, match=r"max_batch_seconds: 120\.0 → 7\.0"):
+        train(Settings(**{**settings.__dict__, "max_batch_seconds": 7.0}), corpus)
+
+
+def test_where_an_encoder_lies_is_no_part_of_the_identity(corpus, settings, tmp_path):
+    assert train(settings, corpus)
+    copy = shutil.copytree(settings.speech_encoder, tmp_path / "elsewhere" / Path(settings.speech_encoder).name)
+    assert not train(Settings(**{**settings.__dict__, "speech_encoder": str(copy)}), corpus)
+
+
+def test_a_state_whose_metrics_are_gone_is_refused(corpus, settings):
+    with pytest.raises(StopError):
+        train(settings, corpus, observer=StopsAt(2, 1), save_seconds=0.0)
+    paths.fold(Path("runs/mmer"), 1).metrics.unlink()
+    with pytest.raises(UserError, match=r"has 0 epochs, the saved state is behind 1.*--restart"):
+        train(settings, corpus)
+    assert train(settings, corpus, restart=True)
+
+
+def test_what_a_killed_process_left_is_swept_away(corpus, settings):
+    fold = paths.fold(Path("runs/mmer"), 1)
+    (fold.state / ".checkpoint.x.tmp").mkdir(parents=True)
+    (fold.directory / ".model.y.tmp").touch()
+    assert train(settings, corpus)
+    assert not list(fold.directory.rglob(".*.tmp"))
+
+
+def test_frames_computed_on_the_fly_are_the_same_in_training_and_in_evaluation_in_bf16(corpus, settings):
+    """The front end runs outside autocast in both."""
+    model, examples = model_and_examples(settings, corpus, stored=False)
+    accelerator, _ = experiment.make_accelerator("cpu", "bf16")
+    seen = []
+    whole = Examples.batch
+
+    def spy(self, positions):
+        seen.append(whole(self, positions).frames)
+        return whole(self, positions)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(Examples, "batch", spy)
+        predict(model, examples, [0], 1e4, accelerator)
+    assert torch.equal(seen[0], examples.batch([0]).frames)
+    torch.testing.assert_close(seen[0][0], torch.from_numpy(examples.speech.frames(0)))
 
 
 def test_other_settings_under_the_same_name_are_refused_and_named(corpus, settings):

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
+from mmer_pipeline.audio import SAMPLE_RATE
 from mmer_pipeline.demo import sentences, voices
 from mmer_pipeline.demo.iemocap_tree import SESSIONS, Turn, write_tree
 
@@ -124,7 +125,7 @@ def _timed(turns: Sequence[Turn], random: np.random.Generator) -> Iterator[Turn]
         for turn in dialogue:
             assert turn.waveform is not None
             start = now + random.uniform(*_PAUSE_SECONDS)
-            now = start + len(turn.waveform) / voices.SAMPLE_RATE
+            now = start + len(turn.waveform) / SAMPLE_RATE
             valence, activation, dominance = (
                 value + float(random.choice((-0.5, 0.0, 0.5)))
                 for value in (turn.valence, turn.activation, turn.dominance)

@@ -11,8 +11,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
+from mmer_pipeline.audio import SAMPLE_RATE
+
 RELEASE_DIR = "IEMOCAP_full_release"
-SAMPLE_RATE = 16_000  # Hz, of every recording
 SESSIONS = (1, 2, 3, 4, 5)
 HEADER = "% [START_TIME - END_TIME] TURN_NAME EMOTION [V, A, D]\n\n"
 CATEGORY_NAMES = {

@@ -18,10 +18,10 @@ from pathlib import Path
 import numpy as np
 import soxr
 
+from mmer_pipeline.audio import SAMPLE_RATE
 from mmer_pipeline.demo import espeak
 from mmer_pipeline.errors import UserError
 
-SAMPLE_RATE = 16_000  # Hz, of what comes out
 NOISE_DB = -50.0  # RMS of the background noise, dB of full scale
 _TAG = re.compile(r"\[[A-Z]+\]")
 _LAUGH = "ha ha ha ha"
