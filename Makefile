@@ -72,11 +72,13 @@ $(RUNS)/$(RUN)/.options: FORCE
 	@mkdir -p $(@D)
 	@echo '$(OPTIONS) $(TRAIN_OPTIONS)' | cmp -s - $@ || echo '$(OPTIONS) $(TRAIN_OPTIONS)' > $@
 
-$(RUNS)/$(RUN)/fold-%/model/model.safetensors: $(MANIFEST) $(RUNS)/$(RUN)/.options | features
+$(RUNS)/$(RUN)/fold-%/model/model.safetensors: $(MANIFEST) $(RUNS)/$(RUN)/.options $(wildcard mmer.toml) | features
 	$(MMER) $(PLACES) train --fold $* --run $(RUN) $(OPTIONS) $(TRAIN_OPTIONS)
+	@touch $@
 
 $(RUNS)/$(RUN)/fold-%/evaluation.json: $(RUNS)/$(RUN)/fold-%/model/model.safetensors
 	$(MMER) $(PLACES) evaluate --fold $* --run $(RUN)
+	@touch $@
 
 cv-report: $(EVALUATIONS)
 	$(MMER) $(PLACES) report --run $(RUN)
