@@ -30,12 +30,19 @@ text-encoder = '{text}'
 speech-encoder = '{speech}'
 
 [train]
+run = "synthetic-demo"
 text-encoder = '{text}'
 speech-encoder = '{speech}'
 epochs = 12
 learning-rate = 1e-3
 schedule = "linear"
 alpha = 0.01
+
+[evaluate]
+run = "synthetic-demo"
+
+[report]
+run = ["synthetic-demo"]
 """
 
 
