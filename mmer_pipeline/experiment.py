@@ -5,6 +5,7 @@ import io
 import shutil
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from accelerate import Accelerator
@@ -177,16 +178,7 @@ def train_fold(
     model = _new_model(settings, corpus, encoders.speech, alphabet)
     examples = make_examples(corpus, model, alphabet)
     if accelerator.is_main_process:
-        facts = {
-            **environment(str(accelerator.device)),
-            "manifest": str(manifest.path.resolve()),
-            "corpus": manifest.corpus,
-            "folds": fold_names(manifest, settings.folds),
-            "revisions": {"text": encoders.text.revision, "speech": encoders.speech.revision},
-            "utterances": {"train": len(fold.train), "validation": len(fold.validation), "test": len(fold.test)},
-            "without_ctc_target": examples.without_target,
-            "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
-        }
+        facts = _facts(corpus, encoders, fold, model, examples, settings, accelerator)
         RunRecord(settings, inputs, facts).write(fold_paths.settings)
     identity = record.identity
     Trainer(settings, identity, model, examples, fold, fold_paths, accelerator, observer, save_seconds).run()
@@ -194,6 +186,29 @@ def train_fold(
         shutil.rmtree(fold_paths.state, ignore_errors=True)
     accelerator.wait_for_everyone()
     return True
+
+
+def _facts(
+    corpus: Corpus,
+    encoders: Encoders,
+    fold: Fold,
+    model: MMER,
+    examples: Examples,
+    settings: Settings,
+    accelerator: Accelerator,
+) -> dict[str, Any]:
+    """What a run's record says beside its identity."""
+    manifest = corpus.manifest
+    return {
+        **environment(str(accelerator.device)),
+        "manifest": str(manifest.path.resolve()),
+        "corpus": manifest.corpus,
+        "folds": fold_names(manifest, settings.folds),
+        "revisions": {"text": encoders.text.revision, "speech": encoders.speech.revision},
+        "utterances": {"train": len(fold.train), "validation": len(fold.validation), "test": len(fold.test)},
+        "without_ctc_target": examples.without_target,
+        "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+    }
 
 
 def _is_finished(fold_paths: FoldPaths, record: RunRecord) -> bool:
