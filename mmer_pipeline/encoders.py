@@ -17,6 +17,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
+from transformers.utils import logging as transformers_logging
 
 from mmer_pipeline.audio import SAMPLE_RATE
 from mmer_pipeline.encoder_files import EncoderFiles
@@ -296,6 +297,7 @@ def _load(
     allow_missing: tuple[str, ...] = (),
     key_mapping: dict[str, str] | None = None,
 ) -> PreTrainedModel:
+    transformers_logging.disable_progress_bar()  # of its weights: here, and in the workers of an extraction
     try:
         model, info = loader.from_pretrained(
             files.directory,

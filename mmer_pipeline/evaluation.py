@@ -1,6 +1,5 @@
 """Evaluation of a trained fold: the saved model, loaded afresh, over the held-out part."""
 
-import hashlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -8,7 +7,7 @@ from typing import Any
 from mmer_pipeline import files, paths
 from mmer_pipeline.experiment import Scored, load_model, score_fold
 from mmer_pipeline.metrics import score
-from mmer_pipeline.runs import write_predictions
+from mmer_pipeline.runs import digest_of_file, read_evaluation, write_predictions
 from mmer_pipeline.settings import RunRecord
 
 
@@ -22,23 +21,21 @@ def evaluate_fold(run: Path, number: int, *, cache: Path, device: str) -> tuple[
     record = RunRecord.read(fold_paths.settings, f"mmer-pipe train --run {run.name} --fold {number}")
     if not fold_paths.weights.is_file():
         load_model(fold_paths.model)  # says what is missing
-    with fold_paths.weights.open("rb") as stream:
-        model_digest = hashlib.file_digest(stream, "sha256").hexdigest()[:16]
-    if fold_paths.evaluation.is_file() and fold_paths.predictions.is_file():
-        before = files.read_json(fold_paths.evaluation, "mmer-pipe evaluate")
-        if before.get("model_digest") == model_digest and before.get("identity") == record.identity:
-            return before, False
+    before = read_evaluation(fold_paths, record.identity)
+    if before is not None:
+        return before, False
     scored = score_fold(run, number, cache=cache, device=device)
+    write_predictions(fold_paths.predictions, scored.labels, _rows(scored))
     evaluation = {
         "identity": record.identity,
-        "model_digest": model_digest,
+        "model_digest": digest_of_file(fold_paths.weights),
+        "predictions_digest": digest_of_file(fold_paths.predictions),
         "fold": number,
         "held_out": scored.fold.held_out,
         "labels": list(scored.labels),
         "precision": scored.precision,
         "metrics": score(scored.predictions, scored.labels),
     }
-    write_predictions(fold_paths.predictions, scored.labels, _rows(scored))
     files.write_json(fold_paths.evaluation, evaluation)
     return evaluation, True
 

@@ -65,7 +65,7 @@ class Corpus:
         """What a result depends on here: changed rows, transcripts, recordings or features change one of them."""
         return {
             "manifest": self.manifest.fingerprint,
-            "text_features": self.text.digest,
+            "text_features": self.text.digest(u.utterance_id for u in self.manifest.utterances),
             "speech_features": self.speech_digest,
         }
 
@@ -78,7 +78,7 @@ def open_corpus(manifest: Manifest, settings: Settings, cache: Path, encoders: E
     Raises:
         UserError: features that are missing, stale or another encoder's; the message names the command.
     """
-    made_by = _extract_command(settings)
+    made_by = settings.extract_command()
     policy, dtype = settings.annotations, settings.dtype
     path = paths.text_features(cache, manifest.path, settings.text_encoder, policy, dtype)
     identity = extraction.text_identity(encoders.text, policy, dtype) if encoders else None
@@ -90,26 +90,7 @@ def open_corpus(manifest: Manifest, settings: Settings, cache: Path, encoders: E
     identity = extraction.speech_identity(encoders.speech, dtype) if encoders else None
     inputs = extraction.speech_inputs(manifest, extraction.known_features(path, identity))
     speech = open_features(path, identity, inputs.digests, made_by)
-    return Corpus(manifest, text, speech, speech.digest)
-
-
-def _extract_command(settings: Settings) -> str:
-    """The command that makes the features, with every option that is not the default."""
-    defaults = Settings(fold=1)
-    flags = {
-        "--text-encoder": "text_encoder",
-        "--text-revision": "text_revision",
-        "--speech-encoder": "speech_encoder",
-        "--speech-revision": "speech_revision",
-        "--annotations": "annotations",
-        "--dtype": "dtype",
-    }
-    given = [
-        f"{flag} {getattr(settings, name)}"
-        for flag, name in flags.items()
-        if getattr(settings, name) != getattr(defaults, name)
-    ]
-    return " ".join(["mmer-pipe extract", *given])
+    return Corpus(manifest, text, speech, speech.digest(inputs.digests))
 
 
 def make_accelerator(device: str, precision: str) -> tuple[Accelerator, str]:

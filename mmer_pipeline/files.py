@@ -136,5 +136,7 @@ def read_json_lines(path: Path) -> list[Any]:
         try:
             values.append(json.loads(line))
         except (json.JSONDecodeError, UnicodeDecodeError) as error:
-            raise UserError(f"{path}, line {number} is not JSON ({error}).") from None
+            raise UserError(
+                f"{path}, line {number} is not JSON ({error}). Start the fold again with --restart."
+            ) from None
     return values

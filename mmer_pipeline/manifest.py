@@ -133,9 +133,10 @@ def read_rows(path: Path) -> list[Utterance]:
             header = reader.fieldnames or []
             missing = [column for column in COLUMNS if column not in header]
             if missing:
+                hint = " Its columns are separated by `;`, expected `,`." if ";" in "".join(header) else ""
                 raise UserError(
                     f"{path}: column {', '.join(missing)} is missing. "
-                    f"Found: {', '.join(header) or 'nothing'}. Expected: {', '.join(COLUMNS)}."
+                    f"Found: {', '.join(header) or 'nothing'}. Expected: {', '.join(COLUMNS)}.{hint}"
                 )
             utterances = [_utterance(row, f"{path}, line {reader.line_num}") for row in reader]
     except FileNotFoundError:

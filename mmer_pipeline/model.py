@@ -10,11 +10,25 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-from huggingface_hub import PyTorchModelHubMixin
+from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from torch import Tensor, nn
 from torch.nn import functional
 
 from mmer_pipeline.encoders import SpeechEncoder
+
+_CARD = """\
+---
+library_name: mmer-pipeline
+tags: [speech-emotion-recognition, multimodal]
+---
+# MMER
+
+Emotion of an utterance from its recording and its transcript (Ghosh, Srivastava, Umesh, arXiv 2203.16794).
+Classes: {labels}. CTC symbols: {symbols}. Load it with `mmer_pipeline.model.MMER.from_pretrained`.
+
+Corpus, held-out part, encoders, settings and versions stand in `settings.json` beside the directory that this
+model was saved to, its scores in `evaluation.json`.
+"""
 
 
 @dataclass(frozen=True)
@@ -83,13 +97,7 @@ class MultimodalInteraction(nn.Module):
         return fused
 
 
-class MMER(
-    nn.Module,
-    PyTorchModelHubMixin,
-    library_name="mmer-pipeline",
-    tags=["speech-emotion-recognition", "multimodal"],
-    paper_url="https://arxiv.org/abs/2203.16794",
-):
+class MMER(nn.Module, PyTorchModelHubMixin):
     """The paper's system: speech encoder, MMI, emotion head, CTC head.
 
     `save_pretrained`, `from_pretrained` and `push_to_hub` come from huggingface_hub; the arguments below are
@@ -115,6 +123,10 @@ class MMER(
         self.dropout = nn.Dropout(dropout)
         self.emotion_head = nn.Linear(2 * d, len(labels))
         self.ctc_head = nn.Linear(d, len(alphabet))
+
+    def generate_model_card(self, *_: Any, **__: Any) -> ModelCard:
+        """README.md of a saved model: what it is, and where its training is written down."""
+        return ModelCard(_CARD.format(labels=", ".join(self.labels), symbols=len(self.alphabet)))
 
     def forward(self, frames: Tensor, frame_mask: Tensor, tokens: Tensor, token_mask: Tensor) -> Output:
         """Front-end frames `[B, J, front_dim]` and text features `[B, M, d_t]`, each with its mask → `Output`."""

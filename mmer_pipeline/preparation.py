@@ -70,7 +70,8 @@ class Preparation:
         lines = []
         for kind, ids in self.problems.items():
             lines.append(f"{len(ids)} {kind.replace('_', ' ')} ({PROBLEMS[kind]}):")
-            lines += [f"  {name}{': ' + self.reasons[name] if name in self.reasons else ''}" for name in ids[:NAMED]]
+            reasons = {} if kind == "no_transcript" else self.reasons  # of the recording
+            lines += [f"  {name}{': ' + reasons[name] if name in reasons else ''}" for name in ids[:NAMED]]
             if len(ids) > NAMED:
                 lines.append(f"  and {len(ids) - NAMED} more")
         return lines

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from mmer_pipeline import files, paths
+from mmer_pipeline import paths
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.metrics import (
     HEADLINE,
@@ -20,7 +20,7 @@ from mmer_pipeline.metrics import (
     calibration_error,
     rates_of_confusion,
 )
-from mmer_pipeline.runs import PROBABILITY_PREFIX, read_metrics, read_predictions, trained_folds
+from mmer_pipeline.runs import PROBABILITY_PREFIX, read_evaluation, read_metrics, read_predictions, trained_folds
 from mmer_pipeline.settings import RunRecord
 
 SELECTIONS = ("final", "validated", "oracle")
@@ -69,21 +69,17 @@ def read_run(run: Path) -> RunResults:
     total = 0
     for number in trained_folds(run):
         fold_paths = paths.fold(run, number)
-        command = f"mmer-pipe evaluate --run {run.name} --fold {number}"
         record = RunRecord.read(fold_paths.settings, f"mmer-pipe train --run {run.name} --fold {number}")
         total = max(total, len(record.facts["folds"]))
-        if not fold_paths.evaluation.is_file() or not fold_paths.predictions.is_file():
-            missing[number] = f"trained, not evaluated: {command}"
-            continue
-        evaluation = files.read_json(fold_paths.evaluation, command)
-        if evaluation.get("identity") != record.identity:
-            missing[number] = f"trained again since it was evaluated: {command}"
+        evaluation = read_evaluation(fold_paths, record.identity)
+        if evaluation is None:
+            missing[number] = f"trained, not evaluated: mmer-pipe evaluate --run {run.name} --fold {number}"
             continue
         predictions = read_predictions(fold_paths.predictions)
         results.append(FoldResult(number, record, evaluation, read_metrics(fold_paths.metrics), predictions))
     for number in range(1, total + 1):
         if number not in missing and number not in {result.number for result in results}:
-            missing[number] = f"not trained: mmer-pipe train --run {run.name} --fold {number}"
+            missing[number] = f"not trained: {record.settings.train_command(run.name, number)}"
     if not results:
         raise UserError(f"No fold of {run} is evaluated. Run `mmer-pipe evaluate --run {run.name}` first.")
     _check_same_settings(run, results)

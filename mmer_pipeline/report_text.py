@@ -12,10 +12,6 @@ MEANING = {
     "validated": "epoch chosen on the validation part (`--validation`)",
     "oracle": "epoch chosen on the held-out fold itself",
 }
-_SHOWN_SETTINGS = (
-    *("text_encoder", "speech_encoder", "annotations", "alpha", "epochs", "learning_rate", "batch_size"),
-    *("precision", "seed", "folds", "validation"),
-)
 
 
 def percent(value: float) -> str:
@@ -89,7 +85,7 @@ def _run(run: dict[str, Any]) -> str:
         )
         + "\n",
         "### How it was made\n",
-        _table(["setting", "value"], [[name, f"{settings[name]}"] for name in _SHOWN_SETTINGS]),
+        _table(["setting", "value"], [[name, str(value)] for name, value in settings.items()]),
         _made_with(run),
     ]  # fmt: skip
     return "\n".join(lines)
@@ -133,6 +129,7 @@ def _made_with(run: dict[str, Any]) -> str:
         f"Device: {facts['device']} ({facts['platform']}, Python {facts['python']}). {versions}. "
         f"Commit: {facts['git_commit'] or 'unknown'}. Corpus fingerprint {inputs['manifest']}, text features "
         f"{inputs['text_features']}, speech features {inputs['speech_features']}{on_the_fly}. "
+        f"Utterances without a CTC target: {facts['without_ctc_target']}. "
         f"Training speed by fold (median epoch): {speeds} utterances a second.\n"
     )
 

@@ -1,6 +1,7 @@
 """What a run's directory holds, for whoever reads it without loading a model."""
 
 import csv
+import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,32 @@ def write_predictions(path: Path, labels: Sequence[str], rows: Iterable[Sequence
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow([*PREDICTION_COLUMNS, *(f"{PROBABILITY_PREFIX}{label}" for label in labels), TRANSCRIPT_COLUMN])
         writer.writerows(rows)
+
+
+def digest_of_file(path: Path) -> str:
+    """16 hex digits of a file's bytes."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
+
+
+def read_evaluation(fold: paths.FoldPaths, identity: str) -> dict[str, Any] | None:
+    """evaluation.json, or None where the fold is not evaluated.
+
+    It counts only as what `evaluate` wrote of this model: same identity, same weights, same predictions.csv.
+    """
+    if not (fold.evaluation.is_file() and fold.predictions.is_file() and fold.weights.is_file()):
+        return None
+    try:
+        evaluation = files.read_json(fold.evaluation, "mmer-pipe evaluate")
+    except UserError:
+        return None
+    made_of = {
+        "identity": identity,
+        "model_digest": digest_of_file(fold.weights),
+        "predictions_digest": digest_of_file(fold.predictions),
+    }
+    whole = isinstance(evaluation, dict) and made_of.items() <= evaluation.items()
+    return evaluation if whole else None
 
 
 def read_predictions(path: Path) -> list[dict[str, str]]:

@@ -3,8 +3,9 @@
 import hashlib
 import json
 import platform
+import shlex
 import subprocess
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +17,11 @@ from mmer_pipeline.errors import UserError
 PRECISIONS = ("auto", "fp32", "bf16")
 SCHEDULES = ("constant", "linear")
 CTC_ALPHABETS = ("wav2vec2", "corpus")
+# What decides which features are read.
+FEATURE_SETTINGS = (
+    *("text_encoder", "text_revision", "speech_encoder", "speech_revision"),
+    *("annotations", "dtype", "speech_features"),
+)
 # Where an encoder lies does not matter: its digest is among the inputs.
 _NOT_IDENTITY = ("text_encoder", "text_revision", "speech_encoder", "speech_revision")
 _LIBRARIES = ("mmer-pipeline", "torch", "transformers", "accelerate", "numpy", "scikit-learn", "h5py")
@@ -49,6 +55,26 @@ class Settings:
     max_batch_seconds: float = 120.0  # audio of one micro-batch, padding included; dropout is drawn for each
     precision: str = "fp32"  # fp32 or bf16, as resolved
     seed: int = 1
+
+    def flags(self, names: Iterable[str]) -> str:
+        """Those of these settings that are not the default, as they are typed on the command line."""
+        default = Settings(fold=self.fold)
+        words: list[str] = []
+        for name in names:
+            value, flag = getattr(self, name), name.replace("_", "-")
+            if value == getattr(default, name):
+                continue
+            words += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+        return shlex.join(words)
+
+    def extract_command(self) -> str:
+        """The command that makes the features of these settings."""
+        return f"mmer-pipe extract {self.flags(FEATURE_SETTINGS)}".rstrip()
+
+    def train_command(self, run: str, fold: int) -> str:
+        """The command that trains a fold with these settings."""
+        names = (field.name for field in fields(self) if field.name not in ("fold", "precision"))
+        return f"mmer-pipe train --run {shlex.quote(run)} --fold {fold} {self.flags(names)}".rstrip()
 
     def identity(self, inputs: Mapping[str, Any]) -> str:
         """16 hex digits of everything that can change the result: these settings and the inputs' digests."""

@@ -127,12 +127,11 @@ class FeatureFile:
         """Whether every utterance has its rows."""
         return all(self.value_digests)
 
-    @property
-    def digest(self) -> str:
-        """16 hex digits of the identity and of what every row was computed from."""
+    def digest(self, utterance_ids: Iterable[str]) -> str:
+        """16 hex digits of the identity and of what the rows of these utterances were computed from."""
         parts = [value.encode() for name, value in asdict(self.identity).items() if name not in ("encoder", "revision")]
-        rows = sorted(zip(self.utterance_ids, self.input_digests, strict=True))
-        return digest_of(*parts, *("\0".join(row).encode() for row in rows))[:16]
+        rows = sorted(f"{key}\0{self.input_digests[self.index[key]]}" for key in utterance_ids)
+        return digest_of(*parts, *map(str.encode, rows))[:16]
 
     def length(self, row: int) -> int:
         """Tokens or frames of one utterance."""

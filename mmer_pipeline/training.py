@@ -45,6 +45,9 @@ class Observer(Protocol):
     def epoch(self, record: dict[str, Any], epochs: int) -> None:
         """An epoch is done; `record` is its line of metrics.jsonl."""
 
+    def stop_is_asked(self) -> bool:
+        """Whether to save the state now and stop."""
+
 
 @dataclass(frozen=True)
 class Pending:
@@ -216,12 +219,18 @@ class Trainer:
 
     def _save_is_due(self) -> bool:
         # Several processes must agree, and each has its own clock: they save at the epochs' ends alone.
-        return self.accelerator.num_processes == 1 and time.monotonic() - self.saved_at >= self.save_seconds
+        waited = time.monotonic() - self.saved_at >= self.save_seconds
+        return self.accelerator.num_processes == 1 and (waited or self.observer.stop_is_asked())
 
     def _save(self) -> None:
         if self.accelerator.is_main_process:
             checkpoint.save(self.paths.state, self.model, self.optimiser, self.progress)
         self.saved_at = time.monotonic()
+        if self.observer.stop_is_asked() and self.progress.epoch <= self.settings.epochs:
+            raise UserError(
+                f"Stopped in epoch {self.progress.epoch} after {self.progress.step} steps. "
+                "The state is saved; the same command goes on from there."
+            )
 
 
 def schedule_factor(schedule: str, step: int, steps: int) -> float:

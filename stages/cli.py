@@ -6,7 +6,7 @@ from mmer_pipeline import __version__
 from stages.demo import demo
 from stages.evaluate import evaluate
 from stages.extract import extract
-from stages.options import common_options
+from stages.options import common_options, show_suggestion
 from stages.prepare import prepare
 from stages.report import report
 from stages.train import train
@@ -31,6 +31,11 @@ def main(common: object) -> None:
     Commands chain: `mmer-pipe extract train --fold 2 evaluate --fold 2`. Each can be rerun by itself; one
     whose input has not changed does nothing and says so.
     """
+
+
+@main.result_callback()
+def _end_of_chain(*_: object, **__: object) -> None:
+    show_suggestion()
 
 
 for stage in (prepare, extract, train, evaluate, report, demo):

@@ -1,6 +1,7 @@
 """What a person sees of long work: rich bars on a terminal, plain lines elsewhere; always on standard error."""
 
 import logging
+import signal
 import time
 from typing import Any
 
@@ -17,6 +18,7 @@ from rich.progress import (
 )
 from rich.text import Text
 
+from mmer_pipeline.errors import UserError
 from stages.options import Common, interactive
 
 SECONDS_BETWEEN_LINES = 10.0
@@ -29,6 +31,26 @@ def quiet_libraries() -> None:
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
     logging.getLogger("distributed").setLevel(logging.ERROR)
+
+
+class StopRequest:
+    """Ctrl-C (or SIGTERM, as a batch system sends) asks for a stop at the next good moment; a second one forces it."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __enter__(self) -> "StopRequest":
+        self.before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, _number: int, _frame: object) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
 
 
 class RateColumn(ProgressColumn):
@@ -88,9 +110,15 @@ class ExtractionConsole(Work):
     def __init__(self, common: Common, description: str) -> None:
         super().__init__(common, description)
         self.done = 0
+        self.stop = StopRequest()
 
     def __enter__(self) -> "ExtractionConsole":
+        self.stop.__enter__()
         return self
+
+    def __exit__(self, *_: object) -> None:
+        super().__exit__()
+        self.stop.__exit__()
 
     def progress(self, more: int, total: int) -> None:
         """`more` utterances were written, of `total` to write."""
@@ -98,6 +126,8 @@ class ExtractionConsole(Work):
             self.bar.start()  # an extraction with nothing to do shows no bar
         self.done += more
         self.show(self.done, total)
+        if self.stop.asked and self.done < total:
+            raise UserError(f"Stopped. {self.done} utterances are kept; the same command goes on from there.")
 
 
 class TrainingConsole:
@@ -108,12 +138,19 @@ class TrainingConsole:
         self.work: Work | None = None
         self.epoch_seconds: list[float] = []
         self.epoch_began = time.monotonic()
+        self.stop = StopRequest()
 
     def __enter__(self) -> "TrainingConsole":
+        self.stop.__enter__()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._end_bar()
+        self.stop.__exit__()
+
+    def stop_is_asked(self) -> bool:
+        """As `training.Observer`."""
+        return self.stop.asked
 
     def _end_bar(self) -> None:
         if self.work:
@@ -144,7 +181,7 @@ class TrainingConsole:
         click.echo(
             f"Fold {self.fold}  epoch {record['epoch']:>{len(str(epochs))}}/{epochs}  CE {train['ce']:.4f}{ctc}"
             f"  held-out WA {held_out['wa']:.4f}  UA {held_out['ua']:.4f}{chosen}"
-            f"  {record['speed']['utterances_per_second']:.1f} utt/s  {_duration(left)} left",
+            f"  {record['speed']['utterances_per_second']:.1f} utt/s  {_duration(left)} left in this fold",
             err=True,
         )
 

@@ -72,7 +72,7 @@ def demo(common: Common, output: Path) -> None:
     say(common, f"\nThe demo took {time.perf_counter() - began:.0f} s. {HONEST}")
     say(common, "\nWith real data and a GPU the same commands are the paper's experiment:\n")
     say(common, "  mmer-pipe prepare iemocap --root /path/to/IEMOCAP_full_release")
-    say(common, "  mmer-pipe extract train evaluate report")
+    say(common, "  mmer-pipe extract train --alpha 0.2 evaluate report")
 
 
 def _refuse_places() -> None:

@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from stages.options import Common, common_options, run_option, say, suggest
+from stages.options import Common, chain_run, common_options, run_option, say, suggest
 
 
 @click.command()
@@ -16,7 +16,7 @@ from stages.options import Common, common_options, run_option, say, suggest
               help="A fold to evaluate, repeatable.  [all that are trained]")  # fmt: skip
 @run_option
 @common_options
-def evaluate(common: Common, numbers: tuple[int, ...], run_name: str) -> None:
+def evaluate(common: Common, numbers: tuple[int, ...], run_name: str | None) -> None:
     """Score trained folds: every metric, the confusion matrix, one prediction a row."""
     from rich.console import Console
 
@@ -26,7 +26,7 @@ def evaluate(common: Common, numbers: tuple[int, ...], run_name: str) -> None:
     from stages.tables import class_table, confusion_table, scores_line
 
     quiet_libraries()
-    run = common.runs / run_name
+    run = common.runs / (run_name or chain_run())
     console = Console(quiet=common.as_json)
     results: list[dict[str, Any]] = []
     for number in numbers or trained_folds(run):

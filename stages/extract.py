@@ -9,7 +9,8 @@ from typing import Any
 
 import click
 
-from stages.options import ENCODER_OPTIONS, Common, common_options, encoder_options, manifest_option, say, suggest
+from mmer_pipeline.settings import FEATURE_SETTINGS
+from stages.options import Common, common_options, encoder_options, manifest_option, say, suggest
 
 
 @click.command()
@@ -50,7 +51,7 @@ def extract(common: Common, scheduler: str, manifest: Path | None, **options: An
         size = extraction.path.stat().st_size / 1e6
         say(common, f"{kind.capitalize()} features: {what}. {extraction.path} ({size:.1f} MB)")
     say(common, f"Done in {time.perf_counter() - began:.1f} s.")
-    suggest(common, "train", "manifest", *ENCODER_OPTIONS)
+    suggest(common, "train", "manifest", *FEATURE_SETTINGS)
     common.result(
         {kind: {"path": str(e.path), "computed": e.computed, "utterances": e.utterances} for kind, e in done.items()}
     )

@@ -19,10 +19,9 @@ from mmer_pipeline.errors import UserError
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-ENCODER_OPTIONS = (
-    *("text_encoder", "text_revision", "speech_encoder", "speech_revision"),
-    *("annotations", "dtype", "speech_features"),
-)
+NEXT = "mmer.next"  # keys of click's meta, which the commands of a chain share
+RUN = "mmer.run"
+DEFAULT_RUN = "mmer"
 COMMON = ("cache_dir", "runs_dir", "device", "as_json", "quiet", "debug")
 FILE = click.Path(path_type=Path, dir_okay=False)
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
@@ -79,7 +78,9 @@ def _default_map(context: click.Context, path: Path, table: dict[str, Any]) -> d
     settings: dict[str, Any] = {}
     for name, entry in table.items():
         if not isinstance(entry, dict):
-            settings[_parameter_name(group, name, f"{path}: {name!r} stands outside a table and")] = entry
+            settings[
+                _parameter_name(group, name, f"{path}: what stands outside a table is for all commands, which")
+            ] = entry
         elif name not in group.commands:
             raise click.BadParameter(f"{path}: no command {name!r}. Commands: {', '.join(group.commands)}.")
         else:
@@ -195,7 +196,14 @@ def suggest(common: Common, command: str, *shared: str) -> None:
             for word in _flag(parameter, context.params[parameter.name])
         ]
         context = context.parent
-    say(common, f"Next: {shlex.join(['mmer-pipe', command, *words])}")
+    root = click.get_current_context().find_root()
+    root.meta[NEXT] = None if common.quiet or "MAKELEVEL" in os.environ else shlex.join(["mmer-pipe", command, *words])
+
+
+def show_suggestion() -> None:
+    """Print what the last command of a chain suggested."""
+    if suggestion := click.get_current_context().find_root().meta.get(NEXT):
+        click.echo(f"Next: {suggestion}", err=True)
 
 
 def _flag(parameter: click.Parameter, value: Any) -> list[str]:
@@ -237,7 +245,20 @@ def encoder_options(command: Command) -> Command:
     return command
 
 
+def check_run_name(_context: click.Context, _parameter: click.Parameter, value: Any) -> Any:
+    """A run is a directory just below the runs: its name is no path."""
+    for name in (value,) if isinstance(value, str) else value or ():
+        if name in ("", ".", "..") or "/" in name or "\\" in name:
+            raise click.BadParameter(f"{name!r} is a path; expected the name of a directory below --runs-dir.")
+    return value
+
+
+def chain_run() -> str:
+    """The run that `train` worked on earlier in this chain, else the default one."""
+    return str(click.get_current_context().find_root().meta.get(RUN, DEFAULT_RUN))
+
+
 def run_option(command: Command) -> Command:
     """Add `--run` for one run."""
-    return click.option("--run", "run_name", default="mmer", show_default=True, metavar="NAME",
-                        help="The run's directory below the runs.")(command)  # fmt: skip
+    text = "The run's directory below the runs.  [the one trained in this chain, or mmer]"
+    return click.option("--run", "run_name", metavar="NAME", callback=check_run_name, help=text)(command)

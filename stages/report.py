@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from stages.options import DIRECTORY, Common, common_options, say
+from stages.options import DIRECTORY, Common, chain_run, check_run_name, common_options, say
 
 if TYPE_CHECKING:
     from rich.table import Table
 
 
 @click.command()
-@click.option("--run", "names", multiple=True, metavar="NAME", help="A run to report, repeatable.  [mmer]")
+@click.option("--run", "names", multiple=True, metavar="NAME", callback=check_run_name,
+              help="A run to report, repeatable.  [the one trained in this chain, or mmer]")  # fmt: skip
 @click.option("--output", type=DIRECTORY, help="Where report.md and report.json go.  [the first run's directory]")
 @common_options
 def report(common: Common, names: tuple[str, ...], output: Path | None) -> None:
@@ -28,7 +29,7 @@ def report(common: Common, names: tuple[str, ...], output: Path | None) -> None:
     from mmer_pipeline.report_text import MEANING, folds_line, markdown
     from stages.tables import class_table, confusion_table
 
-    runs = [summarise(read_run(common.runs / name)) for name in names or ("mmer",)]
+    runs = [summarise(read_run(common.runs / name)) for name in names or (chain_run(),)]
     directory = output or common.runs / runs[0]["run"]
     files.write_text(directory / "report.md", markdown(runs))
     files.write_json(directory / "report.json", {"runs": runs})
@@ -41,6 +42,7 @@ def report(common: Common, names: tuple[str, ...], output: Path | None) -> None:
         console.print(_summary_table(run))
         for name, meaning in MEANING.items():
             console.print(f"  {name}: {meaning}", highlight=False)
+        console.print("\nClasses: final, all folds pooled")
         console.print(class_table(run["per_class"]))
         console.print(confusion_table(run["confusion"], run["labels"]))
     common.result({"runs": runs})
@@ -79,17 +81,18 @@ def _fold_table(run: dict[str, Any]) -> "Table":
     from mmer_pipeline.report import SELECTIONS
     from mmer_pipeline.report_text import percent
 
-    table = Table("fold", "held out")
-    table.add_column("utt.", justify="right")
+    table = Table("fold", "held\nout", "utt.")
     chosen = [name for name in SELECTIONS if run["selections"][name] is not None]
     for name in chosen:
-        table.add_column(f"{name}\nWA", justify="right")
-        table.add_column("\nUA", justify="right")
-        table.add_column("\nepoch", justify="right")
+        table.add_column(f"{name}\n  WA    UA", justify="right")
+        if name != "final":  # which is always the last epoch
+            table.add_column("at\nepoch", justify="right")
     for index, fold in enumerate(run["selections"]["final"]["folds"]):
         cells: list[str | Text] = [str(fold["fold"]), Text(fold["held_out"]), str(fold["utterances"])]
         for name in chosen:
             entry = run["selections"][name]["folds"][index]
-            cells += [percent(entry["wa"]), percent(entry["ua"]), str(entry["epoch"])]
+            cells.append(f"{percent(entry['wa'])} {percent(entry['ua'])}")
+            if name != "final":
+                cells.append(str(entry["epoch"]))
         table.add_row(*cells)
     return table

@@ -20,11 +20,11 @@ def scores_line(metrics: Mapping[str, Any]) -> str:
 
 def class_table(per_class: Mapping[str, Mapping[str, Any]]) -> Table:
     """Precision, recall, F1 and utterances of each class."""
-    table = Table("class", title_justify="left")
+    table = Table("in %")
     for column in ("precision", "recall", "F1", "utterances"):
         table.add_column(column, justify="right")
     for label, row in per_class.items():
-        values = (f"{row[name]:.4f}" for name in ("precision", "recall", "f1"))
+        values = (f"{100 * row[name]:.2f}" for name in ("precision", "recall", "f1"))
         table.add_row(Text(label), *values, str(row["support"]))
     return table
 

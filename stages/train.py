@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from stages.options import Common, common_options, encoder_options, manifest_option, say, suggest
+from stages.options import RUN, Common, check_run_name, common_options, encoder_options, manifest_option, say, suggest
 
 
 @click.command()
@@ -17,7 +17,8 @@ from stages.options import Common, common_options, encoder_options, manifest_opt
 @click.option("--folds", default="session", show_default=True, type=click.Choice(["session", "speaker"]),
               help="What a fold holds out.")  # fmt: skip
 @click.option("--system", default="mmer", show_default=True, type=click.Choice(["mmer"]), help="The model.")
-@click.option("--run", "run_name", metavar="NAME", help="The run's directory below the runs.  [the system's name]")
+@click.option("--run", "run_name", metavar="NAME", callback=check_run_name,
+              help="The run's directory below the runs.  [the system's name]")  # fmt: skip
 @click.option("--alpha", default=0.1, show_default=True, type=click.FloatRange(min=0), help="Weight of the CTC loss.")
 @click.option("--epochs", default=100, show_default=True, type=click.IntRange(min=1), help="Passes over the data.")
 @click.option("--learning-rate", default=1e-5, show_default=True, type=click.FloatRange(min=0, min_open=True),
@@ -65,6 +66,7 @@ def train(
     quiet_libraries()
     corpus = read_manifest(common.manifest(manifest))
     run = common.runs / (run_name or options["system"])
+    click.get_current_context().find_root().meta[RUN] = run.name
     results = []
     for number in numbers or range(1, len(fold_names(corpus, options["folds"])) + 1):
         settings = Settings(fold=number, **options)

@@ -74,7 +74,6 @@ def test_one_chain_goes_from_a_corpus_to_a_report(tmp_path, corpus, encoders):
     assert "2 of 2 folds" in result.output
     report = json.loads((tmp_path / "r" / "first" / "report.json").read_text())["runs"][0]
     assert report["selections"]["final"]["summary"]["wa"]["pooled"] is not None
-    assert "Next: mmer-pipe report --runs-dir" not in result.output.split("Written")[-1]
 
 
 def test_evaluating_the_saved_model_gives_the_last_epochs_metrics(corpus, encoders, training):
@@ -272,6 +271,64 @@ def test_a_run_can_be_evaluated_from_another_folder_and_without_its_encoders(
     monkeypatch.chdir(tmp_path / "elsewhere")
     places = ["--cache-dir", corpus.path.parent, "--runs-dir", tmp_path / "runs"]
     assert "WA" in succeed(*places, "evaluate", "--fold", 1).stdout
+
+
+def test_evaluate_and_report_go_on_with_the_run_that_the_chain_trained(corpus, encoders, training):
+    succeed("extract", *encoders, *training, "evaluate")
+    result = succeed(*training, "--alpha", "0.5", "--run", "other", "evaluate", "report")
+    assert "other: mmer on tones" in result.stdout
+    assert Path("runs/other/report.md").is_file()
+    assert not Path("runs/mmer/report.md").exists()
+
+
+def test_the_next_command_is_said_once_at_the_end_of_a_chain(corpus, encoders, training):
+    shown = succeed("extract", *encoders, *training, "--fold", 1, "--run", "one").stderr
+    assert shown.count("Next:") == 1
+    assert shown.endswith("Next: mmer-pipe evaluate --run one\n")
+
+
+def test_a_run_name_is_no_path():
+    for command in ("train", "evaluate", "report"):
+        assert "is a path" in fail(command, "--run", "../elsewhere", code=2)
+
+
+@pytest.mark.parametrize("edit", [lambda text: text.replace("happy", "sad"), lambda _: "a,b\n", lambda _: ""])
+def test_predictions_that_evaluate_did_not_write_are_not_reported(corpus, encoders, training, edit):
+    succeed("extract", *encoders, *training, "evaluate", "report")
+    path = paths.fold(RUN, 1).predictions
+    whole = path.read_text()
+    path.write_text(edit(whole))
+    shown = succeed("report").stdout
+    assert "1 of 2 folds" in shown
+    assert "mmer-pipe evaluate --run mmer --fold 1" in " ".join(shown.split())
+    succeed("evaluate")
+    assert path.read_text() == whole
+    assert "2 of 2 folds" in succeed("report").stdout
+
+
+def test_a_broken_evaluation_is_made_again(corpus, encoders, training):
+    succeed("extract", *encoders, *training, "--fold", 1, "evaluate")
+    paths.fold(RUN, 1).evaluation.write_text("{cut")
+    succeed("evaluate")
+    assert json.loads(paths.fold(RUN, 1).evaluation.read_text())["fold"] == 1
+
+
+def test_a_report_with_a_validation_part_fits_a_terminal_of_80_columns(corpus, encoders, training, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    succeed("extract", *encoders, *training, "--validation", "0.5", "evaluate")
+    shown = succeed("report").stdout
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "validated" in shown
+
+
+def test_the_command_of_a_missing_fold_carries_the_settings_of_the_others(corpus, encoders, training):
+    succeed("extract", *encoders, *training, "--fold", 1, "--schedule", "linear", "evaluate")
+    missing = json.loads(succeed("report", "--json").stdout)["runs"][0]["missing"]["2"]
+    assert missing == (
+        f"not trained: mmer-pipe train --run mmer --fold 2 --text-encoder {encoders[1]} --speech-encoder {encoders[3]} "
+        "--epochs 2 --learning-rate 0.001 --schedule linear"
+    )
 
 
 def test_the_demo_keeps_to_its_own_folder():

@@ -18,7 +18,7 @@ from mmer_pipeline.errors import UserError
 from mmer_pipeline.labels import BUILT_IN
 from mmer_pipeline.manifest import COLUMNS, Utterance, read_manifest, write_manifest
 from mmer_pipeline.preparation import Preparation, choose_label_map, prepare
-from stages.prepare import prepare as command
+from stages.cli import main
 
 RATE = 16_000
 REAL = Path(__file__).resolve().parents[2] / "shared" / "data" / "ravdess4"
@@ -199,7 +199,7 @@ def write_csv(corpus: Reading) -> Path:
 
 
 def run(*arguments: object, ok: bool = True) -> Result:
-    result = CliRunner().invoke(command, [str(argument) for argument in arguments])
+    result = CliRunner().invoke(main, ["prepare", *(str(argument) for argument in arguments)])
     assert (result.exit_code == 0) == ok, (result.output, result.exception)
     return result
 

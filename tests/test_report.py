@@ -12,6 +12,7 @@ from mmer_pipeline.errors import UserError
 from mmer_pipeline.metrics import Predictions, score
 from mmer_pipeline.report import read_run, summarise
 from mmer_pipeline.report_text import markdown
+from mmer_pipeline.runs import digest_of_file
 from mmer_pipeline.settings import RunRecord, Settings
 
 LABELS = ["happy", "sad"]
@@ -23,6 +24,7 @@ FACTS = {
     "python": "3",
     "versions": {},
     "git_commit": None,
+    "without_ctc_target": 0,
 }
 
 
@@ -51,11 +53,6 @@ def write_fold(run, number, truth, epochs, chosen_on=None, **settings):
     files.write_text(fold.metrics, "".join(map(files.json_line, lines)))
     fold.model.mkdir(parents=True)
     (fold.model / "model.safetensors").touch()
-    files.write_json(
-        fold.evaluation,
-        {"identity": record.identity, "fold": number, "held_out": str(number), "labels": LABELS,
-         "metrics": lines[-1]["held_out"]},
-    )  # fmt: skip
     final = predictions(truth, epochs[-1])
     with fold.predictions.open("w", newline="") as stream:
         writer = csv.writer(stream)
@@ -65,6 +62,16 @@ def write_fold(run, number, truth, epochs, chosen_on=None, **settings):
             labels = [LABELS[truth[i]], LABELS[final.predicted[i]]]
             writer.writerow([f"{number}{name}", number, f"s{number}", f"d{number}{i // 2}", *labels,
                              *final.probabilities[i], ""])  # fmt: skip
+    evaluation = {
+        "identity": record.identity,
+        "model_digest": digest_of_file(fold.weights),
+        "predictions_digest": digest_of_file(fold.predictions),
+        "fold": number,
+        "held_out": str(number),
+        "labels": LABELS,
+        "metrics": lines[-1]["held_out"],
+    }
+    files.write_json(fold.evaluation, evaluation)
 
 
 TRUTH = {1: [0, 0, 0, 1], 2: [0, 1, 1, 1, 1, 0], 3: [1, 0]}
@@ -128,9 +135,9 @@ def test_missing_folds_are_named_with_the_command_that_makes_them(run):
     assert "mmer-pipe train --run r --fold 3" in text
 
 
-def test_a_fold_trained_again_since_its_evaluation_is_missing(run):
+def test_a_fold_trained_again_since_its_evaluation_counts_as_not_evaluated(run):
     RunRecord(Settings(fold=1, seed=5), {"labels": LABELS}, FACTS).write(paths.fold(run, 1).settings)
-    assert "trained again" in read_run(run).missing[1]
+    assert read_run(run).missing[1] == "trained, not evaluated: mmer-pipe evaluate --run r --fold 1"
 
 
 def test_folds_with_different_settings_make_no_cross_validation(run, tmp_path):

@@ -34,6 +34,9 @@ class Silent:
     def epoch(self, record, epochs):
         pass
 
+    def stop_is_asked(self):
+        return False
+
 
 @pytest.fixture
 def corpus(tmp_path, tiny_corpus, tiny_text, tiny_speech):
@@ -296,6 +299,39 @@ def test_a_run_stopped_in_an_epoch_and_resumed_gives_the_metrics_of_one_never_st
             train(settings, corpus, run=Path("runs/stopped"), save_seconds=0.0, observer=StopsAt(*where))
     assert train(settings, corpus, run=Path("runs/stopped"), save_seconds=0.0)
     assert metrics("runs/stopped") == metrics()
+
+
+class AsksToStop(Silent):
+    """An observer that asks for a stop once a step is done, as Ctrl-C does."""
+
+    asked = False
+
+    def step(self, progress, steps, epochs):  # noqa: ARG002
+        self.asked = progress.epoch == 2
+
+    def stop_is_asked(self):
+        return self.asked
+
+
+def test_a_stop_that_is_asked_for_saves_the_state_and_loses_no_step(corpus, settings):
+    settings = Settings(**{**settings.__dict__, "batch_size": 1})  # losses are read every ten steps: eight an epoch
+    settings = Settings(**{**settings.__dict__, "epochs": 3})
+    assert train(settings, corpus)
+    with pytest.raises(UserError, match=r"Stopped in epoch 3 after 0 steps.*goes on from there"):
+        train(settings, corpus, run=Path("runs/stopped"), observer=AsksToStop())
+    assert len(runs.read_metrics(paths.fold(Path("runs/stopped"), 1).metrics)) == 2
+    assert train(settings, corpus, run=Path("runs/stopped"))
+    assert metrics("runs/stopped") == metrics()
+
+
+def test_features_that_hold_more_than_the_manifest_belong_to_the_same_run(corpus, settings, tiny_text, tiny_speech):
+    """A deleted cache that is made again for the smaller manifest must not make a trained run worthless."""
+    smaller = corpus.__class__(**{**corpus.__dict__, "utterances": corpus.utterances[:-1]})
+    extract(smaller, tiny_text, tiny_speech, "float16")  # nothing to do: the features there cover it
+    assert train(settings, smaller)
+    shutil.rmtree("cache/features")
+    extract(smaller, tiny_text, tiny_speech, "float16")
+    assert not train(settings, smaller)
 
 
 def test_a_fold_whose_text_features_are_stale_names_the_command(corpus, settings):
