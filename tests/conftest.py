@@ -37,7 +37,8 @@ TinyCorpus = Callable[..., Manifest]
 @pytest.fixture(autouse=True)
 def _own_workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the developer's: no cache or runs directory, no mmer.toml, a working directory of its own."""
-    for variable in (paths.CACHE_DIR_VARIABLE, paths.RUNS_DIR_VARIABLE):
+    # Under make the commands suggest no next one, and `make test` is make.
+    for variable in (paths.CACHE_DIR_VARIABLE, paths.RUNS_DIR_VARIABLE, "MAKELEVEL"):
         monkeypatch.delenv(variable, raising=False)
     monkeypatch.chdir(tmp_path)
 

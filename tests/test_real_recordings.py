@@ -14,6 +14,7 @@ from mmer_pipeline.inference import predict
 from mmer_pipeline.labels import BUILT_IN, identity_map
 from mmer_pipeline.manifest import Utterance, write_manifest
 from mmer_pipeline.metrics import score
+from mmer_pipeline.settings import RunRecord
 from mmer_pipeline.text import Alphabet
 from stages.cli import main
 
@@ -85,7 +86,8 @@ def test_the_ctc_head_learns_to_spell_the_sentences_it_is_trained_on(shared, enc
     fold = paths.fold(Path("runs/mmer"), 1)
     scored = experiment.score_fold(Path("runs/mmer"), 1, cache=Path("cache"), device="cpu")
     model = experiment.load_model(fold.model)
-    corpus = experiment.open_corpus(scored.manifest, scored.record.settings, Path("cache"))
+    settings = RunRecord.read(fold.settings, "mmer-pipe train").settings
+    corpus = experiment.open_corpus(scored.manifest, settings, Path("cache"), None)
     examples = experiment.make_examples(corpus, model, Alphabet(tuple(model.alphabet)))
     accelerator, _ = experiment.make_accelerator("cpu", "fp32")
     metrics = score(predict(model, examples, scored.fold.train, 1e4, accelerator), model.labels)
