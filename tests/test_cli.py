@@ -412,3 +412,26 @@ def test_damaged_recordings_are_left_out_and_named_or_refused_when_strict(corpus
     assert corpus.utterances[5].utterance_id in message
     assert corpus.path.read_bytes() == before
     assert json.loads(succeed(*arguments, "--json").stdout)["utterances"] == 14
+
+
+def test_bf16_is_trained_and_scored_where_it_is_asked_for(corpus, encoders, training):
+    succeed("extract", *encoders, *training, "--fold", 1, "--precision", "bf16", "evaluate")
+    fold = paths.fold(RUN, 1)
+    assert json.loads(fold.settings.read_text())["settings"]["precision"] == "bf16"
+    assert json.loads(fold.evaluation.read_text())["precision"] == "fp32"  # "auto" on a CPU
+
+
+@pytest.mark.slow
+def test_a_dask_scheduler_elsewhere_gives_the_features_that_threads_give(corpus, encoders):
+    from distributed import LocalCluster
+
+    succeed("extract", *encoders, "--cache-dir", "near", "--manifest", corpus.path, "--dtype", "float32")
+    options = {"n_workers": 1, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": ":0"}
+    with LocalCluster(processes=True, **options) as cluster:
+        far = ["--cache-dir", "far", "--scheduler", cluster.scheduler_address]
+        succeed("extract", *encoders, *far, "--manifest", corpus.path, "--dtype", "float32")
+    for near in Path("near/features").rglob("*.h5"):
+        mine, other = FeatureFile(near), FeatureFile("far" / near.relative_to("near"))
+        assert mine.utterance_ids == other.utterance_ids
+        for row in range(len(mine.utterance_ids)):
+            assert mine.at(row) == pytest.approx(other.at(row), abs=1e-5)
