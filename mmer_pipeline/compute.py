@@ -16,8 +16,9 @@ from distributed import Client, KilledWorker, LocalCluster, as_completed
 from mmer_pipeline import audio
 from mmer_pipeline.devices import resolve_device, usable_cores
 from mmer_pipeline.encoder_files import EncoderFiles
-from mmer_pipeline.encoders import SpeechEncoder, TextEncoder, load_speech_encoder
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.speech_encoders import SpeechEncoder, load_speech_encoder
+from mmer_pipeline.text_encoders import TextEncoder
 
 TOKENS_PER_BATCH = 4096  # padded tokens of one text batch
 SECONDS_PER_BATCH = 30.0  # audio of one front-end batch

@@ -4,7 +4,7 @@ Shape letters: B batch, J speech frames, M tokens. Masks: True is a real positio
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, replace
 from typing import Protocol
 
 import numpy as np
@@ -12,11 +12,14 @@ import torch
 from torch import Tensor
 
 from mmer_pipeline import audio
-from mmer_pipeline.encoders import SpeechEncoder
 from mmer_pipeline.extraction import count_frames
 from mmer_pipeline.manifest import Manifest
+from mmer_pipeline.speech_encoders import SpeechEncoder
 from mmer_pipeline.store import FeatureFile
-from mmer_pipeline.text import Alphabet, frames_needed
+from mmer_pipeline.text import Alphabet, encoder_text, frames_needed
+from mmer_pipeline.text_encoders import TextTokenizer
+
+TOKENS_PER_SECOND = 3.2  # of speech in IEMOCAP: how long an utterance counts whose speech is not read
 
 
 class FrameSource(Protocol):
@@ -27,6 +30,48 @@ class FrameSource(Protocol):
 
     def frame_count(self, position: int) -> int:
         """J, without computing the frames."""
+
+
+class TokenSource(Protocol):
+    """Tokens of an utterance: stored features, or ids for an encoder that is trained."""
+
+    def tokens(self, position: int) -> np.ndarray:
+        """`[M, d_t]` features, or `[M]` ids, of the utterance at this position of the manifest."""
+
+    def token_count(self, position: int) -> int:
+        """M, without reading the tokens."""
+
+
+class StoredTokens:
+    """Text features mapped from the feature store."""
+
+    def __init__(self, manifest: Manifest, features: FeatureFile) -> None:
+        self.features = features
+        self.rows = [features.index[utterance.utterance_id] for utterance in manifest.utterances]
+
+    def tokens(self, position: int) -> np.ndarray:
+        """As `TokenSource`."""
+        return self.features.at(self.rows[position])
+
+    def token_count(self, position: int) -> int:
+        """As `TokenSource`."""
+        return self.features.length(self.rows[position])
+
+
+class TokenIds:
+    """Token ids of the transcripts (`--finetune-text`)."""
+
+    def __init__(self, manifest: Manifest, tokenizer: TextTokenizer, annotations: str) -> None:
+        texts = [encoder_text(utterance.transcript, annotations) for utterance in manifest.utterances]
+        self.ids = [np.array(ids, dtype=np.int64) for ids in tokenizer(texts)]
+
+    def tokens(self, position: int) -> np.ndarray:
+        """As `TokenSource`."""
+        return self.ids[position]
+
+    def token_count(self, position: int) -> int:
+        """As `TokenSource`."""
+        return len(self.ids[position])
 
 
 class StoredFrames:
@@ -70,63 +115,71 @@ class Batch:
     """Utterances side by side, padded with zeros."""
 
     positions: tuple[int, ...]  # in the manifest
-    frames: Tensor  # [B, J, front_dim] float32
-    frame_mask: Tensor  # [B, J]
-    tokens: Tensor  # [B, M, d_t] float32
-    token_mask: Tensor  # [B, M]
+    inputs: dict[str, Tensor]  # frames [B, J, front_dim], tokens [B, M, d_t] or ids [B, M]; frame_mask, token_mask
     labels: Tensor  # [B] class numbers
     targets: tuple[tuple[int, ...], ...]  # CTC targets; empty where the utterance has none that fits
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on another device."""
-        tensors = {
-            field.name: getattr(self, field.name).to(device, non_blocking=True)
-            for field in fields(self)
-            if field.name not in ("positions", "targets")
-        }
-        return replace(self, **tensors)
+        inputs = {name: tensor.to(device, non_blocking=True) for name, tensor in self.inputs.items()}
+        return replace(self, inputs=inputs, labels=self.labels.to(device, non_blocking=True))
 
 
 class Examples:
-    """Everything the model needs of each utterance of a corpus, by its position in the manifest."""
+    """Everything a system needs of each utterance of a corpus, by its position in the manifest."""
 
-    def __init__(self, manifest: Manifest, text: FeatureFile, speech: FrameSource, alphabet: Alphabet) -> None:
-        self.manifest, self.text, self.speech, self.alphabet = manifest, text, speech, alphabet
-        self.text_rows = [text.index[utterance.utterance_id] for utterance in manifest.utterances]
+    def __init__(
+        self,
+        manifest: Manifest,
+        *,
+        speech: FrameSource | None,  # None: the system reads no speech
+        frame_rate: float | None,  # frames a second of `speech`
+        text: TokenSource | None,  # None: the system reads no text
+        alphabet: Alphabet | None,  # None: it has no CTC head
+    ) -> None:
+        self.manifest, self.speech, self.text, self.alphabet = manifest, speech, text, alphabet
         classes = {label: number for number, label in enumerate(manifest.labels)}
         self.labels = [classes[str(manifest.label_map.class_of(u.emotion))] for u in manifest.utterances]
-        self.targets: list[tuple[int, ...]] = []
-        self.without_target = 0  # utterances that add nothing to the CTC loss
-        for position, utterance in enumerate(manifest.utterances):
-            target = alphabet.encode(utterance.transcript)
-            if not target or frames_needed(target) > speech.frame_count(position):
-                target = []
-                self.without_target += 1
-            self.targets.append(tuple(target))
+        positions = range(len(self.labels))
+        self.seconds = [0.0] * len(positions)  # how long each utterance is, for sorting and cutting batches
+        if speech and frame_rate:
+            self.seconds = [speech.frame_count(position) / frame_rate for position in positions]
+        elif text:
+            self.seconds = [text.token_count(position) / TOKENS_PER_SECOND for position in positions]
+        self.targets = [self._target(position) for position in positions]
+        # Utterances that add nothing to the CTC loss.
+        self.without_target = sum(not target for target in self.targets) if alphabet else 0
+
+    def _target(self, position: int) -> tuple[int, ...]:
+        if not self.alphabet or not self.speech:
+            return ()
+        target = self.alphabet.encode(self.manifest.utterances[position].transcript)
+        return tuple(target) if frames_needed(target) <= self.speech.frame_count(position) else ()
 
     def reference(self, position: int) -> str:
-        """What CTC should spell of an utterance."""
-        return self.alphabet.words(self.manifest.utterances[position].transcript)
+        """What CTC should spell of an utterance; nothing without a CTC head."""
+        return self.alphabet.words(self.manifest.utterances[position].transcript) if self.alphabet else ""
 
     def batch(self, positions: Sequence[int]) -> Batch:
         """Pad the utterances at these positions into one batch."""
-        frames, frame_mask = _pad([self.speech.frames(position) for position in positions])
-        tokens, token_mask = _pad([self.text.at(self.text_rows[position]) for position in positions])
+        inputs = {}
+        if self.speech:
+            inputs["frames"], inputs["frame_mask"] = _pad([self.speech.frames(position) for position in positions])
+        if self.text:
+            inputs["tokens"], inputs["token_mask"] = _pad([self.text.tokens(position) for position in positions])
         return Batch(
             positions=tuple(positions),
-            frames=frames,
-            frame_mask=frame_mask,
-            tokens=tokens,
-            token_mask=token_mask,
+            inputs=inputs,
             labels=torch.tensor([self.labels[position] for position in positions]),
             targets=tuple(self.targets[position] for position in positions),
         )
 
 
 def _pad(rows: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
-    """Ragged `[length, dim]` → values `[B, longest, dim]` float32 and mask `[B, longest]`."""
+    """Ragged `[length, dim]` floats or `[length]` ids → values `[B, longest, …]` and mask `[B, longest]`."""
     lengths = [len(row) for row in rows]
-    values = np.zeros((len(rows), max(lengths), rows[0].shape[1]), dtype=np.float32)
+    dtype = np.int64 if rows[0].dtype == np.int64 else np.float32
+    values = np.zeros((len(rows), max(lengths), *rows[0].shape[1:]), dtype=dtype)
     for number, row in enumerate(rows):
         values[number, : len(row)] = row
     mask = torch.arange(max(lengths))[None, :] < torch.tensor(lengths)[:, None]
@@ -134,7 +187,7 @@ def _pad(rows: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
 
 
 def epoch_batches(
-    positions: Sequence[int], lengths: Sequence[int], *, batch_size: int, bucket_batches: int, seed: int
+    positions: Sequence[int], lengths: Sequence[float], *, batch_size: int, bucket_batches: int, seed: int
 ) -> list[list[int]]:
     """The optimiser steps of an epoch: every position once, in an order that `seed` alone decides.
 
@@ -143,7 +196,7 @@ def epoch_batches(
 
     Args:
         positions: the training utterances.
-        lengths: frames of each utterance of the corpus, by position.
+        lengths: of each utterance of the corpus in seconds, by position.
     """
     generator = np.random.default_rng(seed)
     shuffled = [positions[i] for i in generator.permutation(len(positions))]
@@ -157,12 +210,12 @@ def epoch_batches(
     return [batches[i] for i in generator.permutation(len(batches))]
 
 
-def micro_batches(positions: Sequence[int], lengths: Sequence[int], max_frames: float) -> list[list[int]]:
-    """Cut a batch so that no part has more than `max_frames` frames, padding included; one utterance always fits."""
+def micro_batches(positions: Sequence[int], lengths: Sequence[float], max_length: float) -> list[list[int]]:
+    """Cut a batch so that no part is longer than `max_length`, padding included; one utterance always fits."""
     parts: list[list[int]] = []
     for position in sorted(positions, key=lambda position: -lengths[position]):
         # The first of a part is its longest: all others are padded to it.
-        if not parts or lengths[parts[-1][0]] * (len(parts[-1]) + 1) > max_frames:
+        if not parts or lengths[parts[-1][0]] * (len(parts[-1]) + 1) > max_length:
             parts.append([])
         parts[-1].append(position)
     return parts

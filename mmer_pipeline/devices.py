@@ -1,6 +1,8 @@
 """Which device, and how many cores."""
 
 import os
+import platform
+from pathlib import Path
 
 import torch
 
@@ -28,3 +30,15 @@ def resolve_device(name: str) -> torch.device:
 def usable_cores() -> int:
     """Cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def hardware(device: torch.device) -> str:
+    """What computes, for the record: the GPU's name, or the processor's and how many cores of it."""
+    if device.type == "cuda":
+        return torch.cuda.get_device_name(device)
+    name = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")  # where Linux says it
+    if cpuinfo.is_file():
+        lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
+        name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
+    return f"{name}, {usable_cores()} cores, {torch.get_num_threads()} threads"

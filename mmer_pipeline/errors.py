@@ -7,3 +7,7 @@ class UserError(Exception):
     The command line prints the message alone and exits with 1; everything else is a defect and keeps its
     traceback.
     """
+
+
+class Busy(UserError):  # noqa: N818 (it is a state of things, no defect)
+    """Another process works on the same thing just now."""

@@ -5,7 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from mmer_pipeline import files, paths
-from mmer_pipeline.experiment import Scored, load_model, score_fold
+from mmer_pipeline.assembly import load_model
+from mmer_pipeline.experiment import Scored, score_fold
 from mmer_pipeline.metrics import score
 from mmer_pipeline.runs import digest_of_file, read_evaluation, write_predictions
 from mmer_pipeline.settings import RunRecord
@@ -15,28 +16,30 @@ def evaluate_fold(run: Path, number: int, *, cache: Path, device: str) -> tuple[
     """Write `evaluation.json` and `predictions.csv` of a fold; returns the former and whether it was computed now.
 
     Raises:
+        Busy: another process trains or evaluates this fold.
         UserError: the fold is not trained, or its inputs have changed since.
     """
     fold_paths = paths.fold(run, number)
     record = RunRecord.read(fold_paths.settings, f"mmer-pipe train --run {run.name} --fold {number}")
     if not fold_paths.weights.is_file():
-        load_model(fold_paths.model)  # says what is missing
-    before = read_evaluation(fold_paths, record.identity)
-    if before is not None:
-        return before, False
-    scored = score_fold(run, number, cache=cache, device=device)
-    write_predictions(fold_paths.predictions, scored.labels, _rows(scored))
-    evaluation = {
-        "identity": record.identity,
-        "model_digest": digest_of_file(fold_paths.weights),
-        "predictions_digest": digest_of_file(fold_paths.predictions),
-        "fold": number,
-        "held_out": scored.fold.held_out,
-        "labels": list(scored.labels),
-        "precision": scored.precision,
-        "metrics": score(scored.predictions, scored.labels),
-    }
-    files.write_json(fold_paths.evaluation, evaluation)
+        load_model(fold_paths.model, record.settings.system)  # says what is missing
+    with files.locked(fold_paths.lock):
+        before = read_evaluation(fold_paths, record.identity)
+        if before is not None:
+            return before, False
+        scored = score_fold(run, number, cache=cache, device=device)
+        write_predictions(fold_paths.predictions, scored.labels, _rows(scored))
+        evaluation = {
+            "identity": record.identity,
+            "model_digest": digest_of_file(fold_paths.weights),
+            "predictions_digest": digest_of_file(fold_paths.predictions),
+            "fold": number,
+            "held_out": scored.fold.held_out,
+            "labels": list(scored.labels),
+            "precision": scored.precision,
+            "metrics": score(scored.predictions, scored.labels),
+        }
+        files.write_json(fold_paths.evaluation, evaluation)
     return evaluation, True
 
 

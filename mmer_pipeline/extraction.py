@@ -21,7 +21,7 @@ from mmer_pipeline.text import encoder_text
 
 if TYPE_CHECKING:  # the workers' side loads torch, transformers and Dask
     from mmer_pipeline.compute import Item, Rows
-    from mmer_pipeline.encoders import SpeechEncoder
+    from mmer_pipeline.speech_encoders import SpeechEncoder
 
 LAST_HIDDEN_STATE = "last_hidden_state"
 FRONT_END = "convolutional front end"
@@ -136,7 +136,7 @@ def extract_text(
         return Extraction(path, 0, len(utterances))
 
     from mmer_pipeline import compute
-    from mmer_pipeline.encoders import TextTokenizer
+    from mmer_pipeline.text_encoders import TextTokenizer
 
     tokenizer = TextTokenizer(encoder)
     token_ids = tokenizer([encoder_text(u.transcript, annotations) for u in utterances])
@@ -178,7 +178,7 @@ def extract_speech(
         return Extraction(path, 0, len(utterances))
 
     from mmer_pipeline import compute
-    from mmer_pipeline.encoders import speech_outline
+    from mmer_pipeline.speech_encoders import speech_outline
 
     outline = speech_outline(encoder)
     items, plan = [], []

@@ -10,9 +10,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from safetensors import SafetensorError
 
-from mmer_pipeline.errors import UserError
+from mmer_pipeline.errors import Busy, UserError
 
 _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
@@ -76,6 +77,21 @@ def replacing_directory(path: Path) -> Iterator[Path]:
             temporary.replace(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
+    """Hold the lock file `path` inside the block; the system lets it go when the process dies.
+
+    Raises:
+        Busy: another process holds it, and `wait` is not asked for.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        with FileLock(path, timeout=-1 if wait else 0):
+            yield
+    except Timeout:
+        raise Busy(f"Another process is working in {path.parent}. Wait until it ends, or stop it.") from None
 
 
 def remove_directory(path: Path) -> None:

@@ -9,16 +9,14 @@ from accelerate.utils import gather_object
 
 from mmer_pipeline.data import Examples, micro_batches
 from mmer_pipeline.metrics import Predictions
-from mmer_pipeline.model import MMER
+from mmer_pipeline.model import EmotionModel, Output
 
 
 def predict(
-    model: MMER, examples: Examples, positions: Sequence[int], max_frames: float, accelerator: Accelerator
+    model: EmotionModel, examples: Examples, positions: Sequence[int], max_seconds: float, accelerator: Accelerator
 ) -> Predictions:
     """Predictions for the utterances at `positions`, in that order; the work is shared among all processes."""
-    counts = {position: examples.speech.frame_count(position) for position in positions}
-    lengths = [counts.get(position, 0) for position in range(max(positions) + 1)]
-    parts = micro_batches(positions, lengths, max_frames)
+    parts = micro_batches(positions, examples.seconds, max_seconds)
     was_training = model.training
     model.eval()
     rows: list[tuple[int, list[float], str]] = []
@@ -26,12 +24,9 @@ def predict(
         for part in parts[accelerator.process_index :: accelerator.num_processes]:
             batch = examples.batch(part).to(accelerator.device)
             with accelerator.autocast():
-                output = model(batch.frames, batch.frame_mask, batch.tokens, batch.token_mask)
+                output = model(**batch.inputs)
             probabilities = output.logits.double().softmax(dim=-1).cpu().tolist()  # [B, C]
-            best = output.ctc_logits.argmax(dim=-1).cpu()  # [B, J]
-            for row, position in enumerate(part):
-                spoken = best[row, : counts[position]].tolist()
-                rows.append((position, probabilities[row], examples.alphabet.decode(spoken)))
+            rows += zip(part, probabilities, _spell(output, examples, part), strict=True)
     model.train(was_training)
     if accelerator.num_processes > 1:
         rows = gather_object(rows)
@@ -43,3 +38,12 @@ def predict(
         transcripts=tuple(by_position[position][1] for position in positions),
         references=tuple(examples.reference(position) for position in positions),
     )
+
+
+def _spell(output: Output, examples: Examples, positions: Sequence[int]) -> list[str]:
+    """The greedy CTC transcripts of a batch; empty without a CTC head."""
+    if output.ctc_logits is None or not examples.alphabet or not examples.speech:
+        return [""] * len(positions)
+    best = output.ctc_logits.argmax(dim=-1).cpu()  # [B, J]
+    counts = [examples.speech.frame_count(position) for position in positions]
+    return [examples.alphabet.decode(row[:count].tolist()) for row, count in zip(best, counts, strict=True)]

@@ -14,17 +14,18 @@ from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mmer_pipeline.encoders import SpeechEncoder
+from mmer_pipeline.errors import UserError
+from mmer_pipeline.speech_encoders import SpeechEncoder
 
 _CARD = """\
 ---
 library_name: mmer-pipeline
-tags: [speech-emotion-recognition, multimodal]
+tags: [speech-emotion-recognition]
 ---
-# MMER
+# {name}
 
-Emotion of an utterance from its recording and its transcript (Ghosh, Srivastava, Umesh, arXiv 2203.16794).
-Classes: {labels}. CTC symbols: {symbols}. Load it with `mmer_pipeline.model.MMER.from_pretrained`.
+Emotion of an utterance: {labels}. One of the systems of the MMER experiments (Ghosh, Srivastava, Umesh,
+arXiv 2203.16794). Load it with `{module}.{name}.from_pretrained`.
 
 Corpus, held-out part, encoders, settings and versions stand in `settings.json` beside the directory that this
 model was saved to, its scores in `evaluation.json`.
@@ -33,10 +34,29 @@ model was saved to, its scores in `evaluation.json`.
 
 @dataclass(frozen=True)
 class Output:
-    """What the two heads say."""
+    """What the heads say."""
 
     logits: Tensor  # [B, C] emotion, before the softmax of eq. 3
-    ctc_logits: Tensor  # [B, J, V] characters, before the softmax of eq. 5
+    ctc_logits: Tensor | None  # [B, J, V] characters, before the softmax of eq. 5; None without a CTC head
+
+
+class EmotionModel(nn.Module, PyTorchModelHubMixin):
+    """What every system has in common.
+
+    Its `forward` takes by name what it reads of a batch (frames, frame_mask, tokens, token_mask) and returns an
+    `Output`; its constructor names the settings and sizes that it needs (`experiment.build_model`).
+
+    `save_pretrained`, `from_pretrained` and `push_to_hub` come from huggingface_hub; the constructor's arguments are
+    the saved `config.json`, so that a saved model needs no other file.
+    """
+
+    labels: list[str]  # the classes, in the order of the logits
+    alphabet: list[str]  # the CTC symbols, in the order of the logits; empty without a CTC head
+
+    def generate_model_card(self, *_: Any, **__: Any) -> ModelCard:
+        """README.md of a saved model: what it is, and where its training is written down."""
+        name = type(self).__name__
+        return ModelCard(_CARD.format(name=name, module=type(self).__module__, labels=", ".join(self.labels)))
 
 
 class CrossModalEncoder(nn.Module):
@@ -76,32 +96,44 @@ class CrossModalEncoder(nn.Module):
 
 
 class MultimodalInteraction(nn.Module):
-    """MMI: three cross-modal encoders and the acoustic gate (section 3.3, figure 1)."""
+    """MMI: three cross-modal encoders and the acoustic gate (section 3.3, figure 1).
 
-    def __init__(self, d: int, heads: int, dropout: float) -> None:
+    The flags take a part away, for ablations. Without the R branch the gate looks at Q alone; without the Q
+    branch there is nothing to gate.
+    """
+
+    def __init__(
+        self, d: int, heads: int, dropout: float, *, gate: bool = True, r_branch: bool = True, q_branch: bool = True
+    ) -> None:
         super().__init__()
-        self.cme_b = CrossModalEncoder(d, heads, dropout)
-        self.cme_c = CrossModalEncoder(d, heads, dropout)
-        self.cme_d = CrossModalEncoder(d, heads, dropout)
-        self.gate = nn.Linear(2 * d, d)
-        self.down = nn.Linear(2 * d, d)
+        width = d * (r_branch + q_branch)
+        self.cme_b = CrossModalEncoder(d, heads, dropout) if r_branch else None
+        self.cme_c = CrossModalEncoder(d, heads, dropout) if r_branch else None
+        self.cme_d = CrossModalEncoder(d, heads, dropout) if q_branch else None
+        self.gate = nn.Linear(width, d) if gate and q_branch else None
+        self.down = nn.Linear(width, d)
 
     def forward(self, A: Tensor, A_mask: Tensor, T: Tensor, T_mask: Tensor) -> Tensor:
         """Speech A `[B, J, d]`, words T `[B, M, d]` → M, one fused vector a word `[B, M, d]`."""
-        P = self.cme_b(A, T, T_mask)  # [B, J, d] words, seen from each frame
-        R = self.cme_c(T, P, A_mask)  # [B, M, d] speech-aware words (3.3.1)
-        Q = self.cme_d(T, A, A_mask)  # [B, M, d] word-aware speech (3.3.2)
-        g = torch.sigmoid(self.gate(torch.cat([R, Q], dim=-1)))  # [B, M, d] acoustic gate, eq. 2
-        Q = g * Q  # [B, M, d]
-        fused: Tensor = self.down(torch.cat([Q, R], dim=-1))  # [B, M, 2d] → [B, M, d]
+        branches = []
+        if self.cme_b is not None and self.cme_c is not None:
+            P = self.cme_b(A, T, T_mask)  # [B, J, d] words, seen from each frame
+            branches.append(self.cme_c(T, P, A_mask))  # R: [B, M, d] speech-aware words (3.3.1)
+        if self.cme_d is not None:
+            Q = self.cme_d(T, A, A_mask)  # [B, M, d] word-aware speech (3.3.2)
+            if self.gate is not None:
+                g = torch.sigmoid(self.gate(torch.cat([*branches, Q], dim=-1)))  # [B, M, d] acoustic gate, eq. 2
+                Q = g * Q  # [B, M, d]
+            branches.insert(0, Q)
+        fused: Tensor = self.down(torch.cat(branches, dim=-1))  # [Q; R]: [B, M, 2d] → [B, M, d]
         return fused
 
 
-class MMER(nn.Module, PyTorchModelHubMixin):
+class MMER(EmotionModel):
     """The paper's system: speech encoder, MMI, emotion head, CTC head.
 
-    `save_pretrained`, `from_pretrained` and `push_to_hub` come from huggingface_hub; the arguments below are
-    the saved `config.json`, so that a saved model needs no other file.
+    Raises:
+        UserError: nothing would be left of the MMI.
     """
 
     def __init__(
@@ -111,30 +143,43 @@ class MMER(nn.Module, PyTorchModelHubMixin):
         zero_mean_unit_variance: bool,  # what is done to a waveform before the front end
         text_dim: int,  # d_t
         labels: list[str],  # the classes, in the order of the logits
-        alphabet: list[str],  # the CTC symbols, in the order of the logits; the first is the blank
+        alphabet: list[str],  # the CTC symbols, in the order of the logits; the first is the blank; none: no CTC head
         dropout: float = 0.1,
+        gate: bool = True,  # the acoustic gate
+        r_branch: bool = True,  # speech-aware words
+        q_branch: bool = True,  # word-aware speech
+        pooled: str = "both",  # what the emotion head reads: both (eq. 3), speech (A), fused (M) or text (T)
     ) -> None:
         super().__init__()
         self.speech = SpeechEncoder(speech_config, zero_mean_unit_variance=zero_mean_unit_variance)
         d = self.speech.hidden_size
-        self.labels, self.alphabet = list(labels), list(alphabet)
+        self.labels, self.alphabet, self.pooled = list(labels), list(alphabet), pooled
         self.text_projection = nn.Identity() if text_dim == d else nn.Linear(text_dim, d)
-        self.mmi = MultimodalInteraction(d, self.speech.attention_heads, dropout)
+        self.mmi = None
+        if pooled in ("both", "fused"):
+            if not (r_branch or q_branch):
+                raise UserError("--no-r-branch and --no-q-branch leave no MMI; --pooled speech is speech alone.")
+            self.mmi = MultimodalInteraction(
+                d, self.speech.attention_heads, dropout, gate=gate, r_branch=r_branch, q_branch=q_branch
+            )
         self.dropout = nn.Dropout(dropout)
-        self.emotion_head = nn.Linear(2 * d, len(labels))
-        self.ctc_head = nn.Linear(d, len(alphabet))
-
-    def generate_model_card(self, *_: Any, **__: Any) -> ModelCard:
-        """README.md of a saved model: what it is, and where its training is written down."""
-        return ModelCard(_CARD.format(labels=", ".join(self.labels), symbols=len(self.alphabet)))
+        self.emotion_head = nn.Linear(2 * d if pooled == "both" else d, len(labels))
+        self.ctc_head = nn.Linear(d, len(alphabet)) if alphabet else None
 
     def forward(self, frames: Tensor, frame_mask: Tensor, tokens: Tensor, token_mask: Tensor) -> Output:
         """Front-end frames `[B, J, front_dim]` and text features `[B, M, d_t]`, each with its mask → `Output`."""
         A = self.speech.context(frames, frame_mask)  # [B, J, d]
         T = self.text_projection(tokens)  # [B, M, d]
-        M = self.mmi(A, frame_mask, T, token_mask)  # [B, M, d]
-        pooled = torch.cat([masked_mean(A, frame_mask), masked_mean(M, token_mask)], dim=-1)  # [B, 2d]
-        return Output(logits=self.emotion_head(self.dropout(pooled)), ctc_logits=self.ctc_head(A))
+        parts = []
+        if self.pooled in ("both", "speech"):
+            parts.append(masked_mean(A, frame_mask))  # [B, d]
+        if self.mmi is not None:
+            M = self.mmi(A, frame_mask, T, token_mask)  # [B, M, d]
+            parts.append(masked_mean(M, token_mask))  # [B, d]
+        if self.pooled == "text":
+            parts.append(masked_mean(T, token_mask))  # [B, d]
+        pooled = torch.cat(parts, dim=-1)  # [B, 2d], or [B, d] of one part alone
+        return Output(self.emotion_head(self.dropout(pooled)), self.ctc_head(A) if self.ctc_head else None)
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

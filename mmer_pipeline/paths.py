@@ -76,6 +76,11 @@ class FoldPaths:
         return self.directory / "state"
 
     @property
+    def lock(self) -> Path:
+        """Held by the process that works on the fold; beside its directory, which `--restart` takes away."""
+        return self.directory.with_name(f".{self.directory.name}.lock")
+
+    @property
     def predictions(self) -> Path:
         """One row an utterance of the held-out fold."""
         return self.directory / "predictions.csv"

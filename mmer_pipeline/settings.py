@@ -13,6 +13,7 @@ from typing import Any
 
 from mmer_pipeline import files
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.systems import SYSTEMS, applied
 
 PRECISIONS = ("auto", "fp32", "bf16")
 SCHEDULES = ("constant", "linear")
@@ -34,7 +35,7 @@ class Settings:
     fold: int  # counted from 1
     folds: str = "session"  # the column whose k-th value fold k holds out
     validation: str = "none"  # none, session, speaker, or a fraction of the training utterances
-    system: str = "mmer"
+    system: str = "mmer"  # a name in `systems.SYSTEMS`
     text_encoder: str = "roberta-base"
     text_revision: str | None = None  # hub commit, tag or branch
     speech_encoder: str = "facebook/wav2vec2-base"
@@ -43,7 +44,12 @@ class Settings:
     dtype: str = "float16"  # of the stored features
     speech_features: bool = True  # read the front end's frames from the store, or compute them each time
     ctc_alphabet: str = "wav2vec2"  # its 32 symbols, or the corpus's own letters
-    alpha: float = 0.1  # weight of the CTC loss
+    alpha: float = 0.1  # weight of the CTC loss; 0: no CTC head
+    gate: bool = True  # MMER: the acoustic gate, eq. 2
+    r_branch: bool = True  # MMER: speech-aware words (section 3.3.1)
+    q_branch: bool = True  # MMER: word-aware speech (section 3.3.2)
+    pooled: str = "both"  # MMER: what its emotion head reads; both, speech (mean A), fused (mean M), text (mean T)
+    finetune_text: bool = False  # RoBERTa: train the text encoder too, from the transcripts
     epochs: int = 100
     learning_rate: float = 1e-5  # the highest of the schedule
     schedule: str = "constant"  # constant (the paper's), or linear: up over the first tenth of the steps, then down
@@ -55,6 +61,26 @@ class Settings:
     max_batch_seconds: float = 120.0  # audio of one micro-batch, padding included; dropout is drawn for each
     precision: str = "fp32"  # fp32 or bf16, as resolved
     seed: int = 1
+
+    @staticmethod
+    def of(system: str, **options: Any) -> "Settings":
+        """The settings of a system, where options that it lacks keep their default (α: 0).
+
+        Raises:
+            UserError: such an option was given.
+        """
+        defaults = {field.name: field.default for field in fields(Settings)}
+        return Settings(system=system, **applied(system, options, defaults))
+
+    @property
+    def reads_text_features(self) -> bool:
+        """Whether the system reads text features from the store."""
+        return "text" in SYSTEMS[self.system].reads and not self.finetune_text
+
+    @property
+    def reads_speech_features(self) -> bool:
+        """Whether the system reads front-end frames from the store."""
+        return "speech" in SYSTEMS[self.system].reads and self.speech_features
 
     def flags(self, names: Iterable[str]) -> str:
         """Those of these settings that are not the default, as they are typed on the command line."""

@@ -26,7 +26,7 @@ from mmer_pipeline.errors import UserError
 from mmer_pipeline.folds import Fold
 from mmer_pipeline.inference import predict
 from mmer_pipeline.metrics import score
-from mmer_pipeline.model import MMER, ctc_losses
+from mmer_pipeline.model import EmotionModel, ctc_losses
 from mmer_pipeline.paths import FoldPaths
 from mmer_pipeline.runs import read_metrics
 from mmer_pipeline.settings import Settings
@@ -57,17 +57,17 @@ class Pending:
     losses: Tensor  # [2] sums of CE and of CTC over this process's share of the step
 
 
-def add_gradients(model: MMER, batch: Batch, alpha: float, step_size: int, autocast: Autocast) -> Tensor:
+def add_gradients(model: EmotionModel, batch: Batch, alpha: float, step_size: int, autocast: Autocast) -> Tensor:
     """Add a micro-batch's share of the gradient of CE + α · CTC, averaged over a step of `step_size` utterances.
 
     Returns the sums of CE and CTC over the micro-batch, `[2]`, detached.
     """
     with autocast():
-        output = model(batch.frames, batch.frame_mask, batch.tokens, batch.token_mask)
+        output = model(**batch.inputs)
     ce = functional.cross_entropy(output.logits.float(), batch.labels, reduction="sum")
     ctc = ce.new_zeros(())
-    if alpha:
-        ctc = ctc_losses(output.ctc_logits, batch.frame_mask, batch.targets).sum()
+    if output.ctc_logits is not None:
+        ctc = ctc_losses(output.ctc_logits, batch.inputs["frame_mask"], batch.targets).sum()
     ((ce + alpha * ctc) / step_size).backward()  # type: ignore[no-untyped-call]
     return torch.stack([ce.detach(), ctc.detach()])
 
@@ -79,7 +79,7 @@ class Trainer:
         self,
         settings: Settings,
         identity: str,
-        model: MMER,
+        model: EmotionModel,
         examples: Examples,
         fold: Fold,
         paths: FoldPaths,
@@ -104,8 +104,6 @@ class Trainer:
                 f"{paths.metrics} has {len(self.records)} epochs, the saved state is behind {self.progress.epoch - 1}. "
                 "Put the file back, or start the fold again with --restart."
             )
-        self.lengths = [examples.speech.frame_count(i) for i in range(len(examples.labels))]
-        self.max_frames = settings.max_batch_seconds * model.speech.frame_rate
         self.pending: list[Pending] = []
         self.saved_at = time.monotonic()
 
@@ -125,7 +123,7 @@ class Trainer:
         settings, progress = self.settings, self.progress
         batches = epoch_batches(
             self.fold.train,
-            self.lengths,
+            self.examples.seconds,
             batch_size=settings.batch_size,
             bucket_batches=settings.bucket_batches,
             seed=derive_seed(settings.seed, progress.epoch),
@@ -151,7 +149,7 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
         losses = torch.zeros(2, device=self.accelerator.device)
         share = positions[self.accelerator.process_index :: world]
-        for part in micro_batches(share, self.lengths, self.max_frames):
+        for part in micro_batches(share, self.examples.seconds, settings.max_batch_seconds):
             batch = self.examples.batch(part).to(self.accelerator.device)
             losses += add_gradients(self.model, batch, settings.alpha, len(positions), self.accelerator.autocast)
         if world > 1:
@@ -214,7 +212,7 @@ class Trainer:
         self._save()
 
     def _score(self, positions: Sequence[int]) -> dict[str, Any]:
-        predictions = predict(self.model, self.examples, positions, self.max_frames, self.accelerator)
+        predictions = predict(self.model, self.examples, positions, self.settings.max_batch_seconds, self.accelerator)
         return score(predictions, self.model.labels)
 
     def _save_is_due(self) -> bool:
@@ -249,7 +247,7 @@ def derive_seed(*parts: int) -> int:
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
-def save_model(model: MMER, directory: Path) -> None:
+def save_model(model: EmotionModel, directory: Path) -> None:
     """Write `model/` whole or not at all."""
     with files.replacing_directory(directory) as temporary:
         model.save_pretrained(temporary)

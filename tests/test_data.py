@@ -9,10 +9,10 @@ import pytest
 import soundfile
 import torch
 
-from mmer_pipeline.data import ComputedFrames, Examples, StoredFrames, epoch_batches, micro_batches
+from mmer_pipeline.data import ComputedFrames, Examples, StoredFrames, StoredTokens, epoch_batches, micro_batches
 from mmer_pipeline.encoder_files import resolve_encoder
-from mmer_pipeline.encoders import SpeechEncoder, load_speech_encoder
 from mmer_pipeline.manifest import Manifest
+from mmer_pipeline.speech_encoders import SpeechEncoder, load_speech_encoder
 from mmer_pipeline.store import FeatureFile, FeatureIdentity, FeatureWriter, Row
 from mmer_pipeline.text import WAV2VEC2_ALPHABET, Alphabet, frames_needed
 
@@ -47,11 +47,21 @@ def rows() -> tuple[list[np.ndarray], list[np.ndarray]]:
     return speech, text
 
 
+def make_examples(manifest: Manifest, text: FeatureFile, speech: FeatureFile) -> Examples:
+    return Examples(
+        manifest,
+        speech=StoredFrames(manifest, speech),
+        frame_rate=50.0,
+        text=StoredTokens(manifest, text),
+        alphabet=LETTERS,
+    )
+
+
 @pytest.fixture
 def examples(manifest: Manifest, rows: tuple[list[np.ndarray], list[np.ndarray]]) -> Examples:
     speech = write_features(Path("speech.h5"), "speech", manifest, rows[0])
     text = write_features(Path("text.h5"), "text", manifest, rows[1])
-    return Examples(manifest, text, StoredFrames(manifest, speech), LETTERS)
+    return make_examples(manifest, text, speech)
 
 
 @pytest.mark.parametrize("positions", [(3,), (0, 9, 4), tuple(range(16))])
@@ -61,7 +71,10 @@ def test_a_batch_holds_each_utterance_s_values_and_zeros_behind_them(
     batch = examples.batch(positions)
     assert batch.positions == positions
     for values, mask, wanted in zip(
-        (batch.frames, batch.tokens), (batch.frame_mask, batch.token_mask), rows, strict=True
+        [batch.inputs[name] for name in ("frames", "tokens")],
+        [batch.inputs[name] for name in ("frame_mask", "token_mask")],
+        rows,
+        strict=True,
     ):
         longest = max(len(wanted[position]) for position in positions)
         assert values.shape == (len(positions), longest, wanted[0].shape[1])
@@ -83,7 +96,7 @@ def test_a_batch_carries_classes_in_the_label_map_s_order(manifest: Manifest, ex
 def test_a_batch_moves_as_a_whole(examples: Examples) -> None:
     batch = examples.batch([1, 2])
     moved = batch.to(torch.device("meta"))
-    assert moved.frames.is_meta
+    assert moved.inputs["frames"].is_meta
     assert moved.labels.is_meta
     assert (moved.positions, moved.targets) == (batch.positions, batch.targets)
 
@@ -100,7 +113,7 @@ def test_targets_are_those_that_can_be_spelt_in_the_frames_there_are(
     changed = replace(manifest, utterances=tuple(utterances))
     speech = write_features(Path("speech.h5"), "speech", changed, rows[0])
     text = write_features(Path("text.h5"), "text", changed, rows[1])
-    examples = Examples(changed, text, StoredFrames(changed, speech), LETTERS)
+    examples = make_examples(changed, text, speech)
     assert frames_needed(LETTERS.encode("a" * 15)) == 29 == len(rows[0][3])
     assert [bool(target) for target in examples.targets[:5]] == [False, False, False, True, True]
     assert examples.targets[4] == tuple(LETTERS.encode("good"))

@@ -12,15 +12,14 @@ from transformers.models.moonshine.modeling_moonshine import MoonshineEncoder
 from mmer_pipeline import audio
 from mmer_pipeline.demo.encoders import SPEECH_FAMILIES, tiny_speech_encoder, tiny_text_encoder
 from mmer_pipeline.encoder_files import resolve_encoder
-from mmer_pipeline.encoders import (
+from mmer_pipeline.errors import UserError
+from mmer_pipeline.speech_encoders import (
     SpeechEncoder,
-    TextEncoder,
-    TextTokenizer,
     load_speech_encoder,
     speech_config,
     speech_outline,
 )
-from mmer_pipeline.errors import UserError
+from mmer_pipeline.text_encoders import TextEncoder, TextTokenizer
 
 CPU = torch.device("cpu")
 SAMPLES = (16_000, 11_213, 5_000)  # of three utterances; the first is the longest

@@ -12,8 +12,8 @@ from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 
 from mmer_pipeline.demo.encoders import SPEECH_FAMILIES, tiny_speech_encoder
 from mmer_pipeline.encoder_files import resolve_encoder
-from mmer_pipeline.encoders import speech_config
 from mmer_pipeline.model import MMER, CrossModalEncoder, MultimodalInteraction, ctc_losses, masked_mean
+from mmer_pipeline.speech_encoders import speech_config
 from mmer_pipeline.text import WAV2VEC2_ALPHABET
 
 LABELS = ["happy", "angry", "neutral", "sad"]

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from transformers import AutoConfig, AutoModel
 
 from mmer_pipeline import paths
-from mmer_pipeline.experiment import load_model
+from mmer_pipeline.assembly import load_model
 from mmer_pipeline.store import FeatureFile
 from stages.cli import main
 
@@ -41,7 +41,7 @@ def test_extract_one_training_step_and_evaluate_with_the_papers_shapes(tmp_path,
     text = FeatureFile(paths.text_features(Path("cache"), corpus.path, encoders[1], "strip", "float16"))
     speech = FeatureFile(paths.speech_features(Path("cache"), corpus.path, encoders[3], "float16"))
     assert (text.dim, speech.dim) == (768, 512)
-    model = load_model(paths.fold(Path("runs/mmer"), 1).model)
+    model = load_model(paths.fold(Path("runs/mmer"), 1).model, "mmer")
     sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
     assert sizes == {
         "speech": 94_371_712,

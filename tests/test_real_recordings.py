@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from mmer_pipeline import experiment, paths
+from mmer_pipeline import assembly, experiment, paths
 from mmer_pipeline.corpora import read_corpus
 from mmer_pipeline.inference import predict
 from mmer_pipeline.labels import BUILT_IN, identity_map
@@ -85,10 +85,10 @@ def test_the_ctc_head_learns_to_spell_the_sentences_it_is_trained_on(shared, enc
     )
     fold = paths.fold(Path("runs/mmer"), 1)
     scored = experiment.score_fold(Path("runs/mmer"), 1, cache=Path("cache"), device="cpu")
-    model = experiment.load_model(fold.model)
     settings = RunRecord.read(fold.settings, "mmer-pipe train").settings
-    corpus = experiment.open_corpus(scored.manifest, settings, Path("cache"), None)
-    examples = experiment.make_examples(corpus, model, Alphabet(tuple(model.alphabet)))
+    model = assembly.load_model(fold.model, settings.system)
+    corpus = assembly.open_corpus(scored.manifest, settings, Path("cache"), None)
+    examples = assembly.make_examples(settings, corpus, model, Alphabet(tuple(model.alphabet)), None)
     accelerator, _ = experiment.make_accelerator("cpu", "fp32")
     metrics = score(predict(model, examples, scored.fold.train, 1e4, accelerator), model.labels)
     assert metrics["ctc_utterances"] == CTC_SENTENCES

@@ -13,14 +13,15 @@ import pytest
 import torch
 
 from mmer_pipeline import checkpoint, experiment, extraction, paths, runs, training
-from mmer_pipeline.data import ComputedFrames, Examples, StoredFrames, micro_batches
+from mmer_pipeline.assembly import load_model
+from mmer_pipeline.data import ComputedFrames, Examples, StoredFrames, StoredTokens, micro_batches
 from mmer_pipeline.encoder_files import resolve_encoder
-from mmer_pipeline.encoders import load_speech_encoder, speech_config
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.experiment import train_fold
 from mmer_pipeline.inference import predict
 from mmer_pipeline.model import MMER
 from mmer_pipeline.settings import RunRecord, Settings
+from mmer_pipeline.speech_encoders import load_speech_encoder, speech_config
 from mmer_pipeline.store import open_features
 from mmer_pipeline.text import WAV2VEC2_ALPHABET, Alphabet
 
@@ -113,7 +114,14 @@ def model_and_examples(settings, manifest, dtype="float16", stored=True):
         source = StoredFrames(manifest, open_features(path, identity, inputs, "mmer-pipe extract"))
     else:
         source = ComputedFrames(manifest, model.speech)
-    return model, Examples(manifest, text, source, Alphabet(WAV2VEC2_ALPHABET))
+    examples = Examples(
+        manifest,
+        speech=source,
+        frame_rate=model.speech.frame_rate,
+        text=StoredTokens(manifest, text),
+        alphabet=Alphabet(WAV2VEC2_ALPHABET),
+    )
+    return model, examples
 
 
 def no_autocast():
@@ -129,11 +137,10 @@ def gradients(model, batches, step_size):
 def test_eight_utterances_as_one_batch_or_as_four_give_the_same_gradient(corpus, settings):
     model, examples = model_and_examples(settings, corpus)
     positions = list(range(8))
-    lengths = [examples.speech.frame_count(position) for position in positions]
     parts = [positions[i : i + 2] for i in range(0, 8, 2)]
     whole_losses, whole = gradients(model, [examples.batch(positions)], 8)
     cut_losses, cut = gradients(model, [examples.batch(part) for part in parts], 8)
-    assert len({len(part) for part in micro_batches(positions, lengths, 1e9)}) == 1
+    assert len({len(part) for part in micro_batches(positions, examples.seconds, 1e9)}) == 1
     torch.testing.assert_close(whole_losses, cut_losses, rtol=1e-5, atol=1e-5)
     assert whole.keys() == cut.keys()
     assert any(name.startswith("speech.encoder") for name in whole)
@@ -160,9 +167,9 @@ def test_stored_and_computed_frames_give_the_same_loss(
         model, examples = model_and_examples(settings, manifest, dtype, stored)
         with torch.no_grad():
             batch = examples.batch(range(6))
-            output = model(batch.frames, batch.frame_mask, batch.tokens, batch.token_mask)
+            output = model(**batch.inputs)
             ce = torch.nn.functional.cross_entropy(output.logits, batch.labels)
-            ctc = training.ctc_losses(output.ctc_logits, batch.frame_mask, batch.targets).mean()
+            ctc = training.ctc_losses(output.ctc_logits, batch.inputs["frame_mask"], batch.targets).mean()
             losses.append(float(ce + 0.1 * ctc))
     assert losses[0] == pytest.approx(losses[1], rel=tolerance)
 
@@ -240,13 +247,13 @@ def test_frames_computed_on_the_fly_are_the_same_in_training_and_in_evaluation_i
     whole = Examples.batch
 
     def spy(self, positions):
-        seen.append(whole(self, positions).frames)
+        seen.append(whole(self, positions).inputs["frames"])
         return whole(self, positions)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Examples, "batch", spy)
         predict(model, examples, [0], 1e4, accelerator)
-    assert torch.equal(seen[0], examples.batch([0]).frames)
+    assert torch.equal(seen[0], examples.batch([0]).inputs["frames"])
     torch.testing.assert_close(seen[0][0], torch.from_numpy(examples.speech.frames(0)))
 
 
@@ -264,7 +271,7 @@ def test_a_loss_that_is_not_a_number_names_the_utterances_and_keeps_the_state(co
     def poisoned(self, positions):
         batch = whole(self, positions)
         if any(self.manifest.utterances[position].utterance_id == bad for position in positions):
-            batch.frames.fill_(float("nan"))
+            batch.inputs["frames"].fill_(float("nan"))
         return batch
 
     bad = next(u.utterance_id for u in corpus.utterances if u.session == "2")
@@ -372,7 +379,7 @@ def test_a_model_directory_without_weights_says_what_it_found(corpus, settings):
     model = paths.fold(Path("runs/mmer"), 1).model
     (model / "model.safetensors").unlink()
     with pytest.raises(UserError, match=r"No model at .*found \['README.md', 'config.json'\]|found \['config.json'\]"):
-        experiment.load_model(model)
+        load_model(model, "mmer")
 
 
 def test_a_checkpoint_brings_back_weights_moments_and_progress(tmp_path):

@@ -1,32 +1,28 @@
-"""Encoders: a hub id or a local directory → frozen text encoder, and speech encoder in two parts.
+"""Speech encoders in two parts: a hub id or a local directory → front end and context.
 
-The speech encoder's `frontend` (convolutions, frozen, cacheable) and `context` (transformer, trained) are
-cut where the paper cuts (section 3.2.1: the convolutions stay frozen).
+`frontend` (convolutions, frozen, cacheable) and `context` (transformer, trained) are cut where the paper cuts
+(section 3.2.1: the convolutions stay frozen).
 
-Shape letters: B batch, S samples, J frames, M tokens, d hidden size. Masks: True is a real position.
+Shape letters: B batch, S samples, J frames, d hidden size. Masks: True is a real position.
 """
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from contextlib import ExitStack
-from pickle import UnpicklingError
 from typing import Any
 
 import numpy as np
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
-from transformers.utils import logging as transformers_logging
+from transformers import AutoConfig, AutoModel, PreTrainedModel
 
 from mmer_pipeline.audio import SAMPLE_RATE
 from mmer_pipeline.encoder_files import EncoderFiles
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.pretrained import load_pretrained, plain_config
 
 WAV2VEC2_FAMILY = ("wav2vec2", "hubert", "wavlm", "unispeech-sat", "data2vec-audio")
 MOONSHINE = "moonshine"
-# An ASR checkpoint may lack the SpecAugment vector; it is drawn anew then, as transformers does.
-_MAY_BE_MISSING = {"masked_spec_embed"}
 _NORMALISE_EPSILON = 1e-7  # of transformers' Wav2Vec2FeatureExtractor
 
 
@@ -193,7 +189,7 @@ def load_speech_encoder(files: EncoderFiles) -> SpeechEncoder:
     loader = MoonshineEncoder if is_moonshine else AutoModel
     # A Moonshine checkpoint holds encoder and decoder; the encoder alone has no prefix.
     mapping = {r"^(model\.)?encoder\.": ""} if is_moonshine else None
-    encoder.encoder = _load(loader, files, key_mapping=mapping)
+    encoder.encoder = load_pretrained(loader, files, key_mapping=mapping)
     encoder.frontend_modules().requires_grad_(False)
     return encoder
 
@@ -210,118 +206,6 @@ def speech_config(files: EncoderFiles) -> dict[str, Any]:
     Raises:
         UserError: a configuration that cannot be read, or of an unsupported type.
     """
-    config: dict[str, Any] = _config(files).to_diff_dict()
+    config = plain_config(files)
     _check_supported(config, files.name)
-    for key in ("architectures", "transformers_version", "_name_or_path", "dtype", "torch_dtype"):
-        config.pop(key, None)
     return config
-
-
-class TextTokenizer:
-    """The text encoder's tokenizer and what it takes, without its weights.
-
-    Raises:
-        UserError: the checkpoint has no fast tokenizer, or is a speech encoder's.
-    """
-
-    def __init__(self, files: EncoderFiles) -> None:
-        config = _config(files)
-        if config.model_type in (*WAV2VEC2_FAMILY, MOONSHINE):
-            raise UserError(f"{files.name} is a speech encoder ({config.model_type}) and has no tokenizer for text.")
-        if config.is_encoder_decoder:
-            raise UserError(f"{files.name} ({config.model_type}) is encoder and decoder; an encoder alone is needed.")
-        try:
-            self.tokenizer = AutoTokenizer.from_pretrained(files.directory, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{files.name}: no tokenizer can be loaded from {files.directory}: {error}") from None
-        if not self.tokenizer.is_fast:
-            raise UserError(f"{files.name}: its tokenizer is not a fast one (tokenizer.json is missing).")
-        vocabularies = sorted(set(self.tokenizer.vocab_files_names.values()))
-        if not any((files.directory / name).is_file() for name in vocabularies):
-            # transformers makes a tokenizer without a vocabulary of it, and every word an unknown one.
-            raise UserError(
-                f"{files.name}: {files.directory} has no tokenizer: expected {' or '.join(vocabularies)} in it."
-            )
-        self.dim = int(config.hidden_size)
-        self.max_tokens = _max_tokens(config, self.tokenizer)
-
-    def __call__(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text with the special tokens, cut at what the encoder takes."""
-        if not texts:
-            return []
-        ids: list[list[int]] = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
-        return ids
-
-
-def _max_tokens(config: Any, tokenizer: Any) -> int:
-    """Tokens that the model has positions for (RoBERTa's positions start behind the padding index)."""
-    positions = int(getattr(config, "max_position_embeddings", 512))
-    if config.model_type in ("roberta", "xlm-roberta", "camembert"):
-        positions -= int(config.pad_token_id) + 1
-    return min(positions, int(tokenizer.model_max_length))
-
-
-class TextEncoder:
-    """A frozen text encoder: token ids → last hidden state (paper, section 3.2.2)."""
-
-    def __init__(self, files: EncoderFiles, device: torch.device) -> None:
-        self.model = _load(AutoModel, files, allow_missing=("pooler.",)).to(device).eval()
-        self.device = device
-
-    @torch.inference_mode()
-    def encode(self, token_ids: Sequence[Sequence[int]]) -> list[np.ndarray]:
-        """Last hidden states, one float32 array `[M, d_t]` a text; the batch is padded and masked."""
-        longest = max(len(ids) for ids in token_ids)
-        padding = self.model.config.pad_token_id or 0
-        ids = torch.full((len(token_ids), longest), padding, dtype=torch.long)
-        mask = torch.zeros(len(token_ids), longest, dtype=torch.long)
-        for row, tokens in enumerate(token_ids):
-            ids[row, : len(tokens)] = torch.tensor(tokens)
-            mask[row, : len(tokens)] = 1
-        hidden = self.model(input_ids=ids.to(self.device), attention_mask=mask.to(self.device)).last_hidden_state
-        values = hidden.float().cpu().numpy()  # [B, M, d_t]
-        return [values[row, : len(tokens)] for row, tokens in enumerate(token_ids)]
-
-
-def _config(files: EncoderFiles) -> Any:
-    try:
-        return AutoConfig.from_pretrained(files.directory, trust_remote_code=False)
-    except (OSError, ValueError) as error:
-        raise UserError(f"{files.name}: the configuration in {files.directory} cannot be used: {error}") from None
-
-
-def _load(
-    loader: Any,
-    files: EncoderFiles,
-    *,
-    allow_missing: tuple[str, ...] = (),
-    key_mapping: dict[str, str] | None = None,
-) -> PreTrainedModel:
-    transformers_logging.disable_progress_bar()  # of its weights: here, and in the workers of an extraction
-    try:
-        model, info = loader.from_pretrained(
-            files.directory,
-            dtype=torch.float32,
-            local_files_only=True,
-            output_loading_info=True,
-            key_mapping=key_mapping,
-        )
-    except (OSError, ValueError, RuntimeError) as error:
-        raise UserError(f"{files.name}: the weights in {files.directory} cannot be loaded: {error}") from None
-    except (SafetensorError, UnpicklingError, EOFError) as error:
-        raise UserError(
-            f"{files.name}: a weight file in {files.directory} cannot be loaded, it is damaged or cut "
-            f"({type(error).__name__}). Copy or download it again."
-        ) from None
-    missing = sorted(
-        key
-        for key in info["missing_keys"]
-        if key not in _MAY_BE_MISSING and not key.startswith(allow_missing or ("\0",))
-    )
-    if missing:
-        raise UserError(
-            f"{files.name}: {files.directory} lacks weights of {type(model).__name__}: {', '.join(missing[:5])}"
-            f"{f' and {len(missing) - 5} more' if len(missing) > 5 else ''}. "
-            "It is a checkpoint of another kind, or incomplete."
-        )
-    return model
