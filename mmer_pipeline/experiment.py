@@ -16,7 +16,7 @@ from mmer_pipeline.assembly import Corpus, Encoders, build_model, ctc_alphabet, 
 from mmer_pipeline.data import Examples
 from mmer_pipeline.devices import hardware, resolve_device
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.folds import Fold, fold_names, make_fold
+from mmer_pipeline.folds import Fold, fold_names, make_fold, shared_speakers
 from mmer_pipeline.inference import predict
 from mmer_pipeline.manifest import Manifest, read_manifest
 from mmer_pipeline.metrics import Predictions
@@ -71,7 +71,7 @@ def train_fold(
     fold_paths = paths.fold(run, settings.fold)
     accelerator, precision = make_accelerator(device, settings.precision)
     settings = replace(settings, precision=precision)
-    fold = make_fold(manifest, settings.fold, column=settings.folds, validation=settings.validation, seed=settings.seed)
+    fold = _fold(settings, manifest)
     encoders = Encoders.of(settings)
     corpus = open_corpus(manifest, settings, cache, encoders)
     alphabet = ctc_alphabet(settings, manifest)
@@ -95,6 +95,17 @@ def train_fold(
             shutil.rmtree(fold_paths.state, ignore_errors=True)
         accelerator.wait_for_everyone()
     return True
+
+
+def _fold(settings: Settings, manifest: Manifest) -> Fold:
+    return make_fold(
+        manifest,
+        settings.fold,
+        column=settings.folds,
+        validation=settings.validation,
+        seed=settings.seed,
+        text_disjoint=settings.text_disjoint,
+    )
 
 
 def _inputs(
@@ -134,7 +145,13 @@ def _facts(
         "corpus": manifest.corpus,
         "folds": fold_names(manifest, settings.folds),
         "revisions": {name: encoder.revision for name, encoder in revisions.items() if encoder},
-        "utterances": {"train": len(fold.train), "validation": len(fold.validation), "test": len(fold.test)},
+        "utterances": {
+            "train": len(fold.train),
+            "validation": len(fold.validation),
+            "test": len(fold.test),
+            "left_out": len(fold.left_out),
+        },
+        "shared_speakers": shared_speakers(manifest, fold),
         "without_ctc_target": examples.without_target,
         "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
     }
@@ -178,7 +195,7 @@ def score_fold(run: Path, number: int, *, cache: Path, device: str) -> Scored:
     settings = record.settings
     model = load_model(fold_paths.model, settings.system)
     manifest = read_manifest(Path(record.facts["manifest"]))
-    fold = make_fold(manifest, number, column=settings.folds, validation=settings.validation, seed=settings.seed)
+    fold = _fold(settings, manifest)
     corpus = open_corpus(manifest, settings, cache, None)
     digests = dict(corpus.digests)
     text_encoder = Encoders.of(settings).text if settings.finetune_text else None  # for its tokenizer

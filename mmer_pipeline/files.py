@@ -132,7 +132,7 @@ def read_json(path: Path, made_by: str) -> Any:
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise UserError(f"{path} is missing. Run `{made_by}` to make it.") from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (ValueError, RecursionError) as error:  # no JSON, no UTF-8, a number too long, lists too deep
         raise UserError(f"{path} is not readable JSON ({error}). Run `{made_by}` to make it again.") from None
 
 

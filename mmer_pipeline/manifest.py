@@ -28,9 +28,14 @@ class Utterance:
     dialogue: str  # what the bootstrap resamples
     emotion: str  # the corpus's own label; a label map makes it a class
     transcript: str  # as the corpus has it, annotations included
+    others: tuple[tuple[str, str], ...] = ()  # columns that the corpus has beside these, for `--folds COLUMN`
+
+    def value(self, column: str) -> str:
+        """The cell of any column that holds text."""
+        return str(getattr(self, column)) if column in COLUMNS else dict(self.others)[column]
 
 
-COLUMNS = tuple(field.name for field in fields(Utterance))
+COLUMNS = tuple(field.name for field in fields(Utterance) if field.name != "others")
 
 
 @dataclass(frozen=True)
@@ -51,6 +56,11 @@ class Manifest:
             digest.update("\x1f".join(_cells(utterance)).encode() + b"\x1e")
         digest.update(repr(self.label_map.as_dict()).encode())
         return digest.hexdigest()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """All columns, those of the corpus's own behind the others."""
+        return (*COLUMNS, *(name for name, _ in self.utterances[0].others))
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -79,7 +89,8 @@ def write_manifest(
     facts_path = paths.manifest_facts(path)
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow(COLUMNS)
+    utterances = list(utterances)
+    writer.writerow([*COLUMNS, *(_quotable(name) for name, _ in utterances[0].others)] if utterances else COLUMNS)
     writer.writerows(_cells(utterance) for utterance in utterances)
     rows = stream.getvalue()
     if path.is_file() and path.read_bytes() == rows.encode() and _holds(facts_path, facts):
@@ -193,6 +204,9 @@ def _utterance(row: dict[str, str | None], where: str) -> Utterance:
         dialogue=cells["dialogue"] or cells["utterance_id"],
         emotion=cells["emotion"],
         transcript=cells["transcript"],
+        others=tuple(
+            (name, unicodedata.normalize("NFC", str(cell)).strip()) for name, cell in row.items() if name not in COLUMNS
+        ),
     )
 
 
@@ -232,4 +246,10 @@ def _holds(path: Path, facts: dict[str, Any]) -> bool:
 
 def _cells(utterance: Utterance) -> list[str]:
     values = (getattr(utterance, column) for column in COLUMNS)
-    return ["" if value is None else repr(value) if isinstance(value, float) else value for value in values]
+    cells = ["" if value is None else repr(value) if isinstance(value, float) else value for value in values]
+    return [_quotable(cell) for cell in (*cells, *(cell for _, cell in utterance.others))]
+
+
+def _quotable(cell: str) -> str:
+    """With line ends that Python's CSV writer quotes: before 3.13 it leaves a bare carriage return as it is."""
+    return cell.replace("\r\n", "\n").replace("\r", "\n")

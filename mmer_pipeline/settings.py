@@ -34,6 +34,7 @@ class Settings:
 
     fold: int  # counted from 1
     folds: str = "session"  # the column whose k-th value fold k holds out
+    text_disjoint: bool = False  # leave out training utterances whose words stand in the held-out part
     validation: str = "none"  # none, session, speaker, or a fraction of the training utterances
     system: str = "mmer"  # a name in `systems.SYSTEMS`
     text_encoder: str = "roberta-base"
@@ -99,7 +100,8 @@ class Settings:
 
     def train_command(self, run: str, fold: int) -> str:
         """The command that trains a fold with these settings."""
-        names = (field.name for field in fields(self) if field.name not in ("fold", "precision"))
+        not_said = {"fold", "precision", *({"alpha"} - set(SYSTEMS[self.system].options))}
+        names = (field.name for field in fields(self) if field.name not in not_said)
         return f"mmer-pipe train --run {shlex.quote(run)} --fold {fold} {self.flags(names)}".rstrip()
 
     def identity(self, inputs: Mapping[str, Any]) -> str:

@@ -43,6 +43,8 @@ NAMED_LISTS = {  # for `mmer-pipe cv --systems NAME`
     # What each part of MMER is worth. "no CTC" is α = 0.
     "ablations": "mmer,mmer:no-gate,mmer:no-r-branch,mmer:no-q-branch,mmer:alpha=0,mmer:pooled=speech,"
     "mmer:pooled=fused,mmer:pooled=text",
+    # What annotations such as [LAUGHTER] in the text are worth.
+    "annotations": "mmer,mmer:annotations=keep,mmer:annotations=mask",
 }
 POOLED = ("both", "speech", "fused", "text")  # what the emotion head of MMER reads
 _OPTIONAL = {name for system in SYSTEMS.values() for name in system.options}
@@ -64,19 +66,22 @@ def applied(system: str, options: Mapping[str, Any], defaults: Mapping[str, Any]
     return settings
 
 
+_TAKEN_AWAY = {"gate": "no gate", "r_branch": "no R branch", "q_branch": "no Q branch"}
+_POOLED_ALONE = {"speech": "speech pooled alone", "fused": "words pooled alone", "text": "text alone"}
+_ANNOTATIONS = {"keep": "annotations kept", "mask": "annotations masked"}
+
+
 def title(settings: Mapping[str, Any]) -> str:
     """A system with what sets it apart, for a table's row: "MMER (α = 0.1, no gate)"."""
     system = SYSTEMS[settings["system"]]
     notes = [f"α = {settings['alpha']:g}"] if "alpha" in system.options else []
-    notes += [
-        note
-        for name, note in (("gate", "no gate"), ("r_branch", "no R branch"), ("q_branch", "no Q branch"))
-        if name in system.options and not settings[name]
-    ]
-    if "pooled" in system.options and settings["pooled"] != "both":
-        notes.append({"speech": "speech pooled alone", "fused": "words pooled alone", "text": "text alone"}[
-            settings["pooled"]
-        ])  # fmt: skip
+    notes += [note for name, note in _TAKEN_AWAY.items() if name in system.options and not settings[name]]
+    if "pooled" in system.options and settings["pooled"] in _POOLED_ALONE:
+        notes.append(_POOLED_ALONE[settings["pooled"]])
     if "finetune_text" in system.options:
         notes.append("fine-tuned" if settings["finetune_text"] else "frozen")
+    if "text" in system.reads and settings["annotations"] in _ANNOTATIONS:
+        notes.append(_ANNOTATIONS[settings["annotations"]])
+    if settings["text_disjoint"]:
+        notes.append("no words of the held-out part in training")
     return system.title + (f" ({', '.join(notes)})" if notes else "")

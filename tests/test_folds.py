@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.folds import Fold, fold_names, make_fold, parse_fraction
+from mmer_pipeline.folds import Fold, fold_names, make_fold, parse_fraction, shared_speakers
 from mmer_pipeline.labels import BUILT_IN
 from mmer_pipeline.manifest import Manifest, Utterance
 
@@ -193,3 +193,83 @@ def test_a_validation_session_is_a_session_also_where_speakers_are_held_out() ->
     assert_parts(manifest, fold)
     assert values(manifest, fold.test, "speaker") == {"1F"}
     assert values(manifest, fold.validation, "speaker") == {"2F", "2M"}
+
+
+@pytest.mark.parametrize("validation", ["none", "session", "0.2"])
+def test_text_disjoint_folds_have_no_words_in_two_parts(validation: str) -> None:
+    # Take 0 is said in every session, annotated and in capitals in some; each other take in its own session alone.
+    manifest = renamed(
+        corpus(),
+        transcript=lambda u: (
+            ("[LAUGHTER] Come HERE, please!" if u.session in "13" else "come here please")
+            if u.utterance_id.endswith("0")
+            else u.utterance_id
+        ),
+    )
+    whole = fold_of(manifest, 2, validation=validation)
+    fold = make_fold(manifest, 2, column="session", validation=validation, seed=0, text_disjoint=True)
+    recurring = [i for i, u in enumerate(manifest.utterances) if u.utterance_id.endswith("0") and u.session != "2"]
+    assert list(fold.left_out) == recurring
+    assert fold.test == whole.test
+    parts = (fold.train, fold.validation, fold.test, fold.left_out)
+    assert sorted(position for part in parts for position in part) == list(range(len(manifest.utterances)))
+    assert not whole.left_out
+
+
+def test_words_of_the_validation_part_do_not_stand_in_training_either() -> None:
+    manifest = renamed(corpus(3), transcript=lambda u: "the same" if u.session != "1" else u.utterance_id)
+    with pytest.raises(UserError, match=r"training part is empty \(40 are left out by --text-disjoint\)"):
+        make_fold(manifest, 1, column="session", validation="session", seed=0, text_disjoint=True)
+
+
+def test_utterances_without_words_are_never_the_same() -> None:
+    manifest = renamed(corpus(), transcript=lambda _: "[LAUGHTER]")
+    fold = make_fold(manifest, 1, column="session", validation="none", seed=0, text_disjoint=True)
+    assert not fold.left_out
+
+
+def test_folds_by_a_column_of_the_corpus_s_own() -> None:
+    manifest = renamed(corpus(), others=lambda u: (("site", "north" if u.session in "12" else "south"),))
+    assert fold_names(manifest, "site") == ["north", "south"]
+    assert values(manifest, fold_of(manifest, 1, column="site").test, "session") == {"1", "2"}
+
+
+def test_a_fold_column_that_is_not_there_or_empty_is_refused() -> None:
+    with pytest.raises(UserError, match=r"no column 'site' for --folds\. Columns: utterance_id, audio"):
+        fold_of(corpus(), 1, column="site")
+    manifest = renamed(corpus(), others=lambda u: (("site", "" if u.utterance_id == "2Fang1" else "a"),))
+    with pytest.raises(UserError, match="2Fang1 has nothing in the column site"):
+        fold_of(manifest, 1, column="site")
+
+
+def split_corpus() -> Manifest:
+    """Speakers who stand in the train, the dev and the test part, as MELD's do."""
+    parts = {"1": "train", "2": "train", "3": "dev", "4": "test"}
+    return renamed(corpus(4), session=lambda u: parts[u.session], speaker=lambda u: u.speaker[-1])
+
+
+@pytest.mark.parametrize(("validation", "chooses"), [("none", set()), ("session", {"dev"})])
+def test_a_corpus_s_own_split_has_one_fold_and_never_trains_on_dev(validation: str, chooses: set[str]) -> None:
+    manifest = split_corpus()
+    assert fold_names(manifest, "split") == ["test"]
+    fold = fold_of(manifest, 1, column="split", validation=validation)
+    assert values(manifest, fold.train, "session") == {"train"}
+    assert values(manifest, fold.validation, "session") == chooses
+    assert values(manifest, fold.test, "session") == {"test"}
+    assert shared_speakers(manifest, fold) == ["F", "M"]
+
+
+def test_a_split_is_for_corpora_that_have_one_and_for_its_own_dev_part() -> None:
+    with pytest.raises(UserError, match="needs the sessions train, dev, test"):
+        fold_of(corpus(), 1, column="split")
+    with pytest.raises(UserError, match=r"session \(the part dev\) or none"):
+        fold_of(split_corpus(), 1, column="split", validation="0.1")
+    with pytest.raises(UserError, match="--folds split runs the corpus's own"):
+        fold_of(split_corpus(), 3)
+
+
+def test_words_of_the_test_part_are_left_out_of_a_split_s_training_too() -> None:
+    manifest = renamed(split_corpus(), transcript=lambda u: "hello" if "ang" in u.utterance_id else u.utterance_id)
+    fold = make_fold(manifest, 1, column="split", validation="session", seed=0, text_disjoint=True)
+    assert len(fold.left_out) == 30  # 20 in train, 10 in dev
+    assert not shared_speakers(corpus(), fold_of(corpus(), 1))

@@ -76,7 +76,20 @@ def test_columns_may_stand_in_any_order_and_beside_others(tmp_path: Path) -> Non
     columns = [*reversed(COLUMNS), "remark"]
     cells = dict(zip(COLUMNS, ROW.split(","), strict=True)) | {"remark": "odd"}
     text = ",".join(columns) + "\n" + ",".join(cells[column] for column in columns)
-    assert read_text(tmp_path, text) == read_text(tmp_path, f"\ufeff{HEADER}\r\n{ROW}\r\n")
+    (row,) = read_text(tmp_path, text)
+    assert row.value("remark") == "odd"
+    assert [replace(row, others=())] == read_text(tmp_path, f"\ufeff{HEADER}\r\n{ROW}\r\n")
+
+
+def test_columns_of_the_corpus_s_own_are_written_read_and_part_of_the_fingerprint(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.csv"
+    rows = [replace(utterance, others=(("site", f"s{n % 2}"),)) for n, utterance in enumerate(UTTERANCES)]
+    assert write(path, utterances=rows)
+    manifest = read_manifest(path)
+    assert manifest.utterances == tuple(rows)
+    assert manifest.columns == (*COLUMNS, "site")
+    assert write(path, utterances=[replace(utterance, others=(("site", "s0"),)) for utterance in UTTERANCES])
+    assert read_manifest(path).fingerprint != manifest.fingerprint
 
 
 @pytest.mark.parametrize(
