@@ -13,7 +13,9 @@ import click
 
 from mmer_pipeline import manifest as manifests
 from mmer_pipeline.corpora import READERS, read_corpus
+from mmer_pipeline.corpora.counts import Agreement, compare
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.labels import BUILT_IN, IDENTITY
 from stages.options import FILE, Common, LeadingArgument, common_options, say, suggest
 
 if TYPE_CHECKING:
@@ -32,7 +34,7 @@ if TYPE_CHECKING:
 @click.option(
     "--label-map",
     metavar="NAME|FILE",
-    help="iemocap-4, ravdess-4, identity, or a TOML file.  [the one meant for the corpus]",
+    help=f"{', '.join((*BUILT_IN, IDENTITY))}, or a TOML file.  [the one meant for the corpus]",
 )
 @click.option("--strict", is_flag=True, help="Fail and write nothing where a problem costs an utterance.")
 @click.option(
@@ -75,6 +77,8 @@ def prepare(
             f"--strict: {len(prepared.lost)} utterances have problems, so {path} is not written.\n"
             + "\n".join(prepared.problem_lines())
         )
+    dropped = [u for u in reading.utterances if prepared.label_map.class_of(u.emotion) is None]
+    agreement = compare(corpus, prepared.label_map, prepared.utterances, dropped)
     changed = manifests.write_manifest(
         path, prepared.utterances, root=reading.root, corpus=corpus, label_map=prepared.label_map
     )
@@ -85,16 +89,17 @@ def prepare(
             "changed": changed,
             **prepared.as_dict(),
             "notes": list(reading.notes),
+            "published": None if agreement is None else agreement.as_dict(),
         }
     )
     if not common.as_json:
-        _print_summary(corpus, prepared)
+        _print_summary(corpus, prepared, agreement)
         click.echo(f"{'wrote' if changed else 'unchanged:'} {path} ({len(prepared.utterances)} utterances)")
     suggest(common, "extract", "manifest")
 
 
-def _print_summary(corpus: str, prepared: "Preparation") -> None:
-    """The table of sessions and classes, then what was left out and why."""
+def _print_summary(corpus: str, prepared: "Preparation", agreement: Agreement | None) -> None:
+    """The table of sessions and classes, whether the corpus is whole, then what was left out and why."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -110,6 +115,8 @@ def _print_summary(corpus: str, prepared: "Preparation") -> None:
     Console().print(table)
     hours = sum(prepared.seconds) / 3600
     click.echo(f"{len(prepared.utterances)} utterances, {hours:.2f} hours, {len(prepared.speakers)} speakers")
+    if agreement is not None:
+        click.echo(agreement.line())
     if prepared.dropped:
         labels = ", ".join(f"{label} {count}" for label, count in prepared.dropped.items())
         click.echo(f"label map dropped {sum(prepared.dropped.values())}: {labels}")

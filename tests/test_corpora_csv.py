@@ -1,5 +1,6 @@
 """The reader of any corpus that is written down as a manifest, and the choice of a reader."""
 
+import unicodedata
 from pathlib import Path
 
 import pytest
@@ -38,6 +39,16 @@ def test_a_path_that_leaves_the_root_is_refused(tmp_path: Path) -> None:
 
 
 def test_an_unknown_reader_is_answered_with_the_known_ones(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="iemocap, ravdess, csv"):
-        read_corpus("meld", tmp_path)
-    assert list(READERS) == ["iemocap", "ravdess", "csv"]
+    with pytest.raises(UserError, match=r"iemocap, ravdess, crema-d, emo-db, meld, .*, csv\."):
+        read_corpus("msp-improv", tmp_path)
+    assert list(READERS) == ["iemocap", "ravdess", "crema-d", "emo-db", "meld", "esd", "esd-en", "esd-zh", "csv"]
+
+
+def test_a_recording_is_found_whose_name_the_disk_writes_in_another_unicode_form(tmp_path: Path) -> None:
+    composed, apart = unicodedata.normalize("NFC", "łódź/şarkı é.wav"), unicodedata.normalize("NFD", "łódź/şarkı é.wav")
+    path = tmp_path / "manifest.csv"
+    path.write_text(f"{HEADER}\na,{composed},,,Ann,1,d1,glad,Yes.\nb,{apart},,,Bob,2,d2,sad,No.\n")
+    assert [u.audio for u in read_corpus("csv", path).utterances] == [composed, apart]  # neither is there
+    (tmp_path / apart).parent.mkdir()
+    (tmp_path / apart).touch()
+    assert [u.audio for u in read_corpus("csv", path).utterances] == [apart, apart]

@@ -18,6 +18,14 @@ def test_the_benchmark_map_joins_happy_and_excited_and_drops_six_labels() -> Non
     assert {label for label in counts if labels.class_of(label) is None} == set(labels.dropped)
 
 
+def test_five_and_six_classes_keep_the_same_utterances_and_differ_in_excited() -> None:
+    five, six = BUILT_IN["iemocap-5"], BUILT_IN["iemocap-6"]
+    assert list(five.classes) == ["happy", "angry", "neutral", "sad", "frustrated"]
+    assert list(six.classes) == ["happy", "sad", "neutral", "angry", "excited", "frustrated"]
+    assert five.dropped == six.dropped == ("sur", "fea", "dis", "oth", "xxx")
+    assert (five.class_of("exc"), six.class_of("exc")) == ("happy", "excited")
+
+
 def test_an_unknown_label_is_refused_with_the_known_ones() -> None:
     with pytest.raises(UserError, match="'bored': label map iemocap-4 knows hap, exc, ang, neu, sad, fru"):
         BUILT_IN["iemocap-4"].class_of("bored")
@@ -75,8 +83,8 @@ def test_a_toml_file_of_another_form_is_refused(tmp_path: Path, content: str) ->
 
 
 def test_a_name_that_is_no_map_is_answered_with_the_built_in_ones(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="iemocap-4, ravdess-4, identity"):
-        load_label_map("iemocap-5")
+    with pytest.raises(UserError, match=r"iemocap-4, iemocap-5, iemocap-6, .*identity"):
+        load_label_map("iemocap-7")
     path = tmp_path / "broken.toml"
     path.write_text("[classes")
     with pytest.raises(UserError, match="is not TOML"):

@@ -319,7 +319,7 @@ def test_a_missing_column_is_one_message(tmp_path: Path) -> None:
 
 
 def test_an_unknown_corpus_is_a_usage_error(tmp_path: Path) -> None:
-    assert run("meld", "--root", tmp_path, ok=False).exit_code == 2
+    assert run("no-such-corpus", "--root", tmp_path, ok=False).exit_code == 2
     assert run("csv", ok=False).exit_code == 2
 
 

@@ -1,10 +1,15 @@
 """Readers: one module a corpus layout, each from a directory to a `Reading`. No reader decodes audio."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 
+from mmer_pipeline.corpora.crema_d import read_crema_d
 from mmer_pipeline.corpora.csv_corpus import read_csv
+from mmer_pipeline.corpora.emo_db import read_emo_db
+from mmer_pipeline.corpora.esd import read_esd
 from mmer_pipeline.corpora.iemocap import read_iemocap
+from mmer_pipeline.corpora.meld import read_meld
 from mmer_pipeline.corpora.ravdess import read_ravdess
 from mmer_pipeline.corpora.reading import Reading
 from mmer_pipeline.errors import UserError
@@ -14,6 +19,12 @@ __all__ = ["READERS", "Reading", "read_corpus"]
 READERS: Mapping[str, Callable[[Path], Reading]] = {
     "iemocap": read_iemocap,
     "ravdess": read_ravdess,
+    "crema-d": read_crema_d,
+    "emo-db": read_emo_db,
+    "meld": read_meld,
+    "esd": read_esd,
+    "esd-en": partial(read_esd, language="en"),
+    "esd-zh": partial(read_esd, language="zh"),
     "csv": read_csv,
 }
 

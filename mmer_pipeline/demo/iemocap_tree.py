@@ -31,7 +31,6 @@ CATEGORY_NAMES = {
 }
 _CATEGORY_ANNOTATORS = ("C-E2", "C-E3", "C-E4")
 _ATTRIBUTE_ANNOTATORS = ("A-E3", "A-E4")
-_MAC_LEFTOVER = b"\x00\x05\x16\x07\x00\x02\x00\x00Mac OS X        \xb0\xff"  # not text, not audio
 
 
 @dataclass(frozen=True)
@@ -51,12 +50,11 @@ class Turn:
     waveform: np.ndarray | None = None  # [samples] at SAMPLE_RATE, -1 to 1; None: no recording
 
 
-def write_tree(directory: Path, turns: Iterable[Turn], *, clutter: bool = False) -> Path:
+def write_tree(directory: Path, turns: Iterable[Turn]) -> Path:
     """Write the turns below `directory / IEMOCAP_full_release` and return that path, the corpus's root.
 
     `turns` may be lazy: one dialogue is held at a time, so the turns of a dialogue have to stand together.
-    The same turns give the same bytes. With `clutter`, what a reader has to step over is there as well:
-    macOS leftovers, per-annotator files, and transcription lines that are no utterance.
+    The same turns give the same bytes.
 
     Raises:
         ValueError: the turns of a dialogue do not stand together.
@@ -70,24 +68,21 @@ def write_tree(directory: Path, turns: Iterable[Turn], *, clutter: bool = False)
         if (session, dialogue) in seen:
             raise ValueError(f"The turns of {dialogue} do not stand together.")
         seen.add((session, dialogue))
-        _write_dialogue(root / f"Session{session}", dialogue, list(group), clutter)
+        _write_dialogue(root / f"Session{session}", dialogue, list(group))
     return root
 
 
-def _write_dialogue(session: Path, dialogue: str, turns: Sequence[Turn], clutter: bool) -> None:
+def _write_dialogue(session: Path, dialogue: str, turns: Sequence[Turn]) -> None:
     evaluation = session / "dialog" / "EmoEvaluation" / f"{dialogue}.txt"
     transcription = session / "dialog" / "transcriptions" / f"{dialogue}.txt"
     recordings = session / "sentences" / "wav" / dialogue
-    unlabelled = "M: [BREATHING]\n" if clutter else ""
     _write_text(evaluation, HEADER + "".join(map(evaluation_block, turns)))
-    _write_text(transcription, "".join(map(transcription_line, turns)) + unlabelled)
+    _write_text(transcription, "".join(map(transcription_line, turns)))
     recordings.mkdir(parents=True, exist_ok=True)
     for turn in turns:
         if turn.waveform is not None:
             path = recordings / f"{turn.utterance}.wav"
             soundfile.write(path, np.clip(turn.waveform, -1.0, 1.0), SAMPLE_RATE, subtype="PCM_16")
-    if clutter:
-        _write_clutter(evaluation, transcription, recordings, turns)
 
 
 def evaluation_block(turn: Turn) -> str:
@@ -105,24 +100,6 @@ def evaluation_block(turn: Turn) -> str:
 def transcription_line(turn: Turn) -> str:
     """The line of a turn in the transcription file."""
     return f"{turn.utterance} [{turn.start_seconds:08.4f}-{turn.end_seconds:08.4f}]: {turn.transcript}\n"
-
-
-def _write_clutter(evaluation: Path, transcription: Path, recordings: Path, turns: Sequence[Turn]) -> None:
-    for path in (evaluation, transcription, recordings / f"{turns[0].utterance}.wav"):
-        path.with_name(f"._{path.name}").write_bytes(_MAC_LEFTOVER)
-        path.with_name(".DS_Store").write_bytes(_MAC_LEFTOVER)
-    categories = "".join(f"{turn.utterance} :{CATEGORY_NAMES[turn.label]}; ()\n" for turn in turns)
-    attributes = "".join(
-        f"{turn.utterance} :act {turn.activation:.0f}; :val {turn.valence:.0f};  ()\n" for turn in turns
-    )
-    for folder, name, text in (
-        ("Categorical", f"{evaluation.stem}_e2_cat.txt", categories),
-        ("Attribute", f"{evaluation.stem}_e2_atr.txt", attributes),
-        ("Self-evaluation", f"{evaluation.stem}_f1_cat.txt", categories),
-    ):
-        path = evaluation.parent / folder / name
-        path.parent.mkdir(exist_ok=True)
-        _write_text(path, text)
 
 
 def _write_text(path: Path, text: str) -> None:
