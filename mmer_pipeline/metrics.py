@@ -14,7 +14,6 @@ import numpy.typing as npt
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
 ECE_BINS = 15
-BOOTSTRAP_SAMPLES = 5000
 HEADLINE = ("wa", "ua", "wf1", "macro_f1")  # what is averaged over folds
 
 Floats = npt.NDArray[np.float64]
@@ -85,17 +84,39 @@ def rates_of_confusion(confusion: npt.ArrayLike, labels: Sequence[str]) -> dict[
     return rates(np.repeat(truth, counts.ravel()), np.repeat(predicted, counts.ravel()), labels)
 
 
-def calibration_error(probabilities: Floats, truth: Integers) -> float:
-    """Expected calibration error: 15 equal-width bins of the confidence, gaps weighted by their utterances."""
+@dataclass(frozen=True)
+class ReliabilityBin:
+    """The utterances whose confidence lies in (lower, upper]."""
+
+    lower: float
+    upper: float
+    utterances: int
+    confidence: float  # mean probability of the most probable class
+    accuracy: float  # how often that class was right
+
+
+def reliability(probabilities: Floats, truth: Integers) -> list[ReliabilityBin]:
+    """The bins of 15 of equal width that hold an utterance, from the lowest confidence to the highest."""
     confidence = probabilities.max(axis=1)
     right = probabilities.argmax(axis=1) == truth
     # A bin is (lower, upper]: a confidence of exactly 1 belongs to the last one.
     bins = np.clip(np.ceil(confidence * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1)
-    gaps = [
-        abs(right[bins == number].mean() - confidence[bins == number].mean()) * (bins == number).mean()
+    return [
+        ReliabilityBin(
+            lower=float(number / ECE_BINS),
+            upper=float((number + 1) / ECE_BINS),
+            utterances=int((bins == number).sum()),
+            confidence=float(confidence[bins == number].mean()),
+            accuracy=float(right[bins == number].mean()),
+        )
         for number in np.unique(bins)
     ]
-    return float(np.sum(gaps))
+
+
+def calibration_error(probabilities: Floats, truth: Integers) -> float:
+    """Expected calibration error: the gaps of the reliability bins, weighted by their utterances."""
+    bins = reliability(probabilities, truth)
+    return float(sum(entry.utterances * abs(entry.accuracy - entry.confidence) for entry in bins) / len(truth))
 
 
 def spelling(references: Sequence[str], transcripts: Sequence[str]) -> dict[str, Any]:
@@ -108,40 +129,4 @@ def spelling(references: Sequence[str], transcripts: Sequence[str]) -> dict[str,
         "wer": float(jiwer.wer(wanted, said)),
         "cer": float(jiwer.cer(wanted, said)),
         "ctc_utterances": len(pairs),
-    }
-
-
-def bootstrap_intervals(
-    truth: Integers, predicted: Integers, clusters: Sequence[str], classes: int, *, seed: int = 0
-) -> dict[str, tuple[float, float]]:
-    """95 % intervals of the headline metrics, resampling clusters (dialogues), not utterances.
-
-    The utterances of a dialogue share speakers, topic and microphone: resampling them one by one would give
-    intervals that are too narrow.
-    """
-    names, cluster = np.unique(np.asarray(clusters), return_inverse=True)
-    counts = np.zeros((len(names), classes, classes))
-    np.add.at(counts, (cluster, truth, predicted), 1)  # [clusters, C, C]
-    generator = np.random.default_rng(seed)
-    drawn = generator.multinomial(len(names), np.full(len(names), 1 / len(names)), size=BOOTSTRAP_SAMPLES)
-    samples = np.tensordot(drawn, counts, axes=1)  # [samples, C, C]
-    return {
-        name: (float(np.quantile(values, 0.025)), float(np.quantile(values, 0.975)))
-        for name, values in rates_of_confusions(samples).items()
-    }
-
-
-def rates_of_confusions(counts: Floats) -> dict[str, Floats]:
-    """The headline metrics of many confusion matrices `[n, C, C]` at once: `[n]` each, as `rates` gives them."""
-    right = np.diagonal(counts, axis1=1, axis2=2)  # [n, C]
-    support, said = counts.sum(axis=2), counts.sum(axis=1)  # [n, C]
-    there = support > 0
-    recall = np.divide(right, support, out=np.zeros_like(right), where=there)
-    f1 = np.divide(2 * right, support + said, out=np.zeros_like(right), where=support + said > 0)
-    total = support.sum(axis=1)
-    return {
-        "wa": right.sum(axis=1) / total,
-        "ua": recall.sum(axis=1) / there.sum(axis=1),
-        "wf1": (f1 * support).sum(axis=1) / total,
-        "macro_f1": (f1 * there).sum(axis=1) / there.sum(axis=1),
     }

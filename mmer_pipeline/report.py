@@ -1,186 +1,336 @@
-"""The report: all folds of a run in one place, and three numbers that are never mixed up.
+"""The report as one dict of plain values, from which Markdown, HTML, LaTeX and plots are drawn.
 
-final: the last epoch, no selection; the headline. validated: the epoch that is best on the validation part.
-oracle: the epoch that is best on the held-out fold itself, as most published numbers are; never used for
-anything else. "Best" is the highest WA, the earliest epoch of those.
+Three numbers that are never mixed up. final: the last epoch, no selection; the headline. validated: the epoch that
+is best on the validation part. oracle: the epoch that is best on the held-out fold itself, as most published numbers
+are; never used for anything else. "Best" is the highest WA, the earliest epoch of those.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
-from mmer_pipeline import paths
+from mmer_pipeline import published, statistics
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.metrics import (
-    HEADLINE,
-    bootstrap_intervals,
-    calibration_error,
-    rates_of_confusion,
+from mmer_pipeline.folds import natural_order
+from mmer_pipeline.imported import classes_of, known_utterances, read_import, read_rows
+from mmer_pipeline.metrics import HEADLINE, calibration_error, rates, rates_of_confusion, reliability
+from mmer_pipeline.pairs import compare_all
+from mmer_pipeline.results import (
+    Failures,
+    FoldResult,
+    HeldOut,
+    Hole,
+    RunResults,
+    SystemResults,
+    check_same_truth,
+    read_systems,
 )
-from mmer_pipeline.runs import PROBABILITY_PREFIX, read_evaluation, read_metrics, read_predictions, trained_folds
-from mmer_pipeline.settings import RunRecord
+from mmer_pipeline.spoken import Spoken, read_spoken
+from mmer_pipeline.systems import SYSTEMS, title
 
 SELECTIONS = ("final", "validated", "oracle")
-SELECTED_BY = "wa"
-_PER_FOLD = ("fold",)  # settings that differ between the folds of a run
-_PER_FOLD_INPUTS = ("held_out",)
+LENGTH_BINS = 6
+MOST_CONFIDENT_ERRORS = 10
+FEW_CLUSTERS = 15  # fewer than this, and a bootstrap interval is too narrow to be trusted
+_OF_A_FOLD = ("fold", "held_out")  # settings and inputs that differ between the folds of a run
+_ENCODERS = {"text": "text_encoder", "speech": "speech_encoder"}  # what a system reads → the setting that names it
 
 
-@dataclass(frozen=True)
-class FoldResult:
-    """One evaluated fold."""
+def make_report(
+    runs: Sequence[Path], imports: Sequence[tuple[str, Path]] = (), failures: Failures | None = None
+) -> dict[str, Any]:
+    """Read runs and imports (name, file) and say everything of them that the report says.
 
-    number: int
-    record: RunRecord
-    evaluation: dict[str, Any]  # evaluation.json
-    epochs: list[dict[str, Any]]  # metrics.jsonl
-    predictions: list[dict[str, str]]  # predictions.csv
-
-    def chosen(self, selection: str) -> tuple[int, dict[str, Any]] | None:
-        """The epoch that a selection takes and its held-out metrics; None where it had nothing to choose on."""
-        if selection == "final":
-            return self.epochs[-1]["epoch"], self.evaluation["metrics"]
-        part = "held_out" if selection == "oracle" else "validation"
-        if self.epochs[0][part] is None:
-            return None
-        best = max(self.epochs, key=lambda line: (line[part][SELECTED_BY], -line["epoch"]))
-        return best["epoch"], best["held_out"]
-
-
-@dataclass(frozen=True)
-class RunResults:
-    """All folds of a run that are there, and what is not."""
-
-    name: str
-    folds: list[FoldResult]
-    missing: dict[int, str]  # fold number → what is missing and the command that makes it
-
-
-def read_run(run: Path) -> RunResults:
-    """Read every evaluated fold of a run.
+    `failures` are better reasons for what is missing than the disk shows: see `results.read_systems`.
 
     Raises:
-        UserError: no fold is evaluated, or the folds were trained with different settings.
+        UserError: nothing to report, or what cannot be compared; a file to import that is not good.
     """
-    results, missing = [], {}
-    total = 0
-    for number in trained_folds(run):
-        fold_paths = paths.fold(run, number)
-        record = RunRecord.read(fold_paths.settings, f"mmer-pipe train --run {run.name} --fold {number}")
-        total = max(total, len(record.facts["folds"]))
-        evaluation = read_evaluation(fold_paths, record.identity)
-        if evaluation is None:
-            missing[number] = f"trained, not evaluated: mmer-pipe evaluate --run {run.name} --fold {number}"
-            continue
-        predictions = read_predictions(fold_paths.predictions)
-        results.append(FoldResult(number, record, evaluation, read_metrics(fold_paths.metrics), predictions))
-    for number in range(1, total + 1):
-        if number not in missing and number not in {result.number for result in results}:
-            missing[number] = f"not trained: {record.settings.train_command(run.name, number)}"
-    if not results:
-        raise UserError(f"No fold of {run} is evaluated. Run `mmer-pipe evaluate --run {run.name}` first.")
-    _check_same_settings(run, results)
-    return RunResults(run.name, results, dict(sorted(missing.items())))
+    systems, holes = read_systems(runs, failures)
+    records = [run.record for system in systems for run in system.runs]
+    labels = list(systems[0].runs[0].folds[0].evaluation["labels"]) if systems else []
+    corpus = str(records[0].facts["corpus"]) if records else "unknown"
+    known, notes = known_utterances(systems), []
+    taken = {system.name for system in systems} | {path.name for path in runs}
+    for name, path in imports:
+        if name in taken:
+            raise UserError(f"The name {name} is taken by another system of this report. Give --name another one.")
+        taken.add(name)
+        rows = read_rows(path)
+        labels = labels or classes_of(rows)
+        system, said = read_import(name, path, rows, labels, known)
+        systems.append(system)
+        notes += said
+    if not systems:
+        raise UserError("There is nothing to report: name a run with --run, or a file of predictions with --import.")
+    check_same_truth(systems, labels)
+    spoken = read_spoken(records)
+    return summarise(systems, labels, corpus, holes, spoken, notes)
 
 
-def _check_same_settings(run: Path, results: Sequence[FoldResult]) -> None:
-    first = results[0]
-    for other in results[1:]:
-        differences = [
-            line
-            for line in first.record.differences(other.record)
-            if line.split(":")[0] not in (*_PER_FOLD, *_PER_FOLD_INPUTS)
-        ]
-        if differences:
-            listed = "\n  ".join(differences)
-            raise UserError(
-                f"Folds {first.number} and {other.number} of {run} were trained with different settings or features; "
-                f"they make no cross-validation:\n  {listed}\n"
-                "Train one of them again with --restart, or keep them apart with --run NAME."
-            )
-
-
-def summarise(results: RunResults) -> dict[str, Any]:
-    """Everything that the report says of a run, as plain values for JSON."""
-    first = results.folds[0]
-    labels: list[str] = first.evaluation["labels"]
-    settings = {name: value for name, value in asdict(first.record.settings).items() if name not in _PER_FOLD}
-    pooled_confusion = _pooled(results, "final")
-    final = rates_of_confusion(pooled_confusion, labels)
+def summarise(
+    systems: Sequence[SystemResults],
+    labels: list[str],
+    corpus: str,
+    holes: Sequence[Hole],
+    spoken: Spoken,
+    notes: Sequence[str] = (),
+) -> dict[str, Any]:
+    """Everything that the report says, as plain values for JSON; the same input gives the same values."""
+    rows = [_system(system, labels, spoken) for system in systems]
+    pairs = compare_all(systems, len(labels))
+    utterances = len({name for system in systems for name in system.held_out.utterance_ids})
+    few = min((pair["clusters"] for pair in pairs), default=FEW_CLUSTERS)
+    if few < FEW_CLUSTERS:
+        notes = [*notes, f"Intervals from {few} dialogues are too narrow to be trusted; the p-values are not affected."]
+    notes = [*notes, *_protocol_notes(systems)]
     return {
-        "run": results.name,
-        "corpus": first.record.facts["corpus"],
+        "corpus": corpus,
         "labels": labels,
-        "folds_expected": len(first.record.facts["folds"]),
-        "missing": results.missing,
-        "selections": {name: _selection(results, name, labels) for name in SELECTIONS},
-        "per_class": final["per_class"],
-        "confusion": pooled_confusion.tolist(),
-        "ece_pooled": calibration_error(*_probabilities(results, labels)),
-        "spelling": _spelling(results),
-        "settings": settings,
-        "inputs": {name: value for name, value in first.record.inputs.items() if name not in _PER_FOLD_INPUTS},
-        "made_with": {fold.number: fold.record.facts for fold in results.folds},
-        "utterances_per_second": {fold.number: _speed(fold) for fold in results.folds},
+        "systems": rows,
+        "pairs": pairs,
+        "table_1": {
+            "rows": published.table_1(rows),
+            "comparable": published.comparable(corpus, labels, utterances),
+        },
+        "holes": [asdict(hole) for hole in holes],
+        "notes": [*spoken.notes, *notes],
     }
 
 
-def _selection(results: RunResults, selection: str, labels: list[str]) -> dict[str, Any] | None:
-    """Per fold, mean ± sample sd over folds, pooled; None where a fold had nothing to choose on."""
-    chosen = {fold.number: fold.chosen(selection) for fold in results.folds}
-    folds = []
-    for fold in results.folds:
-        pick = chosen[fold.number]
+def _protocol_notes(systems: Sequence[SystemResults]) -> list[str]:
+    """What of a protocol changes the meaning of its numbers, a sentence each."""
+    notes = []
+    for system in systems:
+        facts = [fold.record.facts for run in system.runs for fold in run.folds]
+        shared = sorted({name for entry in facts for name in entry.get("shared_speakers", ())}, key=natural_order)
+        if shared:
+            named = ", ".join(shared[:8]) + (" …" if len(shared) > 8 else "")
+            notes.append(
+                f"{system.name}: {len(shared)} speakers are in training and in the held-out part ({named}), as the "
+                "corpus's own split has it. Voices that were trained on are easier."
+            )
+        left_out = [entry.get("utterances", {}).get("left_out", 0) for entry in facts]
+        if any(left_out):
+            notes.append(
+                f"{system.name}: {min(left_out)} to {max(left_out)} training utterances a fold were left out, since "
+                "their words stand in the held-out part (--text-disjoint)."
+            )
+    return notes
+
+
+def _system(system: SystemResults, labels: list[str], spoken: Spoken) -> dict[str, Any]:
+    held_out = system.held_out
+    record = system.runs[0].record if system.runs else None
+    settings = asdict(record.settings) if record else None
+    selections = {name: _selection(system, name, labels) for name in SELECTIONS}
+    confusion = _confusion(held_out, len(labels))
+    probabilities = held_out.probabilities
+    return {
+        "name": system.name,
+        "title": title(settings) if settings else system.name,
+        "system": settings["system"] if settings else None,
+        "imported": str(system.imported) if system.imported else None,
+        "seeds": [run.seed for run in system.runs],
+        "encoders": {
+            part: encoder_name(settings[setting]) if settings and part in SYSTEMS[settings["system"]].reads else None
+            for part, setting in _ENCODERS.items()
+        },
+        "folds_expected": len(record.facts["folds"]) if record else len(system.held_outs),
+        "utterances": len(set(held_out.utterance_ids)),
+        "selections": selections,
+        "oracle_gap": _gap(selections["final"], selections["oracle"]),
+        "per_class": rates_of_confusion(confusion, labels)["per_class"],
+        "confusion": confusion.tolist(),
+        "speakers": _speakers(held_out, labels),
+        "reliability": None
+        if probabilities is None
+        else {
+            "ece": calibration_error(probabilities, held_out.truth),
+            "bins": [asdict(entry) for entry in reliability(probabilities, held_out.truth)],
+        },
+        "lengths": _lengths(held_out, spoken),
+        "curves": [_curve(run.seed, fold) for run in system.runs for fold in run.folds],
+        "spelling": _spelling(system),
+        "errors": _errors(held_out, labels, spoken),
+        "runs": [_run(run) for run in system.runs],
+    }
+
+
+def encoder_name(name: str) -> str:
+    """A hub id as it is, of a directory its own name."""
+    is_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).is_dir()
+    return Path(name).name if is_path else name
+
+
+def _picks(system: SystemResults, selection: str, classes: int) -> Iterator[tuple[dict[str, Any], Any] | None]:
+    """What a selection takes of each job: seed, fold, held-out part and epoch, and the confusion matrix."""
+    for run in system.runs:
+        for fold in run.folds:
+            chosen = fold.chosen(selection)
+            if chosen is None:
+                yield None
+            else:
+                epoch, metrics = chosen
+                held_out = str(fold.evaluation["held_out"])
+                row = {"seed": run.seed, "fold": fold.number, "held_out": held_out, "epoch": epoch}
+                yield row, metrics["confusion"]
+    if not system.runs:
+        folds = np.array(system.held_out.folds)
+        for number, held_out in sorted(system.held_outs.items()):
+            row = {"seed": None, "fold": number, "held_out": held_out, "epoch": None}
+            yield (row, _confusion(system.held_out, classes, folds == number)) if selection == "final" else None
+
+
+def _selection(system: SystemResults, selection: str, labels: list[str]) -> dict[str, Any] | None:
+    """Per job, mean ± sample sd over them, pooled; None where a job had nothing to choose on."""
+    jobs, confusions = [], []
+    for pick in _picks(system, selection, len(labels)):
         if pick is None:
             return None
-        epoch, metrics = pick
-        scores = {name: metrics[name] for name in HEADLINE}
-        folds.append(
-            {"fold": fold.number, "held_out": fold.evaluation["held_out"], "epoch": epoch,
-             "utterances": metrics["utterances"], **scores}
-        )  # fmt: skip
-    pooled = rates_of_confusion(_pooled(results, selection), labels)
-    intervals = _intervals(results, labels) if selection == "final" else {}
+        row, confusion = pick
+        scores = rates_of_confusion(confusion, labels)
+        jobs.append({**row, "utterances": int(np.sum(confusion)), **{name: scores[name] for name in HEADLINE}})
+        confusions.append(np.asarray(confusion))
+    pooled = rates_of_confusion(np.sum(confusions, axis=0), labels)
+    intervals = _intervals(system.held_out, len(labels)) if selection == "final" else None
     summary = {}
     for name in HEADLINE:
-        values = np.array([row[name] for row in folds])
+        values = np.array([job[name] for job in jobs])
         summary[name] = {
             "mean": float(values.mean()),
             "sd": float(values.std(ddof=1)) if len(values) > 1 else None,
             "pooled": pooled[name],
-            "interval_95": list(intervals[name]) if name in intervals else None,
+            "interval_95": list(intervals[name]) if intervals else None,
         }
-    return {"folds": folds, "summary": summary}
+    return {"folds": jobs, "summary": summary}
 
 
-def _pooled(results: RunResults, selection: str) -> np.ndarray:
-    picks = [fold.chosen(selection) for fold in results.folds]
-    return np.asarray(np.sum([pick[1]["confusion"] for pick in picks if pick is not None], axis=0))
+def _intervals(held_out: HeldOut, classes: int) -> Mapping[str, tuple[float, float]] | None:
+    counts = statistics.cluster_counts(held_out.truth, held_out.predicted, held_out.clusters, classes)
+    return statistics.bootstrap_intervals(counts)
 
 
-def _intervals(results: RunResults, labels: list[str]) -> Mapping[str, tuple[float, float]]:
-    rows = [row for fold in results.folds for row in fold.predictions]
-    number = {label: i for i, label in enumerate(labels)}
-    truth, predicted = (np.array([number[row[side]] for row in rows]) for side in ("truth", "prediction"))
-    return bootstrap_intervals(truth, predicted, [f"{row['fold']}/{row['dialogue']}" for row in rows], len(labels))
+def _gap(final: dict[str, Any] | None, oracle: dict[str, Any] | None) -> dict[str, float] | None:
+    """What choosing the epoch on the test fold would have added."""
+    if final is None or oracle is None:
+        return None
+    return {name: oracle["summary"][name]["mean"] - final["summary"][name]["mean"] for name in statistics.COMPARED}
 
 
-def _probabilities(results: RunResults, labels: list[str]) -> tuple[np.ndarray, np.ndarray]:
-    rows = [row for fold in results.folds for row in fold.predictions]
-    probabilities = np.array([[float(row[f"{PROBABILITY_PREFIX}{label}"]) for label in labels] for row in rows])
-    return probabilities, np.array([labels.index(row["truth"]) for row in rows])
+def _confusion(held_out: HeldOut, classes: int, where: Any = slice(None)) -> npt.NDArray[np.int64]:
+    counts = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(counts, (held_out.truth[where], held_out.predicted[where]), 1)
+    return counts
 
 
-def _spelling(results: RunResults) -> dict[str, float] | None:
-    """Mean WER and CER of the folds; None where no CTC head was trained or nothing can be spelt."""
-    metrics = [fold.evaluation["metrics"] for fold in results.folds]
-    if not results.folds[0].record.settings.alpha or any(entry["wer"] is None for entry in metrics):
+def _speakers(held_out: HeldOut, labels: list[str]) -> list[dict[str, Any]]:
+    speakers, names = np.array(held_out.speakers), np.array(held_out.utterance_ids)
+    rows = []
+    for speaker in sorted(set(held_out.speakers) - {""}, key=natural_order):
+        where = speakers == speaker
+        scores = rates(held_out.truth[where], held_out.predicted[where], labels)
+        utterances = len(set(names[where].tolist()))
+        rows.append({"speaker": speaker, "utterances": utterances, "wa": scores["wa"], "ua": scores["ua"]})
+    return rows
+
+
+def _lengths(held_out: HeldOut, spoken: Spoken) -> list[dict[str, Any]] | None:
+    """The error rate in bins of utterance length that hold about as many utterances each."""
+    lengths = {name: spoken.seconds.get(name) for name in held_out.utterance_ids}
+    if any(seconds is None for seconds in lengths.values()):
+        return None
+    # Rounded to a millisecond, or lengths that are the same but for a sample would make bins of their own.
+    seconds = np.round([lengths[name] for name in held_out.utterance_ids], 3)  # [N], seeds repeat an utterance
+    distinct = np.round(list(lengths.values()), 3)
+    edges = np.unique(np.quantile(distinct, np.linspace(0, 1, LENGTH_BINS + 1), method="inverted_cdf"))
+    inner = edges[1:-1]  # a bin is (from, to]; the first holds the shortest utterance too
+    bins, of_distinct = np.searchsorted(inner, seconds), np.searchsorted(inner, distinct)
+    wrong = held_out.truth != held_out.predicted
+    return [
+        {
+            "from_seconds": float(edges[number]),
+            "to_seconds": float(edges[min(number + 1, len(edges) - 1)]),
+            "utterances": int((of_distinct == number).sum()),
+            "error_rate": float(wrong[bins == number].mean()),
+        }
+        for number in np.unique(bins).tolist()
+    ]
+
+
+def _curve(seed: int, fold: FoldResult) -> dict[str, Any]:
+    train = [line["train"] for line in fold.epochs]
+    validation = [line["validation"] for line in fold.epochs]
+    chosen = {name: fold.chosen(name) for name in ("oracle", "validated")}
+    epochs = {name: pick[0] if pick else None for name, pick in chosen.items()}
+    return {
+        "seed": seed,
+        "fold": fold.number,
+        "epochs": [line["epoch"] for line in fold.epochs],
+        "ce": [entry["ce"] for entry in train],
+        "ctc": None if train[0]["ctc"] is None else [entry["ctc"] for entry in train],
+        "wa": [line["held_out"]["wa"] for line in fold.epochs],
+        "ua": [line["held_out"]["ua"] for line in fold.epochs],
+        "validation_wa": None if validation[0] is None else [entry["wa"] for entry in validation],
+        "oracle_epoch": epochs["oracle"],
+        "validated_epoch": epochs["validated"],
+    }
+
+
+def _spelling(system: SystemResults) -> dict[str, float] | None:
+    """Mean WER and CER over the jobs; None where no CTC head was trained or nothing can be spelt."""
+    metrics = [fold.evaluation["metrics"] for run in system.runs for fold in run.folds]
+    if not system.runs or not system.runs[0].record.settings.alpha or any(entry["wer"] is None for entry in metrics):
         return None
     return {name: float(np.mean([entry[name] for entry in metrics])) for name in ("wer", "cer")}
 
 
-def _speed(fold: FoldResult) -> float:
-    return float(np.median([line["speed"]["utterances_per_second"] for line in fold.epochs]))
+def _errors(held_out: HeldOut, labels: list[str], spoken: Spoken) -> list[dict[str, Any]]:
+    """The errors that the system was surest of, each utterance once."""
+    if held_out.probabilities is None:
+        return []
+    wrong = np.flatnonzero(held_out.truth != held_out.predicted)
+    confidence = held_out.probabilities[wrong, held_out.predicted[wrong]]
+    # Stable, so that equals keep the order of the runs.
+    order = wrong[np.argsort(-confidence, kind="stable")].tolist()
+    first = {held_out.utterance_ids[row]: row for row in reversed(order)}
+    rows = [row for row in order if first[held_out.utterance_ids[row]] == row][:MOST_CONFIDENT_ERRORS]
+    return [
+        {
+            "utterance_id": held_out.utterance_ids[row],
+            "fold": held_out.folds[row],
+            "speaker": held_out.speakers[row],
+            "truth": labels[held_out.truth[row]],
+            "prediction": labels[held_out.predicted[row]],
+            "probabilities": dict(zip(labels, held_out.probabilities[row].tolist(), strict=True)),
+            "transcript": spoken.transcripts.get(held_out.utterance_ids[row]),
+        }
+        for row in rows
+    ]
+
+
+def _run(run: RunResults) -> dict[str, Any]:
+    record = run.record
+    return {
+        "run": run.name,
+        "seed": run.seed,
+        "settings": {name: value for name, value in asdict(record.settings).items() if name not in _OF_A_FOLD},
+        "inputs": {name: value for name, value in record.inputs.items() if name not in _OF_A_FOLD},
+        "folds": [
+            {
+                "fold": fold.number,
+                "held_out": str(fold.evaluation["held_out"]),
+                "utterances": fold.evaluation["metrics"]["utterances"],
+                "facts": fold.record.facts,
+                "training_seconds": float(sum(line["speed"]["seconds"] for line in fold.epochs)),
+                "utterances_per_second": float(
+                    np.median([line["speed"]["utterances_per_second"] for line in fold.epochs])
+                ),
+            }
+            for fold in run.folds
+        ],
+    }

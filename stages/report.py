@@ -1,98 +1,100 @@
-"""report: all evaluated folds of one or more runs in one table.
+"""report: evaluated runs, and predictions from elsewhere, compared in one report.
 
-Reads `<runs>/<run>/fold-*/{settings.json,metrics.jsonl,evaluation.json,predictions.csv}`. Writes report.md
-and report.json.
+Reads `<runs>/<run>/fold-*/{settings.json,metrics.jsonl,evaluation.json,predictions.csv}`, the manifest that they
+name, and the files given with `--import`. Writes report.md, report.html, report.json, table.tex and plots/.
 """
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from stages.options import DIRECTORY, Common, chain_run, check_run_name, common_options, say
+from stages.options import DIRECTORY, FILE, RUN, Common, check_run_name, common_options, say
 
-if TYPE_CHECKING:
-    from rich.table import Table
+SEVERAL = "report"  # the directory of a report of several runs, beside theirs
 
 
 @click.command()
 @click.option("--run", "names", multiple=True, metavar="NAME", callback=check_run_name,
-              help="A run to report, repeatable.  [the one trained in this chain, or mmer]")  # fmt: skip
-@click.option("--output", type=DIRECTORY, help="Where report.md and report.json go.  [the first run's directory]")
+              help="A run to report, repeatable.  [the one trained in this chain, or all evaluated]")  # fmt: skip
+@click.option("--import", "imported", multiple=True, type=FILE,
+              help="Another system's predictions.csv, repeatable.")  # fmt: skip
+@click.option("--name", "titles", multiple=True, metavar="NAME", help="What an imported system is called.")
+@click.option("--output", type=DIRECTORY,
+              help="Where the report goes.  [the run's directory; for several <runs>/report]")  # fmt: skip
 @common_options
-def report(common: Common, names: tuple[str, ...], output: Path | None) -> None:
-    """Put all folds into one table: final, validated and oracle apart; mean ± sd over folds, and pooled."""
+def report(
+    common: Common, names: tuple[str, ...], imported: tuple[Path, ...], titles: tuple[str, ...], output: Path | None
+) -> None:
+    """Say which system is better, by how much, and whether the difference is real.
+
+    Runs that differ in their seed alone are one system. Final, validated and oracle numbers stand apart.
+    """
+    if len(imported) != len(titles):
+        raise click.UsageError(
+            f"--import FILE and --name NAME go in pairs: {len(imported)} files, {len(titles)} names."
+        )
+    from mmer_pipeline.report import make_report
+    from mmer_pipeline.report_files import write_report
+
+    chosen = list(dict.fromkeys(names)) or _runs_to_report(common, needed=not imported)
+    value = make_report([common.runs / name for name in chosen], list(zip(titles, imported, strict=True)))
+    directory = output or common.runs / (chosen[0] if len(chosen) == 1 and not imported else SEVERAL)
+    written = write_report(value, directory)
+    show_report(common, value)
+    common.result(value)
+    plots = sum(path.suffix == ".png" for path in written)
+    say(common, f"Written: {', '.join(path.name for path in written if path.parent == directory)} and {plots} plots "
+                f"in {directory}")  # fmt: skip
+
+
+def _runs_to_report(common: Common, *, needed: bool) -> list[str]:
+    """The run that was trained in this chain, else every run that has an evaluated fold."""
+    from mmer_pipeline.errors import UserError
+    from mmer_pipeline.results import evaluated_runs
+
+    trained = click.get_current_context().find_root().meta.get(RUN)
+    if trained is not None:
+        return [str(trained)]
+    try:
+        return evaluated_runs(common.runs)
+    except UserError:
+        if needed:
+            raise
+        return []
+
+
+def show_report(common: Common, value: dict[str, Any]) -> None:
+    """Print a report's tables: of one system in full, of several the comparison."""
     from rich.console import Console
 
-    from mmer_pipeline import files
-    from mmer_pipeline.report import read_run, summarise
-    from mmer_pipeline.report_text import MEANING, folds_line, markdown
-    from stages.tables import class_table, confusion_table
+    from mmer_pipeline.report_text import MEANING, folds_line, hole_lines, row_names
+    from stages import tables
 
-    runs = [summarise(read_run(common.runs / name)) for name in names or (chain_run(),)]
-    directory = output or common.runs / runs[0]["run"]
-    files.write_text(directory / "report.md", markdown(runs))
-    files.write_json(directory / "report.json", {"runs": runs})
     console = Console(quiet=common.as_json)
-    for run in runs:
-        console.print(
-            f"\n{run['run']}: {run['settings']['system']} on {run['corpus']}, {folds_line(run)}", markup=False
-        )
-        console.print(_fold_table(run))
-        console.print(_summary_table(run))
-        for name, meaning in MEANING.items():
-            console.print(f"  {name}: {meaning}", highlight=False)
-        console.print("\nClasses: final, all folds pooled")
-        console.print(class_table(run["per_class"]))
-        console.print(confusion_table(run["confusion"], run["labels"]))
-    common.result({"runs": runs})
-    say(common, f"Written: {directory / 'report.md'}, {directory / 'report.json'}")
 
+    def line(text: str) -> None:
+        console.print(text, markup=False, highlight=False)
 
-def _summary_table(run: dict[str, Any]) -> "Table":
-    """The three numbers, each as mean ± sd over folds and pooled over all utterances, in percent."""
-    from rich.table import Table
-
-    from mmer_pipeline.metrics import HEADLINE
-    from mmer_pipeline.report import SELECTIONS
-    from mmer_pipeline.report_text import METRIC_NAMES, interval, mean_and_sd, percent
-
-    table = Table("mean ± sd, %")
-    for metric in HEADLINE:
-        table.add_column(METRIC_NAMES[metric], justify="right")
-    for name in SELECTIONS:
-        selection = run["selections"][name]
-        if selection is None:
-            table.add_row(name, *["–"] * len(HEADLINE), end_section=True)
-            continue
-        summaries = [selection["summary"][metric] for metric in HEADLINE]
-        table.add_row(name, *map(mean_and_sd, summaries))
-        table.add_row("  pooled", *(percent(summary["pooled"]) for summary in summaries), end_section=name != "final")
-        if name == "final":
-            table.add_row("  95 %", *map(interval, summaries), end_section=True)
-    return table
-
-
-def _fold_table(run: dict[str, Any]) -> "Table":
-    """WA and UA of every fold under each selection, in percent."""
-    from rich.table import Table
-    from rich.text import Text
-
-    from mmer_pipeline.report import SELECTIONS
-    from mmer_pipeline.report_text import percent
-
-    table = Table("fold", "held\nout", "utt.")
-    chosen = [name for name in SELECTIONS if run["selections"][name] is not None]
-    for name in chosen:
-        table.add_column(f"{name}\n  WA    UA", justify="right")
-        if name != "final":  # which is always the last epoch
-            table.add_column("at\nepoch", justify="right")
-    for index, fold in enumerate(run["selections"]["final"]["folds"]):
-        cells: list[str | Text] = [str(fold["fold"]), Text(fold["held_out"]), str(fold["utterances"])]
-        for name in chosen:
-            entry = run["selections"][name]["folds"][index]
-            cells.append(f"{percent(entry['wa'])} {percent(entry['ua'])}")
-            if name != "final":
-                cells.append(str(entry["epoch"]))
-        table.add_row(*cells)
-    return table
+    systems, names = value["systems"], row_names(value)
+    line("")
+    for system in systems:
+        line(f"{system['name']}: {names[system['name']]} on {value['corpus']}, {folds_line(system)}")
+    for text in value["notes"]:
+        line(f"Note: {text}")
+    if value["holes"]:
+        line("Missing:")
+        for text in hole_lines(value):
+            line(f"  {text}")
+    if len(systems) > 1:
+        console.print(tables.comparison_table(value))
+        console.print(tables.pair_table(value))
+        return
+    system = systems[0]
+    console.print(tables.fold_table(system))
+    console.print(tables.summary_table(system))
+    for name, meaning in MEANING.items():
+        line(f"  {name}: {meaning}")
+    line("\nClasses: final, all folds pooled")
+    console.print(tables.class_table(system["per_class"]))
+    console.print(tables.confusion_table(system["confusion"], value["labels"]))

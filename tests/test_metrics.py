@@ -1,19 +1,18 @@
-"""The metrics against scikit-learn, SciPy, jiwer and numbers computed by hand."""
+"""The metrics against scikit-learn, jiwer and numbers computed by hand."""
 
 import jiwer
 import numpy as np
 import pytest
-from scipy import stats
+from sklearn.calibration import calibration_curve
 from sklearn.metrics import accuracy_score, balanced_accuracy_score, f1_score, precision_score, recall_score
 
 from mmer_pipeline.metrics import (
     HEADLINE,
     Predictions,
-    bootstrap_intervals,
     calibration_error,
     rates,
     rates_of_confusion,
-    rates_of_confusions,
+    reliability,
     score,
     spelling,
 )
@@ -74,22 +73,32 @@ def test_metrics_of_a_confusion_matrix_are_those_of_its_predictions(seed: int) -
     assert rates_of_confusion(confusion(truth, predicted).astype(int), LABELS) == rates(truth, predicted, LABELS)
 
 
-def test_metrics_of_many_confusion_matrices_are_those_of_each() -> None:
-    pairs = [drawn(30, seed) for seed in range(20)]
-    pairs.append((np.array([0, 0, 1]), np.array([3, 0, 3])))  # classes that do not occur
-    many = rates_of_confusions(np.stack([confusion(*pair) for pair in pairs]))
-    assert tuple(many) == HEADLINE
-    for number, pair in enumerate(pairs):
-        expected = rates(*pair, LABELS)
-        assert {name: pytest.approx(expected[name]) for name in HEADLINE} == {n: many[n][number] for n in HEADLINE}
-
-
 def test_the_calibration_error_by_hand() -> None:
     # Confidence 0.9 (two right of two), 0.62 and 0.66 (one right of two), 0.5 (wrong): bins 14, 10, 8 of 15.
     probabilities = np.array([[0.9, 0.1], [0.1, 0.9], [0.62, 0.38], [0.66, 0.34], [0.5, 0.5]])
     truth = np.array([0, 1, 0, 1, 1])
     expected = 2 / 5 * abs(1 - 0.9) + 2 / 5 * abs(0.5 - 0.64) + 1 / 5 * abs(0 - 0.5)
     assert calibration_error(probabilities, truth) == pytest.approx(expected)
+
+
+def test_the_reliability_bins_by_hand() -> None:
+    probabilities = np.array([[0.9, 0.1], [0.1, 0.9], [0.62, 0.38], [0.66, 0.34], [0.5, 0.5]])
+    bins = reliability(probabilities, np.array([0, 1, 0, 1, 1]))
+    assert [(round(15 * entry.lower), round(15 * entry.upper)) for entry in bins] == [(7, 8), (9, 10), (13, 14)]
+    assert [entry.utterances for entry in bins] == [1, 2, 2]
+    assert [entry.confidence for entry in bins] == pytest.approx([0.5, 0.64, 0.9])
+    assert [entry.accuracy for entry in bins] == [0.0, 0.5, 1.0]
+
+
+def test_the_reliability_bins_are_scikit_learn_s_curve() -> None:
+    generator = np.random.default_rng(1)
+    # Two classes, confidence above 0.5: scikit-learn bins the probability of one class.
+    sure = generator.uniform(0.5, 1, 400)
+    right = generator.random(400) < sure
+    bins = reliability(np.stack([sure, 1 - sure], axis=1), np.where(right, 0, 1))
+    accuracy, confidence = calibration_curve(right, sure, n_bins=15)
+    assert [entry.accuracy for entry in bins] == pytest.approx(accuracy)
+    assert [entry.confidence for entry in bins] == pytest.approx(confidence)
 
 
 @pytest.mark.parametrize(("confidence", "right", "error"), [(1.0, 10, 0.0), (1.0, 0, 1.0), (0.7, 7, 0.0)])
@@ -124,42 +133,3 @@ def test_the_score_has_every_metric_of_the_design() -> None:
     assert found["confusion"] == confusion(truth, predicted).tolist()
     assert (found["utterances"], found["wer"]) == (50, 0.0)
     assert found["wa"] == pytest.approx(accuracy_score(truth, predicted))
-
-
-def test_the_bootstrap_of_one_utterance_a_cluster_is_scipy_s() -> None:
-    truth, predicted = drawn(150)
-    found = bootstrap_intervals(truth, predicted, [str(n) for n in range(150)], 4)
-    right = (truth == predicted).astype(float)
-    wa = stats.bootstrap((right,), np.mean, method="percentile", n_resamples=5000, rng=0).confidence_interval
-    assert found["wa"] == pytest.approx((wa.low, wa.high), abs=0.01)
-    ua = stats.bootstrap(
-        (truth, predicted),
-        balanced_accuracy_score,
-        paired=True,
-        vectorized=False,
-        method="percentile",
-        n_resamples=1000,
-        rng=0,
-    ).confidence_interval
-    assert found["ua"] == pytest.approx((ua.low, ua.high), abs=0.015)
-
-
-def test_the_bootstrap_resamples_clusters_and_not_utterances() -> None:
-    truth, predicted = drawn(60)
-    single = bootstrap_intervals(truth, predicted, [str(n) for n in range(60)], 4)
-    # Every utterance nine times over: as clusters nothing is gained by it.
-    nine = bootstrap_intervals(np.repeat(truth, 9), np.repeat(predicted, 9), [str(n // 9) for n in range(540)], 4)
-    for name in HEADLINE:
-        assert nine[name] == pytest.approx(single[name], abs=0.02)
-    narrow = bootstrap_intervals(np.repeat(truth, 9), np.repeat(predicted, 9), [str(n) for n in range(540)], 4)
-    assert narrow["wa"][1] - narrow["wa"][0] < 0.5 * (single["wa"][1] - single["wa"][0])
-
-
-def test_the_bootstrap_is_decided_by_its_seed_and_holds_the_value() -> None:
-    truth, predicted = drawn(100)
-    clusters = [str(n % 20) for n in range(100)]
-    first, again = (bootstrap_intervals(truth, predicted, clusters, 4) for _ in range(2))
-    assert first == again != bootstrap_intervals(truth, predicted, clusters, 4, seed=1)
-    for name in HEADLINE:
-        low, high = first[name]
-        assert low < rates(truth, predicted, LABELS)[name] < high

@@ -1,106 +1,42 @@
-"""The report: three numbers kept apart, pooled values, holes named."""
+"""The report's dict: three numbers kept apart, pooled values, pairs, holes, and what is not known."""
 
-import csv
 import json
 
 import numpy as np
 import pytest
+from run_example import EPOCHS, LABELS, TRUTH, write_fold, write_run
 from sklearn.metrics import accuracy_score, recall_score
 
-from mmer_pipeline import files, paths
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.metrics import Predictions, score
-from mmer_pipeline.report import read_run, summarise
-from mmer_pipeline.report_text import markdown
-from mmer_pipeline.runs import digest_of_file
-from mmer_pipeline.settings import RunRecord, Settings
-
-LABELS = ["happy", "sad"]
-FACTS = {
-    "folds": ["1", "2", "3"],
-    "corpus": "made up",
-    "device": "cpu",
-    "platform": "none",
-    "python": "3",
-    "versions": {},
-    "git_commit": None,
-    "without_ctc_target": 0,
-}
-
-
-def predictions(truth, predicted):
-    probabilities = np.where(np.eye(2)[predicted] == 1, 0.8, 0.2)
-    names = tuple(f"u{i}" for i in range(len(truth)))
-    return Predictions(names, np.array(truth), probabilities, ("",) * len(truth), ("",) * len(truth))
-
-
-def write_fold(run, number, truth, epochs, chosen_on=None, **settings):
-    """A fold whose held-out predictions of each epoch are given; the last epoch is the final one."""
-    fold = paths.fold(run, number)
-    record = RunRecord(Settings(fold=number, **settings), {"labels": LABELS, "manifest": "m", "text_features": "t",
-                       "speech_features": "s", "held_out": str(number)}, FACTS)  # fmt: skip
-    record.write(fold.settings)
-    lines = [
-        {
-            "epoch": epoch + 1,
-            "train": {"loss": 1.0, "ce": 1.0, "ctc": None},
-            "held_out": score(predictions(truth, predicted), LABELS),
-            "validation": score(predictions(*chosen_on[epoch]), LABELS) if chosen_on else None,
-            "speed": {"seconds": 1.0, "utterances_per_second": 10.0 * number},
-        }
-        for epoch, predicted in enumerate(epochs)
-    ]
-    files.write_text(fold.metrics, "".join(map(files.json_line, lines)))
-    fold.model.mkdir(parents=True)
-    (fold.model / "model.safetensors").touch()
-    final = predictions(truth, epochs[-1])
-    with fold.predictions.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["utterance_id", "fold", "speaker", "dialogue", "truth", "prediction",
-                         "probability_happy", "probability_sad", "transcript_ctc"])  # fmt: skip
-        for i, name in enumerate(final.utterance_ids):
-            labels = [LABELS[truth[i]], LABELS[final.predicted[i]]]
-            writer.writerow([f"{number}{name}", number, f"s{number}", f"d{number}{i // 2}", *labels,
-                             *final.probabilities[i], ""])  # fmt: skip
-    evaluation = {
-        "identity": record.identity,
-        "model_digest": digest_of_file(fold.weights),
-        "predictions_digest": digest_of_file(fold.predictions),
-        "fold": number,
-        "held_out": str(number),
-        "labels": LABELS,
-        "metrics": lines[-1]["held_out"],
-    }
-    files.write_json(fold.evaluation, evaluation)
-
-
-TRUTH = {1: [0, 0, 0, 1], 2: [0, 1, 1, 1, 1, 0], 3: [1, 0]}
-EPOCHS = {
-    1: [[0, 0, 0, 1], [0, 0, 1, 1], [0, 1, 1, 1]],
-    2: [[0, 0, 0, 0, 0, 0], [0, 1, 1, 1, 1, 0], [0, 1, 1, 1, 0, 0]],
-    3: [[1, 1], [1, 0], [1, 0]],
-}
+from mmer_pipeline.metrics import HEADLINE
+from mmer_pipeline.report import _lengths, encoder_name, make_report
+from mmer_pipeline.results import HeldOut, read_systems
+from mmer_pipeline.spoken import Spoken, read_spoken
 
 
 @pytest.fixture
 def run(tmp_path):
-    for number in (1, 2, 3):
-        write_fold(tmp_path / "r", number, TRUTH[number], EPOCHS[number])
-    return tmp_path / "r"
+    return write_run(tmp_path / "r")
+
+
+def only(report):
+    assert len(report["systems"]) == 1
+    return report["systems"][0]
 
 
 def test_final_is_the_last_epoch_and_oracle_the_best_one(run):
-    report = summarise(read_run(run))
-    final, oracle = (report["selections"][name] for name in ("final", "oracle"))
+    system = only(make_report([run]))
+    final, oracle = (system["selections"][name] for name in ("final", "oracle"))
     assert [row["epoch"] for row in final["folds"]] == [3, 3, 3]
     assert [row["epoch"] for row in oracle["folds"]] == [1, 2, 2]  # the earliest of equals
     assert [row["wa"] for row in final["folds"]] == [0.5, 5 / 6, 1.0]
     assert oracle["summary"]["wa"]["mean"] == 1.0
     assert oracle["summary"]["wa"]["interval_95"] is None
+    assert system["oracle_gap"]["wa"] == pytest.approx(1 - np.mean([0.5, 5 / 6, 1.0]))
 
 
 def test_mean_and_sample_deviation_are_over_folds_and_pooled_is_over_utterances(run):
-    summary = summarise(read_run(run))["selections"]["final"]["summary"]
+    summary = only(make_report([run]))["selections"]["final"]["summary"]
     truth = np.concatenate([TRUTH[n] for n in TRUTH])
     predicted = np.concatenate([EPOCHS[n][-1] for n in TRUTH])
     assert summary["wa"]["mean"] == pytest.approx(np.mean([0.5, 5 / 6, 1.0]))
@@ -112,58 +48,237 @@ def test_mean_and_sample_deviation_are_over_folds_and_pooled_is_over_utterances(
 
 
 def test_without_a_validation_part_there_is_no_validated_number(run):
-    assert summarise(read_run(run))["selections"]["validated"] is None
+    system = only(make_report([run]))
+    assert system["selections"]["validated"] is None
+    assert system["curves"][0]["validated_epoch"] is None
+    assert system["curves"][0]["validation_wa"] is None
 
 
 def test_validated_takes_the_epoch_that_the_validation_part_prefers(tmp_path):
     validation = [([0, 1], [0, 0]), ([0, 1], [0, 1]), ([0, 1], [1, 0])]
     write_fold(tmp_path / "r", 1, TRUTH[1], EPOCHS[1], validation, validation="0.1")
-    chosen = summarise(read_run(tmp_path / "r"))["selections"]["validated"]["folds"][0]
+    system = only(make_report([tmp_path / "r"]))
+    chosen = system["selections"]["validated"]["folds"][0]
     assert (chosen["epoch"], chosen["wa"]) == (2, 0.75)
+    curve = system["curves"][0]
+    assert (curve["validation_wa"], curve["validated_epoch"], curve["oracle_epoch"]) == ([0.5, 1.0, 0.0], 2, 1)
 
 
-def test_missing_folds_are_named_with_the_command_that_makes_them(run):
-    paths.fold(run, 2).evaluation.unlink()
-    (paths.fold(run, 3).model / "model.safetensors").unlink()
-    results = read_run(run)
-    assert results.missing == {
-        2: "trained, not evaluated: mmer-pipe evaluate --run r --fold 2",
-        3: "not trained: mmer-pipe train --run r --fold 3",
+def test_seeds_are_pooled_and_an_utterance_of_several_seeds_is_one(tmp_path):
+    runs = [write_run(tmp_path / "r"), write_run(tmp_path / "r-seed2", seed=2, flipped=2)]
+    system = only(make_report(runs))
+    assert (system["name"], system["seeds"], system["utterances"]) == ("r", [1, 2], 12)
+    final = system["selections"]["final"]
+    assert [(row["seed"], row["fold"]) for row in final["folds"]] == [(s, k) for s in (1, 2) for k in (1, 2, 3)]
+    values = [0.5, 5 / 6, 1.0, 0.5, 3 / 6, 1.0]
+    assert final["summary"]["wa"]["mean"] == pytest.approx(np.mean(values))
+    assert final["summary"]["wa"]["sd"] == pytest.approx(np.std(values, ddof=1))
+    assert final["summary"]["wa"]["pooled"] == pytest.approx((9 + 7) / 24)
+    assert sum(map(sum, system["confusion"])) == 24
+    assert [row["utterances"] for row in system["speakers"]] == [4, 6, 2]
+    assert [entry["run"] for entry in system["runs"]] == ["r", "r-seed2"]
+
+
+def test_a_pair_is_compared_on_shared_utterances_each_counting_once(tmp_path):
+    runs = [write_run(tmp_path / "a"), write_run(tmp_path / "a-seed2", seed=2, flipped=2)]
+    runs.append(write_run(tmp_path / "b", alpha=0.5, flipped=2, folds=(1, 2)))
+    report = make_report(runs)
+    (pair,) = report["pairs"]
+    assert (pair["first"], pair["second"], pair["utterances"], pair["clusters"]) == ("a", "b", 10, 5)
+    # Of ten utterances the first gets 7 and 5 right (6 in the mean), the second 5.
+    assert pair["metrics"]["wa"]["difference"] == pytest.approx(0.1)
+    assert 0 < pair["metrics"]["wa"]["p"] <= pair["metrics"]["wa"]["p_holm"] <= 1
+    assert any("Intervals from 5 dialogues are too narrow" in note for note in report["notes"])
+
+
+def test_holm_s_correction_is_over_all_pairs_of_a_metric(tmp_path):
+    runs = [
+        write_run(tmp_path / name, alpha=alpha, flipped=n)
+        for n, (name, alpha) in enumerate([("a", 0.1), ("b", 0.2), ("c", 0.3)])
+    ]
+    pairs = make_report(runs)["pairs"]
+    assert [(pair["first"], pair["second"]) for pair in pairs] == [("a", "b"), ("a", "c"), ("b", "c")]
+    smallest = min(pairs, key=lambda pair: pair["metrics"]["wa"]["p"])["metrics"]["wa"]
+    assert smallest["p_holm"] == pytest.approx(min(1, 3 * smallest["p"]))
+
+
+def test_systems_without_a_common_utterance_are_no_pair(tmp_path):
+    runs = [write_run(tmp_path / "a", folds=(1,)), write_run(tmp_path / "b", alpha=0.5, folds=(2,))]
+    assert make_report(runs)["pairs"] == []
+
+
+def test_missing_folds_and_runs_are_holes(tmp_path):
+    report = make_report([write_run(tmp_path / "a", folds=(1, 3)), tmp_path / "b"], failures={"b": {None: "no memory"}})
+    assert report["holes"] == [
+        {"run": "a", "fold": 2, "why": "not trained: mmer-pipe train --run a --fold 2"},
+        {"run": "b", "fold": None, "why": "no memory"},
+    ]
+
+
+def test_a_report_says_how_its_numbers_were_made(run):
+    system = only(make_report([run]))
+    assert system["runs"][0]["settings"]["epochs"] == 100
+    assert "fold" not in system["runs"][0]["settings"]
+    assert system["runs"][0]["inputs"] == {
+        "labels": LABELS,
+        "manifest": "m",
+        "text_features": "t",
+        "speech_features": "s",
     }
-    text = markdown([summarise(results)])
-    assert "1 of 3 folds: THE NUMBERS ARE NOT A CROSS-VALIDATION" in text
-    assert "mmer-pipe train --run r --fold 3" in text
+    fold = system["runs"][0]["folds"][1]
+    assert (fold["fold"], fold["training_seconds"], fold["utterances_per_second"]) == (2, 4.5, 20.0)
+    assert fold["facts"]["device"] == "cpu"
+    assert system["encoders"] == {"text": "roberta-base", "speech": "facebook/wav2vec2-base"}
+    assert system["title"] == "MMER (α = 0.1)"
+    assert system["curves"][1]["ce"] == [1.0, 1.0, 1.0]
+    assert system["curves"][1]["ctc"] == [2.0, 2.0, 2.0]
+    assert system["curves"][1]["wa"] == pytest.approx([2 / 6, 1.0, 5 / 6])
 
 
-def test_a_fold_trained_again_since_its_evaluation_counts_as_not_evaluated(run):
-    RunRecord(Settings(fold=1, seed=5), {"labels": LABELS}, FACTS).write(paths.fold(run, 1).settings)
-    assert read_run(run).missing[1] == "trained, not evaluated: mmer-pipe evaluate --run r --fold 1"
+def test_a_system_that_hears_no_recording_names_no_speech_encoder(tmp_path):
+    system = only(make_report([write_run(tmp_path / "r", system="roberta", alpha=0.0)]))
+    assert system["encoders"] == {"text": "roberta-base", "speech": None}
+    assert system["spelling"] is None
+    assert system["curves"][0]["ctc"] is None
 
 
-def test_folds_with_different_settings_make_no_cross_validation(run, tmp_path):
-    write_fold(tmp_path / "other", 1, TRUTH[1], EPOCHS[1], alpha=0.5)
-    fold = paths.fold(run, 1).directory
-    fold.rename(tmp_path / "away")
-    paths.fold(tmp_path / "other", 1).directory.rename(fold)
-    with pytest.raises(UserError, match=r"different settings(.|\n)*alpha: 0\.5 → 0\.1"):
-        read_run(run)
+@pytest.mark.parametrize(
+    ("name", "shown"),
+    [
+        ("../shared/models/m", "m"),
+        ("/models/m", "m"),
+        ("models/big/m", "m"),
+        ("a/b", "a/b"),
+        ("roberta-base", "roberta-base"),
+    ],
+)
+def test_an_encoder_is_named_by_its_hub_id_or_its_directory(name, shown):
+    assert encoder_name(name) == shown
 
 
-def test_folds_that_name_the_same_encoder_differently_are_one_run(tmp_path):
-    write_fold(tmp_path / "r", 1, TRUTH[1], EPOCHS[1], speech_encoder="../models/m")
-    write_fold(tmp_path / "r", 2, TRUTH[2], EPOCHS[2], speech_encoder="/models/m")
-    assert len(read_run(tmp_path / "r").folds) == 2
+def test_the_same_runs_give_the_same_report_and_it_is_json(tmp_path):
+    runs = [write_run(tmp_path / "a"), write_run(tmp_path / "b", alpha=0.5, flipped=2)]
+    texts = [json.dumps(make_report(runs), allow_nan=False) for _ in range(2)]
+    assert texts[0] == texts[1]
+    assert set(json.loads(texts[0])) == {"corpus", "labels", "systems", "pairs", "table_1", "holes", "notes"}
 
 
-def test_the_report_is_plain_json_and_markdown_with_every_fold(run):
-    report = summarise(read_run(run))
-    assert json.loads(json.dumps(report, allow_nan=False))["confusion"] == [[4, 2], [1, 5]]
-    text = markdown([report])
-    assert "| 2 | 2 | 6 | 83.33 |" in text
-    assert "| happy | 80.00 | 66.67 | 72.73 | 6 | 4 | 2 |" in text
-    assert "The oracle is not a result" in text
+def write_import(path, flipped=0, probabilities=True):
+    rows = [(f"{k}u{i}", k, truth) for k in TRUTH for i, truth in enumerate(TRUTH[k])]
+    lines = ["utterance_id,truth,prediction" + (",probability_happy,probability_sad" if probabilities else "")]
+    for number, (name, _, truth) in enumerate(rows):
+        said = 1 - truth if number < flipped else truth
+        lines.append(
+            f"{name},{LABELS[truth]},{LABELS[said]}"
+            + (f",{0.9 - 0.8 * said:.1f},{0.1 + 0.8 * said:.1f}" if probabilities else "")
+        )
+    path.write_text("\n".join(lines) + "\n")
+    return path
 
 
-def test_a_run_without_folds_says_what_to_do(tmp_path):
-    with pytest.raises(UserError, match="mmer-pipe train --run nothing"):
-        read_run(tmp_path / "nothing")
+def test_an_import_is_one_more_row_under_the_same_statistics(tmp_path, run):
+    file = write_import(tmp_path / "theirs.csv", flipped=1)
+    report = make_report([run], [("theirs", file)])
+    ours, theirs = report["systems"]
+    assert set(theirs) == set(ours)
+    assert (theirs["name"], theirs["title"], theirs["system"], theirs["imported"]) == (
+        "theirs",
+        "theirs",
+        None,
+        str(file),
+    )
+    assert (theirs["seeds"], theirs["curves"], theirs["runs"], theirs["oracle_gap"]) == ([], [], [], None)
+    assert theirs["selections"]["oracle"] is theirs["selections"]["validated"] is None
+    final = theirs["selections"]["final"]
+    assert [(row["seed"], row["fold"], row["held_out"], row["epoch"]) for row in final["folds"]] == [
+        (None, k, str(k), None) for k in (1, 2, 3)
+    ]
+    assert final["summary"]["wa"]["pooled"] == pytest.approx(11 / 12)
+    assert theirs["errors"][0]["utterance_id"] == "1u0"
+    assert theirs["errors"][0]["probabilities"] == {"happy": 0.1, "sad": 0.9}
+    (pair,) = report["pairs"]
+    assert (pair["first"], pair["second"], pair["utterances"]) == ("r", "theirs", 12)
+    assert report["table_1"]["rows"][-1]["ours"] == "theirs"
+
+
+def test_an_import_without_probabilities_has_no_reliability_and_no_confident_errors(tmp_path, run):
+    report = make_report([run], [("theirs", write_import(tmp_path / "t.csv", flipped=1, probabilities=False))])
+    assert (report["systems"][1]["reliability"], report["systems"][1]["errors"]) == (None, [])
+
+
+def test_an_import_alone_is_a_report_too(tmp_path):
+    report = make_report([], [("theirs", write_import(tmp_path / "t.csv"))])
+    assert (report["corpus"], report["labels"]) == ("unknown", LABELS)
+    assert only(report)["lengths"] is None
+    assert json.dumps(report, allow_nan=False)
+
+
+def test_a_name_that_is_taken_is_refused(tmp_path, run):
+    file = write_import(tmp_path / "t.csv")
+    with pytest.raises(UserError, match="The name r is taken"):
+        make_report([run], [("r", file)])
+    with pytest.raises(UserError, match="The name x is taken"):
+        make_report([run], [("x", file), ("x", file)])
+
+
+def test_nothing_to_report_says_what_to_give():
+    with pytest.raises(UserError, match="--run, or a file of predictions with --import"):
+        make_report([])
+
+
+def test_the_most_confident_errors_come_first_and_each_utterance_once(tmp_path):
+    runs = [write_run(tmp_path / "r"), write_run(tmp_path / "r-seed2", seed=2)]
+    errors = only(make_report(runs))["errors"]
+    assert [entry["utterance_id"] for entry in errors] == ["1u1", "1u2", "2u4"]
+    assert errors[0] == {
+        "utterance_id": "1u1", "fold": 1, "speaker": "s1", "truth": "happy", "prediction": "sad",
+        "probabilities": {"happy": 0.2, "sad": 0.8}, "transcript": None,
+    }  # fmt: skip
+
+
+def of_a_corpus(tmp_path, tiny_corpus, fingerprint=None):
+    """A run over the two sessions of a corpus that lies there."""
+    manifest = tiny_corpus(tmp_path)
+    facts = {"manifest": str(manifest.path), "folds": ["1", "2"]}
+    run = write_run(tmp_path / "r", folds=(1, 2), facts=facts, inputs={"manifest": fingerprint or manifest.fingerprint})
+    return manifest, run, read_spoken([read_systems([run])[0][0].runs[0].record])
+
+
+def test_transcripts_and_lengths_come_from_the_manifest_and_the_recordings(tmp_path, tiny_corpus):
+    manifest, _, spoken = of_a_corpus(tmp_path, tiny_corpus)
+    assert spoken.notes == []
+    for utterance in manifest.utterances:
+        assert spoken.transcripts[utterance.utterance_id] == utterance.transcript
+        assert 0.4 <= spoken.seconds[utterance.utterance_id] <= 1.2
+
+
+def test_a_manifest_that_has_changed_gives_no_transcripts_and_the_report_says_so(tmp_path, tiny_corpus):
+    _, run, spoken = of_a_corpus(tmp_path, tiny_corpus, fingerprint="0123456789abcdef")
+    assert (spoken.transcripts, spoken.seconds) == ({}, {})
+    assert "has changed since the runs were trained" in make_report([run])["notes"][0]
+
+
+def test_a_manifest_or_a_recording_that_is_gone_is_said_and_no_error(tmp_path, run, tiny_corpus):
+    assert "No manifest at /nowhere/manifest.csv" in make_report([run])["notes"][0]
+    manifest, corpus_run, _ = of_a_corpus(tmp_path / "c", tiny_corpus)
+    manifest.audio_path(manifest.utterances[0]).unlink()
+    notes = make_report([corpus_run])["notes"]
+    assert notes[0].startswith("The lengths of 1 utterances are unknown.")
+
+
+def test_errors_by_length_are_in_bins_of_about_as_many_utterances():
+    names = tuple(f"u{i}" for i in range(12))
+    truth = np.zeros(24, dtype=int)
+    predicted = np.array([0] * 10 + [1] * 2 + [0] * 9 + [1] * 3)  # the longest are wrong, in two seeds
+    rows = HeldOut(names * 2, (1,) * 24, ("s",) * 24, ("d",) * 24, truth, predicted, None)
+    bins = _lengths(rows, Spoken(seconds={name: float(number) for number, name in enumerate(names, start=1)}))
+    assert [entry["utterances"] for entry in bins] == [2, 2, 2, 2, 2, 2]
+    assert [entry["error_rate"] for entry in bins] == [0, 0, 0, 0, 0.25, 1]
+    assert (bins[0]["from_seconds"], bins[-1]["to_seconds"]) == (1.0, 12.0)
+    same = _lengths(rows, Spoken(seconds=dict.fromkeys(names, 2.0)))
+    assert same == [{"from_seconds": 2.0, "to_seconds": 2.0, "utterances": 12, "error_rate": pytest.approx(5 / 24)}]
+    assert _lengths(rows, Spoken(seconds={"u0": 1.0})) is None
+
+
+def test_every_metric_has_a_summary(run):
+    assert tuple(only(make_report([run]))["selections"]["final"]["summary"]) == HEADLINE

@@ -1,0 +1,193 @@
+"""Predictions of systems that were not trained here, from a file with the columns of predictions.csv."""
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from mmer_pipeline.errors import UserError
+from mmer_pipeline.folds import natural_order
+from mmer_pipeline.results import HeldOut, SystemResults
+from mmer_pipeline.runs import PREDICTION_COLUMNS, PROBABILITY_PREFIX
+
+REQUIRED = ("utterance_id", "truth", "prediction")
+SUM_TOLERANCE = 1e-3  # of a row's probabilities, which may have been rounded
+ONE_FOLD = "all"  # what is held out where a file says nothing of folds
+
+Row = tuple[str, dict[str, str]]  # where it stands, "FILE, line 7", and its cells
+
+
+@dataclass(frozen=True)
+class Known:
+    """What the project's own runs say of an utterance."""
+
+    fold: int
+    held_out: str
+    speaker: str
+    cluster: str
+    truth: int
+
+
+def known_utterances(systems: Sequence[SystemResults]) -> dict[str, Known]:
+    """Utterance id → what the first of the systems that has it says."""
+    known: dict[str, Known] = {}
+    for system in systems:
+        rows = system.held_out
+        cells = zip(rows.utterance_ids, rows.folds, rows.speakers, rows.clusters, rows.truth.tolist(), strict=True)
+        for name, fold, speaker, cluster, truth in cells:
+            known.setdefault(name, Known(fold, system.held_outs[fold], speaker, cluster, truth))
+    return known
+
+
+def read_rows(path: Path) -> list[Row]:
+    """The rows of a file of predictions.
+
+    Raises:
+        UserError: not there, not UTF-8, no CSV, empty, without a column that is needed, an utterance twice.
+    """
+    try:
+        with path.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream, strict=True)
+            header = list(reader.fieldnames or [])
+            _check_header(path, header)
+            rows = [(f"{path}, line {reader.line_num}", row) for row in reader]
+    except FileNotFoundError:
+        raise UserError(f"There is no {path} to import. Expected a CSV file like a run's predictions.csv.") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not a UTF-8 CSV file: {error}. Save it as CSV with the encoding UTF-8.") from None
+    if not rows:
+        raise UserError(f"{path} holds no predictions: there is no line below the header.")
+    seen: dict[str, str] = {}
+    for where, row in rows:
+        if None in row or None in row.values():
+            raise UserError(f"{where}: the row has not as many cells as the header has columns.")
+        name = row["utterance_id"]
+        if not name:
+            raise UserError(f"{where}: utterance_id is empty.")
+        if name in seen:
+            raise UserError(f"{where}: utterance {name} stands in {seen[name]} already. Keep one row an utterance.")
+        seen[name] = where
+    return rows
+
+
+def classes_of(rows: Sequence[Row]) -> list[str]:
+    """The classes that a file knows: those of its probability columns in their order, else all that occur, sorted."""
+    columns = [name.removeprefix(PROBABILITY_PREFIX) for name in rows[0][1] if name.startswith(PROBABILITY_PREFIX)]
+    occurring = {row[side] for _, row in rows for side in ("truth", "prediction")}
+    return columns or sorted(occurring, key=natural_order)
+
+
+def read_import(
+    name: str, path: Path, rows: Sequence[Row], labels: Sequence[str], known: Mapping[str, Known]
+) -> tuple[SystemResults, list[str]]:
+    """A system made of a file's rows, and what the reader of the report should know of it, a sentence each.
+
+    Fold, speaker and dialogue of an utterance are those of our own runs where they have it, else the file's.
+
+    Raises:
+        UserError: an unknown class, a truth that is not ours, probabilities that are none; the line is named.
+    """
+    places = [_place(where, row, known) for where, row in rows]
+    truth = np.array([_class(row, "truth", where, labels) for where, row in rows], dtype=np.int64)
+    predicted = np.array([_class(row, "prediction", where, labels) for where, row in rows], dtype=np.int64)
+    for (where, row), number in zip(rows, truth.tolist(), strict=True):
+        ours = known.get(row["utterance_id"])
+        if ours is not None and ours.truth != number:
+            raise UserError(
+                f"{where}: the truth of {row['utterance_id']} is {labels[number]}, but {labels[ours.truth]} in our "
+                "runs. Both must be scored against the same labels: correct the file, or map its labels first."
+            )
+    probabilities = _probabilities(path, rows, labels)
+    held_out = HeldOut(
+        utterance_ids=tuple(row["utterance_id"] for _, row in rows),
+        folds=tuple(place.fold for place in places),
+        speakers=tuple(place.speaker for place in places),
+        clusters=tuple(place.cluster for place in places),
+        truth=truth,
+        predicted=predicted,
+        probabilities=probabilities,
+    )
+    held_outs = {place.fold: place.held_out for place in places}
+    return SystemResults(name, (), path, held_outs, held_out), _notes(name, held_out, known)
+
+
+def _check_header(path: Path, header: Sequence[str]) -> None:
+    missing = [column for column in REQUIRED if column not in header]
+    if missing:
+        hint = " Its columns are separated by `;`, expected `,`." if ";" in "".join(header) else ""
+        raise UserError(
+            f"{path}: column {', '.join(missing)} is missing. Found: {', '.join(header) or 'nothing'}. Expected: "
+            f"{', '.join(PREDICTION_COLUMNS)}, {PROBABILITY_PREFIX}CLASS …; needed are {', '.join(REQUIRED)}.{hint}"
+        )
+
+
+def _class(row: Mapping[str, str], column: str, where: str, labels: Sequence[str]) -> int:
+    if row[column] not in labels:
+        raise UserError(f"{where}: {column} is {row[column]!r}, expected one of {', '.join(labels)}.")
+    return labels.index(row[column])
+
+
+def _place(where: str, row: Mapping[str, str], known: Mapping[str, Known]) -> Known:
+    """Where an utterance belongs: as our runs say, else as the file does."""
+    name = row["utterance_id"]
+    if name in known:
+        return known[name]
+    cell, speaker = row.get("fold", ""), row.get("speaker", "")
+    if not cell and known:
+        raise UserError(
+            f"{where}: {name} is in none of our runs, and the file does not say its fold. "
+            "Add the column `fold`, or leave the utterance out."
+        )
+    if cell and not (cell.isdecimal() and int(cell) > 0):
+        raise UserError(f"{where}: fold is {cell!r}, expected a number from 1.")
+    fold = int(cell) if cell else 1
+    cluster = row.get("dialogue") or speaker or name
+    return Known(fold, cell or ONE_FOLD, speaker, f"{fold}/{cluster}", truth=-1)
+
+
+def _probabilities(path: Path, rows: Sequence[Row], labels: Sequence[str]) -> np.ndarray | None:
+    """[N, C], or None where the file has no probability columns."""
+    columns = [name for name in rows[0][1] if name.startswith(PROBABILITY_PREFIX)]
+    if not columns:
+        return None
+    wanted = [f"{PROBABILITY_PREFIX}{label}" for label in labels]
+    if set(columns) != set(wanted):
+        raise UserError(
+            f"{path}: its probability columns are {', '.join(columns)}; expected {', '.join(wanted)}, or none at all."
+        )
+    return np.array([_distribution(row, wanted, where) for where, row in rows])
+
+
+def _distribution(row: Mapping[str, str], columns: Sequence[str], where: str) -> list[float]:
+    values = []
+    for column in columns:
+        try:
+            value = float(row[column])
+        except ValueError:
+            value = math.nan
+        if not (math.isfinite(value) and value >= 0):
+            raise UserError(f"{where}: {column} is {row[column]!r}, expected a probability from 0 to 1.")
+        values.append(value)
+    if abs(sum(values) - 1) > SUM_TOLERANCE:
+        raise UserError(f"{where}: the probabilities add up to {sum(values):g}, expected 1 (is it a softmax?).")
+    return values
+
+
+def _notes(name: str, held_out: HeldOut, known: Mapping[str, Known]) -> list[str]:
+    notes = []
+    theirs = set(held_out.utterance_ids)
+    if known and (more := len(theirs - set(known))):
+        notes.append(f"{name} has predictions of {more} utterances that none of our runs has; pairs leave them out.")
+    if fewer := len(set(known) - theirs):
+        notes.append(f"{name} has no prediction of {fewer} utterances that our runs have; pairs leave them out.")
+    if held_out.probabilities is not None:
+        said = held_out.probabilities[np.arange(len(held_out.predicted)), held_out.predicted]
+        if unlike := int((said < held_out.probabilities.max(axis=1)).sum()):
+            notes.append(
+                f"In {unlike} rows of {name} the prediction is not the most probable class. The prediction is what "
+                "counts; reliability and its error are of the most probable class."
+            )
+    return notes

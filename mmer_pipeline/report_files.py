@@ -1,0 +1,32 @@
+"""The report as files: the same numbers for a reader, a browser, a program and a paper."""
+
+from pathlib import Path
+from typing import Any
+
+from mmer_pipeline import files
+from mmer_pipeline.report_latex import latex
+from mmer_pipeline.report_markdown import markdown
+
+MARKDOWN, JSON, HTML, LATEX = "report.md", "report.json", "report.html", "table.tex"
+
+
+def write_report(report: dict[str, Any], directory: Path) -> list[Path]:
+    """Write report.md, report.html, report.json, table.tex and plots/ below a directory; returns the files, in order.
+
+    Each is whole or not there: a kill leaves the file that was there before.
+
+    Raises:
+        UserError: the disk is full.
+    """
+    # matplotlib is slow to load, and reading a report needs none of it.
+    from mmer_pipeline.plots import write_plots
+    from mmer_pipeline.report_html import html
+
+    plots = write_plots(report, directory)
+    pictures = [path.relative_to(directory).as_posix() for path in plots if path.suffix == ".png"]
+    written = [directory / name for name in (MARKDOWN, HTML, JSON, LATEX)]
+    files.write_text(written[0], markdown(report, pictures))
+    files.write_text(written[1], html(report))
+    files.write_json(written[2], report)
+    files.write_text(written[3], latex(report))
+    return [*written, *plots]

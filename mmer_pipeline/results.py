@@ -1,0 +1,271 @@
+"""What a report is made of: evaluated runs, those that differ in their seed alone as one system, and imports."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmer_pipeline import paths
+from mmer_pipeline.errors import UserError
+from mmer_pipeline.metrics import Floats, Integers
+from mmer_pipeline.runs import PROBABILITY_PREFIX, read_evaluation, read_metrics, read_predictions, trained_folds
+from mmer_pipeline.settings import RunRecord
+
+SELECTED_BY = "wa"
+_OF_A_FOLD = ("fold", "held_out")  # what differs between the folds of a run
+_SEED_SUFFIX = re.compile(r"-seed\d+$")
+
+Failures = Mapping[str, Mapping[int | None, str]]  # run → fold (None: all of it) → why it is not there
+
+
+@dataclass(frozen=True)
+class HeldOut:
+    """Predictions for held-out utterances; all sequences run over the same N rows, one an utterance and seed."""
+
+    utterance_ids: tuple[str, ...]
+    folds: tuple[int, ...]  # counted from 1
+    speakers: tuple[str, ...]  # "": unknown
+    clusters: tuple[str, ...]  # what the bootstrap draws
+    truth: Integers  # [N] class numbers
+    predicted: Integers  # [N]
+    probabilities: Floats | None  # [N, C]; None: an import without them
+
+
+@dataclass(frozen=True)
+class FoldResult:
+    """One evaluated fold."""
+
+    number: int  # counted from 1
+    record: RunRecord
+    evaluation: dict[str, Any]  # evaluation.json
+    epochs: list[dict[str, Any]]  # metrics.jsonl
+    held_out: HeldOut
+
+    def chosen(self, selection: str) -> tuple[int, dict[str, Any]] | None:
+        """The epoch that a selection takes and its held-out metrics; None where it had nothing to choose on."""
+        if selection == "final":
+            return self.epochs[-1]["epoch"], self.evaluation["metrics"]
+        part = "held_out" if selection == "oracle" else "validation"
+        if self.epochs[0][part] is None:
+            return None
+        best = max(self.epochs, key=lambda line: (line[part][SELECTED_BY], -line["epoch"]))
+        return best["epoch"], best["held_out"]
+
+
+@dataclass(frozen=True)
+class RunResults:
+    """The folds of a run that are there."""
+
+    name: str
+    folds: tuple[FoldResult, ...]
+
+    @property
+    def record(self) -> RunRecord:
+        """Of its first fold; the others' differ in the fold alone."""
+        return self.folds[0].record
+
+    @property
+    def seed(self) -> int:
+        """The seed of all its folds."""
+        return self.record.settings.seed
+
+
+@dataclass(frozen=True)
+class SystemResults:
+    """One row of the report."""
+
+    name: str  # unique in the report
+    runs: tuple[RunResults, ...]  # one a seed, in the order of the seeds; none: imported
+    imported: Path | None  # the file that it was imported from
+    held_outs: Mapping[int, str]  # fold → what it holds out
+    held_out: HeldOut  # all folds and seeds
+
+
+@dataclass(frozen=True)
+class Hole:
+    """Something that should stand in the report and does not."""
+
+    run: str
+    fold: int | None  # None: the whole run
+    why: str  # with the command that mends it
+
+
+def read_systems(runs: Sequence[Path], failures: Failures | None = None) -> tuple[list[SystemResults], list[Hole]]:
+    """Read runs and make systems of them, in their order; what is not evaluated is a hole.
+
+    `failures` are better reasons for holes than what the disk shows: run name → fold, or None for all → why.
+
+    Raises:
+        UserError: nothing is evaluated; folds of a run with different settings; runs that cannot be compared.
+    """
+    failures = failures or {}
+    found: list[RunResults] = []
+    holes: list[Hole] = []
+    for path in runs:
+        run, missing = _read_run(path)
+        missing = {**missing, **failures.get(path.name, {})}
+        if run.folds:
+            found.append(run)
+        elif len(missing) > 1:
+            missing.pop(None, None)  # the folds are named one by one
+        evaluated = {fold.number for fold in run.folds}
+        numbers = sorted((n for n in missing if n not in evaluated), key=lambda number: number or 0)
+        holes += [Hole(path.name, number, missing[number]) for number in numbers]
+    if runs and not found:
+        listed = "\n  ".join(f"{hole.run}{f', fold {hole.fold}' if hole.fold else ''}: {hole.why}" for hole in holes)
+        raise UserError(f"No fold of {', '.join(str(path) for path in runs)} is evaluated.\n  {listed}")
+    _check_same_corpus(found)
+    return [_system(name, group) for name, group in _named(_grouped(found)).items()], holes
+
+
+def check_same_truth(systems: Sequence[SystemResults], labels: Sequence[str]) -> None:
+    """Check that no utterance has two true classes.
+
+    Raises:
+        UserError: one has; it is named with both.
+    """
+    known: dict[str, tuple[int, str]] = {}
+    for system in systems:
+        for name, truth in zip(system.held_out.utterance_ids, system.held_out.truth.tolist(), strict=True):
+            before, where = known.setdefault(name, (truth, system.name))
+            if before != truth:
+                raise UserError(
+                    f"Utterance {name} is {labels[before]} for {where} and {labels[truth]} for {system.name}: they "
+                    "were not trained on the same labels. Report them one by one, or train one of them again."
+                )
+
+
+def join(parts: Sequence[HeldOut]) -> HeldOut:
+    """All rows, one part after the other; probabilities where every part has them."""
+    probabilities = [part.probabilities for part in parts if part.probabilities is not None]
+    return HeldOut(
+        utterance_ids=tuple(name for part in parts for name in part.utterance_ids),
+        folds=tuple(fold for part in parts for fold in part.folds),
+        speakers=tuple(speaker for part in parts for speaker in part.speakers),
+        clusters=tuple(cluster for part in parts for cluster in part.clusters),
+        truth=np.concatenate([part.truth for part in parts]),
+        predicted=np.concatenate([part.predicted for part in parts]),
+        probabilities=np.concatenate(probabilities) if len(probabilities) == len(parts) else None,
+    )
+
+
+def evaluated_runs(runs_dir: Path) -> list[str]:
+    """The runs below a directory that have an evaluated fold, by their names.
+
+    Raises:
+        UserError: there is none; the message says what comes first.
+    """
+    trained = [path for path in sorted(runs_dir.glob("*")) if any(path.glob("fold-*/model"))]
+    evaluated = [path.name for path in trained if any(path.glob("fold-*/evaluation.json"))]
+    if evaluated:
+        return evaluated
+    if trained:
+        commands = "\n  ".join(f"mmer-pipe evaluate --run {path.name}" for path in trained)
+        raise UserError(f"No fold of any run below {runs_dir} is evaluated. Run first:\n  {commands}")
+    raise UserError(f"No trained fold of any run below {runs_dir}. Run `mmer-pipe train`, then `mmer-pipe evaluate`.")
+
+
+def _read_run(run: Path) -> tuple[RunResults, dict[int | None, str]]:
+    """The evaluated folds of a run, and why the others are missing."""
+    try:
+        numbers = trained_folds(run)
+    except UserError as error:
+        return RunResults(run.name, ()), {None: str(error)}
+    results: list[FoldResult] = []
+    missing: dict[int | None, str] = {}
+    total = 0
+    for number in numbers:
+        fold = paths.fold(run, number)
+        record = RunRecord.read(fold.settings, f"mmer-pipe train --run {run.name} --fold {number}")
+        total = max(total, len(record.facts["folds"]))
+        evaluation, epochs = read_evaluation(fold, record.identity), read_metrics(fold.metrics)
+        if evaluation is None:
+            missing[number] = f"trained, not evaluated: mmer-pipe evaluate --run {run.name} --fold {number}"
+        elif not epochs:
+            again = record.settings.train_command(run.name, number)
+            missing[number] = f"{fold.metrics.name} is gone: {again} --restart"
+        else:
+            held_out = _held_out(read_predictions(fold.predictions), record, evaluation["labels"])
+            results.append(FoldResult(number, record, evaluation, epochs, held_out))
+    for number in range(1, total + 1):
+        if number not in numbers:
+            missing[number] = f"not trained: {record.settings.train_command(run.name, number)}"
+    _check_same_settings(run, results)
+    return RunResults(run.name, tuple(results)), missing
+
+
+def _held_out(rows: Sequence[Mapping[str, str]], record: RunRecord, labels: Sequence[str]) -> HeldOut:
+    number = {label: i for i, label in enumerate(labels)}
+    # A dialogue's name may come again in another session; but where speakers are held out, one dialogue has two folds.
+    by_session = record.settings.folds == "session"
+    return HeldOut(
+        utterance_ids=tuple(row["utterance_id"] for row in rows),
+        folds=tuple(int(row["fold"]) for row in rows),
+        speakers=tuple(row["speaker"] for row in rows),
+        clusters=tuple(f"{row['fold']}/{row['dialogue']}" if by_session else row["dialogue"] for row in rows),
+        truth=np.array([number[row["truth"]] for row in rows], dtype=np.int64),
+        predicted=np.array([number[row["prediction"]] for row in rows], dtype=np.int64),
+        probabilities=np.array([[float(row[f"{PROBABILITY_PREFIX}{label}"]) for label in labels] for row in rows]),
+    )
+
+
+def _differences(one: RunRecord, other: RunRecord, apart_from: Sequence[str]) -> list[str]:
+    return [line for line in one.differences(other) if line.partition(":")[0] not in apart_from]
+
+
+def _check_same_settings(run: Path, results: Sequence[FoldResult]) -> None:
+    for other in results[1:]:
+        if differences := _differences(results[0].record, other.record, _OF_A_FOLD):
+            listed = "\n  ".join(differences)
+            raise UserError(
+                f"Folds {results[0].number} and {other.number} of {run} were trained with different settings or "
+                f"features; they make no cross-validation:\n  {listed}\n"
+                "Train one of them again with --restart, or keep them apart with --run NAME."
+            )
+
+
+def _check_same_corpus(runs: Sequence[RunResults]) -> None:
+    corpora: dict[str, list[str]] = {}
+    for run in runs:
+        labels = ", ".join(run.folds[0].evaluation["labels"])
+        corpora.setdefault(f"{run.record.facts['corpus']} ({labels})", []).append(run.name)
+    if len(corpora) > 1:
+        listed = "\n  ".join(f"{corpus}: {', '.join(names)}" for corpus, names in corpora.items())
+        raise UserError(
+            f"These runs are of different corpora or classes; one report cannot compare them:\n  {listed}\n"
+            "Name those that belong together: mmer-pipe report --run NAME --run NAME …"
+        )
+
+
+def _grouped(runs: Sequence[RunResults]) -> list[list[RunResults]]:
+    """The runs of each system, sorted by seed; a run whose seed its system has already is a system of its own."""
+    groups: list[list[RunResults]] = []
+    for run in runs:
+        for group in groups:
+            if run.seed not in [other.seed for other in group] and not _differences(
+                group[0].record, run.record, (*_OF_A_FOLD, "seed")
+            ):
+                group.append(run)
+                break
+        else:
+            groups.append([run])
+    return [sorted(group, key=lambda run: run.seed) for group in groups]
+
+
+def _named(groups: Sequence[Sequence[RunResults]]) -> dict[str, Sequence[RunResults]]:
+    """Each system under its first run's name without the seed; under the full one where two would be the same."""
+    bases = [_SEED_SUFFIX.sub("", group[0].name) for group in groups]
+    named: dict[str, Sequence[RunResults]] = {}
+    for group, base in zip(groups, bases, strict=True):
+        others = [run.name for other in groups if other is not group for run in other]
+        named[base if bases.count(base) == 1 and base not in others else group[0].name] = group
+    return named
+
+
+def _system(name: str, runs: Sequence[RunResults]) -> SystemResults:
+    folds = [fold for run in runs for fold in run.folds]
+    held_outs = {fold.number: str(fold.evaluation["held_out"]) for fold in folds}
+    return SystemResults(name, tuple(runs), None, held_outs, join([fold.held_out for fold in folds]))
