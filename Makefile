@@ -1,4 +1,5 @@
-# Every target sets up .venv first where it is missing. Make knows the files: an interrupted run goes on.
+# Every target sets up .venv first where it is missing. The commands themselves know what is missing: what was
+# interrupted goes on.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -11,7 +12,11 @@ CACHE ?= $(or $(MMER_CACHE_DIR),cache)
 RUNS ?= $(or $(MMER_RUNS_DIR),runs)
 RUN ?= mmer
 FOLD ?= 1
-FOLDS ?= 1 2 3 4 5
+# Empty: all folds, the command's own systems, one seed, one fold at a time.
+FOLDS ?=
+SYSTEMS ?=
+SEEDS ?=
+JOBS ?=
 OPTIONS ?=
 TRAIN_OPTIONS ?=
 # Empty: take the newest versions that pyproject.toml allows, and leave a torch that is there alone.
@@ -19,13 +24,11 @@ CONSTRAINTS ?= constraints.txt
 
 MANIFEST := $(CACHE)/manifest.csv
 PLACES := --cache-dir $(CACHE) --runs-dir $(RUNS)
-MODELS := $(foreach fold,$(FOLDS),$(RUNS)/$(RUN)/fold-$(fold)/model/model.safetensors)
-EVALUATIONS := $(foreach fold,$(FOLDS),$(RUNS)/$(RUN)/fold-$(fold)/evaluation.json)
+CV := $(if $(SYSTEMS),--systems "$(SYSTEMS)") $(if $(SEEDS),--seeds "$(SEEDS)") $(FOLDS:%=--fold %) $(JOBS:%=--jobs %)
 
-# One GPU trains one fold at a time.
+# Everything needs the one .venv, and all cores or the GPU.
 .NOTPARALLEL:
-.PHONY: FORCE help setup demo prepare features train cv-report test lint check clean
-.SECONDARY:
+.PHONY: help setup demo prepare features train cv-report test lint check clean
 .DELETE_ON_ERROR:
 
 help:
@@ -34,9 +37,11 @@ help:
 	@echo "make prepare ROOT=/path/to/corpus [CORPUS=iemocap]   the manifest"
 	@echo "make features    the cached features of the manifest"
 	@echo "make train FOLD=2   train one fold"
-	@echo "make cv-report [FOLDS='1 2 3']   what is missing of all folds (five by default), then the report"
+	@echo "make cv-report [SYSTEMS=mmer,cai,wav2vec2,roberta] [SEEDS=1,2,3] [FOLDS='1 2'] [JOBS=2]"
+	@echo "                 what is missing of a cross-validation of these systems, then the report"
 	@echo "make test | lint | check | clean"
-	@echo 'OPTIONS="--text-encoder … --speech-encoder …" goes to extract and train; settings can stand in mmer.toml.'
+	@echo 'OPTIONS="--text-encoder … --speech-encoder …" goes to extract, train and cv, TRAIN_OPTIONS="--epochs …" to the'
+	@echo 'last two; settings can stand in mmer.toml.'
 
 setup: $(READY)
 
@@ -67,21 +72,8 @@ features: $(MANIFEST) | $(READY)
 train: features
 	$(MMER) $(PLACES) train --fold $(FOLD) --run $(RUN) $(OPTIONS) $(TRAIN_OPTIONS)
 
-# Rewritten when the options change: then train looks again, and refuses other settings under the same name.
-$(RUNS)/$(RUN)/.options: FORCE
-	@mkdir -p $(@D)
-	@echo '$(OPTIONS) $(TRAIN_OPTIONS)' | cmp -s - $@ || echo '$(OPTIONS) $(TRAIN_OPTIONS)' > $@
-
-$(RUNS)/$(RUN)/fold-%/model/model.safetensors: $(MANIFEST) $(RUNS)/$(RUN)/.options $(wildcard mmer.toml) | features
-	$(MMER) $(PLACES) train --fold $* --run $(RUN) $(OPTIONS) $(TRAIN_OPTIONS)
-	@touch $@
-
-$(RUNS)/$(RUN)/fold-%/evaluation.json: $(RUNS)/$(RUN)/fold-%/model/model.safetensors
-	$(MMER) $(PLACES) evaluate --fold $* --run $(RUN)
-	@touch $@
-
-cv-report: $(EVALUATIONS)
-	$(MMER) $(PLACES) report --run $(RUN)
+cv-report: $(MANIFEST) | $(READY)
+	$(MMER) $(PLACES) cv $(CV) $(OPTIONS) $(TRAIN_OPTIONS)
 
 test: $(READY)
 	$(BIN)/python -m pytest

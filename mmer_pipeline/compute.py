@@ -1,9 +1,7 @@
 """What the workers of an extraction do, and how Dask runs them. Everything here can cross a process border."""
 
-import logging
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import groupby, islice
@@ -11,10 +9,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
-from distributed import Client, KilledWorker, LocalCluster, as_completed
+import torch
+from distributed import KilledWorker, as_completed
 
-from mmer_pipeline import audio
-from mmer_pipeline.devices import resolve_device, usable_cores
+from mmer_pipeline import audio, cluster
+from mmer_pipeline.devices import resolve_device
 from mmer_pipeline.encoder_files import EncoderFiles
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.speech_encoders import SpeechEncoder, load_speech_encoder
@@ -23,7 +22,6 @@ from mmer_pipeline.text_encoders import TextEncoder
 TOKENS_PER_BATCH = 4096  # padded tokens of one text batch
 SECONDS_PER_BATCH = 30.0  # audio of one front-end batch
 BATCHES_IN_FLIGHT_PER_THREAD = 3  # so that no worker waits and memory stays flat
-CONNECT_SECONDS = 30
 
 Rows = list[tuple[int, np.ndarray]]  # number in the plan, values [length, dim]
 Item = TypeVar("Item")
@@ -155,6 +153,14 @@ def _load_frontend(files: EncoderFiles, device: str) -> SpeechEncoder:
     return load_speech_encoder(files).to(resolve_device(device)).eval()
 
 
+def forget_encoders() -> None:
+    """Let go of the encoders that this process has loaded, and of the GPU's memory that they held."""
+    with _LOADING:
+        _load_text_encoder.cache_clear()
+        _load_frontend.cache_clear()
+    torch.cuda.empty_cache()
+
+
 def run(job: Callable[[Sequence[Item]], Rows], batches: Sequence[Sequence[Item]], scheduler: str) -> Iterator[Rows]:
     """Run `job` on every batch and yield what each gives, in the order in which they end.
 
@@ -163,7 +169,7 @@ def run(job: Callable[[Sequence[Item]], Rows], batches: Sequence[Sequence[Item]]
     Raises:
         UserError: no scheduler at the address, or what a worker raised.
     """
-    with _client(scheduler) as client:
+    with cluster.connect(scheduler) as client:
         slots = BATCHES_IN_FLIGHT_PER_THREAD * max(1, sum(client.nthreads().values()))
         waiting = iter(batches)
         futures: Any = as_completed(
@@ -174,38 +180,9 @@ def run(job: Callable[[Sequence[Item]], Rows], batches: Sequence[Sequence[Item]]
                 rows: Rows = future.result()
             except KilledWorker as error:
                 raise UserError(
-                    f"A Dask worker died three times over a batch ({error}). Most often its memory did not suffice: "
+                    f"A Dask worker died over a batch ({error}). Most often its memory did not suffice: "
                     "what is finished is kept; run it again with fewer workers."
                 ) from None
             for batch in islice(waiting, 1):
                 futures.add(client.submit(job, batch, pure=False))
             yield rows
-
-
-@contextmanager
-def _client(scheduler: str) -> Iterator[Client]:
-    if scheduler not in ("threads", "processes"):
-        try:
-            client = Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"No Dask scheduler answers at {scheduler!r} ({error}). "
-                "Expected --scheduler threads, processes, or an address such as tcp://node1:8786."
-            ) from None
-        with client:
-            yield client
-        return
-    processes = scheduler == "processes"
-    # One batch at a time with all cores in it, or one a process: the arithmetic is parallel either way.
-    workers = usable_cores() if processes else 1
-    options: dict[str, Any] = {
-        "n_workers": workers,
-        "threads_per_worker": 1,
-        "processes": processes,
-        "silence_logs": logging.ERROR,
-    }
-    if processes:
-        options["host"] = "127.0.0.1"  # no other machine needs to reach these workers
-    # Port 0: any free one; a second extraction on the machine would find the usual dashboard's port taken.
-    with LocalCluster(dashboard_address=":0", **options) as cluster, Client(cluster, set_as_default=False) as client:
-        yield client

@@ -3,6 +3,7 @@
 import hashlib
 import json
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -58,10 +59,17 @@ class EncoderFiles:
         digest = hashlib.sha256()
         small = [path for path in sorted(self.directory.iterdir()) if path.suffix in (".json", ".txt", ".model")]
         for path in (*small, *self.weight_files):
+            stat = path.stat()
             digest.update(path.name.encode() + b"\0")
-            with path.open("rb") as stream:
-                digest.update(hashlib.file_digest(stream, "sha256").digest())
+            digest.update(_digest_of_file(path, stat.st_size, stat.st_mtime_ns))
         return digest.hexdigest()[:16]
+
+
+@lru_cache(maxsize=1024)
+def _digest_of_file(path: Path, _size: int, _mtime_ns: int) -> bytes:
+    """SHA-256 of a file's bytes, read again by this process when size or time of change differ."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").digest()
 
 
 def resolve_encoder(name: str, revision: str | None = None) -> EncoderFiles:

@@ -12,10 +12,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmer_pipeline import audio
-from mmer_pipeline.encoder_files import EncoderFiles
+from mmer_pipeline import audio, files, paths
+from mmer_pipeline.encoder_files import EncoderFiles, resolve_encoder
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.manifest import Manifest, Utterance
+from mmer_pipeline.settings import Settings
 from mmer_pipeline.store import FeatureFile, FeatureIdentity, FeatureWriter, Row, digest_of, restamp
 from mmer_pipeline.text import encoder_text
 
@@ -27,6 +28,33 @@ LAST_HIDDEN_STATE = "last_hidden_state"
 FRONT_END = "convolutional front end"
 
 Progress = Callable[[int, int], None]  # (utterances just written, utterances to write in all)
+
+
+@dataclass(frozen=True)
+class Request:
+    """One feature file that is wanted."""
+
+    kind: str  # text or speech
+    encoder: str  # hub id or directory
+    revision: str | None
+    dtype: str
+    annotations: str = ""  # of text
+
+    def path(self, cache: Path, manifest: Path) -> Path:
+        """Where it lies."""
+        if self.kind == "text":
+            return paths.text_features(cache, manifest, self.encoder, self.annotations, self.dtype)
+        return paths.speech_features(cache, manifest, self.encoder, self.dtype)
+
+
+def requests_of(settings: Settings) -> list[Request]:
+    """The feature files that a run with these settings reads."""
+    s, found = settings, []
+    if s.reads_text_features:
+        found.append(Request("text", s.text_encoder, s.text_revision, s.dtype, s.annotations))
+    if s.reads_speech_features:
+        found.append(Request("speech", s.speech_encoder, s.speech_revision, s.dtype))
+    return found
 
 
 @dataclass(frozen=True)
@@ -112,6 +140,27 @@ def known_features(path: Path, identity: FeatureIdentity | None) -> FeatureFile 
     return file if file.complete and not (identity and identity.mismatches(file.identity)) else None
 
 
+def extract(
+    request: Request, manifest: Manifest, cache: Path, *, device: str, scheduler: str, progress: Progress
+) -> Extraction:
+    """Make a feature file, or what is missing of it.
+
+    Raises:
+        Busy: another process writes it just now.
+        UserError: as `extract_text` and `extract_speech`.
+    """
+    path = request.path(cache, manifest.path)
+    encoder = resolve_encoder(request.encoder, request.revision)
+    if request.kind == "text":
+        return extract_text(
+            manifest, encoder, path, annotations=request.annotations, dtype=request.dtype,
+            device=device, scheduler=scheduler, progress=progress,
+        )  # fmt: skip
+    return extract_speech(
+        manifest, encoder, path, dtype=request.dtype, device=device, scheduler=scheduler, progress=progress
+    )
+
+
 def extract_text(
     manifest: Manifest,
     encoder: EncoderFiles,
@@ -126,6 +175,7 @@ def extract_text(
     """Write the text features of a corpus: `[tokens, d_t]` an utterance, special tokens included.
 
     Raises:
+        Busy: another process writes it just now.
         UserError: an encoder that cannot be loaded, values too large for the dtype, a full disk …
     """
     identity = text_identity(encoder, annotations, dtype)
@@ -144,7 +194,7 @@ def extract_text(
         Row(u.utterance_id, inputs.digests[u.utterance_id], len(tokens))
         for u, tokens in zip(utterances, token_ids, strict=True)
     ]
-    with FeatureWriter(path, identity, tokenizer.dim, plan) as writer:
+    with files.locked(paths.lock_of(path)), FeatureWriter(path, identity, tokenizer.dim, plan) as writer:
         items = [compute.TextItem(number, tuple(token_ids[number])) for number in writer.missing]
         job = compute.TextJob(encoder, device, dtype)
         _fill(writer, job, compute.text_batches(items), scheduler, progress)
@@ -186,7 +236,7 @@ def extract_speech(
         samples, frames = count_frames(manifest, u, outline)
         plan.append(Row(u.utterance_id, inputs.digests[u.utterance_id], frames, inputs.stamps[u.utterance_id]))
         items.append(compute.SpeechItem(number, manifest.audio_path(u), u.start_seconds, u.end_seconds, samples))
-    with FeatureWriter(path, identity, outline.front_dim, plan) as writer:
+    with files.locked(paths.lock_of(path)), FeatureWriter(path, identity, outline.front_dim, plan) as writer:
         missing = [items[number] for number in writer.missing]
         job = compute.SpeechJob(encoder, device, dtype)
         _fill(writer, job, compute.speech_batches(missing), scheduler, progress)

@@ -8,6 +8,7 @@ from accelerate import Accelerator
 from accelerate.utils import gather_object
 
 from mmer_pipeline.data import Examples, micro_batches
+from mmer_pipeline.errors import UserError
 from mmer_pipeline.metrics import Predictions
 from mmer_pipeline.model import EmotionModel, Output
 
@@ -15,7 +16,11 @@ from mmer_pipeline.model import EmotionModel, Output
 def predict(
     model: EmotionModel, examples: Examples, positions: Sequence[int], max_seconds: float, accelerator: Accelerator
 ) -> Predictions:
-    """Predictions for the utterances at `positions`, in that order; the work is shared among all processes."""
+    """Predictions for the utterances at `positions`, in that order; the work is shared among all processes.
+
+    Raises:
+        UserError: an output that is not a number.
+    """
     parts = micro_batches(positions, examples.seconds, max_seconds)
     was_training = model.training
     model.eval()
@@ -30,6 +35,14 @@ def predict(
     model.train(was_training)
     if accelerator.num_processes > 1:
         rows = gather_object(rows)
+    broken = [position for position, probabilities, _ in rows if not np.isfinite(probabilities).all()]
+    if broken:
+        name = examples.manifest.utterances[broken[0]].utterance_id
+        raise UserError(
+            f"The model's output is not a number for {len(broken)} of {len(rows)} utterances, {name} among them. "
+            "Nothing saved is lost. Look at its recording and features, or train with a smaller --learning-rate or "
+            "--precision fp32."
+        )
     by_position = {position: (probability, said) for position, probability, said in rows}
     return Predictions(
         utterance_ids=tuple(examples.manifest.utterances[position].utterance_id for position in positions),

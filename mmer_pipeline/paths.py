@@ -44,6 +44,11 @@ def speech_features(cache: Path, manifest: Path, encoder: str, dtype: str) -> Pa
     return cache / "features" / manifest.stem / f"speech-{encoder_slug(encoder)}-{dtype}.h5"
 
 
+def lock_of(path: Path) -> Path:
+    """What the process holds that writes `path`: a file beside it."""
+    return path.with_name(f".{path.name}.lock")
+
+
 @dataclass(frozen=True)
 class FoldPaths:
     """The files of one fold of a run: `runs/<run>/fold-k/`."""
@@ -76,9 +81,14 @@ class FoldPaths:
         return self.directory / "state"
 
     @property
+    def failure_log(self) -> Path:
+        """The traceback of what was not foreseen when a cross-validation worked on the fold."""
+        return self.directory / "failure.log"
+
+    @property
     def lock(self) -> Path:
         """Held by the process that works on the fold; beside its directory, which `--restart` takes away."""
-        return self.directory.with_name(f".{self.directory.name}.lock")
+        return lock_of(self.directory)
 
     @property
     def predictions(self) -> Path:

@@ -1,7 +1,7 @@
 """What a report is made of: evaluated runs, those that differ in their seed alone as one system, and imports."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -96,7 +96,8 @@ class Hole:
 def read_systems(runs: Sequence[Path], failures: Failures | None = None) -> tuple[list[SystemResults], list[Hole]]:
     """Read runs and make systems of them, in their order; what is not evaluated is a hole.
 
-    `failures` are better reasons for holes than what the disk shows: run name → fold, or None for all → why.
+    `failures` are the folds that a caller knows to be no good, whatever lies there, and better reasons for holes than
+    what the disk shows: run name → fold, or None for all → why.
 
     Raises:
         UserError: nothing is evaluated; folds of a run with different settings; runs that cannot be compared.
@@ -105,8 +106,9 @@ def read_systems(runs: Sequence[Path], failures: Failures | None = None) -> tupl
     found: list[RunResults] = []
     holes: list[Hole] = []
     for path in runs:
-        run, missing = _read_run(path)
-        missing = {**missing, **failures.get(path.name, {})}
+        failed = failures.get(path.name, {})
+        run, missing = _read_run(path, leave_out=failed.keys())
+        missing = {**missing, **failed}
         if run.folds:
             found.append(run)
         elif len(missing) > 1:
@@ -168,7 +170,7 @@ def evaluated_runs(runs_dir: Path) -> list[str]:
     raise UserError(f"No trained fold of any run below {runs_dir}. Run `mmer-pipe train`, then `mmer-pipe evaluate`.")
 
 
-def _read_run(run: Path) -> tuple[RunResults, dict[int | None, str]]:
+def _read_run(run: Path, leave_out: Container[int | None]) -> tuple[RunResults, dict[int | None, str]]:
     """The evaluated folds of a run, and why the others are missing."""
     try:
         numbers = trained_folds(run)
@@ -181,6 +183,8 @@ def _read_run(run: Path) -> tuple[RunResults, dict[int | None, str]]:
         fold = paths.fold(run, number)
         record = RunRecord.read(fold.settings, f"mmer-pipe train --run {run.name} --fold {number}")
         total = max(total, len(record.facts["folds"]))
+        if number in leave_out:
+            continue
         evaluation, epochs = read_evaluation(fold, record.identity), read_metrics(fold.metrics)
         if evaluation is None:
             missing[number] = f"trained, not evaluated: mmer-pipe evaluate --run {run.name} --fold {number}"

@@ -12,7 +12,7 @@ from itertools import pairwise
 
 ANNOTATION_POLICIES = ("strip", "keep", "mask")
 ANNOTATION_MASK = "[...]"  # policy "mask": something was annotated here, but not what
-_INNERMOST_ANNOTATION = re.compile(r"\[[^\[\]]*\]|\{[^{}]*\}")
+ANNOTATION = re.compile(r"\[[^\[\]]*\]|\{[^{}]*\}")  # one that holds no other
 _REMOVED = "\0"  # stands for an annotation while the ones around it are still to be found
 
 BLANK = "<pad>"
@@ -33,8 +33,8 @@ def encoder_text(transcript: str, annotations: str) -> str:
     """The text for the text encoder: annotations by the policy, white space folded, Unicode NFC."""
     text = unicodedata.normalize("NFC", transcript).replace(_REMOVED, " ")
     if annotations != "keep":
-        while _INNERMOST_ANNOTATION.search(text):  # from the inside: annotations may be nested
-            text = _INNERMOST_ANNOTATION.sub(_REMOVED, text)
+        while ANNOTATION.search(text):  # from the inside: annotations may be nested
+            text = ANNOTATION.sub(_REMOVED, text)
         text = text.replace(_REMOVED, f" {ANNOTATION_MASK} " if annotations == "mask" else " ")
     return " ".join(text.split())
 

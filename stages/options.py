@@ -69,7 +69,7 @@ def _load_config(context: click.Context, _parameter: click.Parameter, value: Pat
 
 
 def _default_map(context: click.Context, path: Path, table: dict[str, Any]) -> dict[str, Any]:
-    """The file's settings under click's names, for the group or for one command.
+    """The file's settings under click's names, for the group or for one command; cv inherits those of train.
 
     A table or a key that no command has is refused: a misspelt setting must not be silently ignored.
     """
@@ -86,6 +86,11 @@ def _default_map(context: click.Context, path: Path, table: dict[str, Any]) -> d
         else:
             command = group.commands[name]
             settings[name] = {_parameter_name(command, key, f"{path}: [{name}]"): item for key, item in entry.items()}
+    shared = {parameter.name for parameter in group.commands["cv"].params}
+    settings["cv"] = {
+        **{name: value for name, value in settings.get("train", {}).items() if name in shared},
+        **settings.get("cv", {}),
+    }
     if context.parent is None:
         return settings
     places = {name: entry for name, entry in settings.items() if name not in group.commands}

@@ -6,6 +6,7 @@ Writes: the manifest (default `<cache>/manifest.csv`), one row an utterance that
 it `manifest.json` with the audio root, the corpus and the label map; neither where both are there already.
 """
 
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,6 +17,7 @@ from mmer_pipeline.corpora import READERS, read_corpus
 from mmer_pipeline.corpora.counts import Agreement, compare
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.labels import BUILT_IN, IDENTITY
+from mmer_pipeline.text import WAV2VEC2_ALPHABET, Alphabet
 from stages.options import FILE, Common, LeadingArgument, common_options, say, suggest
 
 if TYPE_CHECKING:
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=LeadingArgument)
-@click.argument("corpus", type=click.Choice(list(READERS)))
+@click.argument("corpus", type=click.Choice(list(READERS)), metavar="CORPUS")
 @click.option(
     "--root",
     required=True,
@@ -54,7 +56,8 @@ def prepare(
 ) -> None:
     """Check a corpus and write its manifest.
 
-    CORPUS is the layout below --root: iemocap, ravdess, or csv (any corpus, written down as manifest.csv).
+    CORPUS is the layout below --root: iemocap, ravdess, crema-d, emo-db, meld, esd (esd-en, esd-zh: one of its
+    languages), or csv (any corpus, written down as manifest.csv).
     """
     from mmer_pipeline import preparation  # numpy and soundfile; `--help` does without them
     from stages.console import Work
@@ -92,10 +95,23 @@ def prepare(
             "published": None if agreement is None else agreement.as_dict(),
         }
     )
+    if note := _unspelt(prepared):
+        say(common, note)
     if not common.as_json:
         _print_summary(corpus, prepared, agreement)
         click.echo(f"{'wrote' if changed else 'unchanged:'} {path} ({len(prepared.utterances)} utterances)")
     suggest(common, "extract", "manifest")
+
+
+def _unspelt(prepared: "Preparation") -> str | None:
+    """Which letters the default CTC alphabet lacks; None where it has all."""
+    lost = Counter(
+        letter for u in prepared.utterances for letter in set(Alphabet(WAV2VEC2_ALPHABET).lost(u.transcript))
+    )
+    if not lost:
+        return None
+    letters = ", ".join(letter for letter, _ in lost.most_common(8)) + (" …" if len(lost) > 8 else "")
+    return f"note: CTC's 32 symbols of wav2vec2 lack {letters}: train with --ctc-alphabet corpus to spell them"
 
 
 def _print_summary(corpus: str, prepared: "Preparation", agreement: Agreement | None) -> None:

@@ -72,7 +72,7 @@ def test_one_chain_goes_from_a_corpus_to_a_report(tmp_path, corpus, encoders):
         for path in (fold.settings, fold.metrics, fold.weights, fold.evaluation, fold.predictions):
             assert path.is_file()
     assert "2 of 2 folds" in result.output
-    report = json.loads((tmp_path / "r" / "first" / "report.json").read_text())["runs"][0]
+    report = json.loads((tmp_path / "r" / "first" / "report.json").read_text())["systems"][0]
     assert report["selections"]["final"]["summary"]["wa"]["pooled"] is not None
 
 
@@ -116,7 +116,7 @@ def test_json_is_one_object_on_standard_output(corpus, encoders, training):
     evaluated = json.loads(succeed("evaluate", "--json").stdout)
     assert [fold["fold"] for fold in evaluated["folds"]] == [1, 2]
     reported = json.loads(succeed("report", "--json").stdout)
-    assert reported["runs"][0]["folds_expected"] == 2
+    assert reported["systems"][0]["folds_expected"] == 2
 
 
 def test_help_is_quick_and_loads_no_library_of_numbers():
@@ -276,7 +276,7 @@ def test_a_run_can_be_evaluated_from_another_folder_and_without_its_encoders(
 def test_evaluate_and_report_go_on_with_the_run_that_the_chain_trained(corpus, encoders, training):
     succeed("extract", *encoders, *training, "evaluate")
     result = succeed(*training, "--alpha", "0.5", "--run", "other", "evaluate", "report")
-    assert "other: mmer on tones" in result.stdout
+    assert "other: MMER (α = 0.5) on tones" in result.stdout
     assert Path("runs/other/report.md").is_file()
     assert not Path("runs/mmer/report.md").exists()
 
@@ -324,7 +324,7 @@ def test_a_report_with_a_validation_part_fits_a_terminal_of_80_columns(corpus, e
 
 def test_the_command_of_a_missing_fold_carries_the_settings_of_the_others(corpus, encoders, training):
     succeed("extract", *encoders, *training, "--fold", 1, "--schedule", "linear", "evaluate")
-    missing = json.loads(succeed("report", "--json").stdout)["runs"][0]["missing"]["2"]
+    missing = json.loads(succeed("report", "--json").stdout)["holes"][0]["why"]
     assert missing == (
         f"not trained: mmer-pipe train --run mmer --fold 2 --text-encoder {encoders[1]} --speech-encoder {encoders[3]} "
         "--epochs 2 --learning-rate 0.001 --schedule linear"
@@ -340,7 +340,7 @@ def test_an_unknown_device_says_what_there_is(corpus, encoders):
 
 
 def test_no_scheduler_at_the_address(corpus, encoders, monkeypatch):
-    monkeypatch.setattr("mmer_pipeline.compute.CONNECT_SECONDS", 1)
+    monkeypatch.setattr("mmer_pipeline.cluster.CONNECT_SECONDS", 1)
     assert "No Dask scheduler answers at 'tcp://127.0.0.1:9'" in fail(
         "extract", *encoders, "--scheduler", "tcp://127.0.0.1:9"
     )

@@ -1,10 +1,13 @@
 """Where an encoder's files are looked for, what is said when they are not there, and their digest."""
 
+import hashlib
 import json
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import BinaryIO
 
 import huggingface_hub
 import pytest
@@ -173,6 +176,22 @@ def test_the_digest_does_not_change_with_what_no_feature_depends_on(directory: P
     (directory / "training_args.bin").write_bytes(b"not weights")
     (directory / "pytorch_model.bin").write_bytes(b"the same weights in another format")
     assert resolve_encoder(str(directory)).digest() == before
+
+
+def test_weights_are_read_once_by_a_process_until_they_change(directory: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    read = []
+
+    def digest_of(stream: BinaryIO, name: str) -> "hashlib._Hash":
+        read.append(Path(stream.name).name)
+        return hashlib.new(name, stream.read())
+
+    monkeypatch.setattr(hashlib, "file_digest", digest_of)
+    first = resolve_encoder(str(directory)).digest()
+    assert resolve_encoder(str(directory)).digest() == first
+    assert read.count("model.safetensors") == 1
+    os.utime(directory / "model.safetensors", (1, 1))
+    assert resolve_encoder(str(directory)).digest() == first
+    assert read.count("model.safetensors") == 2
 
 
 @pytest.mark.parametrize(("text", "normalises"), [(None, True), ("{}", True), ('{"do_normalize": false}', False)])

@@ -13,12 +13,13 @@ import soundfile
 import torch
 from transformers import AutoModel, AutoTokenizer, Wav2Vec2FeatureExtractor
 
-from mmer_pipeline import compute
+from mmer_pipeline import cluster, compute, extraction, files, paths
 from mmer_pipeline.demo.encoders import tiny_speech_encoder, tiny_text_encoder
 from mmer_pipeline.encoder_files import EncoderFiles, resolve_encoder
-from mmer_pipeline.errors import UserError
-from mmer_pipeline.extraction import Extraction, extract_speech, extract_text
+from mmer_pipeline.errors import Busy, UserError
+from mmer_pipeline.extraction import Extraction, Request, extract_speech, extract_text, requests_of
 from mmer_pipeline.manifest import Manifest
+from mmer_pipeline.settings import Settings
 from mmer_pipeline.store import FeatureFile
 from mmer_pipeline.text import encoder_text
 
@@ -78,8 +79,8 @@ def no_models(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(compute, "_load_text_encoder", refuse)
     monkeypatch.setattr(compute, "_load_frontend", refuse)
     monkeypatch.setattr(compute, "run", refuse)
-    monkeypatch.setattr("mmer_pipeline.encoders.TextTokenizer", refuse)
-    monkeypatch.setattr("mmer_pipeline.encoders.speech_outline", refuse)
+    monkeypatch.setattr("mmer_pipeline.text_encoders.TextTokenizer", refuse)
+    monkeypatch.setattr("mmer_pipeline.speech_encoders.speech_outline", refuse)
 
 
 @pytest.fixture
@@ -370,9 +371,43 @@ def test_an_encoder_with_weights_missing_is_refused_before_anything_is_written(
 def test_a_scheduler_that_does_not_answer_is_refused(
     manifest: Manifest, text: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(compute, "CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.2)
     with pytest.raises(UserError, match=r"tcp://127\.0\.0\.1:9"):
         text(manifest, scheduler="tcp://127.0.0.1:9")
+
+
+@pytest.mark.parametrize(
+    ("system", "options", "kinds"),
+    [
+        ("mmer", {}, ["text", "speech"]),
+        ("mmer", {"speech_features": False}, ["text"]),
+        ("cai", {}, ["speech"]),
+        ("roberta", {}, ["text"]),
+        ("roberta", {"finetune_text": True}, []),
+    ],
+)
+def test_a_run_asks_for_the_features_that_its_system_reads(
+    system: str, options: dict[str, bool], kinds: list[str]
+) -> None:
+    assert [request.kind for request in requests_of(Settings.of(system, fold=1, **options))] == kinds
+
+
+def test_a_requested_file_lies_where_a_run_looks_for_it(manifest: Manifest, tiny_text: Path, tmp_path: Path) -> None:
+    request = Request("text", str(tiny_text), None, "float16", "strip")
+    done = extraction.extract(request, manifest, tmp_path, device="cpu", scheduler="threads", progress=quiet)
+    assert done == Extraction(tmp_path / "features/manifest/text-tiny-text-strip-float16.h5", 16, 16)
+
+
+@pytest.mark.parametrize("kind", ["text", "speech"])
+def test_a_file_that_another_process_writes_is_left_to_it_and_one_that_is_whole_needs_no_lock(
+    kind: str, manifest: Manifest, text: Work, speech: Work
+) -> None:
+    extract, path = (text, Path("text.h5")) if kind == "text" else (speech, Path("speech.h5"))
+    with files.locked(paths.lock_of(path)), pytest.raises(Busy, match="Another process"):
+        extract(manifest)
+    assert extract(manifest).computed == 16
+    with files.locked(paths.lock_of(path)):
+        assert extract(manifest).computed == 0
 
 
 def test_text_batches_hold_every_text_within_the_budget() -> None:

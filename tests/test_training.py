@@ -364,6 +364,14 @@ def test_a_validation_part_is_scored_every_epoch(corpus, settings):
     assert all(line["validation"]["utterances"] > 0 for line in metrics())
 
 
+def test_weights_that_are_not_numbers_after_an_epoch_s_last_step_are_a_failure_that_says_so(corpus, settings):
+    """The loss of that step was still a number."""
+    diverging = Settings(**{**settings.__dict__, "batch_size": 8, "learning_rate": 1e30})
+    with pytest.raises(UserError, match=r"output is not a number for 8 of 8 utterances|loss is not a number"):
+        train(diverging, corpus)
+    assert not paths.fold(Path("runs/mmer"), 1).model.exists()
+
+
 def test_the_record_of_a_run_holds_what_was_really_used(corpus, settings):
     train(Settings(**{**settings.__dict__, "precision": "auto"}), corpus)
     record = RunRecord.read(paths.fold(Path("runs/mmer"), 1).settings, "mmer-pipe train")
