@@ -3,6 +3,7 @@
 import click
 
 from mmer_pipeline import __version__
+from stages.audit import audit
 from stages.cv import cv
 from stages.demo import demo
 from stages.evaluate import evaluate
@@ -39,7 +40,7 @@ def _end_of_chain(*_: object, **__: object) -> None:
     show_suggestion()
 
 
-for stage in (prepare, extract, train, evaluate, report, cv, demo):
+for stage in (prepare, audit, extract, train, evaluate, report, cv, demo):
     main.add_command(stage)
 
 

@@ -1,0 +1,120 @@
+"""Who stands on both sides of a fold: speakers, dialogues, and what a split by the id's prefix would do."""
+
+import re
+from collections import defaultdict
+from collections.abc import Sequence
+
+from mmer_pipeline.audit.finding import NAMED, Finding
+from mmer_pipeline.audit.split import Split
+
+# IEMOCAP: session, who wore the markers, dialogue, who speaks: Ses01F_impro01_M005 is said by the man.
+_IEMOCAP_ID = re.compile(r"(?P<session>Ses\d\d)(?P<markers>[FM])_\w+_(?P<speaker>[FM])[^_]*")
+
+
+def findings(split: Split) -> list[Finding]:
+    """Speakers and dialogues in more than one fold; for ids like IEMOCAP's also what their parts say of the speaker."""
+    ids = [_IEMOCAP_ID.fullmatch(u.utterance_id) for u in split.utterances]
+    matches = [match for match in ids if match is not None]
+    found = [_speakers(split, [u.speaker for u in split.utterances])]
+    if len(matches) == len(ids):
+        said_by = [f"{match['session']}_{match['speaker']}" for match in matches]
+        prefixes = [f"{match['session']}_{match['markers']}" for match in matches]
+        found += [_column(split, said_by), _prefix(split, said_by, prefixes)]
+    return [*found, _dialogues(split)]
+
+
+def _homes(split: Split, names: Sequence[str]) -> dict[str, list[str]]:
+    """Name → the folds it stands in, for those that stand in more than one."""
+    homes = defaultdict(set)
+    for name, fold in zip(names, split.fold.tolist(), strict=True):
+        homes[name].add(fold)
+    return {name: [split.folds[k] for k in sorted(folds)] for name, folds in homes.items() if len(folds) > 1}
+
+
+def _named(homes: dict[str, list[str]], column: str) -> tuple[str, ...]:
+    return tuple(f"{name}: in {column} {', '.join(folds)}" for name, folds in list(homes.items())[:NAMED])
+
+
+def _speakers(split: Split, names: Sequence[str]) -> Finding:
+    both = _homes(split, names)
+    return Finding(
+        "speakers_in_several_folds",
+        "wrong" if both else "fine",
+        "Speakers who stand in more than one fold",
+        len(both),
+        "speakers",
+        "They are tested on after training on them: the result would be worth nothing. Give each speaker one "
+        f"{split.column}, or use `--folds speaker`."
+        if both
+        else "Nobody is tested on who was trained on.",
+        len(set(names)),
+        _named(both, split.column),
+    )
+
+
+def _column(split: Split, said_by: Sequence[str]) -> Finding:
+    """Whether the manifest's speakers are those that the ids name; if not, whether the folds still keep them apart."""
+    by_name = defaultdict(set)
+    for utterance, speaker in zip(split.utterances, said_by, strict=True):
+        by_name[utterance.speaker].add(speaker)
+    mixed = [
+        f"{u.utterance_id}: said by {speaker}, speaker {u.speaker} in the manifest"
+        for u, speaker in zip(split.utterances, said_by, strict=True)
+        if len(by_name[u.speaker]) > 1
+    ]
+    leaking = bool(_homes(split, said_by))
+    return Finding(
+        "speaker_is_not_that_of_the_id",
+        "wrong" if mixed and leaking else "weigh" if mixed else "fine",
+        "Speakers that are two persons by their ids",
+        len(mixed),
+        "utterances",
+        "The letter before the number of an id says who speaks. "
+        + (
+            ("With these folds both actors are trained and tested on." if leaking else "The folds still hold.")
+            if mixed
+            else "The manifest's speakers are those."
+        ),
+        len(split.utterances),
+        tuple(mixed[:: max(1, len(mixed) // NAMED)][:NAMED]),
+    )
+
+
+def _prefix(split: Split, said_by: Sequence[str], prefixes: Sequence[str]) -> Finding:
+    differs = [prefix != speaker for prefix, speaker in zip(prefixes, said_by, strict=True)]
+    places = defaultdict(set)
+    for speaker, prefix in zip(said_by, prefixes, strict=True):
+        places[speaker].add(prefix)
+    leaked = sum(len(places[speaker]) > 1 for speaker in said_by)
+    numbers = [i for i, other in enumerate(differs) if other]
+    return Finding(
+        "prefix_is_not_the_speaker",
+        "know",
+        "Ids whose prefix is not the speaker",
+        sum(differs),
+        "utterances",
+        f"The SesXXF of an id names who wore the markers. A split by it would train on the speaker of {leaked:,} of "
+        f"{len(said_by):,} test utterances.",
+        len(said_by),
+        tuple(
+            f"{split.utterances[i].utterance_id}: prefix {prefixes[i]}, said by {said_by[i]}"
+            for i in numbers[:: max(1, len(numbers) // NAMED)][:NAMED]
+        ),
+    )
+
+
+def _dialogues(split: Split) -> Finding:
+    both = _homes(split, [u.dialogue for u in split.utterances])
+    return Finding(
+        "dialogues_in_several_folds",
+        "weigh" if both else "fine",
+        "Dialogues that stand in more than one fold",
+        len(both),
+        "dialogues",
+        "Topic, room and partner of a test utterance are in training; intervals that draw dialogues take the parts "
+        "of one for independent."
+        if both
+        else "Topic, room and partner of a test utterance are not in training.",
+        len({u.dialogue for u in split.utterances}),
+        _named(both, split.column),
+    )
