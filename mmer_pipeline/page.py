@@ -13,23 +13,25 @@ from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
 from markupsafe import Markup, escape
 from matplotlib.figure import Figure
 
-from mmer_pipeline import plots
+from mmer_pipeline.drawing import HUES, INK, svg
 
-# `plots.HUES`, light enough for a dark page.
+# `HUES`, light enough for a dark page.
 DARK_HUES = ("#56b0ec", "#f08a4b", "#35c497", "#d98cc0", "#cfae3a", "#949eff")
 
 
 def template(name: str, filters: Mapping[str, Any]) -> Template:
     """A template of the package, with filters of its own; what it is given is shown and never markup."""
     environment = Environment(
-        loader=FunctionLoader(lambda name: package_files("mmer_pipeline").joinpath(name).read_text("utf-8")),
+        loader=FunctionLoader(
+            lambda name: package_files("mmer_pipeline").joinpath("templates", name).read_text("utf-8")
+        ),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
     environment.filters |= filters
-    environment.globals["hues"] = list(zip(plots.HUES, DARK_HUES, strict=True))
+    environment.globals["hues"] = list(zip(HUES, DARK_HUES, strict=True))
     return environment.get_template(name)
 
 
@@ -38,7 +40,7 @@ def inline(figure: Figure, name: str) -> Markup:
 
     The page has a caption with the id `<name>-caption`.
     """
-    document = plots.svg(figure, "none")
+    document = svg(figure, "none")
     drawing = document[document.index("<svg") :]
     drawing = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", drawing, flags=re.DOTALL)  # would style the page
     drawing = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
@@ -49,8 +51,8 @@ def inline(figure: Figure, name: str) -> Markup:
     used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', drawing))
     drawing = re.sub(r' id="([^"]*)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", drawing)
     drawing = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", drawing)
-    drawing = drawing.replace(plots.INK, "currentColor")
-    for number, colour in enumerate(plots.HUES, start=1):
+    drawing = drawing.replace(INK, "currentColor")
+    for number, colour in enumerate(HUES, start=1):
         drawing = drawing.replace(colour, f"var(--hue-{number})")
     return Markup(re.sub(r"\n\s*", "\n", drawing))
 

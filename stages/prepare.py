@@ -95,8 +95,8 @@ def prepare(
             "published": None if agreement is None else agreement.as_dict(),
         }
     )
-    if note := _unspelt(prepared):
-        say(common, note)
+    if unspelt := _unspelt(prepared):
+        say(common, unspelt)
     if not common.as_json:
         _print_summary(corpus, prepared, agreement)
         click.echo(f"{'wrote' if changed else 'unchanged:'} {path} ({len(prepared.utterances)} utterances)")

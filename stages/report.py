@@ -34,8 +34,8 @@ def report(
         raise click.UsageError(
             f"--import FILE and --name NAME go in pairs: {len(imported)} files, {len(titles)} names."
         )
-    from mmer_pipeline.report import make_report
-    from mmer_pipeline.report_files import write_report
+    from mmer_pipeline.report.summary import make_report
+    from mmer_pipeline.report.writing import write_report
 
     chosen = list(dict.fromkeys(names)) or _runs_to_report(common, needed=not imported)
     value = make_report([common.runs / name for name in chosen], list(zip(titles, imported, strict=True)))
@@ -51,7 +51,7 @@ def report(
 def _runs_to_report(common: Common, *, needed: bool) -> list[str]:
     """The run that was trained in this chain, else every run that has an evaluated fold."""
     from mmer_pipeline.errors import UserError
-    from mmer_pipeline.results import evaluated_runs
+    from mmer_pipeline.report.results import evaluated_runs
 
     trained = click.get_current_context().find_root().meta.get(RUN)
     if trained is not None:
@@ -68,7 +68,7 @@ def show_report(common: Common, value: dict[str, Any]) -> None:
     """Print a report's tables: of one system in full, of several the comparison."""
     from rich.console import Console
 
-    from mmer_pipeline.report_text import MEANING, folds_line, hole_lines, row_names
+    from mmer_pipeline.report.formats import MEANING, folds_line, hole_lines, row_names
     from stages import tables
 
     console = Console(quiet=common.as_json)

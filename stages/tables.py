@@ -7,7 +7,7 @@ from rich.table import Table
 from rich.text import Text
 
 from mmer_pipeline.metrics import HEADLINE
-from mmer_pipeline.report_text import (
+from mmer_pipeline.report.formats import (
     METRIC_NAMES,
     NOTHING,
     SELECTIONS,

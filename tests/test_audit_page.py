@@ -18,9 +18,9 @@ from page_checks import (
     opened,
 )
 
-from mmer_pipeline import plots
 from mmer_pipeline.audit import make_audit
 from mmer_pipeline.audit.page import html
+from mmer_pipeline.drawing import HUES
 from mmer_pipeline.page import DARK_HUES
 from stages.audit import audit as command
 
@@ -124,7 +124,7 @@ def test_in_a_browser_all_can_be_read(chromium, source, tmp_path, size, scheme):
         assert faint == []
         assert lightness < 0.02 if scheme == "dark" else lightness > 0.9
         hue = view.evaluate("() => getComputedStyle(document.documentElement).getPropertyValue('--hue-1')")
-        assert hue.strip() == (DARK_HUES if scheme == "dark" else plots.HUES)[0]
+        assert hue.strip() == (DARK_HUES if scheme == "dark" else HUES)[0]
         cut = (
             "() => [...document.querySelectorAll('.finding, .tally a')].filter(e => e.scrollWidth > e.clientWidth + 1)"
         )

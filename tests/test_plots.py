@@ -9,8 +9,9 @@ import matplotlib
 import pytest
 from report_example import report_example
 
-from mmer_pipeline import plots
-from mmer_pipeline.plots import figures, slugs, svg, write_plots
+from mmer_pipeline.drawing import HUES, svg
+from mmer_pipeline.report import plots
+from mmer_pipeline.report.plots import figures, slugs, write_plots
 
 
 @pytest.fixture
@@ -113,7 +114,7 @@ def test_many_systems_and_many_classes_are_drawn(report):
     systems[13]["confusion"] = [[10_000] * 9] * 9
     assert "$MMER_13$ & <i>" in words(plots.systems(report))
     assert len(words(plots.confusion(report, systems[13]))) > 2 * 81
-    assert plots.hue(report, systems[0]) == plots.hue(report, systems[len(plots.HUES)])
+    assert plots.hue(report, systems[0]) == plots.hue(report, systems[len(HUES)])
 
 
 def test_file_names_are_safe_and_never_shared():
@@ -123,5 +124,5 @@ def test_file_names_are_safe_and_never_shared():
 
 
 def test_pyplot_is_not_imported():
-    code = "import sys, mmer_pipeline.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
+    code = "import sys, mmer_pipeline.report.plots; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

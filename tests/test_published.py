@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from mmer_pipeline.published import TABLE_1, comparable, table_1
+from mmer_pipeline.report.published import TABLE_1, comparable, table_1
 from mmer_pipeline.settings import Settings
 
 LABELS = ["happy", "angry", "neutral", "sad"]

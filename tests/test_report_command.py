@@ -15,8 +15,8 @@ FILES = ["plots", "report.html", "report.json", "report.md", "table.tex"]
 @pytest.fixture(autouse=True)
 def _quick_plots(monkeypatch):
     """No pictures: they have tests of their own."""
-    monkeypatch.setattr("mmer_pipeline.plots.figures", lambda _report: iter(()))
-    monkeypatch.setattr("mmer_pipeline.report_html.html", lambda report: f"<p>{report['corpus']}</p>")
+    monkeypatch.setattr("mmer_pipeline.report.plots.figures", lambda _report: iter(()))
+    monkeypatch.setattr("mmer_pipeline.report.html.html", lambda report: f"<p>{report['corpus']}</p>")
     monkeypatch.setenv("COLUMNS", "80")
 
 

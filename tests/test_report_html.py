@@ -15,9 +15,9 @@ from page_checks import (
 )
 from report_example import TEXT, TRANSCRIPTS, report_example
 
-from mmer_pipeline import plots
+from mmer_pipeline.drawing import HUES
 from mmer_pipeline.page import DARK_HUES
-from mmer_pipeline.report_html import PAPER, html
+from mmer_pipeline.report.html import PAPER, html
 
 chromium = pytest.fixture(scope="module")(browser)
 
@@ -79,7 +79,7 @@ def test_headings_go_down_one_step_at_a_time_and_header_cells_have_a_scope(page)
     assert all("scope" in attributes for attributes in page.all("th"))
 
 
-@pytest.mark.parametrize(("hues", "page_colour"), [(plots.HUES, "#ffffff"), (DARK_HUES, "#14171c")])
+@pytest.mark.parametrize(("hues", "page_colour"), [(HUES, "#ffffff"), (DARK_HUES, "#14171c")])
 def test_every_colour_of_a_plot_stands_out_from_the_page(source, hues, page_colour):
     def lightness(colour):  # WCAG's relative luminance
         values = [int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5)]
@@ -146,7 +146,7 @@ def test_in_a_browser_all_can_be_read(chromium, source, tmp_path, size, scheme):
         assert faint == []
         assert lightness < 0.02 if scheme == "dark" else lightness > 0.9
         hue = view.evaluate("() => getComputedStyle(document.documentElement).getPropertyValue('--hue-1')")
-        assert hue.strip() == (DARK_HUES if scheme == "dark" else plots.HUES)[0]
+        assert hue.strip() == (DARK_HUES if scheme == "dark" else HUES)[0]
         view.evaluate("() => document.querySelector('nav a[href=\"#system-cai\"]').click()")
         assert 0 <= view.evaluate("() => document.getElementById('system-cai').getBoundingClientRect().top") < 100
 

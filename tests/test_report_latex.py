@@ -6,8 +6,8 @@ import pytest
 from report_example import report_example
 from run_example import write_run
 
-from mmer_pipeline.report import make_report
-from mmer_pipeline.report_latex import escape, latex
+from mmer_pipeline.report.latex import escape, latex
+from mmer_pipeline.report.summary import make_report
 
 
 def rows(text):

@@ -7,10 +7,10 @@ from report_example import report_example
 from run_example import write_run
 
 from mmer_pipeline import paths
-from mmer_pipeline.markdown import cell
-from mmer_pipeline.report import make_report
-from mmer_pipeline.report_markdown import markdown
-from mmer_pipeline.report_text import folds_line
+from mmer_pipeline.report.formats import folds_line
+from mmer_pipeline.report.markdown import markdown
+from mmer_pipeline.report.markdown_text import cell
+from mmer_pipeline.report.summary import make_report
 
 
 @pytest.fixture

@@ -2,7 +2,7 @@
 
 from report_example import report_example
 
-from mmer_pipeline.report_text import interval, p_value, row_names, signed, signed_interval
+from mmer_pipeline.report.formats import interval, p_value, row_names, signed, signed_interval
 
 
 def test_systems_of_the_same_title_are_told_apart():

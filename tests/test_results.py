@@ -5,7 +5,7 @@ from run_example import EPOCHS, TRUTH, write_fold, write_run
 
 from mmer_pipeline import paths
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.results import Hole, check_same_truth, evaluated_runs, read_systems
+from mmer_pipeline.report.results import Hole, check_same_truth, evaluated_runs, read_systems
 from mmer_pipeline.settings import RunRecord, Settings
 
 

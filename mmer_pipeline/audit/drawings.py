@@ -6,7 +6,7 @@ from typing import Any
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
-from mmer_pipeline.plots import HUES, INK, WIDTH, styled
+from mmer_pipeline.drawing import HUES, INK, WIDTH, styled
 
 Audit = dict[str, Any]
 

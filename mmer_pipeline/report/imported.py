@@ -10,7 +10,7 @@ import numpy as np
 
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.folds import natural_order
-from mmer_pipeline.results import HeldOut, SystemResults
+from mmer_pipeline.report.results import HeldOut, SystemResults
 from mmer_pipeline.runs import PREDICTION_COLUMNS, PROBABILITY_PREFIX
 
 REQUIRED = ("utterance_id", "truth", "prediction")

@@ -11,9 +11,10 @@ from itertools import groupby
 from operator import itemgetter
 from typing import Any
 
-from mmer_pipeline import plots
+from mmer_pipeline.drawing import HUES
 from mmer_pipeline.page import code, inline, template
-from mmer_pipeline.report_text import MEANING, METRIC_NAMES, mean_and_sd, percent, pooled
+from mmer_pipeline.report import plots
+from mmer_pipeline.report.formats import MEANING, METRIC_NAMES, mean_and_sd, percent, pooled
 from mmer_pipeline.settings import Settings
 
 TEMPLATE = "report.html.jinja"
@@ -44,7 +45,7 @@ def html(report: dict[str, Any]) -> str:
         PAPER=PAPER,
         SIGNIFICANT=SIGNIFICANT,
         slugs=slugs,
-        hue_of={system["name"]: plots.HUES.index(plots.hue(report, system)) + 1 for system in report["systems"]},
+        hue_of={system["name"]: HUES.index(plots.hue(report, system)) + 1 for system in report["systems"]},
         system_of={system["name"]: system for system in report["systems"]},
         groups=[(name, list(rows)) for name, rows in groupby(report["table_1"]["rows"], itemgetter("group"))],
         encoders=_encoders(report),

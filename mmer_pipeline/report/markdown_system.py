@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from mmer_pipeline.markdown import cell, table
-from mmer_pipeline.report_text import NOTHING, SELECTIONS, Report, System, folds_line, percent
+from mmer_pipeline.report.formats import NOTHING, SELECTIONS, Report, System, folds_line, percent
+from mmer_pipeline.report.markdown_text import cell, table
 
 _NOT_SHOWN = ("seed",)  # of the settings: what the table of jobs says
 

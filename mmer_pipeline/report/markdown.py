@@ -3,10 +3,8 @@
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from mmer_pipeline.markdown import cell, table
 from mmer_pipeline.metrics import HEADLINE
-from mmer_pipeline.report_markdown_system import system_section
-from mmer_pipeline.report_text import (
+from mmer_pipeline.report.formats import (
     ALPHA_NOTE,
     GAP,
     MEANING,
@@ -27,6 +25,8 @@ from mmer_pipeline.report_text import (
     signed,
     signed_interval,
 )
+from mmer_pipeline.report.markdown_system import system_section
+from mmer_pipeline.report.markdown_text import cell, table
 
 
 def markdown(report: Report, pictures: Sequence[str] = ()) -> str:

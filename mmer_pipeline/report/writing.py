@@ -4,8 +4,8 @@ from pathlib import Path
 from typing import Any
 
 from mmer_pipeline import files
-from mmer_pipeline.report_latex import latex
-from mmer_pipeline.report_markdown import markdown
+from mmer_pipeline.report.latex import latex
+from mmer_pipeline.report.markdown import markdown
 
 MARKDOWN, JSON, HTML, LATEX = "report.md", "report.json", "report.html", "table.tex"
 
@@ -19,8 +19,8 @@ def write_report(report: dict[str, Any], directory: Path) -> list[Path]:
         UserError: the disk is full.
     """
     # matplotlib is slow to load, and reading a report needs none of it.
-    from mmer_pipeline.plots import write_plots
-    from mmer_pipeline.report_html import html
+    from mmer_pipeline.report.html import html
+    from mmer_pipeline.report.plots import write_plots
 
     plots = write_plots(report, directory)
     pictures = [path.relative_to(directory).as_posix() for path in plots if path.suffix == ".png"]

@@ -7,7 +7,7 @@ import numpy as np
 
 from mmer_pipeline import statistics
 from mmer_pipeline.metrics import Floats
-from mmer_pipeline.results import HeldOut, SystemResults
+from mmer_pipeline.report.results import HeldOut, SystemResults
 
 
 def compare_all(systems: Sequence[SystemResults], classes: int) -> list[dict[str, Any]]:

@@ -1,6 +1,6 @@
 r"""The report's main table as LaTeX: our systems beside the published figures, to `\input` where booktabs is loaded."""
 
-from mmer_pipeline.report_text import Report, System, is_complete, percent, row_names, signed
+from mmer_pipeline.report.formats import Report, System, is_complete, percent, row_names, signed
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",

@@ -13,13 +13,14 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmer_pipeline import published, statistics
+from mmer_pipeline import statistics
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.folds import natural_order
-from mmer_pipeline.imported import classes_of, known_utterances, read_import, read_rows
 from mmer_pipeline.metrics import HEADLINE, calibration_error, rates, rates_of_confusion, reliability
-from mmer_pipeline.pairs import compare_all
-from mmer_pipeline.results import (
+from mmer_pipeline.report import published
+from mmer_pipeline.report.imported import classes_of, known_utterances, read_import, read_rows
+from mmer_pipeline.report.pairs import compare_all
+from mmer_pipeline.report.results import (
     Failures,
     FoldResult,
     HeldOut,
@@ -29,7 +30,7 @@ from mmer_pipeline.results import (
     check_same_truth,
     read_systems,
 )
-from mmer_pipeline.spoken import Spoken, read_spoken
+from mmer_pipeline.report.spoken import Spoken, read_spoken
 from mmer_pipeline.systems import SYSTEMS, title
 
 SELECTIONS = ("final", "validated", "oracle")
