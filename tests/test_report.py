@@ -11,7 +11,7 @@ from mmer_pipeline.errors import UserError
 from mmer_pipeline.metrics import HEADLINE
 from mmer_pipeline.report.results import HeldOut, read_systems
 from mmer_pipeline.report.spoken import Spoken, read_spoken
-from mmer_pipeline.report.summary import _lengths, encoder_name, make_report
+from mmer_pipeline.report.summary import _lengths, _set_apart, encoder_name, make_report
 
 
 @pytest.fixture
@@ -282,3 +282,8 @@ def test_errors_by_length_are_in_bins_of_about_as_many_utterances():
 
 def test_every_metric_has_a_summary(run):
     assert tuple(only(make_report([run]))["selections"]["final"]["summary"]) == HEADLINE
+
+
+def test_systems_of_the_same_title_are_told_apart_by_their_names():
+    rows = [{"name": name, "title": title} for name, title in (("a", "MMER"), ("b", "MMER"), ("c", "cai"))]
+    assert [row["title"] for row in _set_apart(rows)] == ["MMER [a]", "MMER [b]", "cai"]

@@ -125,6 +125,15 @@ def test_several_devices_are_counted(page):
     assert "NVIDIA H200 (31 jobs); cpu (8 jobs)" in page.text
 
 
+def test_pairs_without_intervals_and_p_values_make_a_page():
+    """As from a single dialogue."""
+    report = report_example()
+    for pair in report["pairs"]:
+        for entry in pair["metrics"].values():
+            entry |= {"interval_95": None, "p": None, "p_holm": None}
+    assert "Are the differences real?" in html(report)
+
+
 def test_imports_alone_make_a_page():
     page = Page(html(one_system(-1)))
     assert "all are imported predictions" in page.text

@@ -1,16 +1,6 @@
 """Names and number formats of the report."""
 
-from report_example import report_example
-
-from mmer_pipeline.report.formats import interval, p_value, row_names, signed, signed_interval
-
-
-def test_systems_of_the_same_title_are_told_apart():
-    everything = report_example()
-    assert len(set(row_names(everything).values())) == len(everything["systems"])
-    twins = report_example()
-    twins["systems"][1]["title"] = twins["systems"][0]["title"]
-    assert row_names(twins)["cai"] == "MMER (α = 0.1) [cai]"
+from mmer_pipeline.report.formats import interval, p_value, signed, signed_interval
 
 
 def test_number_formats():

@@ -66,14 +66,8 @@ def p_value(value: float | None) -> str:
 
 
 def row_names(report: Report) -> dict[str, str]:
-    """System name → what its rows are called: the title, and the name too where two systems have the same title."""
-    titles = [system["title"] for system in report["systems"]]
-    return {
-        system["name"]: system["title"]
-        if titles.count(system["title"]) == 1
-        else f"{system['title']} [{system['name']}]"
-        for system in report["systems"]
-    }
+    """System name → what its rows are called."""
+    return {system["name"]: system["title"] for system in report["systems"]}
 
 
 def encoders(system: System) -> str:

@@ -14,7 +14,16 @@ from typing import Any
 from mmer_pipeline.drawing import HUES
 from mmer_pipeline.page import code, inline, template
 from mmer_pipeline.report import plots
-from mmer_pipeline.report.formats import MEANING, METRIC_NAMES, mean_and_sd, percent, pooled
+from mmer_pipeline.report.formats import (
+    MEANING,
+    METRIC_NAMES,
+    mean_and_sd,
+    p_value,
+    percent,
+    pooled,
+    signed,
+    signed_interval,
+)
 from mmer_pipeline.settings import Settings
 
 TEMPLATE = "report.html.jinja"
@@ -30,9 +39,9 @@ def html(report: dict[str, Any]) -> str:
         "percent": percent,
         "mean_and_sd": mean_and_sd,
         "pooled": pooled,
-        "signed": _signed,
-        "span": _span,
-        "p": _p_value,
+        "signed": signed,
+        "signed_interval": signed_interval,
+        "p": p_value,
         "duration": _duration,
         "plain": _plain,
         "code": code,
@@ -79,7 +88,8 @@ def _folds(system: dict[str, Any]) -> list[dict[str, Any]]:
 
 
 def _significant(pairs: Sequence[dict[str, Any]], metric: str) -> int:
-    return sum(pair["metrics"][metric]["p_holm"] < SIGNIFICANT for pair in pairs)
+    found = [pair["metrics"][metric]["p_holm"] for pair in pairs]
+    return sum(p is not None and p < SIGNIFICANT for p in found)
 
 
 def _defaults() -> dict[str, Any]:
@@ -120,20 +130,6 @@ def _environment(systems: Sequence[dict[str, Any]]) -> list[tuple[str, str]]:
 def _jobs(systems: Sequence[dict[str, Any]]) -> list[tuple[dict[str, Any], dict[str, Any], dict[str, Any]]]:
     """System, run and fold of every trained fold."""
     return [(system, run, fold) for system in systems for run in system["runs"] for fold in run["folds"]]
-
-
-def _signed(value: float) -> str:
-    """0.021 → "+2.10", with a true minus."""
-    return f"{100 * value:+.2f}".replace("-", "−")
-
-
-def _span(low_high: Sequence[float]) -> str:
-    """The interval of a difference, in percent."""
-    return " to ".join(f"{100 * value:+.1f}" for value in low_high).replace("-", "−")
-
-
-def _p_value(value: float) -> str:
-    return "< 0.001" if value < 0.001 else f"{value:.3f}"
 
 
 def _duration(seconds: float) -> str:

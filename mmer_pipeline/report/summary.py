@@ -82,7 +82,7 @@ def summarise(
     notes: Sequence[str] = (),
 ) -> dict[str, Any]:
     """Everything that the report says, as plain values for JSON; the same input gives the same values."""
-    rows = [_system(system, labels, spoken) for system in systems]
+    rows = _set_apart([_system(system, labels, spoken) for system in systems])
     pairs = compare_all(systems, len(labels))
     utterances = len({name for system in systems for name in system.held_out.utterance_ids})
     few = min((pair["clusters"] for pair in pairs), default=FEW_CLUSTERS)
@@ -101,6 +101,14 @@ def summarise(
         "holes": [asdict(hole) for hole in holes],
         "notes": [*spoken.notes, *notes],
     }
+
+
+def _set_apart(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The systems, with the name in the title too where two have the same one."""
+    titles = [row["title"] for row in rows]
+    return [
+        {**row, "title": f"{row['title']} [{row['name']}]"} if titles.count(row["title"]) > 1 else row for row in rows
+    ]
 
 
 def _protocol_notes(systems: Sequence[SystemResults]) -> list[str]:
