@@ -41,7 +41,7 @@ help:
 	@echo "                 what is missing of a cross-validation of these systems, then the report"
 	@echo "make test | lint | check | clean"
 	@echo 'OPTIONS="--text-encoder … --speech-encoder …" goes to extract, train and cv, TRAIN_OPTIONS="--epochs …" to the'
-	@echo 'last two; settings can stand in mmer.toml.'
+	@echo 'last two; settings can stand in mmer.toml, places not: CACHE=… RUNS=….'
 
 setup: $(READY)
 

@@ -23,7 +23,8 @@ from mmer_pipeline.data import (
 )
 from mmer_pipeline.encoder_files import EncoderFiles, resolve_encoder
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.manifest import Manifest
+from mmer_pipeline.folds import SPLIT
+from mmer_pipeline.manifest import COLUMNS, Manifest
 from mmer_pipeline.model import EmotionModel
 from mmer_pipeline.paths import WEIGHTS_NAME
 from mmer_pipeline.pretrained import plain_config, read_config
@@ -76,6 +77,9 @@ def open_corpus(manifest: Manifest, settings: Settings, cache: Path, encoders: E
     """
     reads = SYSTEMS[settings.system].reads
     digests = {"manifest": manifest.fingerprint}
+    if settings.folds not in (*COLUMNS, SPLIT):  # a column of the corpus's own, which the fingerprint leaves out
+        cells = (f"{u.utterance_id}\0{u.value(settings.folds)}" for u in manifest.utterances)
+        digests["fold_column"] = digest_of(*map(str.encode, cells))[:16]
     text = speech = None
     if "text" in reads:
         inputs = extraction.text_inputs(manifest, settings.annotations).digests
@@ -145,7 +149,9 @@ def build_model(
     if encoders.text:
         values["text_dim"] = int(read_config(encoders.text).hidden_size)
         values["text_config"] = plain_config(encoders.text) if settings.finetune_text else None
-    model = kind(**{name: values[name] for name in inspect.signature(kind.__init__).parameters if name != "self"})
+    wanted = list(inspect.signature(kind.__init__).parameters.items())[1:]  # without self
+    required = {name for name, parameter in wanted if parameter.default is parameter.empty}
+    model = kind(**{name: values[name] for name, _ in wanted if name in values or name in required})
     if encoders.speech:
         model.speech = load_speech_encoder(encoders.speech)
     if encoders.text and settings.finetune_text:

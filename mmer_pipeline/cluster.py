@@ -116,10 +116,15 @@ def devices_to_share(device: str) -> list[str]:
 
 
 class _Obedient(WorkerPlugin):  # type: ignore[misc]
-    """The main process alone decides when to stop, but a terminal sends Ctrl-C to its workers too."""
+    """Keeps a worker to its share of the cores, and to the main process's word on when to stop.
+
+    A terminal sends Ctrl-C to the workers too.
+    """
 
     def setup(self, worker: Worker) -> None:  # noqa: ARG002
         """Called in a worker's main thread when it starts."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
+        if _THREADS in os.environ:  # torch is there already when Dask sets it
+            torch.set_num_threads(int(os.environ[_THREADS]))
         logging.getLogger("distributed").setLevel(logging.CRITICAL)

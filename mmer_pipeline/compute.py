@@ -1,9 +1,9 @@
 """What the workers of an extraction do, and how Dask runs them. Everything here can cross a process border."""
 
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import lru_cache, partial
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any, TypeVar
@@ -75,12 +75,13 @@ class TextJob:
     """Encodes a batch of texts; the encoder is loaded once a process."""
 
     encoder: EncoderFiles
+    digest: str  # of its weights: a worker that lives long must not go on with others
     device: str
     dtype: str
 
     def __call__(self, items: Sequence[TextItem]) -> Rows:
         """Rows of each text."""
-        model = _text_encoder(self.encoder, self.device)
+        model = _text_encoder(self.encoder, self.digest, self.device)
         values = model.encode([item.token_ids for item in items])
         return [(item.number, _cast(value, self.dtype)) for item, value in zip(items, values, strict=True)]
 
@@ -90,6 +91,7 @@ class SpeechJob:
     """Sends a batch of recordings through the frozen front end; the encoder is loaded once a process."""
 
     encoder: EncoderFiles
+    digest: str  # of its weights: a worker that lives long must not go on with others
     device: str
     dtype: str
 
@@ -99,7 +101,7 @@ class SpeechJob:
         Raises:
             UserError: a recording cannot be read, or is not as long as its header says.
         """
-        model = _speech_encoder(self.encoder, self.device)
+        model = _speech_encoder(self.encoder, self.digest, self.device)
         rows: Rows = []
         for _, equal in groupby(items, key=lambda item: item.samples):
             group = list(equal)
@@ -133,23 +135,23 @@ def _cast(values: np.ndarray, dtype: str) -> np.ndarray:
 _LOADING = threading.Lock()
 
 
-def _text_encoder(files: EncoderFiles, device: str) -> TextEncoder:
+def _text_encoder(files: EncoderFiles, digest: str, device: str) -> TextEncoder:
     with _LOADING:
-        return _load_text_encoder(files, device)
+        return _load_text_encoder(files, digest, device)
 
 
-def _speech_encoder(files: EncoderFiles, device: str) -> SpeechEncoder:
+def _speech_encoder(files: EncoderFiles, digest: str, device: str) -> SpeechEncoder:
     with _LOADING:
-        return _load_frontend(files, device)
+        return _load_frontend(files, digest, device)
 
 
 @lru_cache(maxsize=1)
-def _load_text_encoder(files: EncoderFiles, device: str) -> TextEncoder:
+def _load_text_encoder(files: EncoderFiles, _digest: str, device: str) -> TextEncoder:
     return TextEncoder(files, resolve_device(device))
 
 
 @lru_cache(maxsize=1)
-def _load_frontend(files: EncoderFiles, device: str) -> SpeechEncoder:
+def _load_frontend(files: EncoderFiles, _digest: str, device: str) -> SpeechEncoder:
     return load_speech_encoder(files).to(resolve_device(device)).eval()
 
 
@@ -161,10 +163,16 @@ def forget_encoders() -> None:
     torch.cuda.empty_cache()
 
 
-def run(job: Callable[[Sequence[Item]], Rows], batches: Sequence[Sequence[Item]], scheduler: str) -> Iterator[Rows]:
+def run(
+    job: Callable[[Sequence[Item]], Rows],
+    batches: Sequence[Sequence[Item]],
+    scheduler: str,
+    resources: Mapping[str, float] | None = None,
+) -> Iterator[Rows]:
     """Run `job` on every batch and yield what each gives, in the order in which they end.
 
-    `scheduler` is "threads" or "processes" on this machine, or the address of a Dask scheduler.
+    `scheduler` is "threads" or "processes" on this machine, or the address of a Dask scheduler; `resources` what a
+    batch takes of a worker there.
 
     Raises:
         UserError: no scheduler at the address, or what a worker raised.
@@ -172,9 +180,8 @@ def run(job: Callable[[Sequence[Item]], Rows], batches: Sequence[Sequence[Item]]
     with cluster.connect(scheduler) as client:
         slots = BATCHES_IN_FLIGHT_PER_THREAD * max(1, sum(client.nthreads().values()))
         waiting = iter(batches)
-        futures: Any = as_completed(
-            [client.submit(job, batch, pure=False) for batch in islice(waiting, slots)], loop=client.loop
-        )
+        submit = partial(client.submit, job, pure=False, resources=resources or None)
+        futures: Any = as_completed([submit(batch) for batch in islice(waiting, slots)], loop=client.loop)
         for future in futures:
             try:
                 rows: Rows = future.result()
@@ -183,6 +190,11 @@ def run(job: Callable[[Sequence[Item]], Rows], batches: Sequence[Sequence[Item]]
                     f"A Dask worker died over a batch ({error}). Most often its memory did not suffice: "
                     "what is finished is kept; run it again with fewer workers."
                 ) from None
+            except torch.OutOfMemoryError as error:
+                raise UserError(
+                    f"The device's memory did not suffice for a batch ({str(error).splitlines()[0]}). What is finished "
+                    "is kept: free some of it and run the same command again, or use --device cpu."
+                ) from None
             for batch in islice(waiting, 1):
-                futures.add(client.submit(job, batch, pure=False))
+                futures.add(submit(batch))
             yield rows

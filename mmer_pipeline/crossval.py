@@ -152,6 +152,8 @@ def do(job: Job, place: Place, ticket: str) -> Done:
         transformers_logging.set_verbosity_error()  # a checkpoint's unused weights are no news
         compute.forget_encoders()
         observer, run = _Stopper(place.ident), place.runs / job.run
+        with files.locked(job.paths(place.runs).lock):
+            pass  # whether another process works on the fold shows before anything is read
         if observer.stop_is_asked():
             raise UserError("Stopped before it began.")
         trained = train_fold(
@@ -178,12 +180,9 @@ class _Flight:
 class CrossValidation:
     """Hands out jobs and gathers how they end."""
 
-    def __init__(
-        self, client: Client, place: Place, observer: Observer, *, local: bool, resources: Mapping[str, float]
-    ) -> None:
-        """`local`: the client's workers are all ours. `resources`: what a job takes of a worker, as Dask counts it."""
-        self.client, self.place, self.observer = client, place, observer
-        self.local, self.resources = local, resources
+    def __init__(self, client: Client, place: Place, observer: Observer, *, resources: Mapping[str, float]) -> None:
+        """`resources`: what a job takes of a worker, as Dask counts it."""
+        self.client, self.place, self.observer, self.resources = client, place, observer, resources
         self.ready: deque[Job] = deque()
         self.busy: deque[tuple[float, Job]] = deque()  # when to try again
         self.flights: dict[str, _Flight] = {}  # by ticket
@@ -209,8 +208,8 @@ class CrossValidation:
     def _hand_out(self) -> None:
         while self.busy and self.busy[0][0] <= time.monotonic():
             self.ready.append(self.busy.popleft()[1])
-        # When a worker dies, all that Dask had given to it fails: no more than one job each.
-        while self.ready and not (self.local and len(self.flights) >= self._workers()):
+        # When a worker dies, Dask holds it against all that it had been given: no more than one job each.
+        while self.ready and len(self.flights) < max(1, self._workers()):
             job, ticket = self.ready.popleft(), uuid.uuid4().hex
             future = self.client.submit(
                 do, job, self.place, ticket, key=f"{job.run}-fold-{job.settings.fold}-{ticket}",
@@ -220,7 +219,9 @@ class CrossValidation:
             future.add_done_callback(lambda _, ticket=ticket: self.events.put((ticket, True)))
 
     def _workers(self) -> int:
-        return len(self.client.scheduler_info(n_workers=-1)["workers"])
+        """How many workers have what a job takes."""
+        offers = [worker["resources"] for worker in self.client.scheduler_info(n_workers=-1)["workers"].values()]
+        return sum(all(offer.get(name, 0) >= amount for name, amount in self.resources.items()) for offer in offers)
 
     def _next_event(self) -> None:
         try:

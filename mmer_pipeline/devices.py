@@ -32,6 +32,11 @@ def usable_cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
+def is_main_process() -> bool:
+    """Whether this is the first of the processes that torchrun or `accelerate launch` started, or the only one."""
+    return os.environ.get("RANK", "0") == "0"
+
+
 def hardware(device: torch.device) -> str:
     """What computes, for the record: the GPU's name, or the processor's and how many cores of it."""
     if device.type == "cuda":

@@ -1,11 +1,13 @@
 """Evaluation of a trained fold: the saved model, loaded afresh, over the held-out part."""
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from mmer_pipeline import files, paths
 from mmer_pipeline.assembly import load_model
+from mmer_pipeline.devices import is_main_process
 from mmer_pipeline.experiment import Scored, score_fold
 from mmer_pipeline.metrics import score
 from mmer_pipeline.runs import digest_of_file, read_evaluation, write_predictions
@@ -23,23 +25,25 @@ def evaluate_fold(run: Path, number: int, *, cache: Path, device: str) -> tuple[
     record = RunRecord.read(fold_paths.settings, f"mmer-pipe train --run {run.name} --fold {number}")
     if not fold_paths.weights.is_file():
         load_model(fold_paths.model, record.settings.system)  # says what is missing
-    with files.locked(fold_paths.lock):
+    is_main = is_main_process()
+    with files.locked(fold_paths.lock) if is_main else nullcontext():
         before = read_evaluation(fold_paths, record.identity)
         if before is not None:
             return before, False
         scored = score_fold(run, number, cache=cache, device=device)
-        write_predictions(fold_paths.predictions, scored.labels, _rows(scored))
         evaluation = {
             "identity": record.identity,
-            "model_digest": digest_of_file(fold_paths.weights),
-            "predictions_digest": digest_of_file(fold_paths.predictions),
             "fold": number,
             "held_out": scored.fold.held_out,
             "labels": list(scored.labels),
             "precision": scored.precision,
             "metrics": score(scored.predictions, scored.labels),
         }
-        files.write_json(fold_paths.evaluation, evaluation)
+        if is_main:  # of several processes, which have shared the work
+            write_predictions(fold_paths.predictions, scored.labels, _rows(scored))
+            evaluation["model_digest"] = digest_of_file(fold_paths.weights)
+            evaluation["predictions_digest"] = digest_of_file(fold_paths.predictions)
+            files.write_json(fold_paths.evaluation, evaluation)
     return evaluation, True
 
 

@@ -36,13 +36,13 @@ def make_accelerator(device: str, precision: str) -> tuple[Accelerator, str]:
     """
     wanted = resolve_device(device)
     on_gpu = wanted.type == "cuda"
+    if on_gpu and wanted.index is not None:
+        torch.cuda.set_device(wanted)
     has_bf16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
     if precision == "auto":
         precision = "bf16" if has_bf16 else "fp32"
     elif precision == "bf16" and on_gpu and not has_bf16:
         raise UserError("This GPU has no bf16. Train with --precision fp32.")
-    if on_gpu and wanted.index is not None:
-        torch.cuda.set_device(wanted)
     AcceleratorState._reset_state(reset_partial_state=True)  # folds of one process may differ in device or precision
     accelerator = Accelerator(cpu=wanted.type == "cpu", mixed_precision="no" if precision == "fp32" else precision)
     return accelerator, precision
@@ -141,7 +141,7 @@ def _facts(
     return {
         **environment(str(accelerator.device)),
         "hardware": hardware(accelerator.device),
-        "manifest": str(manifest.path.resolve()),
+        "manifest": str(manifest.path.absolute()),
         "corpus": manifest.corpus,
         "folds": fold_names(manifest, settings.folds),
         "revisions": {name: encoder.revision for name, encoder in revisions.items() if encoder},
@@ -166,7 +166,8 @@ def _is_finished(fold_paths: FoldPaths, record: RunRecord) -> bool:
         changes = "\n  ".join(before.differences(record)) or "another version of the settings"
         raise UserError(
             f"{fold_paths.directory} holds a run with other settings or features:\n  {changes}\n"
-            "Give this one a name of its own with --run NAME, or start the fold again with --restart."
+            "Give this one a run of its own (--run NAME; cv: another --runs-dir), or start the fold again:\n  "
+            f"{record.settings.train_command(fold_paths.directory.parent.name, record.settings.fold)} --restart"
         )
     done = len(read_metrics(fold_paths.metrics)) == record.settings.epochs
     return done and fold_paths.weights.is_file()
@@ -190,8 +191,7 @@ def score_fold(run: Path, number: int, *, cache: Path, device: str) -> Scored:
         UserError: the fold is not trained, or corpus or features are no longer those of its training.
     """
     fold_paths = paths.fold(run, number)
-    train = f"mmer-pipe train --run {run.name} --fold {number}"
-    record = RunRecord.read(fold_paths.settings, train)
+    record = RunRecord.read(fold_paths.settings, f"mmer-pipe train --run {run.name} --fold {number}")
     settings = record.settings
     model = load_model(fold_paths.model, settings.system)
     manifest = read_manifest(Path(record.facts["manifest"]))
@@ -205,7 +205,7 @@ def score_fold(run: Path, number: int, *, cache: Path, device: str) -> Scored:
     if changed:
         raise UserError(
             f"{' and '.join(changed).replace('_', ' ')} of {manifest.path} have changed since {fold_paths.model} was "
-            f"trained. Train the fold again: `{train} --restart`."
+            f"trained. Train the fold again: `{settings.train_command(run.name, number)} --restart`."
         )
     alphabet = Alphabet(tuple(model.alphabet)) if model.alphabet else None
     # A model that was trained in bf16 is scored in bf16 where the hardware has it.

@@ -6,11 +6,11 @@ manifest's. Nothing is loaded to find that out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mmer_pipeline import audio, files, paths
 from mmer_pipeline.encoder_files import EncoderFiles, resolve_encoder
@@ -141,9 +141,16 @@ def known_features(path: Path, identity: FeatureIdentity | None) -> FeatureFile 
 
 
 def extract(
-    request: Request, manifest: Manifest, cache: Path, *, device: str, scheduler: str, progress: Progress
+    request: Request,
+    manifest: Manifest,
+    cache: Path,
+    *,
+    device: str,
+    scheduler: str,
+    progress: Progress,
+    resources: Mapping[str, float] | None = None,
 ) -> Extraction:
-    """Make a feature file, or what is missing of it.
+    """Make a feature file, or what is missing of it; `resources` is what a batch takes of a scheduler's worker.
 
     Raises:
         Busy: another process writes it just now.
@@ -151,14 +158,16 @@ def extract(
     """
     path = request.path(cache, manifest.path)
     encoder = resolve_encoder(request.encoder, request.revision)
+    work: dict[str, Any] = {
+        "dtype": request.dtype,
+        "device": device,
+        "scheduler": scheduler,
+        "progress": progress,
+        "resources": resources,
+    }
     if request.kind == "text":
-        return extract_text(
-            manifest, encoder, path, annotations=request.annotations, dtype=request.dtype,
-            device=device, scheduler=scheduler, progress=progress,
-        )  # fmt: skip
-    return extract_speech(
-        manifest, encoder, path, dtype=request.dtype, device=device, scheduler=scheduler, progress=progress
-    )
+        return extract_text(manifest, encoder, path, annotations=request.annotations, **work)
+    return extract_speech(manifest, encoder, path, **work)
 
 
 def extract_text(
@@ -171,6 +180,7 @@ def extract_text(
     device: str,
     scheduler: str,
     progress: Progress,
+    resources: Mapping[str, float] | None = None,
 ) -> Extraction:
     """Write the text features of a corpus: `[tokens, d_t]` an utterance, special tokens included.
 
@@ -196,8 +206,8 @@ def extract_text(
     ]
     with files.locked(paths.lock_of(path)), FeatureWriter(path, identity, tokenizer.dim, plan) as writer:
         items = [compute.TextItem(number, tuple(token_ids[number])) for number in writer.missing]
-        job = compute.TextJob(encoder, device, dtype)
-        _fill(writer, job, compute.text_batches(items), scheduler, progress)
+        job = compute.TextJob(encoder, identity.encoder_digest, device, dtype)
+        _fill(writer, job, compute.text_batches(items), scheduler, progress, resources)
     return Extraction(path, len(items), len(utterances))
 
 
@@ -210,6 +220,7 @@ def extract_speech(
     device: str,
     scheduler: str,
     progress: Progress,
+    resources: Mapping[str, float] | None = None,
 ) -> Extraction:
     """Write the front end's features of a corpus: `[frames, front_dim]` an utterance.
 
@@ -238,8 +249,8 @@ def extract_speech(
         items.append(compute.SpeechItem(number, manifest.audio_path(u), u.start_seconds, u.end_seconds, samples))
     with files.locked(paths.lock_of(path)), FeatureWriter(path, identity, outline.front_dim, plan) as writer:
         missing = [items[number] for number in writer.missing]
-        job = compute.SpeechJob(encoder, device, dtype)
-        _fill(writer, job, compute.speech_batches(missing), scheduler, progress)
+        job = compute.SpeechJob(encoder, identity.encoder_digest, device, dtype)
+        _fill(writer, job, compute.speech_batches(missing), scheduler, progress, resources)
     return Extraction(path, len(missing), len(utterances))
 
 
@@ -272,13 +283,14 @@ def _fill(
     batches: Sequence[Sequence[Item]],
     scheduler: str,
     progress: Progress,
+    resources: Mapping[str, float] | None = None,
 ) -> None:
     from mmer_pipeline import compute
 
     total = sum(len(batch) for batch in batches)
     progress(0, total)
     if batches:
-        for rows in compute.run(job, batches, scheduler):
+        for rows in compute.run(job, batches, scheduler, resources):
             writer.write(rows)
             progress(len(rows), total)
     writer.finish()

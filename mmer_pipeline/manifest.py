@@ -6,7 +6,7 @@ import io
 import json
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -50,10 +50,13 @@ class Manifest:
 
     @property
     def fingerprint(self) -> str:
-        """Digest of the rows and of the label map: the same corpus, the same 16 hex digits."""
+        """Digest of the rows and of the label map: the same corpus, the same 16 hex digits.
+
+        The corpus's own columns are no part of it: one more does not make another corpus.
+        """
         digest = hashlib.blake2b(digest_size=8)
         for utterance in self.utterances:
-            digest.update("\x1f".join(_cells(utterance)).encode() + b"\x1e")
+            digest.update("\x1f".join(_cells(replace(utterance, others=()))).encode() + b"\x1e")
         digest.update(repr(self.label_map.as_dict()).encode())
         return digest.hexdigest()
 
@@ -142,6 +145,8 @@ def read_rows(path: Path) -> list[Utterance]:
         with path.open(newline="", encoding="utf-8-sig") as stream:
             reader = csv.DictReader(stream, strict=True)
             header = reader.fieldnames or []
+            if twice := sorted({column for column in header if header.count(column) > 1}):
+                raise UserError(f"{path}: column {', '.join(twice)} stands twice. Keep one of each name.")
             missing = [column for column in COLUMNS if column not in header]
             if missing:
                 hint = " Its columns are separated by `;`, expected `,`." if ";" in "".join(header) else ""

@@ -9,6 +9,7 @@ CACHE_DIR_VARIABLE = "MMER_CACHE_DIR"
 RUNS_DIR_VARIABLE = "MMER_RUNS_DIR"
 MANIFEST_NAME = "manifest.csv"
 CONFIG_NAME = "mmer.toml"
+REPORT_NAME = "report"  # the directory of a report of several runs, beside theirs
 WEIGHTS_NAME = "model.safetensors"  # as huggingface_hub's mixin names it
 
 

@@ -174,11 +174,16 @@ def environment(device: str) -> dict[str, Any]:
 
 def _git_commit() -> str | None:
     """The commit of the source tree that runs, with `-dirty` where files differ; None for an installed wheel."""
-    command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        answer = subprocess.run(
-            command, cwd=Path(__file__).parent, capture_output=True, text=True, check=True, timeout=10
-        )
-    except (OSError, subprocess.SubprocessError):
-        return None
-    return answer.stdout.strip() or None
+    here = Path(__file__)
+    commands = (
+        ["git", "ls-files", "--error-unmatch", here.name],  # a wheel in somebody's repository is none of its files
+        ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+    )
+    said = ""
+    for command in commands:
+        try:
+            answer = subprocess.run(command, cwd=here.parent, capture_output=True, text=True, check=True, timeout=10)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        said = answer.stdout.strip()
+    return said or None

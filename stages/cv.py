@@ -4,6 +4,7 @@ Reads the manifest and its recordings. Writes the feature files, `<runs>/<run>/f
 run a system and seed, and the report to `<runs>/report/`. Every fold is a job for Dask's worker processes.
 """
 
+import os
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -14,12 +15,13 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from mmer_pipeline import paths
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems import NAMED_LISTS, SYSTEMS
 from stages.extract import make_features
 from stages.options import Common, common_options, encoder_options, manifest_option, say
-from stages.report import SEVERAL, show_report
+from stages.report import show_report
 from stages.train import train, training_options
 
 if TYPE_CHECKING:
@@ -63,6 +65,8 @@ class Entry:
                 name for name in context.params if context.get_parameter_source(name) is ParameterSource.COMMANDLINE
             )
             options = {name: context.params[name] for name in typed}
+            if "alpha" in options and "alpha" not in SYSTEMS[system].options:
+                raise UserError(f"System {system} has no CTC head, and so no alpha.")
             Settings.of(system, fold=1, **options)
         except click.UsageError as error:
             raise click.BadParameter(f"{text!r}: {error.format_message()}") from None
@@ -98,7 +102,10 @@ def _seeds(_context: click.Context, _parameter: click.Parameter, value: Any) -> 
     words = _words([value] if isinstance(value, int) else value)
     if not all(word.isdecimal() for word in words):
         raise click.BadParameter(f"{value!r}: expected numbers from 0, such as 1,2,3.")
-    return [int(word) for word in words]
+    seeds = [int(word) for word in words]
+    if len(set(seeds)) < len(seeds):
+        raise click.BadParameter(f"{value!r}: a seed stands there twice.")
+    return seeds
 
 
 def _resources(_context: click.Context, _parameter: click.Parameter, value: Sequence[str]) -> dict[str, float]:
@@ -138,6 +145,8 @@ def cv(
 
     Stopped or killed, the same command goes on from there. A job that fails leaves the others alone.
     """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise click.UsageError("cv starts its own workers: run it as one process, without torchrun.")
     if scheduler and workers:
         raise click.UsageError(
             "--jobs starts workers on this machine, --scheduler uses those of a scheduler: give one."
@@ -158,14 +167,14 @@ def cv(
         device=common.device, save_seconds=60 * save_minutes, keep_state=keep_state,
     )  # fmt: skip
     with _client(common, scheduler, workers or 1, resources) as client:
-        broken = _extract(common, corpus, jobs, client.scheduler.address)
+        broken = _extract(common, corpus, jobs, client.scheduler.address, resources)
         reasons = {job: [broken[r] for r in requests_of(job.settings) if r in broken] for job in jobs}
         outcomes = [Outcome(job, "failed", message=reasons[job][0]) for job in jobs if reasons[job]]
         with CrossValidationConsole(common, place.runs, jobs) as console:
             for outcome in outcomes:
                 console.ended(outcome)
             todo = [job for job in jobs if not reasons[job]]
-            validation = CrossValidation(client, place, console, local=scheduler is None, resources=resources)
+            validation = CrossValidation(client, place, console, resources=resources)
             outcomes += validation.run(todo)
     _finish(common, jobs, outcomes)
 
@@ -177,29 +186,22 @@ def _jobs(
     from mmer_pipeline.crossval import Job
     from mmer_pipeline.folds import fold_names, make_fold
 
-    for name in ("text_encoder", "speech_encoder"):  # workers may have another working directory
-        options[name] = _absolute(options[name])
     jobs = []
     same: dict[Settings, Entry] = {}
     for seed in seeds:
         for entry in entries:
-            own = {
-                name: _absolute(value) if name.endswith("_encoder") else value for name, value in entry.options.items()
-            }
-            first = Settings.of(entry.system, fold=1, seed=seed, **{**options, **own})
+            settings = {**options, **entry.options}
+            first = Settings.of(entry.system, fold=1, seed=seed, **settings)
             if first in same:
                 raise click.UsageError(f"--systems: {entry.text!r} and {same[first].text!r} have the same settings.")
             same[first] = entry
-            for number in numbers or range(1, len(fold_names(corpus, first.folds)) + 1):
-                make_fold(corpus, number, column=first.folds, validation=first.validation, seed=seed)  # refuses early
-                jobs.append(Job(entry.run, Settings.of(entry.system, fold=number, seed=seed, **{**options, **own})))
+            for number in dict.fromkeys(numbers) or range(1, len(fold_names(corpus, first.folds)) + 1):
+                make_fold(
+                    corpus, number, column=first.folds, validation=first.validation, seed=seed,
+                    text_disjoint=first.text_disjoint,
+                )  # fmt: skip  # refuses before anything is computed
+                jobs.append(Job(entry.run, Settings.of(entry.system, fold=number, seed=seed, **settings)))
     return jobs
-
-
-def _absolute(encoder: str) -> str:
-    """A directory's whole path, its own name unchanged; anything else as it is."""
-    path = Path(encoder)
-    return str(path.parent.resolve() / path.name) if path.is_dir() else encoder
 
 
 @contextmanager
@@ -219,15 +221,30 @@ def _client(common: Common, scheduler: str | None, workers: int, resources: Mapp
         yield client
 
 
-def _extract(common: Common, corpus: "Manifest", jobs: "Sequence[Job]", scheduler: str) -> dict[Any, str]:
-    """Make the features that the jobs read; returns those that cannot be made, and why."""
+def _extract(
+    common: Common, corpus: "Manifest", jobs: "Sequence[Job]", scheduler: str, resources: Mapping[str, float]
+) -> dict[Any, str]:
+    """Make the features that the jobs read; returns those that cannot be made, and why.
+
+    Raises:
+        UserError: two encoders whose features would lie in the same file.
+    """
     from mmer_pipeline.extraction import requests_of
     from stages.console import Stopped
 
     broken = {}
-    for request in dict.fromkeys(request for job in jobs for request in requests_of(job.settings)):
+    wanted = list(dict.fromkeys(request for job in jobs for request in requests_of(job.settings)))
+    places: dict[Path, Any] = {}
+    for request in wanted:
+        path = request.path(common.cache, corpus.path)
+        if places.setdefault(path, request) != request:
+            raise UserError(
+                f"The features of {request.encoder} and {places[path].encoder} (or of two revisions) would lie in the "
+                f"same file, {path}. Give one encoder's directory another name, or use another --cache-dir for it."
+            )
+    for request in wanted:
         try:
-            make_features(common, request, corpus, scheduler)
+            make_features(common, request, corpus, scheduler, resources)
         except Stopped:
             raise
         except (UserError, OSError) as error:
@@ -267,7 +284,7 @@ def _report(common: Common, jobs: "Sequence[Job]", failed: "Sequence[Outcome]") 
     for outcome in failed:
         failures.setdefault(outcome.job.run, {})[outcome.job.settings.fold] = outcome.message
     runs = [common.runs / name for name in dict.fromkeys(job.run for job in jobs)]
-    report, directory = make_report(runs, failures=failures), common.runs / SEVERAL
+    report, directory = make_report(runs, failures=failures), common.runs / paths.REPORT_NAME
     write_report(report, directory)
     show_report(common, report)
     say(common, f"Written: the report in {directory}")

@@ -4,6 +4,7 @@ Reads the manifest and its recordings. Writes `<cache>/features/<manifest>/text-
 """
 
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -45,7 +46,13 @@ def extract(common: Common, system: str, scheduler: str, manifest: Path | None, 
     )
 
 
-def make_features(common: Common, request: "Request", corpus: "Manifest", scheduler: str) -> "Extraction":
+def make_features(
+    common: Common,
+    request: "Request",
+    corpus: "Manifest",
+    scheduler: str,
+    resources: Mapping[str, float] | None = None,
+) -> "Extraction":
     """Make one feature file, or what is missing of it, and say so; where another process makes it, wait for that.
 
     Raises:
@@ -61,8 +68,9 @@ def make_features(common: Common, request: "Request", corpus: "Manifest", schedu
         try:
             with ExtractionConsole(common, name) as console:
                 done = extract_features(
-                    request, corpus, common.cache, device=common.device, scheduler=scheduler, progress=console.progress
-                )
+                    request, corpus, common.cache, device=common.device, scheduler=scheduler,
+                    progress=console.progress, resources=resources,
+                )  # fmt: skip
             break
         except Busy:
             say(common, f"{name}: another process is making {path}; waiting for it …")

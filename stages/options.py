@@ -22,6 +22,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 NEXT = "mmer.next"  # keys of click's meta, which the commands of a chain share
 RUN = "mmer.run"
 DEFAULT_RUN = "mmer"
+PART_OF_DEMO = "demo"  # click's obj of a command that the demo runs
 COMMON = ("cache_dir", "runs_dir", "device", "as_json", "quiet", "debug")
 FILE = click.Path(path_type=Path, dir_okay=False)
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
@@ -202,7 +203,9 @@ def suggest(common: Common, command: str, *shared: str) -> None:
         ]
         context = context.parent
     root = click.get_current_context().find_root()
-    root.meta[NEXT] = None if common.quiet or "MAKELEVEL" in os.environ else shlex.join(["mmer-pipe", command, *words])
+    # Under make, or as a part of the demo, something else comes next.
+    unasked = common.quiet or "MAKELEVEL" in os.environ or root.obj == PART_OF_DEMO
+    root.meta[NEXT] = None if unasked else shlex.join(["mmer-pipe", command, *words])
 
 
 def show_suggestion() -> None:
@@ -231,11 +234,11 @@ def manifest_option(command: Command) -> Command:
 def encoder_options(command: Command) -> Command:
     """Add the options that say which features: encoders, revisions, annotation policy, number format."""
     options = [
-        click.option("--text-encoder", default="roberta-base", show_default=True, metavar="NAME",
+        click.option("--text-encoder", default="roberta-base", show_default=True, metavar="NAME", callback=_absolute,
                      help="Hub id or directory of the frozen text encoder."),
         click.option("--text-revision", metavar="REV", help="Its commit, tag or branch on the hub."),
         click.option("--speech-encoder", default="facebook/wav2vec2-base", show_default=True, metavar="NAME",
-                     help="Hub id or directory of the speech encoder."),
+                     callback=_absolute, help="Hub id or directory of the speech encoder."),
         click.option("--speech-revision", metavar="REV", help="Its commit, tag or branch on the hub."),
         click.option("--annotations", default="strip", show_default=True,
                      type=click.Choice(["strip", "keep", "mask"]),
@@ -250,11 +253,19 @@ def encoder_options(command: Command) -> Command:
     return command
 
 
+def _absolute(_context: click.Context, _parameter: click.Parameter, encoder: str) -> str:
+    """A directory's whole path, for whoever reads the settings elsewhere; a hub id as it is."""
+    path = Path(encoder).expanduser()
+    return str(path.parent.resolve() / path.name) if path.is_dir() else encoder
+
+
 def check_run_name(_context: click.Context, _parameter: click.Parameter, value: Any) -> Any:
     """A run is a directory just below the runs: its name is no path."""
     for name in (value,) if isinstance(value, str) else value or ():
         if name in ("", ".", "..") or "/" in name or "\\" in name:
             raise click.BadParameter(f"{name!r} is a path; expected the name of a directory below --runs-dir.")
+        if name == paths.REPORT_NAME:
+            raise click.BadParameter(f"{name!r} is where reports of several runs lie; give the run another name.")
     return value
 
 

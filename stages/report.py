@@ -9,9 +9,8 @@ from typing import Any
 
 import click
 
+from mmer_pipeline import paths
 from stages.options import DIRECTORY, FILE, RUN, Common, check_run_name, common_options, say
-
-SEVERAL = "report"  # the directory of a report of several runs, beside theirs
 
 
 @click.command()
@@ -39,7 +38,7 @@ def report(
 
     chosen = list(dict.fromkeys(names)) or _runs_to_report(common, needed=not imported)
     value = make_report([common.runs / name for name in chosen], list(zip(titles, imported, strict=True)))
-    directory = output or common.runs / (chosen[0] if len(chosen) == 1 and not imported else SEVERAL)
+    directory = output or common.runs / (chosen[0] if len(chosen) == 1 and not imported else paths.REPORT_NAME)
     written = write_report(value, directory)
     show_report(common, value)
     common.result(value)
@@ -68,7 +67,7 @@ def show_report(common: Common, value: dict[str, Any]) -> None:
     """Print a report's tables: of one system in full, of several the comparison."""
     from rich.console import Console
 
-    from mmer_pipeline.report.formats import MEANING, folds_line, hole_lines, row_names
+    from mmer_pipeline.report.formats import MEANING, PAIRS_NOTE, counted, folds_line, hole_lines, row_names
     from stages import tables
 
     console = Console(quiet=common.as_json)
@@ -89,6 +88,7 @@ def show_report(common: Common, value: dict[str, Any]) -> None:
     if len(systems) > 1:
         console.print(tables.comparison_table(value))
         console.print(tables.pair_table(value))
+        line(PAIRS_NOTE)
         return
     system = systems[0]
     console.print(tables.fold_table(system))
@@ -96,5 +96,5 @@ def show_report(common: Common, value: dict[str, Any]) -> None:
     for name, meaning in MEANING.items():
         line(f"  {name}: {meaning}")
     line("\nClasses: final, all folds pooled")
-    console.print(tables.class_table(system["per_class"]))
+    console.print(tables.class_table(system["per_class"], counted(system)))
     console.print(tables.confusion_table(system["confusion"], value["labels"]))

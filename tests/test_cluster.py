@@ -5,6 +5,7 @@ import torch
 
 from mmer_pipeline import cluster
 from mmer_pipeline.cluster import devices_to_share, worker_environment
+from mmer_pipeline.devices import usable_cores
 
 
 @pytest.fixture
@@ -39,3 +40,9 @@ def test_the_gpus_that_can_be_shared_are_those_that_this_process_sees(machine, m
     assert devices_to_share("auto") == ["GPU-8f2a", "5", "1"]
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
     assert devices_to_share("auto") == []
+
+
+def test_several_workers_share_the_cores(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    with cluster.local_workers(2) as client:
+        assert set(client.run(torch.get_num_threads).values()) == {max(1, usable_cores() // 2)}

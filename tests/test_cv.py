@@ -158,9 +158,28 @@ def test_two_entries_with_the_same_settings_are_refused_and_so_is_a_fold_that_is
 
 def test_a_job_names_encoder_directories_by_their_whole_path(tmp_path, tiny_corpus):
     Path("encoder").mkdir()
-    job = corpus_jobs(tiny_corpus(tmp_path), "mmer", text_encoder="encoder")[0]
+    job = corpus_jobs(tiny_corpus(tmp_path), "mmer:text-encoder=encoder")[0]
     assert job.settings.text_encoder == str(tmp_path / "encoder")
     assert job.settings.speech_encoder == "facebook/wav2vec2-base"
+
+
+def test_a_system_without_a_ctc_head_has_no_alpha_of_its_own():
+    with pytest.raises(click.BadParameter, match="wav2vec2 has no CTC head"):
+        cv.Entry.parse("wav2vec2:alpha=0.5")
+
+
+def test_a_fold_that_is_named_twice_is_one_job_and_a_repeated_seed_is_refused(tmp_path, tiny_corpus):
+    assert len(corpus_jobs(tiny_corpus(tmp_path), "mmer", numbers=[2, 2])) == 1
+    assert "a seed stands there twice" in invoke("cv", "--seeds", "1,01").stderr
+
+
+def test_two_encoders_whose_features_would_lie_in_one_file_are_refused(tiny_corpus, tiny_text, tmp_path):
+    tiny_corpus(tmp_path)
+    for name in ("a", "b"):
+        shutil.copytree(tiny_text, f"{name}/model")
+    result = invoke("cv", "--systems", "roberta:text-encoder=a/model,roberta:text-encoder=b/model")
+    assert result.exit_code == 1
+    assert "would lie in the same file" in result.stderr
 
 
 # --- jobs in worker processes, with another `do` --------------------------------------------------------------
@@ -227,7 +246,7 @@ def outcomes_of(monkeypatch, tmp_path):
     def run(client, *names, watcher=None):
         place = Place.at(Path("m.csv"), Path("c"), Path(), device="cpu", save_seconds=1, keep_state=False)
         jobs = [Job(name, Settings(fold=number)) for number, name in enumerate(names, start=1)]
-        return CrossValidation(client, place, watcher or Watcher(), local=True, resources={}).run(jobs)
+        return CrossValidation(client, place, watcher or Watcher(), resources={}).run(jobs)
 
     return run
 

@@ -81,7 +81,7 @@ def test_columns_may_stand_in_any_order_and_beside_others(tmp_path: Path) -> Non
     assert [replace(row, others=())] == read_text(tmp_path, f"\ufeff{HEADER}\r\n{ROW}\r\n")
 
 
-def test_columns_of_the_corpus_s_own_are_written_read_and_part_of_the_fingerprint(tmp_path: Path) -> None:
+def test_columns_of_the_corpus_s_own_are_written_and_read_and_no_part_of_the_fingerprint(tmp_path: Path) -> None:
     path = tmp_path / "manifest.csv"
     rows = [replace(utterance, others=(("site", f"s{n % 2}"),)) for n, utterance in enumerate(UTTERANCES)]
     assert write(path, utterances=rows)
@@ -89,7 +89,12 @@ def test_columns_of_the_corpus_s_own_are_written_read_and_part_of_the_fingerprin
     assert manifest.utterances == tuple(rows)
     assert manifest.columns == (*COLUMNS, "site")
     assert write(path, utterances=[replace(utterance, others=(("site", "s0"),)) for utterance in UTTERANCES])
-    assert read_manifest(path).fingerprint != manifest.fingerprint
+    assert read_manifest(path).fingerprint == manifest.fingerprint
+
+
+def test_a_column_that_stands_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="column session stands twice"):
+        read_text(tmp_path, f"{HEADER},session\n{ROW},2\n")
 
 
 @pytest.mark.parametrize(

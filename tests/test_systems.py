@@ -1,7 +1,9 @@
 """Every registered system: it trains, saves, evaluates; the ablations take away what they say."""
 
+import sys
 from dataclasses import asdict
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 import torch
@@ -17,10 +19,10 @@ from mmer_pipeline.errors import Busy, UserError
 from mmer_pipeline.evaluation import evaluate_fold
 from mmer_pipeline.experiment import train_fold
 from mmer_pipeline.files import locked
-from mmer_pipeline.model import EmotionModel, MultimodalInteraction
+from mmer_pipeline.model import EmotionModel, MultimodalInteraction, Output
 from mmer_pipeline.settings import RunRecord, Settings
-from mmer_pipeline.speech_encoders import speech_config
-from mmer_pipeline.systems import NAMED_LISTS, POOLED, SYSTEMS, title
+from mmer_pipeline.speech_encoders import SpeechEncoder, speech_config
+from mmer_pipeline.systems import NAMED_LISTS, POOLED, SYSTEMS, System, title
 
 RUN = Path("runs/any")
 ABLATIONS = [
@@ -219,6 +221,25 @@ def test_evaluation_refuses_another_text_encoder_than_the_one_that_was_fine_tune
     monkeypatch.setattr("mmer_pipeline.encoder_files.EncoderFiles.digest", lambda _: "another")
     with pytest.raises(UserError, match=r"text encoder of .* changed"):
         evaluate_fold(RUN, 1, cache=Path("cache"), device="cpu")
+
+
+def test_the_readmes_example_of_a_new_system_trains_as_it_stands(corpus, settings_of, monkeypatch):
+    readme = (Path(__file__).resolve().parents[1] / "README.md").read_text(encoding="utf-8")
+    code = readme.partition("# mmer_pipeline/last_frame.py\n")[2].partition("\n\n\n# in systems.SYSTEMS\n")
+    module = ModuleType("mmer_pipeline.last_frame")
+    module.__dict__.update(
+        torch=torch, nn=torch.nn, EmotionModel=EmotionModel, SpeechEncoder=SpeechEncoder, Output=Output
+    )
+    exec(code[0], module.__dict__)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    line = code[2].partition("\n")[0]
+    for name, system in eval(f"{{{line}}}", {"System": System}).items():
+        monkeypatch.setitem(SYSTEMS, name, system)
+    settings = settings_of("last-frame")
+    assert train(settings, corpus)
+    evaluation, _ = evaluate_fold(RUN, 1, cache=Path("cache"), device="cpu")
+    assert evaluation["metrics"]["utterances"] == 8
+    assert title(asdict(settings)) == "Last frame"
 
 
 def test_alpha_is_nothing_to_a_system_without_a_ctc_head():
