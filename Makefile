@@ -76,7 +76,7 @@ cv-report: $(MANIFEST) | $(READY)
 	$(MMER) $(PLACES) cv $(CV) $(OPTIONS) $(TRAIN_OPTIONS)
 
 test: $(READY)
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: $(READY)
 	$(BIN)/ruff check .

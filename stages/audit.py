@@ -17,8 +17,8 @@ SHOWN = ("wrong", "weigh")  # whose meaning and examples stand in the terminal t
 
 @click.command()
 @manifest_option
-@click.option("--folds", default="session", show_default=True, metavar="session|speaker|COLUMN",
-              help="What the folds are made by.")  # fmt: skip
+@click.option("--folds", default="session", show_default=True, metavar="session|speaker|split|COLUMN",
+              help="What the folds are made by; split is the corpus's own train, dev and test.")  # fmt: skip
 @click.option("--audio/--no-audio", default=True, show_default=True,
               help="Decode every recording once, or leave them alone.")  # fmt: skip
 @click.option("--output", type=DIRECTORY, help="Where audit.html and audit.json go.  [the manifest's directory]")
@@ -53,8 +53,9 @@ def _print_findings(value: dict[str, Any]) -> None:
     from rich.table import Table
     from rich.text import Text
 
-    counts = value["counts"]["all"]
-    title = f"{value['corpus']}: {counts['utterances']:,} utterances, {len(value['counts']['folds'])} folds by "
+    counts, held_out = value["counts"]["all"], len(value["held_out"])
+    folds = f"{held_out} fold" + ("s" if held_out > 1 else "")
+    title = f"{value['corpus']}: {counts['utterances']:,} utterances, {folds} by "
     table = Table(title=title + value["folds"], title_justify="left", show_lines=True)
     table.add_column("")
     table.add_column("finding", ratio=1)

@@ -36,10 +36,10 @@ def scores_line(metrics: Mapping[str, Any]) -> str:
     return line
 
 
-def class_table(per_class: Mapping[str, Mapping[str, Any]]) -> Table:
-    """Precision, recall, F1 and utterances of each class."""
+def class_table(per_class: Mapping[str, Mapping[str, Any]], of: str = "utterances") -> Table:
+    """Precision, recall, F1 of each class, and how many utterances (or what `of` says) it has."""
     table = Table("in %")
-    for column in ("precision", "recall", "F1", "utterances"):
+    for column in ("precision", "recall", "F1", of):
         table.add_column(column, justify="right")
     for label, row in per_class.items():
         values = (f"{100 * row[name]:.2f}" for name in ("precision", "recall", "f1"))

@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -48,6 +49,20 @@ def test_a_copy_that_lacks_utterances_is_told_from_the_published_corpus(full, tm
     finding = found(make_audit(read_manifest(path), audio=False), "published_counts")
     assert finding["severity"] == "weigh"
     assert "5,528 utterances instead of the published 5,531" in finding["meaning"]
+
+
+def test_the_sentence_says_what_of_the_counts_differs(full, tmp_path):
+    manifest, path = full[0], tmp_path / "manifest.csv"
+
+    def audited_with(**change):
+        rows = [replace(row, **change) if n == 0 else row for n, row in enumerate(manifest.utterances)]
+        write_manifest(path, rows, root=manifest.root, corpus="iemocap", label_map=manifest.label_map)
+        return found(make_audit(read_manifest(path), audio=False), "published_counts")
+
+    dialogue = audited_with(dialogue="another")
+    assert dialogue["examples"] == ["dialogues: 152 instead of 151"]
+    assert "Speakers and dialogues are what folds and intervals are made by" in dialogue["meaning"]
+    assert "not with the published labels or sessions" in audited_with(session="2")["meaning"]
 
 
 def test_nobody_stands_in_two_folds_and_the_prefix_would_have_leaked(audited):

@@ -143,6 +143,25 @@ def test_loudness_that_tells_the_class_weighs_and_so_does_its_baseline(tiny_corp
     assert medians == pytest.approx([20 * np.log10(h) - 3.0103 for h in height.values()], abs=0.1)
 
 
+def test_loudness_without_rhyme_or_reason_explains_nothing_in_a_small_corpus(tiny_corpus):
+    manifest = tiny_corpus(repeats=2)
+    loudness = np.random.default_rng(0).uniform(0.1, 0.9, len(manifest.utterances))
+    for number, height in enumerate(loudness):
+        write(path_of(manifest, number), sine(100 + number, height))
+    finding = found(make_audit(manifest), "loudness")
+    assert (finding["severity"], finding["meaning"]) == (
+        "fine",
+        "The class explains 0 % of the variance of the loudness.",
+    )
+
+
+def test_without_any_transcript_there_is_no_duration_to_compare(tiny_corpus):
+    manifest = changed(tiny_corpus(), lambda *_: {"transcript": ""})
+    finding = found(make_audit(manifest), "durations")
+    assert (finding["severity"], finding["value"]) == ("fine", 0)
+    assert "there is nothing to compare" in finding["meaning"]
+
+
 def test_segments_of_one_file_are_recordings_of_their_own(tiny_corpus):
     manifest = tiny_corpus()
     write(path_of(manifest, 0), np.concatenate([sine(100), sine(300), sine(300)]))

@@ -68,6 +68,49 @@ def test_speakers_taken_from_the_prefix_are_wrong_where_they_make_the_folds(tiny
     assert found(audit_texts(by_prefix, "session"), "speaker_is_not_that_of_the_id")["severity"] == "weigh"
 
 
+def test_one_person_under_two_names_is_wrong_where_names_make_the_folds(tiny_corpus):
+    two_names = changed(tiny_corpus(), lambda n, row: {"utterance_id": iemocap_ids(row, n),
+                                                       "speaker": iemocap_ids(row, n)[:6] + "FM"[n % 2]})  # fmt: skip
+    audit = audit_texts(two_names, "speaker")
+    finding = found(audit, "speaker_is_not_that_of_the_id")
+    assert found(audit, "speakers_in_several_folds")["severity"] == "fine"
+    assert (finding["severity"], finding["figure"]) == ("wrong", "4 of 4 persons")
+    assert finding["examples"][0] == "Ses01_F: in speaker Ses01FF, Ses01MF"
+    assert found(audit_texts(two_names, "session"), "speaker_is_not_that_of_the_id")["severity"] == "fine"
+
+
+def test_a_prefix_that_is_the_speaker_is_fine(tiny_corpus):
+    manifest = changed(tiny_corpus(), lambda n, row: {"utterance_id": f"Ses0{row.session}F_impro01_F{n:03d}",
+                                                      "speaker": f"Ses0{row.session}_F"})  # fmt: skip
+    assert found(audit_texts(manifest), "prefix_is_not_the_speaker")["severity"] == "fine"
+
+
+def own_split(n, _):
+    return {"session": "train" if n < 8 else "dev" if n < 10 else "test", "transcript": f"{LINE} {n % 6}"}
+
+
+def test_a_corpus_s_own_split_tests_on_its_test_part_alone(tiny_corpus):
+    manifest = changed(tiny_corpus(), own_split)
+    audit = audit_texts(manifest, "split")
+    assert audit["held_out"] == ["test"]
+    assert [(fold["fold"], fold["utterances"]) for fold in audit["counts"]["folds"]] == [
+        ("test", 6),
+        ("train and dev", 10),
+    ]
+    assert audit["recurring"]["all"]["utterances"] == audit["recurring"]["all"]["recurring"] == 6
+    assert audit["recurring"]["folds"][0]["left_out"] == 10
+    assert {row["utterances"] for row in audit["baselines"]["rows"]} == {6}
+    shared = changed(manifest, lambda n, _: {"speaker": "both"} if n in (0, 15) else {})
+    finding = found(audit_texts(shared, "split"), "speakers_in_several_folds")
+    assert (finding["severity"], audit["severities"]["wrong"]) == ("weigh", 0)
+    assert "as the corpus's own split has it" in finding["meaning"]
+
+
+def test_a_corpus_without_a_split_of_its_own_is_refused_one(tiny_corpus):
+    with pytest.raises(UserError, match="needs the sessions train, dev, test"):
+        audit_texts(tiny_corpus(), "split")
+
+
 def test_other_ids_are_not_asked_for_a_prefix(tiny_corpus):
     keys = {finding["key"] for finding in audit_texts(tiny_corpus())["findings"]}
     assert not keys & {"prefix_is_not_the_speaker", "speaker_is_not_that_of_the_id", "published_counts"}
@@ -91,6 +134,20 @@ def test_a_class_that_a_fold_lacks_and_rows_of_the_same_recording_weigh(tiny_cor
     assert found(audit, "missing_classes")["examples"] == ["fold 1 (1) has no sad"]
     assert (found(audit, "repeated_rows")["value"], found(audit, "repeated_rows")["examples"]) == (2, [first])
     assert "1 of these recordings have two labels" in found(audit, "repeated_rows")["meaning"]
+    assert found(audit, "repeated_rows")["severity"] == "weigh"
+
+
+def test_rows_of_the_same_recording_in_two_folds_are_wrong_without_hearing_it(tiny_corpus):
+    first = tiny_corpus().utterances[0].audio
+    finding = found(audit_texts(changed(tiny_corpus(), lambda n, row: {"audio": first if n == 15 else row.audio})),
+                    "repeated_rows")  # fmt: skip
+    assert (finding["severity"], finding["value"]) == ("wrong", 2)
+    assert "1 stand in different folds" in finding["meaning"]
+
+
+def test_guessing_is_one_over_the_classes_that_occur(tiny_corpus):
+    manifest = changed(tiny_corpus(), lambda _, row: {"emotion": "neu" if row.emotion == "sad" else row.emotion})
+    assert audit_texts(manifest)["baselines"]["chance_ua"] == pytest.approx(1 / 3)
 
 
 def test_one_fold_alone_is_refused(tiny_corpus):
@@ -139,7 +196,7 @@ def test_capitals_alone_are_words_and_no_codes(tmp_path):
     assert found(audit_texts(texts_alone(rows, tmp_path / "m.csv")), "annotations_that_stay")["value"] == 0
 
 
-def test_how_a_group_leans_is_the_hypergeometric_distance(tmp_path):
+def test_how_a_group_leans_is_judged_by_the_hypergeometric_tail(tmp_path):
     split = split_by(annotated(tmp_path), "session")
     members = np.arange(80) % 4 == 0
     members[:20] = np.arange(20) % 3 == 0
@@ -147,10 +204,18 @@ def test_how_a_group_leans_is_the_hypergeometric_distance(tmp_path):
     inside = int((split.truth[members] == 0).sum())
     drawn = hypergeom(80, int((split.truth == 0).sum()), int(members.sum()))
     assert (goes.label, goes.inside) == ("happy", inside)
-    assert goes.z == pytest.approx((inside - drawn.mean()) / drawn.std())
+    assert goes.p == pytest.approx(4 * sum(drawn.pmf(n) for n in range(inside, 81)))
     assert goes.tells
     assert not lean(split, np.zeros(80, dtype=bool)).tells
     assert not lean(split, np.ones(80, dtype=bool)).tells
+
+
+def test_a_small_group_tells_nothing_by_a_chance_of_one_in_a_few_thousand(tmp_path):
+    rows = [(str(n % 2), "hap" if n < 30 else "sad", f"{n}") for n in range(1200)]  # 2.5 % are happy
+    split = split_by(texts_alone(rows, tmp_path / "m.csv"), "session")
+    members = np.isin(np.arange(1200), [*range(3), *range(100, 107)])  # three of ten, 5 standard deviations above
+    assert lean(split, members).p > 1 / 1000
+    assert not lean(split, members).tells
 
 
 def recurring(tmp_path):
@@ -174,6 +239,12 @@ def test_recurring_lines_and_what_a_look_up_gets_right(tmp_path):
     assert [row["right"] for row in audit["recurring"]["folds"]] == [8, 8, 4]
     assert {row["name"]: row["recurring"] for row in audit["recurring"]["lengths"]}["1 word"] == 3
     assert finding["meaning"].startswith("They are 8 different lines.")
+
+
+def test_a_look_up_that_chance_may_explain_is_called_no_more_than_that(tmp_path):
+    rows = [(str(s), ("hap", "sad")[(s + n) % 2], f"{LINE}, number {n}") for s in range(2) for n in range(4)]
+    meaning = found(audit_texts(texts_alone(rows, tmp_path / "m.csv")), "recurring_lines")["meaning"]
+    assert "no more than chance would" in meaning
 
 
 def test_text_disjoint_folds_leave_out_as_many_as_the_audit_says(tmp_path):

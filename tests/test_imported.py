@@ -101,6 +101,8 @@ def test_a_bad_file_gets_one_clear_message(tmp_path, known, text, message):
         bring(tmp_path, text, known, LABELS)
 
 
-def test_a_file_that_is_not_there(tmp_path):
+def test_a_file_that_is_not_there_or_is_a_directory(tmp_path):
     with pytest.raises(UserError, match="to import"):
         read_rows(tmp_path / "nothing.csv")
+    with pytest.raises(UserError, match="cannot be read: Is a directory"):
+        read_rows(tmp_path)

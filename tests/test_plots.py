@@ -105,6 +105,13 @@ def test_reliability_and_lengths_say_their_numbers(report):
     assert {"1.0–2.0 s", "0.0 % of 7"} <= set(words(plots.lengths(report, system)))
 
 
+def test_with_several_seeds_reliability_counts_predictions(report):
+    system = report["systems"][0]
+    assert "predictions" in words(plots.reliability(report, system))
+    system["seeds"] = [1]
+    assert "utterances" in words(plots.reliability(report, system))
+
+
 def test_many_systems_and_many_classes_are_drawn(report):
     systems = [
         {**report["systems"][0], "name": f"mmer-{number}", "title": f"$MMER_{number}$ & <i>"} for number in range(14)

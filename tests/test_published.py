@@ -49,6 +49,30 @@ def test_the_alpha_that_weighs_as_the_authors_code_does_is_preferred():
     assert beside(system("a", alpha=0.1)) == {"MMER (α = 0.1)": "a"}
 
 
+@pytest.mark.parametrize("change", [{"text_disjoint": True}, {"annotations": "keep"}, {"annotations": "mask"}])
+def test_other_texts_than_the_paper_s_take_none_of_its_rows(change):
+    assert beside(system("m", alpha=0.2, **change)) == {"title of m": "m"}
+
+
+def test_what_stands_in_the_text_is_nothing_to_a_system_that_reads_none():
+    assert beside(system("w", system="wav2vec2", alpha=0.0, annotations="keep")) == {"wav2vec 2.0": "w"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "modality"),
+    [
+        ({"pooled": "text", "alpha": 0.0}, "t"),
+        ({"pooled": "text"}, "a,t"),
+        ({"pooled": "speech", "alpha": 0.0}, "a"),
+        ({"pooled": "fused", "alpha": 0.0}, "a,t"),
+        ({"system": "cai"}, "a,t"),
+    ],
+)
+def test_the_modality_is_what_reaches_the_heads(settings, modality):
+    (row,) = [row for row in table_1([system("x", **{"gate": False, "alpha": 0.7} | settings)]) if row["ours"]]
+    assert row["modality"] == modality
+
+
 def test_ablations_and_frozen_text_have_rows_of_their_own_in_their_group():
     rows = table_1([system("frozen", system="roberta", alpha=0.0), system("no-gate", gate=False)])
     ours = [row for row in rows if row["ours"]]

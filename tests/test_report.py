@@ -88,7 +88,31 @@ def test_a_pair_is_compared_on_shared_utterances_each_counting_once(tmp_path):
     # Of ten utterances the first gets 7 and 5 right (6 in the mean), the second 5.
     assert pair["metrics"]["wa"]["difference"] == pytest.approx(0.1)
     assert 0 < pair["metrics"]["wa"]["p"] <= pair["metrics"]["wa"]["p_holm"] <= 1
-    assert any("Intervals from 5 dialogues are too narrow" in note for note in report["notes"])
+    (note,) = [note for note in report["notes"] if note.startswith("Intervals from 5 dialogues are too narrow")]
+    assert "from 5 dialogues they cannot be far below 0.062" in note
+    assert "b: from one seed; training again may differ." in report["notes"]
+
+
+def test_few_dialogues_of_one_system_are_said_without_any_pair(tmp_path, run):
+    assert "Intervals from 6 dialogues are too narrow to be trusted." in make_report([run])["notes"]
+    write_fold(tmp_path / "one", 1, [0, 1], [[0, 1]])
+    assert "From one dialogue alone there is no interval and no p-value." in make_report([tmp_path / "one"])["notes"]
+
+
+def test_a_fold_that_lacks_a_class_is_said(tmp_path):
+    run = write_run(tmp_path / "r")
+    write_fold(run, 3, [1, 1], [[1, 0]])
+    notes = make_report([run])["notes"]
+    assert "r: fold 3 has no happy; UA of such a fold is a mean over fewer classes." in notes
+
+
+def test_unknown_dialogues_and_an_unknown_choice_of_the_epoch_are_said(tmp_path, run):
+    notes = make_report([], [(name, write_import(tmp_path / f"{name}.csv")) for name in ("A", "B")])["notes"]
+    assert "A, B: dialogues are unknown; intervals draw single utterances and are too narrow." in notes
+    assert "A, B: imported; how its epoch was chosen is not known here." in notes
+    notes = make_report([run], [("C", write_import(tmp_path / "c.csv"))])["notes"]
+    assert "dialogues are unknown" not in " ".join(notes)
+    assert "C: imported; how its epoch was chosen is not known here." in notes
 
 
 def test_holm_s_correction_is_over_all_pairs_of_a_metric(tmp_path):

@@ -17,6 +17,7 @@ from report_example import TEXT, TRANSCRIPTS, report_example
 
 from mmer_pipeline.drawing import HUES
 from mmer_pipeline.page import DARK_HUES
+from mmer_pipeline.report.formats import ALPHA_NOTE, PAIRS_NOTE
 from mmer_pipeline.report.html import PAPER, html
 
 chromium = pytest.fixture(scope="module")(browser)
@@ -112,6 +113,57 @@ def test_published_figures_are_subtracted_only_where_comparable():
     text = html(report)
     assert "Not comparable" not in text
     assert f"{100 * (mean - 0.7764):+.2f}" in text
+
+
+def test_the_published_figure_is_not_subtracted_from_missing_folds():
+    report = one_system(0)
+    report["table_1"]["comparable"] = True
+    mean = report["systems"][0]["selections"]["final"]["summary"]["wa"]["mean"]
+    assert f"{100 * (mean - 0.7764):+.2f}" in html(report)
+    report["systems"][0]["selections"]["final"]["folds"].pop()
+    assert f"{100 * (mean - 0.7764):+.2f}" not in html(report)
+
+
+def test_table_1_says_which_of_ours_stands_in_a_row_and_what_our_alpha_is(source, page):
+    table = source[source.index('aria-labelledby="t-table-1"') :]
+    assert "<small>MMER (α = 0.1)</small>" not in table  # it is the row's own name
+    assert "<small>Cai et al. (α = 0.1)</small>" in table
+    assert ALPHA_NOTE in page.text
+
+
+def test_nothing_is_known_of_what_an_import_reads():
+    report = one_system(-1)
+    for row in report["table_1"]["rows"]:
+        row["modality"] = "" if row["ours"] else row["modality"]
+    assert "<td>–<small>5 folds</small></td>" in html(report)
+
+
+def test_each_system_has_its_folds_and_seeds_in_the_main_table(page):
+    main = page.text[page.text.index("Which system is better") : page.text.index("Final, validated and oracle")]
+    assert "5 × 2 folds and seeds" in main
+    assert "9 of 5 × 2 folds and seeds" in main
+
+
+def test_counts_of_several_seeds_are_of_predictions(source):
+    classes = source[source.index('aria-labelledby="t-mmer-classes"') :]
+    assert '<th scope="col" class="n">predictions</th>' in classes[: classes.index("</thead>")]
+
+
+def test_one_held_out_part_is_called_no_cross_validation():
+    report = one_system(2)
+    report["systems"][0]["folds_expected"] = 1
+    text = Page(html(report)).text
+    assert "Speech emotion recognition: results on ravdess" in text
+    assert "one held-out part" in text
+
+
+def test_what_interval_and_p_are_about_is_said_under_the_pairs_and_in_the_glossary(source):
+    assert source.count(PAIRS_NOTE) == 2
+
+
+def test_the_caption_says_what_is_not_known_of_an_import(page):
+    assert "(imported) was chosen is not known." in page.text
+    assert "(imported)" not in html(one_system(0))
 
 
 def test_settings_that_differ_come_before_all_settings(page):

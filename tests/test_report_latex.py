@@ -45,6 +45,25 @@ def test_missing_folds_are_said_in_the_caption(tmp_path):
     assert r"\textbf{Folds are missing: the numbers are not a cross-validation.}" in text
 
 
+def test_the_caption_says_what_is_not_known_of_an_import():
+    report = report_example()
+    assert r"(imported) was chosen is not known." in latex(report)
+    report["systems"].pop()
+    assert "not known" not in latex(report)
+
+
+def test_one_held_out_part_is_no_cross_validation():
+    report = report_example()
+    for entry in report["systems"]:
+        entry["folds_expected"] = 1
+    assert "in percent: one held-out part, 2 seeds;" in latex(report)
+
+
+def test_a_part_of_iemocap_is_not_called_another_corpus():
+    report = report_example() | {"corpus": "iemocap"}
+    assert "of IEMOCAP, of its 5,531 utterances in four classes, and ours of others" in latex(report)
+
+
 def test_what_means_something_to_latex_is_escaped():
     assert escape("a_b & 5% of $1 #2 {x} ~ ^ \\ <|>") == (
         r"a\_b \& 5\% of \$1 \#2 \{x\} \textasciitilde{} \textasciicircum{} \textbackslash{} "

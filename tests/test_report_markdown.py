@@ -7,7 +7,7 @@ from report_example import report_example
 from run_example import write_run
 
 from mmer_pipeline import paths
-from mmer_pipeline.report.formats import folds_line
+from mmer_pipeline.report.formats import PAIRS_NOTE, chance, folds_line, protocol
 from mmer_pipeline.report.markdown import markdown
 from mmer_pipeline.report.markdown_text import cell
 from mmer_pipeline.report.summary import make_report
@@ -59,6 +59,32 @@ def test_pairs_have_difference_interval_and_both_p_values(report):
         r"\| MMER \(α = 0\.1\) − MMER \(α = 0\.5\) \| 12 \| 6 \| \+16\.67 \| \S+ … \S+ \| [01]\.\d+ \|", text
     )
     assert "WA p (Holm)" in text
+
+
+def test_what_interval_and_p_are_about_stands_under_the_pairs(report):
+    assert PAIRS_NOTE in section(markdown(report), "Is the difference real?")
+
+
+def test_chance_counts_the_classes_that_occur(everything):
+    assert chance(everything) == 1 / 4
+    for entry in everything["systems"]:
+        entry["per_class"]["sad"]["support"] = 0
+    assert "Guessing has a UA of 33.33" in section(markdown(everything), "Results")
+
+
+def test_of_imports_it_is_said_that_their_epoch_is_not_known(report, everything):
+    assert "(imported) was chosen is not known" in section(markdown(everything), "Results")
+    assert "imported" not in section(markdown(report), "Results")
+
+
+def test_one_fold_is_one_held_out_part(report):
+    report["systems"][0]["folds_expected"] = 1
+    report["systems"][0]["selections"]["final"]["folds"] = [{}]
+    assert folds_line(report["systems"][0]) == "one held-out part"
+    assert (protocol([1]), protocol([5, 1, 10])) == (
+        "one held-out part",
+        "one held-out part or 5 or 10-fold cross-validation",
+    )
 
 
 def test_published_figures_stand_beside_ours_and_are_not_subtracted_from_another_corpus(report):

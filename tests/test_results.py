@@ -37,6 +37,14 @@ def test_a_fold_without_its_epochs_is_a_hole(tmp_path):
     assert "mmer-pipe train --run r --fold 1 --restart" in read_systems([run])[1][0].why
 
 
+def test_a_fold_with_broken_settings_is_a_hole(tmp_path):
+    run = write_run(tmp_path / "mmer")
+    paths.fold(run, 2).settings.write_text("{cut")
+    (system,), (hole,) = read_systems([run])
+    assert [fold.number for fold in system.runs[0].folds] == [1, 3]
+    assert (hole.fold, "not readable JSON" in hole.why) == (2, True)
+
+
 def test_a_run_without_any_evaluated_fold_is_a_hole_beside_others(tmp_path):
     run = write_run(tmp_path / "r")
     systems, holes = read_systems([run, tmp_path / "never"])
@@ -49,6 +57,13 @@ def test_the_reason_of_a_job_that_failed_takes_the_place_of_the_general_one(tmp_
     run = write_run(tmp_path / "r", folds=(1, 2))
     _, holes = read_systems([run, tmp_path / "never"], {"r": {3: "NaN"}, "never": {1: "no disk", 2: "no disk"}})
     assert holes == [Hole("r", 3, "NaN"), Hole("never", 1, "no disk"), Hole("never", 2, "no disk")]
+
+
+def test_a_run_that_failed_as_a_whole_is_left_out_whatever_lies_there(tmp_path):
+    runs = [write_run(tmp_path / "r"), write_run(tmp_path / "bad", alpha=0.5)]
+    systems, holes = read_systems(runs, {"bad": {None: "its corpus changed"}})
+    assert [system.name for system in systems] == ["r"]
+    assert holes == [Hole("bad", None, "its corpus changed")]
 
 
 def test_nothing_evaluated_at_all_says_what_to_do(tmp_path):

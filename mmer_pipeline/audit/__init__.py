@@ -16,13 +16,13 @@ SCHEMA = 1  # of the dict that `make_audit` returns
 def make_audit(
     manifest: Manifest, *, column: str = "session", audio: bool = True, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Look at a corpus that is cut into folds by a column; with `audio` every recording is decoded once.
+    """Look at a corpus that is cut into folds by a column, or by its own "split"; `audio` decodes every recording once.
 
     Returns plain values, the schema of `audit.json`: what was looked at, `findings` (the gravest first), and the
     tables behind them. `progress` is called after each recording.
 
     Raises:
-        UserError: the column has one value alone.
+        UserError: the column has one value alone, or the corpus has no split of its own.
     """
     split = split_by(manifest, column)
     facts = recordings.measure_all(manifest, progress) if audio else None
@@ -46,6 +46,7 @@ def make_audit(
         "label_map": manifest.label_map.name,
         "labels": list(manifest.labels),
         "folds": column,
+        "held_out": list(split.folds[: split.tested]),
         "fingerprint": manifest.fingerprint,
         "audio_fingerprint": None if facts is None else recordings.fingerprint(manifest, facts),
         "severities": {name: sum(finding.severity == name for finding in found) for name in order},

@@ -109,7 +109,7 @@ def _tags(split: Split, annotations: Annotations) -> Finding:
     telling = [kind for kind in annotations.kinds if kind.lean.tells]
     there = int(annotations.annotated.sum())
     if telling:
-        best = max(telling, key=lambda kind: kind.lean.z)
+        best = min(telling, key=lambda kind: kind.lean.p)
         meaning = (
             f"They tell the label: of the utterances with {best.text} {best.lean}. "
             "`--annotations strip` (the default) hides them; with `keep` they are part of a result."

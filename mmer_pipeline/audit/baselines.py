@@ -2,7 +2,7 @@
 
 Each is scikit-learn's logistic regression on standardised numbers, trained and tested on the folds of the split. Fitted
 as the data are it gives WA, as a model would be rewarded for it; fitted with balanced classes it gives UA, whose
-chance is one over the number of classes whatever their sizes.
+chance is one over the number of classes that occur, whatever their sizes.
 """
 
 from collections.abc import Mapping
@@ -64,7 +64,7 @@ def try_baselines(split: Split, sounds: Sounds | None) -> Baselines:
             **numbers,
         }
     tried = [_majority(split)] + [_fitted(split, name, *entry) for name, entry in numbers.items()]
-    return Baselines(tuple(row for row in tried if row is not None), 1 / len(split.labels))
+    return Baselines(tuple(row for row in tried if row is not None), 1 / len(np.unique(split.truth)))
 
 
 def findings(baselines: Baselines) -> list[Finding]:
@@ -91,14 +91,14 @@ def _finding(row: Baseline, baselines: Baselines) -> Finding:
 
 def _majority(split: Split) -> Baseline | None:
     said = np.zeros_like(split.truth)
-    for fold in range(len(split.folds)):
+    for fold in range(split.tested):
         said[split.fold == fold] = np.bincount(split.truth[split.fold != fold]).argmax()
-    return _scored(split, MAJORITY, np.ones(len(said), dtype=bool), said, said)
+    return _scored(split, MAJORITY, split.fold < split.tested, said, said)
 
 
 def _fitted(split: Split, name: str, members: Mask, numbers: Floats) -> Baseline | None:
     said = {weight: np.full(len(split.truth), -1) for weight in (None, "balanced")}
-    for fold in range(len(split.folds)):
+    for fold in range(split.tested):
         train, test = members & (split.fold != fold), members & (split.fold == fold)
         if not test.any() or len(np.unique(split.truth[train])) < 2:
             continue
@@ -113,7 +113,7 @@ def _scored(split: Split, name: str, tested: Mask, plain: Integers, balanced: In
         return None
 
     def score(said: Integers, metric: str) -> tuple[float, tuple[float, ...]]:
-        folds = [tested & (split.fold == fold) for fold in range(len(split.folds))]
+        folds = [tested & (split.fold == fold) for fold in range(split.tested)]
         pooled, *each = (
             _rates(split, said, part)[metric] for part in (tested, *(part for part in folds if part.any()))
         )

@@ -1,6 +1,6 @@
 """How much there is: utterances, speakers, dialogues and classes of each fold, and what was published."""
 
-from collections import Counter
+from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -8,7 +8,7 @@ import numpy as np
 
 from mmer_pipeline.audit.finding import NAMED, Finding
 from mmer_pipeline.audit.split import Split
-from mmer_pipeline.corpora.counts import PUBLISHED, compare
+from mmer_pipeline.corpora.counts import PUBLISHED, Agreement, compare
 
 
 @dataclass(frozen=True)
@@ -62,31 +62,51 @@ def _published(split: Split, counts: Counts) -> list[Finding]:
     if agreement is None:
         return []
     published = PUBLISHED[corpus]
-    differences = [*map(str, agreement.differences)]
-    if counts.all.speakers != published.speakers:
-        differences.append(f"speakers: {counts.all.speakers} instead of {published.speakers}")
-    compared = agreement.counts + 1
+    kept = {label for labels in split.manifest.label_map.classes.values() for label in labels}
+    others = [("speakers", counts.all.speakers, published.speakers)]
+    if kept >= set(published.dialogues_of):  # with fewer labels some dialogues may have none of them
+        others.append(("dialogues", counts.all.dialogues, published.dialogues))
+    differing = [f"{name}: {found} instead of {wanted}" for name, found, wanted in others if found != wanted]
+    differences = [*map(str, agreement.differences), *differing]
     return [
         Finding(
             "published_counts",
             "weigh" if differences else "fine",
             "Counts that are not the published ones",
             len(differences),
-            "counts of labels, sessions and speakers",
-            f"{agreement.found:,} utterances, as published."
-            if not differences
-            else f"{agreement.found:,} utterances instead of the published {agreement.published:,}: "
-            "numbers are of another test set than the literature's.",
-            compared,
+            f"counts of labels, sessions{' and' if len(others) == 1 else ','} "
+            + " and ".join(name for name, _, _ in others),
+            _meaning(agreement, others=bool(differing)),
+            agreement.counts + len(others),
             tuple(differences[:NAMED]),
         )
     ]
 
 
+def _meaning(agreement: Agreement, *, others: bool) -> str:
+    """What it says of a number that counts differ: those of labels and sessions, or others."""
+    if agreement.found != agreement.published:
+        return (
+            f"{agreement.found:,} utterances instead of the published {agreement.published:,}: numbers are of another "
+            "test set than the literature's."
+        )
+    if agreement.differences:
+        return (
+            f"{agreement.found:,} utterances, as published, but not with the published labels or sessions: numbers "
+            "are of other folds than the literature's."
+        )
+    if others:
+        return (
+            f"{agreement.found:,} utterances with their labels and sessions, as published. Speakers and dialogues are "
+            "what folds and intervals are made by: look at how the manifest was made."
+        )
+    return f"{agreement.found:,} utterances, as published."
+
+
 def _missing_classes(split: Split, counts: Counts) -> Finding:
     missing = [
         f"fold {number} ({fold.fold}) has no {label}"
-        for number, fold in enumerate(counts.folds, start=1)
+        for number, fold in enumerate(counts.folds[: split.tested], start=1)
         for label, there in fold.classes.items()
         if not there
     ]
@@ -99,28 +119,32 @@ def _missing_classes(split: Split, counts: Counts) -> Finding:
         "UA of such a fold is a mean over fewer classes, and is not comparable with that of the others."
         if missing
         else "UA of every fold is a mean over the same classes.",
-        len(split.folds) * len(split.labels),
+        split.tested * len(split.labels),
         tuple(missing[:NAMED]),
     )
 
 
 def _repeated(split: Split) -> Finding:
-    """The same segment of the same file under two ids with two labels."""
-    classes: dict[tuple[object, ...], set[str]] = {}
+    """The same segment of the same file under two ids: in two folds it is tested on after it was trained on."""
+    rows = defaultdict(list)
     for number, u in enumerate(split.utterances):
-        classes.setdefault((u.audio, u.start_seconds, u.end_seconds), set()).add(split.label(number))
-    times = Counter((u.audio, u.start_seconds, u.end_seconds) for u in split.utterances)
-    rows = sum(n for n in times.values() if n > 1)
-    torn = [str(key[0]) for key, labels in classes.items() if len(labels) > 1]
+        rows[u.audio, u.start_seconds, u.end_seconds].append(number)
+    several = [numbers for numbers in rows.values() if len(numbers) > 1]
+    across = [numbers for numbers in several if len(set(split.fold[numbers].tolist())) > 1]
+    torn = sum(len(set(split.truth[numbers].tolist())) > 1 for numbers in several)
+    if several:
+        meaning = f"They count twice in every number; {torn} of these recordings have two labels."
+    else:
+        meaning = "Every row has a recording, or a segment of one, of its own."
+    if across:
+        meaning += f" {len(across)} stand in different folds: they are tested on after they were trained on."
     return Finding(
         "repeated_rows",
-        "weigh" if rows else "fine",
+        "wrong" if across else "weigh" if several else "fine",
         "Rows that name the same recording",
-        rows,
+        sum(map(len, several)),
         "utterances",
-        f"They count twice in every number; {len(torn)} of these recordings have two labels."
-        if rows
-        else "Every row has a recording, or a segment of one, of its own.",
+        meaning,
         len(split.utterances),
-        tuple(str(key[0]) for key, n in times.items() if n > 1)[:NAMED],
+        tuple(dict.fromkeys(split.utterances[numbers[0]].audio for numbers in [*across, *several]))[:NAMED],
     )

@@ -4,8 +4,9 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 
-from mmer_pipeline.audit.finding import NAMED, Finding
+from mmer_pipeline.audit.finding import NAMED, Finding, Severity
 from mmer_pipeline.audit.split import Split
+from mmer_pipeline.folds import SPLIT
 
 # IEMOCAP: session, who wore the markers, dialogue, who speaks: Ses01F_impro01_M005 is said by the man.
 _IEMOCAP_ID = re.compile(r"(?P<session>Ses\d\d)(?P<markers>[FM])_\w+_(?P<speaker>[FM])[^_]*")
@@ -35,25 +36,36 @@ def _named(homes: dict[str, list[str]], column: str) -> tuple[str, ...]:
     return tuple(f"{name}: in {column} {', '.join(folds)}" for name, folds in list(homes.items())[:NAMED])
 
 
+def _shared(split: Split) -> Severity:
+    """How grave it is that somebody is tested on who was trained on: a corpus's own split may want it so."""
+    return "weigh" if split.column == SPLIT else "wrong"
+
+
 def _speakers(split: Split, names: Sequence[str]) -> Finding:
     both = _homes(split, names)
+    if not both:
+        meaning = "Nobody is tested on who was trained on."
+    elif split.column == SPLIT:
+        meaning = "They are tested on after training on them, as the corpus's own split has it: say so with a number."
+    else:
+        meaning = (
+            "They are tested on after training on them: the result would be worth nothing. Give each speaker one "
+            f"{split.column}, or use `--folds speaker`."
+        )
     return Finding(
         "speakers_in_several_folds",
-        "wrong" if both else "fine",
+        _shared(split) if both else "fine",
         "Speakers who stand in more than one fold",
         len(both),
         "speakers",
-        "They are tested on after training on them: the result would be worth nothing. Give each speaker one "
-        f"{split.column}, or use `--folds speaker`."
-        if both
-        else "Nobody is tested on who was trained on.",
+        meaning,
         len(set(names)),
         _named(both, split.column),
     )
 
 
 def _column(split: Split, said_by: Sequence[str]) -> Finding:
-    """Whether the manifest's speakers are those that the ids name; if not, whether the folds still keep them apart."""
+    """Whether the manifest's speakers are those that the ids name, and whether the folds keep these apart."""
     by_name = defaultdict(set)
     for utterance, speaker in zip(split.utterances, said_by, strict=True):
         by_name[utterance.speaker].add(speaker)
@@ -62,19 +74,26 @@ def _column(split: Split, said_by: Sequence[str]) -> Finding:
         for u, speaker in zip(split.utterances, said_by, strict=True)
         if len(by_name[u.speaker]) > 1
     ]
-    leaking = bool(_homes(split, said_by))
+    leaking = _homes(split, said_by)
+    key, title = "speaker_is_not_that_of_the_id", "Speakers who are not those of the ids"
+    said = "The letter before the number of an id says who speaks."
+    if leaking and not mixed:  # as where one person has two names
+        said += " By their ids these are tested on after training on them, whatever the manifest calls them."
+        persons = len(set(said_by))
+        return Finding(
+            key, _shared(split), title, len(leaking), "persons", said, persons, _named(leaking, split.column)
+        )
+    if mixed:
+        said += " With these folds both actors are trained and tested on." if leaking else " The folds still hold."
+    else:
+        said += " The folds keep these persons apart."
     return Finding(
-        "speaker_is_not_that_of_the_id",
-        "wrong" if mixed and leaking else "weigh" if mixed else "fine",
-        "Speakers that are two persons by their ids",
+        key,
+        _shared(split) if leaking else "weigh" if mixed else "fine",
+        title,
         len(mixed),
         "utterances",
-        "The letter before the number of an id says who speaks. "
-        + (
-            ("With these folds both actors are trained and tested on." if leaking else "The folds still hold.")
-            if mixed
-            else "The manifest's speakers are those."
-        ),
+        said,
         len(split.utterances),
         tuple(mixed[:: max(1, len(mixed) // NAMED)][:NAMED]),
     )
@@ -89,12 +108,16 @@ def _prefix(split: Split, said_by: Sequence[str], prefixes: Sequence[str]) -> Fi
     numbers = [i for i, other in enumerate(differs) if other]
     return Finding(
         "prefix_is_not_the_speaker",
-        "know",
+        "know" if numbers else "fine",
         "Ids whose prefix is not the speaker",
         sum(differs),
         "utterances",
-        f"The SesXXF of an id names who wore the markers. A split by it would train on the speaker of {leaked:,} of "
-        f"{len(said_by):,} test utterances.",
+        "The SesXXF of an id names who wore the markers"
+        + (
+            f". A split by it would train on the speaker of {leaked:,} of {len(said_by):,} test utterances."
+            if numbers
+            else ", who speaks in all of them."
+        ),
         len(said_by),
         tuple(
             f"{split.utterances[i].utterance_id}: prefix {prefixes[i]}, said by {said_by[i]}"

@@ -67,21 +67,22 @@ def look_up(split: Split) -> Recurring:
         majority[i] = prior[fold].argmax() == truth
     left_out = np.zeros(folds, dtype=np.int64)
     for places in counts.values():
-        tested = places.sum(axis=1)  # [folds]
-        left_out += np.where(tested > 0, tested.sum() - tested, 0)
+        copies = places.sum(axis=1)  # [folds]
+        left_out += np.where(copies > 0, copies.sum() - copies, 0)
 
     def rows(name: str, members: Mask) -> LookUp:
         hit = members & there
         return LookUp(name, *(int(part.sum()) for part in (members, hit, hit & right, hit & majority)))
 
-    long = length >= LONG
+    tested = split.fold < split.tested
+    long = tested & (length >= LONG)
     lines = rows(f"{LONG} words or more", long)
-    short = [rows(f"{n} word{'s' if n > 1 else ''}", length == n) for n in range(1, LONG)]
+    short = [rows(f"{n} word{'s' if n > 1 else ''}", tested & (length == n)) for n in range(1, LONG)]
     return Recurring(
-        folds=tuple(rows(name, long & (split.fold == k)) for k, name in enumerate(split.folds)),
+        folds=tuple(rows(name, long & (split.fold == k)) for k, name in enumerate(split.folds[: split.tested])),
         lines=lines,
         lengths=(*short, lines),
-        left_out=tuple(left_out.tolist()),
+        left_out=tuple(left_out[: split.tested].tolist()),
         members=long & there,
         different=len({said[i] for i in np.flatnonzero(long & there)}),
     )
@@ -97,12 +98,12 @@ def findings(split: Split, recurring: Recurring) -> list[Finding]:
         right, guess = (100 * n / lines.recurring for n in (lines.right, lines.majority_right))
         # Beyond what the same number of guesses scatters by, at two standard deviations.
         telling = right - guess > 200 * (0.25 / lines.recurring) ** 0.5
-        trained = [total - int((split.fold == k).sum()) for k in range(len(split.folds))]
+        trained = [total - int((split.fold == k).sum()) for k in range(split.tested)]
         share = 100 * sum(recurring.left_out) / sum(trained)
         meaning = (
             f"They are {recurring.different:,} different lines. The label that most of their training copies have is "
             f"right for {right:.1f} % of them, the most frequent class for {guess:.1f} %"
-            f"{'' if telling else ': knowing a line by heart tells nothing'}. `--text-disjoint` leaves "
+            f"{'' if telling else ', no more than chance would'}. `--text-disjoint` leaves "
             f"{'all' if share == 100 else f'{share:.0f} %'} of the training utterances out."
         )
     return [

@@ -193,7 +193,7 @@ def _formats(split: Split, sounds: Sounds) -> Finding:
     other = sounds.there & ((rates != SAMPLE_RATE) | (channels != 1))
     kinds = Counter(zip(rates[sounds.there].tolist(), channels[sounds.there].tolist(), strict=True))
     leans = [lean(split, sounds.there & (rates == rate) & (channels == n)) for rate, n in kinds]
-    telling = max((goes for goes in leans if goes.tells), key=lambda goes: goes.z, default=None)
+    telling = min((goes for goes in leans if goes.tells), key=lambda goes: goes.p, default=None)
     if telling is not None:
         meaning = f"They tell the label: of those of one kind {telling}."
     elif len(kinds) > 1:
@@ -217,14 +217,18 @@ def _durations(split: Split, sounds: Sounds) -> Finding:
     letters = sounds.speed * sounds.seconds
     speed = np.log((letters + LETTERS_AROUND) / sounds.seconds)
     known = np.isfinite(speed)
-    middle = np.median(speed[known]) if known.any() else 0.0
-    spread = np.median(np.abs(speed[known] - middle)) / 0.6745 if known.any() else 0.0
+    key, title = "durations", "Durations that do not fit the transcript"
+    if not known.any():
+        meaning = "No recording has a transcript: there is nothing to compare."
+        return Finding(key, "fine", title, 0, "recordings", meaning, len(sounds.facts))
+    middle = np.median(speed[known])
+    spread = np.median(np.abs(speed[known] - middle)) / 0.6745
     far = known & (np.abs(np.where(known, speed, middle) - middle) > FAR_OUT * max(spread, 0.05))
-    usual = float(np.median(sounds.speed[known])) if known.any() else 0.0
+    usual = float(np.median(sounds.speed[known]))
     return Finding(
-        "durations",
+        key,
         "know" if far.any() else "fine",
-        "Durations that do not fit the transcript",
+        title,
         int(far.sum()),
         "recordings",
         f"Half have more than {usual:.0f} letters a second, half fewer; these are far off, as where a recording was "
@@ -263,7 +267,10 @@ def _loudness(split: Split, sounds: Sounds) -> Finding:
         return Finding("loudness", "fine", "Loudness by class", 0.0, "dB", "There is nothing to compare.")
     loud, quiet = max(means, key=means.__getitem__), min(means, key=means.__getitem__)
     between = sum((truth == k).sum() * (mean - values.mean()) ** 2 for k, mean in means.items())
-    explained = float(between / max(np.square(values - values.mean()).sum(), 1e-9))
+    raw = float(between / max(np.square(values - values.mean()).sum(), 1e-9))
+    # Adjusted as R² is: raw, it is C / N from noise alone.
+    freedom = len(values) - len(means)
+    explained = max(0.0, 1 - (1 - raw) * (len(values) - 1) / freedom) if freedom else 0.0
     telling = explained > HARDLY_EXPLAINED
     return Finding(
         "loudness",

@@ -8,16 +8,18 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+from scipy.stats import hypergeom
 
 from mmer_pipeline.audit.finding import NAMED
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.folds import fold_names
+from mmer_pipeline.folds import SPLIT, fold_names
 from mmer_pipeline.manifest import Manifest, Utterance
 from mmer_pipeline.metrics import Integers
 
 Mask = npt.NDArray[np.bool_]
+REST = "train and dev"  # what is never held out in a corpus's own split
 SHOWN_CHARACTERS = 80  # of a transcript in an example
-TELLING_Z = 4.0  # standard deviations above chance: once in 30,000 looks if nothing were there
+TELLING_P = 1 / 30_000  # so seldom would one class or another be as frequent in a group if nothing were there
 TELLING_UTTERANCES = 10  # fewer say nothing of a corpus
 
 
@@ -30,6 +32,7 @@ class Split:
     folds: tuple[str, ...]  # fold k holds out the k-th value of the column
     fold: Integers  # [N] the number of the fold that holds an utterance out, from 0
     truth: Integers  # [N] class numbers
+    tested: int  # so many of the folds, the first, are ever held out: all, or the test part of a corpus's own split
 
     @property
     def utterances(self) -> tuple[Utterance, ...]:
@@ -65,12 +68,16 @@ class Split:
 
 
 def split_by(manifest: Manifest, column: str) -> Split:
-    """Cut a corpus into folds by a column.
+    """Cut a corpus into folds by a column, or into the two parts of the split that it comes with ("split").
 
     Raises:
-        UserError: the column has one value alone.
+        UserError: the column has one value alone, or the corpus has no split of its own.
     """
     names = fold_names(manifest, column)
+    tested = len(names)
+    own_split = column == SPLIT
+    if own_split:
+        names = [*names, REST]
     if len(names) < 2:
         raise UserError(
             f"{manifest.path} has one {column} alone ({names[0]}): there are no folds to audit. Use another --folds."
@@ -82,8 +89,11 @@ def split_by(manifest: Manifest, column: str) -> Split:
         manifest=manifest,
         column=column,
         folds=tuple(names),
-        fold=np.array([place[u.value(column)] for u in manifest.utterances]),
+        fold=np.array(
+            [place.get(u.session, tested) if own_split else place[u.value(column)] for u in manifest.utterances]
+        ),
         truth=np.array([classes[label_map.class_of(u.emotion) or ""] for u in manifest.utterances]),
+        tested=tested,
     )
 
 
@@ -95,12 +105,12 @@ class Lean:
     inside: int  # utterances of the group that are of this class
     members: int  # of the group
     base: float  # the class's share of all utterances
-    z: float  # how far above its share by chance, in standard deviations (hypergeometric)
+    p: float  # how often chance alone would make one class or another as frequent (hypergeometric, Bonferroni)
 
     @property
     def tells(self) -> bool:
         """Whether belonging to the group says something of the label, beyond doubt."""
-        return self.members >= TELLING_UTTERANCES and self.z >= TELLING_Z
+        return self.members >= TELLING_UTTERANCES and self.p < TELLING_P
 
     def __str__(self) -> str:
         return f"{self.inside:,} of {self.members:,} are {self.label}, which {100 * self.base:.1f} % of all are"
@@ -110,8 +120,8 @@ def lean(split: Split, members: Mask) -> Lean:
     """How a group `[N]` of utterances goes with the label."""
     total, size = len(members), int(members.sum())
     inside = np.bincount(split.truth[members], minlength=len(split.labels))
-    base = np.bincount(split.truth, minlength=len(split.labels)) / total
-    spread = np.sqrt(np.maximum(size * base * (1 - base) * (total - size) / max(1, total - 1), 1e-12))
-    z = np.where(size in (0, total), 0.0, (inside - size * base) / spread)
-    best = int(z.argmax())
-    return Lean(split.labels[best], int(inside[best]), size, float(base[best]), float(z[best]))
+    everywhere = np.bincount(split.truth, minlength=len(split.labels))
+    p = hypergeom.sf(inside - 1, total, everywhere, size)  # [C] as many of a class, or more, drawn by chance
+    best = int(p.argmin())
+    corrected = min(1.0, float(p[best]) * np.count_nonzero(everywhere))
+    return Lean(split.labels[best], int(inside[best]), size, float(everywhere[best] / total), corrected)

@@ -20,6 +20,7 @@ class Published:
     sessions: Mapping[str, Mapping[str, int]]  # label → session → utterances, where that is published too
     speakers: int
     dialogues: int
+    dialogues_of: tuple[str, ...]  # every dialogue has an utterance with one of these labels
 
 
 PUBLISHED: Mapping[str, Published] = {
@@ -43,6 +44,7 @@ PUBLISHED: Mapping[str, Published] = {
         },
         speakers=10,
         dialogues=151,
+        dialogues_of=("neu", "hap", "exc", "ang", "sad"),
     ),
 }
 
@@ -78,9 +80,10 @@ class Agreement:
             )
         named = "; ".join(map(str, self.differences[:NAMED]))
         differ = len(self.differences)
+        how_many = "as published" if self.found == self.published else f"instead of {self.published:,}"
         return (
-            f"Not the published counts ({self.found:,} utterances instead of {self.published:,}, {differ} of "
-            f"{self.counts} counts differ): {named}{f'; and {differ - NAMED} more' if differ > NAMED else ''}."
+            f"Not the published counts ({self.found:,} utterances {how_many}, {differ} of {self.counts} counts "
+            f"differ): {named}{f'; and {differ - NAMED} more' if differ > NAMED else ''}."
         )
 
     def as_dict(self) -> dict[str, Any]:

@@ -1,6 +1,9 @@
 """The words and number formats that every form of the report shares: text, page, plots, terminal."""
 
+from collections.abc import Iterable
 from typing import Any
+
+from mmer_pipeline.report import published
 
 SELECTIONS = ("final", "validated", "oracle")
 METRIC_NAMES = {"wa": "WA", "ua": "UA", "wf1": "WF1", "macro_f1": "macro-F1"}
@@ -15,6 +18,11 @@ ALPHA_NOTE = (
     "α of a published row is that of the authors' code, which sums the CTC loss over its batches of two: "
     "their α is half of ours."
 )
+PAIRS_NOTE = (
+    "Interval and p are about these trained models, on other dialogues: seeds are averaged, not drawn, so they do not "
+    "say what training again would give."
+)
+ONE_FOLD = "one held-out part"
 NOTHING = "–"
 SURE = 0.001  # p-values below it get a fourth decimal
 
@@ -88,12 +96,50 @@ def folds_and_seeds(system: System) -> str:
     return text if is_complete(system) else f"{len(system['selections']['final']['folds'])} of {text}"
 
 
+def protocol(folds: Iterable[int]) -> str:
+    """What numbers of folds make: "5-fold cross-validation", "one held-out part", or one or the other."""
+    numbers = sorted(set(folds))
+    several = " or ".join(str(number) for number in numbers if number > 1)
+    said = [ONE_FOLD] if 1 in numbers else []
+    return " or ".join(said + ([f"{several}-fold cross-validation"] if several else []))
+
+
 def folds_line(system: System) -> str:
     """How many folds of a system stand in the report: "5 of 5 folds", "14 of 15 folds (5 × 3 seeds): …"."""
     seeds = max(1, len(system["seeds"]))
     there, expected = len(system["selections"]["final"]["folds"]), system["folds_expected"]
+    if expected == seeds == 1:
+        return ONE_FOLD
     line = f"{there} of {expected * seeds} folds" + (f" ({expected} × {seeds} seeds)" if seeds > 1 else "")
     return line if is_complete(system) else f"{line}: {NO_CROSS_VALIDATION}"
+
+
+def counted(system: System) -> str:
+    """What the pooled counts of a system are of: with several seeds an utterance is predicted several times."""
+    return "predictions" if len(system["seeds"]) > 1 else "utterances"
+
+
+def chance(report: Report) -> float:
+    """UA of guessing: one over the number of classes that occur."""
+    rows = [row for system in report["systems"] for row in system["per_class"].items()]
+    return 1 / max(1, len({label for label, scores in rows if scores["support"]}))
+
+
+def epoch_caveat(report: Report) -> str:
+    """What "the last epoch, no selection" does not hold for; empty where it holds for every system."""
+    names = row_names(report)
+    imported = [names[system["name"]] for system in report["systems"] if system["imported"]]
+    return f"How the epoch of {', '.join(imported)} (imported) was chosen is not known." if imported else ""
+
+
+def not_comparable(report: Report) -> str:
+    """Why Table 1's figures and ours are not subtracted."""
+    if report["corpus"] == published.CORPUS:
+        return (
+            f"Published figures are of IEMOCAP, of its {published.UTTERANCES:,} utterances in four classes, and ours "
+            "of others: they cannot be subtracted."
+        )
+    return f"Published figures are of IEMOCAP, not of {report['corpus']}: they cannot be subtracted."
 
 
 def hole_lines(report: Report) -> list[str]:

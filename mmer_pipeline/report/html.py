@@ -15,9 +15,19 @@ from mmer_pipeline.drawing import HUES
 from mmer_pipeline.page import code, inline, template
 from mmer_pipeline.report import plots
 from mmer_pipeline.report.formats import (
+    ALPHA_NOTE,
     MEANING,
     METRIC_NAMES,
+    ONE_FOLD,
+    PAIRS_NOTE,
+    chance,
+    counted,
+    epoch_caveat,
+    folds_and_seeds,
+    folds_line,
+    is_complete,
     mean_and_sd,
+    not_comparable,
     p_value,
     percent,
     pooled,
@@ -45,6 +55,9 @@ def html(report: dict[str, Any]) -> str:
         "duration": _duration,
         "plain": _plain,
         "code": code,
+        "counted": counted,
+        "folds": _folds_of,
+        "folds_line": folds_line,
     }
     slugs = plots.slugs(report)
     return template(TEMPLATE, filters).render(
@@ -53,6 +66,13 @@ def html(report: dict[str, Any]) -> str:
         MEANING=MEANING,
         PAPER=PAPER,
         SIGNIFICANT=SIGNIFICANT,
+        ALPHA_NOTE=ALPHA_NOTE,
+        ONE_FOLD=ONE_FOLD,
+        PAIRS_NOTE=PAIRS_NOTE,
+        chance=chance(report),
+        epoch_caveat=epoch_caveat(report),
+        not_comparable=not_comparable(report),
+        complete={system["name"]: is_complete(system) for system in report["systems"]},
         slugs=slugs,
         hue_of={system["name"]: HUES.index(plots.hue(report, system)) + 1 for system in report["systems"]},
         system_of={system["name"]: system for system in report["systems"]},
@@ -66,6 +86,13 @@ def html(report: dict[str, Any]) -> str:
         environment=_environment(report["systems"]),
         jobs=_jobs(report["systems"]),
     )
+
+
+def _folds_of(system: dict[str, Any]) -> str:
+    """ "5 folds", "5 × 2 folds and seeds", "4 of 5 folds", "one held-out part"."""
+    if len(system["seeds"]) > 1:
+        return f"{folds_and_seeds(system)} folds and seeds"
+    return ONE_FOLD if system["folds_expected"] == 1 else f"{folds_and_seeds(system)} folds"
 
 
 def _encoders(report: dict[str, Any]) -> dict[str, list[str]]:

@@ -46,7 +46,7 @@ def read_rows(path: Path) -> list[Row]:
     """The rows of a file of predictions.
 
     Raises:
-        UserError: not there, not UTF-8, no CSV, empty, without a column that is needed, an utterance twice.
+        UserError: it cannot be read, is no UTF-8 CSV, is empty, lacks a column that is needed, has an utterance twice.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
@@ -56,6 +56,8 @@ def read_rows(path: Path) -> list[Row]:
             rows = [(f"{path}, line {reader.line_num}", row) for row in reader]
     except FileNotFoundError:
         raise UserError(f"There is no {path} to import. Expected a CSV file like a run's predictions.csv.") from None
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}. Expected a CSV file of predictions.") from None
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not a UTF-8 CSV file: {error}. Save it as CSV with the encoding UTF-8.") from None
     if not rows:

@@ -1,6 +1,16 @@
 r"""The report's main table as LaTeX: our systems beside the published figures, to `\input` where booktabs is loaded."""
 
-from mmer_pipeline.report.formats import Report, System, is_complete, percent, row_names, signed
+from mmer_pipeline.report.formats import (
+    Report,
+    System,
+    epoch_caveat,
+    is_complete,
+    not_comparable,
+    percent,
+    protocol,
+    row_names,
+    signed,
+)
 
 _ESCAPES = {
     "\\": r"\textbackslash{}",
@@ -51,21 +61,22 @@ def latex(report: Report) -> str:
 def _caption(report: Report) -> str:
     corpus = escape(report["corpus"])
     seeds = sorted({len(system["seeds"]) for system in report["systems"] if system["seeds"]})
-    folds = sorted({system["folds_expected"] for system in report["systems"]})
-    protocol = f"{_numbers(folds)}-fold cross-validation" + (
-        f", {_numbers(seeds)} {'seed' if seeds == [1] else 'seeds'}" if seeds else ""
-    )
+    how = protocol(system["folds_expected"] for system in report["systems"])
+    if seeds:
+        how += f", {_numbers(seeds)} {'seed' if seeds == [1] else 'seeds'}"
     used = sorted({name for system in report["systems"] for name in system["encoders"].values() if name})
     text = [
-        f"Speech emotion recognition on {corpus} in percent: {protocol};",
+        f"Speech emotion recognition on {corpus} in percent: {how};",
         "mean $\\pm$ standard deviation over folds and seeds, at the last epoch, without any selection.",
     ]
+    if caveat := epoch_caveat(report):
+        text.append(escape(caveat))
     if used:
         text.append(f"Encoders: {escape(', '.join(used))}.")
     if report["table_1"]["comparable"]:
         text.append("Published figures as in Table 1 of the MMER paper.")
     else:
-        text.append(f"Published figures are of IEMOCAP, not of {corpus}: they cannot be compared.")
+        text.append(escape(not_comparable(report)))
     if report["holes"] or not all(map(is_complete, report["systems"])):
         text.append("\\textbf{Folds are missing: the numbers are not a cross-validation.}")
     return " ".join(text)

@@ -11,13 +11,18 @@ from mmer_pipeline.report.formats import (
     METRIC_NAMES,
     NO_CROSS_VALIDATION,
     NOTHING,
+    ONE_FOLD,
+    PAIRS_NOTE,
     SELECTIONS,
     Report,
+    chance,
     encoders,
+    epoch_caveat,
     folds_and_seeds,
     hole_lines,
     is_complete,
     mean_and_sd,
+    not_comparable,
     p_value,
     percent,
     pooled,
@@ -75,9 +80,11 @@ def _headline(report: Report, names: dict[str, str]) -> str:
         )
     header = ["system", "encoders", "folds × seeds", "utterances", *(METRIC_NAMES[metric] for metric in HEADLINE)]
     return (
-        table(header, rows, left=2) + "\nWA: accuracy over all utterances. UA: mean of the per-class recalls. "
-        f"Guessing has a UA of {percent(1 / len(report['labels']))}. ±: sample standard deviation over folds and "
-        "seeds.\n"
+        table(header, rows, left=2)
+        + "\nWA: accuracy over all utterances. UA: mean of the per-class recalls. "
+        f"Guessing has a UA of {percent(chance(report))}. ±: sample standard deviation over folds and "
+        f"seeds. {cell(epoch_caveat(report))}".rstrip()
+        + "\n"
     )
 
 
@@ -92,7 +99,8 @@ def _pooled(report: Report, names: dict[str, str]) -> str:
     header = ["system", *(METRIC_NAMES[metric] for metric in HEADLINE), "ECE", "WER", "CER"]
     return (
         table(header, rows) + "\nIn brackets the 95 % bootstrap interval that draws whole dialogues, not utterances. "
-        "ECE: expected calibration error. WER and CER: of the greedy transcripts of CTC heads.\n"
+        "ECE: expected calibration error. WER and CER: of the greedy transcripts of CTC heads, the mean over "
+        "folds and seeds.\n"
     )
 
 
@@ -129,7 +137,7 @@ def _pairs(report: Report, names: dict[str, str]) -> str:
         table(header, rows)
         + "\nPoints of a percent, on the utterances that both have, each counting once. 95 %: paired "
         "bootstrap over dialogues. p: paired randomisation test, dialogues swapped as a whole; Holm: corrected for the "
-        "number of pairs.\n"
+        f"number of pairs, WA and UA apart. {PAIRS_NOTE}\n"
     )
 
 
@@ -140,7 +148,8 @@ def _table_1(report: Report, names: dict[str, str]) -> str:
     for line in report["table_1"]["rows"]:
         ours = by_name.get(line["ours"])
         published = line["published_wa"]
-        row = ["" if line["group"] == group else f"**{line['group']}**", cell(line["method"]), f"{line['folds']}-fold"]
+        row = ["" if line["group"] == group else f"**{line['group']}**", cell(line["method"])]
+        row.append(f"{line['folds']}-fold" if line["folds"] > 1 else ONE_FOLD)
         row += [line["modality"] or NOTHING, NOTHING if published is None else percent(published)]
         group = line["group"]
         if ours is None:
@@ -155,6 +164,6 @@ def _table_1(report: Report, names: dict[str, str]) -> str:
     said = (
         "Ours − published is of the mean WA; published numbers may have their epoch chosen on the test fold."
         if comparable
-        else f"Published numbers are of IEMOCAP, ours of {cell(report['corpus'])}: they cannot be subtracted."
+        else cell(not_comparable(report))
     )
     return table(header + (["ours − published"] if comparable else []), rows, left=4) + f"\n{said} {ALPHA_NOTE}\n"

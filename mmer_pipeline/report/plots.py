@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mmer_pipeline import files
 from mmer_pipeline.drawing import HUES, INK, WIDTH, png, styled, svg
-from mmer_pipeline.report.formats import METRIC_NAMES, percent
+from mmer_pipeline.report.formats import METRIC_NAMES, chance, counted, percent
 
 DIRECTORY = "plots"  # below the report's own
 Report = dict[str, Any]
@@ -47,7 +47,7 @@ def systems(report: Report) -> Figure:
     """Pooled WA and UA of every system with the 95 % interval, the folds' values, published figures and chance."""
     names = [system["name"] for system in report["systems"]]
     published = _published(report)
-    chance = 1 / len(report["labels"])
+    guessing = 100 * chance(report)
     figure = Figure(figsize=(WIDTH, 0.75 + 0.72 * len(names)), layout="constrained")
     axes = figure.subplots()
     ticks = []
@@ -69,7 +69,7 @@ def systems(report: Report) -> Figure:
             axes.text(
                 1.015, y, percent(summary["pooled"]), transform=axes.get_yaxis_transform(), va="center", clip_on=False
             )
-        axes.plot([100 * chance] * 2, [top + 1.6, top + 2.5], color=INK, linewidth=1.2, linestyle=(0, (2, 1.2)))
+        axes.plot([guessing] * 2, [top + 1.6, top + 2.5], color=INK, linewidth=1.2, linestyle=(0, (2, 1.2)))
         if system["name"] in published:
             axes.plot(100 * published[system["name"]], top + 1, "|", color=INK, markersize=13, mew=1.6)
     axes.set_ylim(3.4 * len(names) - 0.6, -0.7)
@@ -80,7 +80,7 @@ def systems(report: Report) -> Figure:
     handles = [
         Line2D([], [], color=INK, marker="o", linewidth=2, label="pooled, 95 % interval"),
         Line2D([], [], color=INK, marker="o", linewidth=0, markersize=2.4, alpha=0.6, label="one fold and seed"),
-        Line2D([], [], color=INK, linewidth=1.2, linestyle=(0, (2, 1.2)), label=f"chance, UA ({100 * chance:.0f})"),
+        Line2D([], [], color=INK, linewidth=1.2, linestyle=(0, (2, 1.2)), label=f"chance, UA ({guessing:.0f})"),
     ]
     if published:
         handles.append(Line2D([], [], color=INK, marker="|", linewidth=0, markersize=11, label="published, IEMOCAP"))
@@ -179,7 +179,7 @@ def curves(report: Report, system: System) -> Figure:
 
 @styled
 def reliability(report: Report, system: System) -> Figure:
-    """How often the prediction is right against how sure the system says it is, and how many utterances that is."""
+    """How often the prediction is right against how sure the system says it is, and how many answers that is."""
     bins, colour = system["reliability"]["bins"], hue(report, system)
     figure = Figure(figsize=(WIDTH, 4.1), layout="constrained")
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(2.4, 1))
@@ -196,7 +196,7 @@ def reliability(report: Report, system: System) -> Figure:
     below.bar(middles, counts, widths, color=colour, alpha=0.45, linewidth=0)
     for x, count in zip(middles, counts, strict=True):
         below.text(x, count + 0.03 * max(counts), str(count), ha="center", va="bottom", rotation=90, size=8)
-    below.set(xlabel="confidence: highest probability (%)", ylabel="utterances", ylim=(0, 1.5 * max(counts)))
+    below.set(xlabel="confidence: highest probability (%)", ylabel=counted(system), ylim=(0, 1.5 * max(counts)))
     below.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
     return figure
 

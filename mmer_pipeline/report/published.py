@@ -80,7 +80,7 @@ def table_1(systems: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     for factor in (ALPHA_FACTOR, 1):
         for method, wanted in _COUNTERPARTS.items():
             scaled = {**wanted, "alpha": factor * wanted["alpha"]} if "alpha" in wanted else wanted
-            match = next((name for name, system in left.items() if scaled.items() <= _settings(system).items()), None)
+            match = next((name for name, system in left.items() if _is_like(system, scaled)), None)
             if method not in found and match is not None:
                 found[method] = match
                 del left[match]
@@ -101,6 +101,14 @@ def table_1(systems: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
     return rows
 
 
+def _is_like(system: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+    """Whether a system has the settings of a row and was trained on the texts that the paper had."""
+    settings = _settings(system)
+    if not wanted.items() <= settings.items() or settings["text_disjoint"]:
+        return False
+    return "text" not in SYSTEMS[settings["system"]].reads or settings["annotations"] == "strip"
+
+
 def _settings(system: Mapping[str, Any]) -> Mapping[str, Any]:
     return system["runs"][0]["settings"] if system["runs"] else {}
 
@@ -112,8 +120,10 @@ def _group(system: Mapping[str, Any]) -> str:
 
 
 def _modality(system: Mapping[str, Any]) -> str:
-    """As the paper writes it: text that a CTC head learns to spell counts too. Nothing is known of an import."""
+    """As the paper writes it: what a CTC head hears and learns to spell counts too. Nothing is known of an import."""
     if system["imported"] is not None:
         return ""
-    parts = set(SYSTEMS[system["system"]].reads) | ({"text"} if _settings(system)["alpha"] else set())
+    settings = _settings(system)
+    reads, alone = set(SYSTEMS[system["system"]].reads), {settings["pooled"]}  # of MMER one branch may answer alone
+    parts = (reads & alone or reads) | ({"speech", "text"} if settings["alpha"] else set())
     return ",".join(letter for letter, part in (("a", "speech"), ("t", "text")) if part in parts)

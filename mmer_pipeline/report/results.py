@@ -107,6 +107,9 @@ def read_systems(runs: Sequence[Path], failures: Failures | None = None) -> tupl
     holes: list[Hole] = []
     for path in runs:
         failed = failures.get(path.name, {})
+        if None in failed:
+            holes += [Hole(path.name, number, why) for number, why in failed.items()]
+            continue
         run, missing = _read_run(path, leave_out=failed.keys())
         missing = {**missing, **failed}
         if run.folds:
@@ -181,7 +184,11 @@ def _read_run(run: Path, leave_out: Container[int | None]) -> tuple[RunResults, 
     total = 0
     for number in numbers:
         fold = paths.fold(run, number)
-        record = RunRecord.read(fold.settings, f"mmer-pipe train --run {run.name} --fold {number}")
+        try:
+            record = RunRecord.read(fold.settings, f"mmer-pipe train --run {run.name} --fold {number}")
+        except UserError as error:
+            missing[number] = str(error)
+            continue
         total = max(total, len(record.facts["folds"]))
         if number in leave_out:
             continue

@@ -19,6 +19,7 @@ from mmer_pipeline.folds import natural_order
 from mmer_pipeline.metrics import HEADLINE, calibration_error, rates, rates_of_confusion, reliability
 from mmer_pipeline.report import published
 from mmer_pipeline.report.imported import classes_of, known_utterances, read_import, read_rows
+from mmer_pipeline.report.notes import notes_of
 from mmer_pipeline.report.pairs import compare_all
 from mmer_pipeline.report.results import (
     Failures,
@@ -36,7 +37,6 @@ from mmer_pipeline.systems import SYSTEMS, title
 SELECTIONS = ("final", "validated", "oracle")
 LENGTH_BINS = 6
 MOST_CONFIDENT_ERRORS = 10
-FEW_CLUSTERS = 15  # fewer than this, and a bootstrap interval is too narrow to be trusted
 _OF_A_FOLD = ("fold", "held_out")  # settings and inputs that differ between the folds of a run
 _ENCODERS = {"text": "text_encoder", "speech": "speech_encoder"}  # what a system reads → the setting that names it
 
@@ -85,10 +85,6 @@ def summarise(
     rows = _set_apart([_system(system, labels, spoken) for system in systems])
     pairs = compare_all(systems, len(labels))
     utterances = len({name for system in systems for name in system.held_out.utterance_ids})
-    few = min((pair["clusters"] for pair in pairs), default=FEW_CLUSTERS)
-    if few < FEW_CLUSTERS:
-        notes = [*notes, f"Intervals from {few} dialogues are too narrow to be trusted; the p-values are not affected."]
-    notes = [*notes, *_protocol_notes(systems)]
     return {
         "corpus": corpus,
         "labels": labels,
@@ -99,7 +95,7 @@ def summarise(
             "comparable": published.comparable(corpus, labels, utterances),
         },
         "holes": [asdict(hole) for hole in holes],
-        "notes": [*spoken.notes, *notes],
+        "notes": [*spoken.notes, *notes, *notes_of(systems, pairs, labels)],
     }
 
 
@@ -109,27 +105,6 @@ def _set_apart(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
     return [
         {**row, "title": f"{row['title']} [{row['name']}]"} if titles.count(row["title"]) > 1 else row for row in rows
     ]
-
-
-def _protocol_notes(systems: Sequence[SystemResults]) -> list[str]:
-    """What of a protocol changes the meaning of its numbers, a sentence each."""
-    notes = []
-    for system in systems:
-        facts = [fold.record.facts for run in system.runs for fold in run.folds]
-        shared = sorted({name for entry in facts for name in entry.get("shared_speakers", ())}, key=natural_order)
-        if shared:
-            named = ", ".join(shared[:8]) + (" …" if len(shared) > 8 else "")
-            notes.append(
-                f"{system.name}: {len(shared)} speakers are in training and in the held-out part ({named}), as the "
-                "corpus's own split has it. Voices that were trained on are easier."
-            )
-        left_out = [entry.get("utterances", {}).get("left_out", 0) for entry in facts]
-        if any(left_out):
-            notes.append(
-                f"{system.name}: {min(left_out)} to {max(left_out)} training utterances a fold were left out, since "
-                "their words stand in the held-out part (--text-disjoint)."
-            )
-    return notes
 
 
 def _system(system: SystemResults, labels: list[str], spoken: Spoken) -> dict[str, Any]:
