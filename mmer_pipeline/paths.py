@@ -28,10 +28,15 @@ def manifest_facts(manifest: Path) -> Path:
     return manifest.with_suffix(".json")
 
 
+def encoder_name(name: str) -> str:
+    """An encoder's short name: a hub id as it is, of a directory (which may be gone by now) its own name."""
+    is_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).is_dir()
+    return Path(name).name if is_path else name
+
+
 def encoder_slug(name: str) -> str:
-    """A file name for an encoder: the hub id with `--` for its slash, or a directory's own name."""
-    base = Path(name).name if Path(name).is_dir() else name.replace("/", "--")
-    return re.sub(r"[^A-Za-z0-9._-]", "_", base)
+    """A file name for an encoder: its short name, with `--` for a hub id's slash."""
+    return re.sub(r"[^A-Za-z0-9._-]", "_", encoder_name(name).replace("/", "--"))
 
 
 def text_features(cache: Path, manifest: Path, encoder: str, annotations: str, dtype: str) -> Path:

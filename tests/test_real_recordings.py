@@ -48,10 +48,11 @@ def test_part_of_ravdess_from_recordings_to_a_report(shared, encoders):
     write_manifest(Path("cache/manifest.csv"), part, root=reading.root, corpus="ravdess", label_map=label_map)
     training = ["--epochs", 1, "--learning-rate", "1e-4", "--alpha", "0.01"]
     run("extract", *encoders, "train", *encoders, *training, "evaluate", "report")
-    report = json.loads(Path("runs/mmer/report.json").read_text())["runs"][0]
-    assert report["folds_expected"] == 2
-    assert not report["missing"]
-    assert sum(map(sum, report["confusion"])) == len(part) == 32
+    report = json.loads(Path("runs/mmer/report.json").read_text())
+    (system,) = report["systems"]
+    assert system["folds_expected"] == 2
+    assert not report["holes"]
+    assert sum(map(sum, system["confusion"])) == len(part) == 32
 
 
 def test_the_ctc_head_learns_to_spell_the_sentences_it_is_trained_on(shared, encoders):

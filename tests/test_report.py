@@ -9,9 +9,10 @@ from sklearn.metrics import accuracy_score, recall_score
 
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.metrics import HEADLINE
+from mmer_pipeline.paths import encoder_name
 from mmer_pipeline.report.results import HeldOut, read_systems
 from mmer_pipeline.report.spoken import Spoken, read_spoken
-from mmer_pipeline.report.summary import _lengths, _set_apart, encoder_name, make_report
+from mmer_pipeline.report.summary import _lengths, _set_apart, make_report
 
 
 @pytest.fixture

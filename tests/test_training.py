@@ -448,13 +448,16 @@ def test_two_processes_that_share_each_step_train_the_model_that_one_process_tra
         subprocess.run(
             [sys.executable, "-m", *launch, "stages.cli", "train", "--run", run, "--fold", "1", "--quiet",
              "--epochs", "2", "--learning-rate", "1e-3", "--dropout", "0", "--batch-size", "3",
-             "--text-encoder", str(tiny_text), "--speech-encoder", str(speech)],
+             "--text-encoder", str(tiny_text), "--speech-encoder", str(speech),
+             "evaluate", "--run", run, "--fold", "1"],
             check=True, env=environment, timeout=120,
         )  # fmt: skip
     for one, two in zip(metrics("runs/one"), metrics("runs/two"), strict=True):
         assert two["train"]["ce"] == pytest.approx(one["train"]["ce"], rel=1e-4)
         assert two["train"]["ctc"] == pytest.approx(one["train"]["ctc"], rel=1e-4)
         assert two["held_out"]["confusion"] == one["held_out"]["confusion"]
+    one, two = (json.loads(paths.fold(Path("runs") / run, 1).evaluation.read_text()) for run in ("one", "two"))
+    assert two["metrics"]["confusion"] == one["metrics"]["confusion"]
 
 
 @pytest.mark.slow

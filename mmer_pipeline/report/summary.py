@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmer_pipeline import statistics
+from mmer_pipeline import paths, statistics
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.folds import natural_order
 from mmer_pipeline.metrics import HEADLINE, calibration_error, rates, rates_of_confusion, reliability
@@ -121,7 +121,9 @@ def _system(system: SystemResults, labels: list[str], spoken: Spoken) -> dict[st
         "imported": str(system.imported) if system.imported else None,
         "seeds": [run.seed for run in system.runs],
         "encoders": {
-            part: encoder_name(settings[setting]) if settings and part in SYSTEMS[settings["system"]].reads else None
+            part: paths.encoder_name(settings[setting])
+            if settings and part in SYSTEMS[settings["system"]].reads
+            else None
             for part, setting in _ENCODERS.items()
         },
         "folds_expected": len(record.facts["folds"]) if record else len(system.held_outs),
@@ -143,12 +145,6 @@ def _system(system: SystemResults, labels: list[str], spoken: Spoken) -> dict[st
         "errors": _errors(held_out, labels, spoken),
         "runs": [_run(run) for run in system.runs],
     }
-
-
-def encoder_name(name: str) -> str:
-    """A hub id as it is, of a directory its own name."""
-    is_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).is_dir()
-    return Path(name).name if is_path else name
 
 
 def _picks(system: SystemResults, selection: str, classes: int) -> Iterator[tuple[dict[str, Any], Any] | None]:
