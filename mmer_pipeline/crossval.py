@@ -10,6 +10,7 @@ import uuid
 from collections import deque
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from functools import partial
 from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Protocol
@@ -17,11 +18,12 @@ from typing import Any, Protocol
 from distributed import Client, Future, KilledWorker, get_worker
 
 from mmer_pipeline import files, paths
-from mmer_pipeline.errors import Busy, UserError
+from mmer_pipeline.errors import Busy, OtherSettings, UserError
 from mmer_pipeline.settings import Settings
 
 TICK_SECONDS = 0.25  # between two looks at the jobs' files, and at Ctrl-C
 BUSY_SECONDS = 3.0  # until a fold is tried again on which another process works
+_LINE = "\n  "  # between the changes that `OtherSettings` lists
 STATES = ("done", "was done", "failed", "stopped")
 
 
@@ -52,6 +54,7 @@ class Place:
     device: str
     save_seconds: float  # between two saved states within an epoch
     keep_state: bool  # of folds that are done
+    restart: bool  # begin folds again that were trained with other settings
     ident: str  # of this cross-validation among those that a worker serves
 
     @staticmethod
@@ -156,10 +159,21 @@ def do(job: Job, place: Place, ticket: str) -> Done:
             pass  # whether another process works on the fold shows before anything is read
         if observer.stop_is_asked():
             raise UserError("Stopped before it began.")
-        trained = train_fold(
-            job.settings, read_manifest(place.manifest), cache=place.cache, run=run, device=place.device,
-            restart=False, keep_state=place.keep_state, save_seconds=place.save_seconds, observer=observer,
+        train = partial(
+            train_fold, job.settings, read_manifest(place.manifest), cache=place.cache, run=run, device=place.device,
+            keep_state=place.keep_state, save_seconds=place.save_seconds, observer=observer,
         )  # fmt: skip
+        try:
+            trained = train(restart=False)
+        except OtherSettings as error:
+            if not place.restart:
+                changes = "; ".join(error.changes.split(_LINE))
+                raise UserError(
+                    f"Its directory holds a run with other settings or features: {changes}\n"
+                    "Use another --runs-dir, or write the setting behind the system (mmer:epochs=2 is another run),\n"
+                    "or begin such folds again with --restart."
+                ) from None
+            trained = train(restart=True)
         evaluation, evaluated = evaluate_fold(run, job.settings.fold, cache=place.cache, device=place.device)
         metrics = evaluation["metrics"]
         return Done(trained or evaluated, metrics["wa"], metrics["ua"], round(time.perf_counter() - began, 3))

@@ -11,3 +11,11 @@ class UserError(Exception):
 
 class Busy(UserError):  # noqa: N818 (it is a state of things, no defect)
     """Another process works on the same thing just now."""
+
+
+class OtherSettings(UserError):  # noqa: N818 (it is a state of things, no defect)
+    """A fold's directory holds a run with other settings or features."""
+
+    def __init__(self, message: str, changes: str) -> None:
+        super().__init__(message)
+        self.changes = changes  # "name: before → now", a line each

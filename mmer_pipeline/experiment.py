@@ -15,7 +15,7 @@ from mmer_pipeline import files, paths
 from mmer_pipeline.assembly import Corpus, Encoders, build_model, ctc_alphabet, load_model, make_examples, open_corpus
 from mmer_pipeline.data import Examples
 from mmer_pipeline.devices import hardware, resolve_device
-from mmer_pipeline.errors import UserError
+from mmer_pipeline.errors import OtherSettings, UserError
 from mmer_pipeline.folds import Fold, fold_names, make_fold, shared_speakers
 from mmer_pipeline.inference import predict
 from mmer_pipeline.manifest import Manifest, read_manifest
@@ -66,6 +66,7 @@ def train_fold(
 
     Raises:
         Busy: another process trains or evaluates this fold.
+        OtherSettings: the fold's directory holds a run with other settings or features.
         UserError: missing or stale features, a fold that does not exist, other settings under the same name …
     """
     fold_paths = paths.fold(run, settings.fold)
@@ -164,10 +165,11 @@ def _is_finished(fold_paths: FoldPaths, record: RunRecord) -> bool:
     before = RunRecord.read(fold_paths.settings, "mmer-pipe train")
     if before.identity != record.identity:
         changes = "\n  ".join(before.differences(record)) or "another version of the settings"
-        raise UserError(
+        raise OtherSettings(
             f"{fold_paths.directory} holds a run with other settings or features:\n  {changes}\n"
-            "Give this one a run of its own (--run NAME; cv: another --runs-dir), or start the fold again:\n  "
-            f"{record.settings.train_command(fold_paths.directory.parent.name, record.settings.fold)} --restart"
+            "Give this one a run of its own with --run NAME, or start the fold again:\n  "
+            f"{record.settings.train_command(fold_paths.directory.parent.name, record.settings.fold)} --restart",
+            changes,
         )
     done = len(read_metrics(fold_paths.metrics)) == record.settings.epochs
     return done and fold_paths.weights.is_file()

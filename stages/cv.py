@@ -6,6 +6,7 @@ run a system and seed, and the report to `<runs>/report/`. Every fold is a job f
 
 import os
 import re
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
@@ -132,13 +133,15 @@ def _resources(_context: click.Context, _parameter: click.Parameter, value: Sequ
               help="A Dask scheduler whose workers see these same files.  [workers of its own]")  # fmt: skip
 @click.option("--resource", "resources", multiple=True, metavar="NAME=AMOUNT", callback=_resources,
               help="What a job takes of such a worker, repeatable: GPU=1.")  # fmt: skip
+@click.option("--restart", is_flag=True,
+              help="Begin folds again that were trained with other settings or features; the others stay.")  # fmt: skip
 @training_options
 @manifest_option
 @encoder_options
 @common_options
 def cv(
     common: Common, entries: list[Entry], seeds: list[int], workers: int | None, scheduler: str | None,
-    resources: dict[str, float], numbers: tuple[int, ...], manifest: Path | None, save_minutes: float,
+    resources: dict[str, float], restart: bool, numbers: tuple[int, ...], manifest: Path | None, save_minutes: float,
     keep_state: bool, **options: Any,
 ) -> None:  # fmt: skip
     """Cross-validate systems: what is missing of extract, train and evaluate, then the report.
@@ -164,7 +167,7 @@ def cv(
     jobs = _jobs(entries, seeds, numbers, corpus, options)
     place = Place.at(
         corpus.path, common.cache, common.runs,
-        device=common.device, save_seconds=60 * save_minutes, keep_state=keep_state,
+        device=common.device, save_seconds=60 * save_minutes, keep_state=keep_state, restart=restart,
     )  # fmt: skip
     with _client(common, scheduler, workers or 1, resources) as client:
         broken = _extract(common, corpus, jobs, client.scheduler.address, resources)
@@ -265,6 +268,8 @@ def _finish(common: Common, jobs: "Sequence[Job]", outcomes: "Sequence[Outcome]"
     report: Path | None = None
     if stopped:
         problems.append(f"Stopped: {stopped} of {len(jobs)} jobs are not done. The same command goes on from there.")
+    elif len(failed) == len(jobs):
+        problems.append(f"No report is written: {common.runs / paths.REPORT_NAME} is as it was.")
     else:
         try:
             report = _report(common, jobs, failed)
@@ -283,7 +288,11 @@ def _report(common: Common, jobs: "Sequence[Job]", failed: "Sequence[Outcome]") 
     failures: dict[str, dict[int | None, str]] = {}
     for outcome in failed:
         failures.setdefault(outcome.job.run, {})[outcome.job.settings.fold] = outcome.message
-    runs = [common.runs / name for name in dict.fromkeys(job.run for job in jobs)]
+    planned = Counter(job.run for job in jobs)
+    for name, reasons in failures.items():
+        if len(reasons) == planned[name]:  # whatever else lies there is of another cross-validation
+            reasons[None] = next(iter(reasons.values()))
+    runs = [common.runs / name for name in planned]
     report, directory = make_report(runs, failures=failures), common.runs / paths.REPORT_NAME
     write_report(report, directory)
     show_report(common, report)

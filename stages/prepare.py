@@ -95,12 +95,20 @@ def prepare(
             "published": None if agreement is None else agreement.as_dict(),
         }
     )
-    if unspelt := _unspelt(prepared):
-        say(common, unspelt)
+    for noticed in filter(None, (_unspelt(prepared), _alike(prepared))):
+        say(common, noticed)
     if not common.as_json:
         _print_summary(corpus, prepared, agreement)
         click.echo(f"{'wrote' if changed else 'unchanged:'} {path} ({len(prepared.utterances)} utterances)")
     suggest(common, "extract", "manifest")
+
+
+def _alike(prepared: "Preparation") -> str | None:
+    """Which classes differ in capitals alone; None where none do."""
+    counts = prepared.class_counts
+    folded = Counter(name.casefold() for name in counts)
+    alike = [f"{name} ({count})" for name, count in counts.items() if folded[name.casefold()] > 1]
+    return f"note: classes that differ in capitals alone: {', '.join(alike)}; a label map joins them" if alike else None
 
 
 def _unspelt(prepared: "Preparation") -> str | None:

@@ -4,6 +4,8 @@ Reads `<runs>/<run>/fold-*/{settings.json,metrics.jsonl,evaluation.json,predicti
 name, and the files given with `--import`. Writes report.md, report.html, report.json, table.tex and plots/.
 """
 
+import glob
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ from stages.options import DIRECTORY, FILE, RUN, Common, check_run_name, common_
 
 @click.command()
 @click.option("--run", "names", multiple=True, metavar="NAME", callback=check_run_name,
-              help="A run to report, repeatable.  [the one trained in this chain, or all evaluated]")  # fmt: skip
+              help="A run with its other seeds, repeatable.  [the one trained in this chain, or all]")  # fmt: skip
 @click.option("--import", "imported", multiple=True, type=FILE,
               help="Another system's predictions.csv, repeatable.")  # fmt: skip
 @click.option("--name", "titles", multiple=True, metavar="NAME", help="What an imported system is called.")
@@ -36,7 +38,7 @@ def report(
     from mmer_pipeline.report.summary import make_report
     from mmer_pipeline.report.writing import write_report
 
-    chosen = list(dict.fromkeys(names)) or _runs_to_report(common, needed=not imported)
+    chosen = _with_seeds(common, names) or _runs_to_report(common, needed=not imported)
     value = make_report([common.runs / name for name in chosen], list(zip(titles, imported, strict=True)))
     directory = output or common.runs / (chosen[0] if len(chosen) == 1 and not imported else paths.REPORT_NAME)
     written = write_report(value, directory)
@@ -45,6 +47,25 @@ def report(
     plots = sum(path.suffix == ".png" for path in written)
     say(common, f"Written: {', '.join(path.name for path in written if path.parent == directory)} and {plots} plots "
                 f"in {directory}")  # fmt: skip
+
+
+def _with_seeds(common: Common, names: Sequence[str]) -> list[str]:
+    """The runs that were named, each with those of its other seeds.
+
+    Raises:
+        UserError: there is no such run.
+    """
+    from mmer_pipeline.errors import UserError
+    from mmer_pipeline.folds import natural_order
+
+    found: list[str] = []
+    for name in names:
+        if not (common.runs / name).is_dir():
+            there = sorted(path.parent.name for path in common.runs.glob("*/fold-1"))
+            raise UserError(f"There is no run {name} in {common.runs}. Runs: {', '.join(there) or 'none'}.")
+        seeds = sorted((path.name for path in common.runs.glob(f"{glob.escape(name)}-seed[0-9]*")), key=natural_order)
+        found += [name, *seeds]
+    return list(dict.fromkeys(found))
 
 
 def _runs_to_report(common: Common, *, needed: bool) -> list[str]:

@@ -244,7 +244,9 @@ def outcomes_of(monkeypatch, tmp_path):
     monkeypatch.setattr(crossval, "BUSY_SECONDS", 0.2)
 
     def run(client, *names, watcher=None):
-        place = Place.at(Path("m.csv"), Path("c"), Path(), device="cpu", save_seconds=1, keep_state=False)
+        place = Place.at(
+            Path("m.csv"), Path("c"), Path(), device="cpu", save_seconds=1, keep_state=False, restart=False
+        )
         jobs = [Job(name, Settings(fold=number)) for number, name in enumerate(names, start=1)]
         return CrossValidation(client, place, watcher or Watcher(), resources={}).run(jobs)
 
@@ -421,6 +423,24 @@ def test_failing_jobs_leave_the_others_alone_and_the_report_names_the_holes(fini
     assert [system["name"] for system in report["systems"]] == ["mmer-no-gate", "roberta", "wav2vec2"]
     holes = {(hole["run"], hole["fold"]) for hole in report["holes"]}
     assert holes == {("roberta", 1), *((run, fold) for run in (diverging, featureless) for fold in (1, 2))}
+
+
+def test_other_settings_are_refused_once_and_leave_the_report_alone_until_a_restart_is_asked_for(
+    finished, corpus, options
+):
+    shutil.copytree(finished.runs, "runs")
+    before = Path("runs/report/report.json").read_bytes()
+    command = ["cv", "--systems", "roberta", *options, "--batch-size", 3]
+    result = invoke(*command)
+    assert result.exit_code == 1
+    assert result.stderr.count("begin such folds again with --restart") == 1
+    assert "roberta, folds 1, 2:" in result.stderr
+    assert "No report is written" in result.stderr
+    assert Path("runs/report/report.json").read_bytes() == before
+    succeed(*command, "--restart")
+    models = [paths.fold(Path("runs/roberta"), fold).weights.stat().st_mtime_ns for fold in (1, 2)]
+    succeed(*command, "--restart")  # whose settings are those asked for now: nothing begins again
+    assert [paths.fold(Path("runs/roberta"), fold).weights.stat().st_mtime_ns for fold in (1, 2)] == models
 
 
 def test_a_running_scheduler_is_used_with_its_resources(finished, corpus, options):

@@ -10,6 +10,7 @@ from sklearn.metrics import accuracy_score, recall_score
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.metrics import HEADLINE
 from mmer_pipeline.paths import encoder_name
+from mmer_pipeline.report.notes import UNKNOWN_DIALOGUES
 from mmer_pipeline.report.results import HeldOut, read_systems
 from mmer_pipeline.report.spoken import Spoken, read_spoken
 from mmer_pipeline.report.summary import _lengths, _set_apart, make_report
@@ -109,7 +110,7 @@ def test_a_fold_that_lacks_a_class_is_said(tmp_path):
 
 def test_unknown_dialogues_and_an_unknown_choice_of_the_epoch_are_said(tmp_path, run):
     notes = make_report([], [(name, write_import(tmp_path / f"{name}.csv")) for name in ("A", "B")])["notes"]
-    assert "A, B: dialogues are unknown; intervals draw single utterances and are too narrow." in notes
+    assert f"A, B: {UNKNOWN_DIALOGUES}" in notes
     assert "A, B: imported; how its epoch was chosen is not known here." in notes
     notes = make_report([run], [("C", write_import(tmp_path / "c.csv"))])["notes"]
     assert "dialogues are unknown" not in " ".join(notes)

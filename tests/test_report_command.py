@@ -109,10 +109,27 @@ def test_runs_of_different_corpora_are_listed_and_not_mixed():
 
 def test_nothing_trained_says_what_comes_first():
     assert "No trained fold of any run below runs" in call(code=1).stderr
-    assert "mmer-pipe train --run x" in call("--run", "x", code=1).stderr
+    assert "There is no run x in runs. Runs: none." in call("--run", "x", code=1).stderr
 
 
 def test_html_is_what_the_page_s_writer_makes_of_the_report():
     write_run(Path("runs/a"))
     call()
     assert Path("runs/a/report.html").read_text() == "<p>made up</p>"
+
+
+def test_a_run_brings_its_other_seeds_and_one_that_is_not_there_is_refused():
+    for name, seed in (("a", 1), ("a-seed2", 2), ("a-seed10", 10)):
+        write_run(Path("runs") / name, seed=seed)
+    write_run(Path("runs/b"), alpha=0.5)
+    call("--run", "a")
+    (system,) = json.loads(Path("runs/report/report.json").read_text())["systems"]
+    assert system["seeds"] == [1, 2, 10]
+    message = call("--run", "a", "--run", "nope", code=1).stderr
+    assert "There is no run nope in runs. Runs: a, a-seed10, a-seed2, b." in message
+
+
+def test_systems_that_were_trained_otherwise_are_noted():
+    write_run(Path("runs/a"))
+    write_run(Path("runs/b"), alpha=0.5, schedule="linear")
+    assert "b: schedule linear, unlike a" in " ".join(call().stdout.split())

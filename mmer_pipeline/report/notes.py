@@ -11,6 +11,13 @@ from mmer_pipeline.report.results import SystemResults
 FEW_CLUSTERS = 15  # fewer than this, and a bootstrap interval is too narrow to be trusted
 NAMED = 8  # speakers or folds that a note names
 
+UNKNOWN_DIALOGUES = (
+    "dialogues are unknown; intervals draw single utterances and are too narrow. "
+    "Fill in the manifest's column dialogue."
+)
+# Settings that make a difference between two systems one of their training, not of the systems.
+TRAINING = ("folds", "validation", "epochs", "learning_rate", "schedule", "batch_size")
+
 Pairs = Sequence[Mapping[str, Any]]
 
 
@@ -19,11 +26,7 @@ def notes_of(systems: Sequence[SystemResults], pairs: Pairs, labels: Sequence[st
     paired = {pair[side] for pair in pairs for side in ("first", "second")}
     return [
         *_few_clusters(systems, pairs),
-        *_together(
-            (system.name, "dialogues are unknown; intervals draw single utterances and are too narrow.")
-            for system in systems
-            if _draws_utterances(system)
-        ),
+        *_together((system.name, UNKNOWN_DIALOGUES) for system in systems if _draws_utterances(system)),
         *_together(
             (system.name, "from one seed; training again may differ.")
             for system in systems
@@ -35,6 +38,7 @@ def notes_of(systems: Sequence[SystemResults], pairs: Pairs, labels: Sequence[st
             if system.imported is not None
         ),
         *_together((system.name, _missing_classes(system, labels)) for system in systems),
+        *_trained_otherwise([system for system in systems if system.runs]),
         *(note for system in systems for note in _protocol(system)),
     ]
 
@@ -59,6 +63,20 @@ def _few_clusters(systems: Sequence[SystemResults], pairs: Pairs) -> list[str]:
     if in_pairs and (fewest := min(in_pairs)) < FEW_CLUSTERS:
         note += f" p-values hold, but from {fewest} dialogues they cannot be far below {2 / 2**fewest:.2g}."
     return [note]
+
+
+def _trained_otherwise(systems: Sequence[SystemResults]) -> list[str]:
+    """Those that were trained or folded otherwise than the first."""
+    notes = []
+    for system in systems[1:]:
+        first, mine = systems[0].runs[0].record.settings, system.runs[0].record.settings
+        other = [name for name in TRAINING if getattr(first, name) != getattr(mine, name)]
+        if other:
+            said = ", ".join(f"{name.replace('_', ' ')} {getattr(mine, name)}" for name in other)
+            notes.append(
+                f"{system.name}: {said}, unlike {systems[0].name}; what sets them apart is not the system alone."
+            )
+    return notes
 
 
 def _draws_utterances(system: SystemResults) -> bool:

@@ -108,7 +108,8 @@ def read_systems(runs: Sequence[Path], failures: Failures | None = None) -> tupl
     for path in runs:
         failed = failures.get(path.name, {})
         if None in failed:
-            holes += [Hole(path.name, number, why) for number, why in failed.items()]
+            named = {number: why for number, why in failed.items() if number is not None} or failed
+            holes += [Hole(path.name, number, why) for number, why in named.items()]
             continue
         run, missing = _read_run(path, leave_out=failed.keys())
         missing = {**missing, **failed}
