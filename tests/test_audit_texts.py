@@ -42,6 +42,14 @@ def test_a_speaker_in_two_folds_is_wrong_and_named(tiny_corpus):
     assert found(audit_texts(manifest, "speaker"), "speakers_in_several_folds")["severity"] == "fine"
 
 
+def test_dialogues_of_which_nothing_is_known_weigh(tiny_corpus):
+    finding = found(
+        audit_texts(changed(tiny_corpus(), lambda _, row: {"dialogue": row.utterance_id})), "dialogues_are_unknown"
+    )
+    assert (finding["severity"], finding["value"]) == ("weigh", 16)
+    assert "Fill in the column dialogue" in finding["meaning"]
+
+
 def test_dialogues_across_folds_weigh(tiny_corpus):
     manifest = changed(tiny_corpus(), lambda _, row: {"dialogue": f"talk{row.session}"})
     assert found(audit_texts(manifest), "dialogues_in_several_folds")["severity"] == "fine"

@@ -127,6 +127,18 @@ def _prefix(split: Split, said_by: Sequence[str], prefixes: Sequence[str]) -> Fi
 
 
 def _dialogues(split: Split) -> Finding:
+    total = len(split.utterances)
+    if all(u.dialogue == u.utterance_id for u in split.utterances):  # what an empty cell becomes
+        return Finding(
+            "dialogues_are_unknown",
+            "weigh",
+            "Utterances of which no dialogue is known",
+            total,
+            "utterances",
+            "Intervals then draw single utterances and are too narrow, and nobody can say whether a dialogue stands on "
+            "both sides of a fold. Fill in the column dialogue: the call, the scene, or at least the speaker.",
+            total,
+        )
     both = _homes(split, [u.dialogue for u in split.utterances])
     return Finding(
         "dialogues_in_several_folds",
