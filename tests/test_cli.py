@@ -10,11 +10,10 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from click.testing import CliRunner
+from command_line import fail, succeed
 
 from mmer_pipeline import paths
 from mmer_pipeline.store import FeatureFile
-from stages.cli import main
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RUN = Path("runs/mmer")
@@ -33,26 +32,6 @@ def encoders(tiny_text, tiny_speech):
 @pytest.fixture
 def training(encoders):
     return ["train", *encoders, "--epochs", "2", "--learning-rate", "1e-3"]
-
-
-def invoke(*arguments):
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    return result
-
-
-def succeed(*arguments):
-    result = invoke(*arguments)
-    assert result.exit_code == 0, result.stderr
-    return result
-
-
-def fail(*arguments, code=1):
-    result = invoke(*arguments)
-    assert result.exit_code == code, result.output
-    assert "Traceback" not in result.output
-    return result.stderr
 
 
 def test_one_chain_goes_from_a_corpus_to_a_report(tmp_path, corpus, encoders):

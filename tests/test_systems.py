@@ -9,22 +9,22 @@ import pytest
 import torch
 from accelerate.utils import set_seed
 from huggingface_hub import ModelCard
+from pipeline import extract, train
 from torch import Tensor
 
-from mmer_pipeline import extraction, paths, runs
+from mmer_pipeline import paths, runs
 from mmer_pipeline.assembly import Encoders, build_model, ctc_alphabet, load_model, model_class
 from mmer_pipeline.baselines import SpeechClassifier, TextClassifier
 from mmer_pipeline.encoder_files import resolve_encoder
 from mmer_pipeline.errors import Busy, UserError
 from mmer_pipeline.evaluation import evaluate_fold
-from mmer_pipeline.experiment import train_fold
 from mmer_pipeline.files import locked
 from mmer_pipeline.model import EmotionModel, MultimodalInteraction, Output
 from mmer_pipeline.settings import RunRecord, Settings
 from mmer_pipeline.speech_encoders import SpeechEncoder, speech_config
 from mmer_pipeline.systems import NAMED_LISTS, POOLED, SYSTEMS, System, title
 
-RUN = Path("runs/any")
+RUN = Path("runs/mmer")
 ABLATIONS = [
     {"gate": False},
     {"r_branch": False},
@@ -41,28 +41,11 @@ EVERY_SYSTEM = [
 ]
 
 
-class Silent:
-    """An observer that says nothing."""
-
-    def step(self, progress, steps, epochs):
-        pass
-
-    def epoch(self, record, epochs):
-        pass
-
-    def stop_is_asked(self):
-        return False
-
-
 @pytest.fixture
 def corpus(tmp_path, tiny_corpus, tiny_text, tiny_speech):
     """A manifest with its features of both kinds."""
     manifest = tiny_corpus(tmp_path)
-    work = {"dtype": "float16", "device": "cpu", "scheduler": "threads", "progress": lambda *_: None}
-    text = paths.text_features(Path("cache"), manifest.path, str(tiny_text), "strip", "float16")
-    speech = paths.speech_features(Path("cache"), manifest.path, str(tiny_speech), "float16")
-    extraction.extract_text(manifest, resolve_encoder(str(tiny_text)), text, annotations="strip", **work)
-    extraction.extract_speech(manifest, resolve_encoder(str(tiny_speech)), speech, **work)
+    extract(manifest, tiny_text, tiny_speech)
     return manifest
 
 
@@ -73,19 +56,6 @@ def settings_of(tiny_text, tiny_speech):
         return Settings.of(system, fold=1, epochs=1, batch_size=8, learning_rate=1e-3, **places, **options)
 
     return make
-
-
-def train(settings, manifest, **options):
-    default = {
-        "cache": Path("cache"),
-        "run": RUN,
-        "device": "cpu",
-        "restart": False,
-        "keep_state": False,
-        "save_seconds": 1e9,
-        "observer": Silent(),
-    }
-    return train_fold(settings, manifest, **{**default, **options})
 
 
 @pytest.mark.parametrize(("system", "options"), EVERY_SYSTEM)

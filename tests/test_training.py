@@ -1,23 +1,18 @@
 """Training: the gradient of a step, resuming, refusals, and what a run leaves behind."""
 
 import json
-import os
 import shutil
-import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import pytest
 import torch
+from pipeline import Silent, extract, metrics, train
 
 from mmer_pipeline import checkpoint, experiment, extraction, paths, runs, training
 from mmer_pipeline.assembly import load_model
 from mmer_pipeline.data import ComputedFrames, Examples, StoredFrames, StoredTokens, micro_batches
 from mmer_pipeline.encoder_files import resolve_encoder
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.experiment import train_fold
 from mmer_pipeline.inference import predict
 from mmer_pipeline.model import MMER
 from mmer_pipeline.settings import RunRecord, Settings
@@ -26,33 +21,12 @@ from mmer_pipeline.store import open_features
 from mmer_pipeline.text import WAV2VEC2_ALPHABET, Alphabet
 
 
-class Silent:
-    """An observer that says nothing."""
-
-    def step(self, progress, steps, epochs):
-        pass
-
-    def epoch(self, record, epochs):
-        pass
-
-    def stop_is_asked(self):
-        return False
-
-
 @pytest.fixture
 def corpus(tmp_path, tiny_corpus, tiny_text, tiny_speech):
     """A manifest with its features of both kinds in float16."""
     manifest = tiny_corpus(tmp_path)
     extract(manifest, tiny_text, tiny_speech, "float16")
     return manifest
-
-
-def extract(manifest, tiny_text, tiny_speech, dtype):
-    work = {"dtype": dtype, "device": "cpu", "scheduler": "threads", "progress": lambda *_: None}
-    text = paths.text_features(Path("cache"), manifest.path, str(tiny_text), "strip", dtype)
-    speech = paths.speech_features(Path("cache"), manifest.path, str(tiny_speech), dtype)
-    extraction.extract_text(manifest, resolve_encoder(str(tiny_text)), text, annotations="strip", **work)
-    extraction.extract_speech(manifest, resolve_encoder(str(tiny_speech)), speech, **work)
 
 
 @pytest.fixture
@@ -66,24 +40,6 @@ def settings(tiny_text, tiny_speech):
         alpha=0.01,
         batch_size=4,
     )
-
-
-def train(settings, manifest, **options):
-    default = {
-        "cache": Path("cache"),
-        "run": Path("runs/mmer"),
-        "device": "cpu",
-        "restart": False,
-        "keep_state": False,
-        "save_seconds": 1e9,
-        "observer": Silent(),
-    }
-    return train_fold(settings, manifest, **{**default, **options})
-
-
-def metrics(run="runs/mmer", fold=1):
-    lines = runs.read_metrics(paths.fold(Path(run), fold).metrics)
-    return [{name: value for name, value in line.items() if name != "speed"} for line in lines]
 
 
 def model_and_examples(settings, manifest, dtype="float16", stored=True):
@@ -432,79 +388,6 @@ def test_the_linear_schedule_climbs_for_a_tenth_and_falls_to_nothing():
 def test_no_two_steps_share_a_seed():
     seeds = {training.derive_seed(1, epoch, step, rank) for epoch in range(20) for step in range(20) for rank in (0, 1)}
     assert len(seeds) == 800
-
-
-@pytest.mark.slow
-def test_two_processes_that_share_each_step_train_the_model_that_one_process_trains(tmp_path, tiny_corpus, tiny_text):
-    """Without dropout, so that nothing is random but the order; Moonshine has none of its own."""
-    from mmer_pipeline.demo.encoders import tiny_speech_encoder
-
-    manifest = tiny_corpus(tmp_path)
-    speech = tiny_speech_encoder(tmp_path / "tiny-moonshine", "moonshine")
-    extract(manifest, tiny_text, speech, "float16")
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
-    for run, processes in (("one", 1), ("two", 2)):
-        launch = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "--"] if processes == 2 else []
-        subprocess.run(
-            [sys.executable, "-m", *launch, "stages.cli", "train", "--run", run, "--fold", "1", "--quiet",
-             "--epochs", "2", "--learning-rate", "1e-3", "--dropout", "0", "--batch-size", "3",
-             "--text-encoder", str(tiny_text), "--speech-encoder", str(speech),
-             "evaluate", "--run", run, "--fold", "1"],
-            check=True, env=environment, timeout=120,
-        )  # fmt: skip
-    for one, two in zip(metrics("runs/one"), metrics("runs/two"), strict=True):
-        assert two["train"]["ce"] == pytest.approx(one["train"]["ce"], rel=1e-4)
-        assert two["train"]["ctc"] == pytest.approx(one["train"]["ctc"], rel=1e-4)
-        assert two["held_out"]["confusion"] == one["held_out"]["confusion"]
-    one, two = (json.loads(paths.fold(Path("runs") / run, 1).evaluation.read_text()) for run in ("one", "two"))
-    assert two["metrics"]["confusion"] == one["metrics"]["confusion"]
-
-
-@pytest.mark.slow
-def test_a_run_that_was_killed_and_started_again_gives_the_same_metrics_to_the_digit(corpus, tiny_text, tiny_speech):
-    def command(run):
-        return [
-            *(sys.executable, "-m", "stages.cli", "train", "--manifest", str(corpus.path), "--run", run),
-            *("--text-encoder", str(tiny_text), "--speech-encoder", str(tiny_speech), "--fold", "1", "--quiet"),
-            *("--epochs", "6", "--learning-rate", "1e-3", "--save-minutes", "0", "--batch-size", "2"),
-        ]
-
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[1])}
-    subprocess.run(command("whole"), check=True, env=environment)
-    state = paths.fold(Path("runs/killed"), 1).state / checkpoint.FILE
-    kills = 0
-    while not paths.fold(Path("runs/killed"), 1).model.exists():
-        process = subprocess.Popen(command("killed"), env=environment)
-        before = state.stat().st_mtime_ns if state.exists() else 0
-        while process.poll() is None and (not state.exists() or state.stat().st_mtime_ns == before):
-            time.sleep(0.01)
-        time.sleep(0.15 * kills)
-        if process.poll() is None and kills < 3:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        process.wait()
-    assert kills == 3
-    assert metrics("runs/killed") == metrics("runs/whole")
-
-
-@pytest.mark.slow
-def test_a_disk_that_fills_up_while_the_state_is_saved_is_one_message(corpus, tiny_text, tiny_speech):
-    code = (
-        "import resource, signal, sys\n"
-        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
-        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"  # a larger file fails like a full disk
-        "from stages.cli import main\n"
-        "main(sys.argv[1:])\n"
-    )
-    encoders = ["--text-encoder", str(tiny_text), "--speech-encoder", str(tiny_speech)]
-    answer = subprocess.run(
-        [sys.executable, "-c", code, "train", *encoders, "--manifest", str(corpus.path), "--fold", "1"],
-        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
-    )  # fmt: skip
-    assert answer.returncode == 1, answer.stderr
-    assert "The disk is full" in answer.stderr
-    assert "Traceback" not in answer.stderr
-    assert not list(paths.fold(Path("runs/mmer"), 1).state.glob("*"))
 
 
 def test_without_stored_frames_a_replaced_recording_still_makes_another_run(corpus, settings):
