@@ -29,6 +29,7 @@ class Progress:
     ce_sum: float = 0.0
     ctc_sum: float = 0.0
     seconds: float = 0.0  # spent on those steps
+    max_batch_seconds: float = 0.0  # of a micro-batch, as it was found or halved; 0: not yet
 
     def next_epoch(self) -> None:
         """Begin the next epoch."""

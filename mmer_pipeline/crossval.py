@@ -126,6 +126,9 @@ class _Stopper:
     def epoch(self, record: dict[str, Any], epochs: int) -> None:
         """As `training.Observer`."""
 
+    def less_memory(self, max_seconds: float) -> None:
+        """As `training.Observer`."""
+
     def stop_is_asked(self) -> bool:
         """As `training.Observer`."""
         return self.ident in _stopped

@@ -117,12 +117,19 @@ class Batch:
     positions: tuple[int, ...]  # in the manifest
     inputs: dict[str, Tensor]  # frames [B, J, front_dim], tokens [B, M, d_t] or ids [B, M]; frame_mask, token_mask
     labels: Tensor  # [B] class numbers
-    targets: tuple[tuple[int, ...], ...]  # CTC targets; empty where the utterance has none that fits
+    frame_counts: tuple[int, ...]  # J of each utterance; none where no speech is read
+    symbols: Tensor  # [sum of symbol_counts] CTC targets, one behind the other
+    symbol_counts: tuple[int, ...]  # of each utterance; 0 where it has no target that fits
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch on another device."""
-        inputs = {name: tensor.to(device, non_blocking=True) for name, tensor in self.inputs.items()}
-        return replace(self, inputs=inputs, labels=self.labels.to(device, non_blocking=True))
+        """The batch on a device, its features in float32; the host does not wait for pinned memory to be copied."""
+        inputs = {name: _single(tensor.to(device, non_blocking=True)) for name, tensor in self.inputs.items()}
+        labels, symbols = (tensor.to(device, non_blocking=True) for tensor in (self.labels, self.symbols))
+        return replace(self, inputs=inputs, labels=labels, symbols=symbols)
+
+
+def _single(values: Tensor) -> Tensor:
+    return values.float() if values.dtype == torch.float16 else values
 
 
 class Examples:
@@ -160,30 +167,46 @@ class Examples:
         """What CTC should spell of an utterance; nothing without a CTC head."""
         return self.alphabet.words(self.manifest.utterances[position].transcript) if self.alphabet else ""
 
-    def batch(self, positions: Sequence[int]) -> Batch:
-        """Pad the utterances at these positions into one batch."""
+    def batch(self, positions: Sequence[int], *, pin: bool = False) -> Batch:
+        """Pad the utterances at these positions into one batch, features as they are stored.
+
+        `pin` puts it into memory that a GPU copies from by itself.
+        """
         inputs = {}
+        frame_counts: tuple[int, ...] = ()
         if self.speech:
-            inputs["frames"], inputs["frame_mask"] = _pad([self.speech.frames(position) for position in positions])
+            inputs["frames"], inputs["frame_mask"] = _pad([self.speech.frames(position) for position in positions], pin)
+            frame_counts = tuple(self.speech.frame_count(position) for position in positions)
         if self.text:
-            inputs["tokens"], inputs["token_mask"] = _pad([self.text.tokens(position) for position in positions])
+            inputs["tokens"], inputs["token_mask"] = _pad([self.text.tokens(position) for position in positions], pin)
+        targets = [self.targets[position] for position in positions]
         return Batch(
             positions=tuple(positions),
             inputs=inputs,
-            labels=torch.tensor([self.labels[position] for position in positions]),
-            targets=tuple(self.targets[position] for position in positions),
+            labels=_vector([self.labels[position] for position in positions], pin),
+            frame_counts=frame_counts,
+            symbols=_vector([symbol for target in targets for symbol in target], pin),
+            symbol_counts=tuple(map(len, targets)),
         )
 
 
-def _pad(rows: Sequence[np.ndarray]) -> tuple[Tensor, Tensor]:
+_TORCH_TYPES = {np.dtype(name): getattr(torch, name) for name in ("float16", "float32", "int64")}
+
+
+def _pad(rows: Sequence[np.ndarray], pin: bool) -> tuple[Tensor, Tensor]:
     """Ragged `[length, dim]` floats or `[length]` ids → values `[B, longest, …]` and mask `[B, longest]`."""
     lengths = [len(row) for row in rows]
-    dtype = np.int64 if rows[0].dtype == np.int64 else np.float32
-    values = np.zeros((len(rows), max(lengths), *rows[0].shape[1:]), dtype=dtype)
-    for number, row in enumerate(rows):
-        values[number, : len(row)] = row
+    shape = (len(rows), max(lengths), *rows[0].shape[1:])
+    values = torch.empty(shape, dtype=_TORCH_TYPES[rows[0].dtype], pin_memory=pin)
+    for row, place in zip(rows, values.numpy(), strict=True):
+        place[: len(row)] = row
+        place[len(row) :] = 0
     mask = torch.arange(max(lengths))[None, :] < torch.tensor(lengths)[:, None]
-    return torch.from_numpy(values), mask
+    return values, mask.pin_memory() if pin else mask
+
+
+def _vector(numbers: Sequence[int], pin: bool) -> Tensor:
+    return torch.tensor(numbers, dtype=torch.long, pin_memory=pin)
 
 
 def epoch_batches(

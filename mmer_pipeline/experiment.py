@@ -31,20 +31,27 @@ from mmer_pipeline.training import Observer, Trainer
 def make_accelerator(device: str, precision: str) -> tuple[Accelerator, str]:
     """An accelerator on the wanted device, and the precision that "auto" became: bf16 on a GPU that has it.
 
+    Without bf16, products are computed in TF32 where that is asked for, and only there.
+
     Raises:
-        UserError: no such device, or bf16 where it is not to be had.
+        UserError: no such device, or a precision that it has not.
     """
     wanted = resolve_device(device)
     on_gpu = wanted.type == "cuda"
     if on_gpu and wanted.index is not None:
         torch.cuda.set_device(wanted)
+    # Both came with the same generation of tensor cores.
     has_bf16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
     if precision == "auto":
         precision = "bf16" if has_bf16 else "fp32"
     elif precision == "bf16" and on_gpu and not has_bf16:
         raise UserError("This GPU has no bf16. Train with --precision fp32.")
+    elif precision == "tf32" and not has_bf16:
+        raise UserError("TF32 is a number format of newer NVIDIA GPUs, and none is used. Train with --precision fp32.")
+    if on_gpu:
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = precision == "tf32"
     AcceleratorState._reset_state(reset_partial_state=True)  # folds of one process may differ in device or precision
-    accelerator = Accelerator(cpu=wanted.type == "cpu", mixed_precision="no" if precision == "fp32" else precision)
+    accelerator = Accelerator(cpu=wanted.type == "cpu", mixed_precision="bf16" if precision == "bf16" else "no")
     return accelerator, precision
 
 
@@ -214,5 +221,5 @@ def score_fold(run: Path, number: int, *, cache: Path, device: str) -> Scored:
     accelerator, precision = make_accelerator(device, "auto" if settings.precision == "bf16" else "fp32")
     model.to(accelerator.device)
     examples = make_examples(settings, corpus, model, alphabet, text_encoder)
-    predictions = predict(model, examples, fold.test, settings.max_batch_seconds, accelerator)
+    predictions = predict(model, examples, fold.test, accelerator)
     return Scored(manifest, fold, tuple(model.labels), precision, predictions)

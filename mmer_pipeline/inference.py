@@ -7,31 +7,37 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import gather_object
 
+from mmer_pipeline import memory
 from mmer_pipeline.data import Examples, micro_batches
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.metrics import Predictions
 from mmer_pipeline.model import EmotionModel, Output
+from mmer_pipeline.text import Alphabet
+
+Row = tuple[int, list[float], str]  # position, probability of each class, CTC transcript
+GPU_SECONDS = 120.0  # of audio in a batch, padding included; a small part of what training holds of as much
 
 
-def predict(
-    model: EmotionModel, examples: Examples, positions: Sequence[int], max_seconds: float, accelerator: Accelerator
-) -> Predictions:
+def predict(model: EmotionModel, examples: Examples, positions: Sequence[int], accelerator: Accelerator) -> Predictions:
     """Predictions for the utterances at `positions`, in that order; the work is shared among all processes.
 
     Raises:
-        UserError: an output that is not a number.
+        UserError: an output that is not a number, or too little memory for one utterance.
     """
-    parts = micro_batches(positions, examples.seconds, max_seconds)
     was_training = model.training
     model.eval()
-    rows: list[tuple[int, list[float], str]] = []
+    rows: list[Row] = []
+    most = GPU_SECONDS if accelerator.device.type == "cuda" else memory.CPU_SECONDS
+    waiting = micro_batches(positions, examples.seconds, most)[accelerator.process_index :: accelerator.num_processes]
     with torch.inference_mode():
-        for part in parts[accelerator.process_index :: accelerator.num_processes]:
-            batch = examples.batch(part).to(accelerator.device)
-            with accelerator.autocast():
-                output = model(**batch.inputs)
-            probabilities = output.logits.double().softmax(dim=-1).cpu().tolist()  # [B, C]
-            rows += zip(part, probabilities, _spell(output, examples, part), strict=True)
+        while waiting:
+            part = waiting.pop()
+            try:
+                rows += _predict_batch(model, examples, part, accelerator)
+            except RuntimeError as error:
+                if not memory.is_exhausted(error) or len(part) == 1:
+                    raise
+                waiting += [part[: len(part) // 2], part[len(part) // 2 :]]
     model.train(was_training)
     if accelerator.num_processes > 1:
         rows = gather_object(rows)
@@ -53,10 +59,18 @@ def predict(
     )
 
 
-def _spell(output: Output, examples: Examples, positions: Sequence[int]) -> list[str]:
+def _predict_batch(model: EmotionModel, examples: Examples, part: Sequence[int], accelerator: Accelerator) -> list[Row]:
+    device = accelerator.device
+    batch = examples.batch(part, pin=device.type == "cuda").to(device)
+    with accelerator.autocast():
+        output = model(**batch.inputs)
+    probabilities = output.logits.double().softmax(dim=-1).cpu().tolist()  # [B, C]
+    return list(zip(part, probabilities, _spell(output, batch.frame_counts, examples.alphabet), strict=True))
+
+
+def _spell(output: Output, frame_counts: Sequence[int], alphabet: Alphabet | None) -> list[str]:
     """The greedy CTC transcripts of a batch; empty without a CTC head."""
-    if output.ctc_logits is None or not examples.alphabet or not examples.speech:
-        return [""] * len(positions)
+    if output.ctc_logits is None or alphabet is None:
+        return [""] * len(output.logits)
     best = output.ctc_logits.argmax(dim=-1).cpu()  # [B, J]
-    counts = [examples.speech.frame_count(position) for position in positions]
-    return [examples.alphabet.decode(row[:count].tolist()) for row, count in zip(best, counts, strict=True)]
+    return [alphabet.decode(row[:count].tolist()) for row, count in zip(best, frame_counts, strict=True)]

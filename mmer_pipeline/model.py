@@ -14,6 +14,7 @@ from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from torch import Tensor, nn
 from torch.nn import functional
 
+from mmer_pipeline.attention import key_mask, padding
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.speech_encoders import SpeechEncoder
 
@@ -75,8 +76,8 @@ class CrossModalEncoder(nn.Module):
         self.feed_forward_norm = nn.LayerNorm(d)
         self.dropout = nn.Dropout(dropout)
 
-    def forward(self, query: Tensor, context: Tensor, context_mask: Tensor) -> Tensor:
-        """Query `[B, N, d]`, context `[B, K, d]` and its mask `[B, K]` → `[B, N, d]`."""
+    def forward(self, query: Tensor, context: Tensor, context_mask: Tensor | None) -> Tensor:
+        """Query `[B, N, d]`, context `[B, K, d]` and its mask `[B, K]` (None: all of it is real) → `[B, N, d]`."""
         B, N, d = query.shape
         K, h = context.shape[1], self.heads
         q = self.query(query).view(B, N, h, d // h).transpose(1, 2)  # [B, h, N, d/h]
@@ -86,7 +87,7 @@ class CrossModalEncoder(nn.Module):
             q,
             k,
             v,
-            attn_mask=context_mask[:, None, None, :],
+            attn_mask=key_mask(context_mask),
             dropout_p=self.dropout.p if self.training else 0.0,
         )  # [B, h, N, d/h]
         attended = self.out(attended.transpose(1, 2).reshape(B, N, d))  # [B, N, d]
@@ -116,11 +117,12 @@ class MultimodalInteraction(nn.Module):
     def forward(self, A: Tensor, A_mask: Tensor, T: Tensor, T_mask: Tensor) -> Tensor:
         """Speech A `[B, J, d]`, words T `[B, M, d]` → M, one fused vector a word `[B, M, d]`."""
         branches = []
+        A_keys, T_keys = padding(A_mask), padding(T_mask)
         if self.cme_b is not None and self.cme_c is not None:
-            P = self.cme_b(A, T, T_mask)  # [B, J, d] words, seen from each frame
-            branches.append(self.cme_c(T, P, A_mask))  # R: [B, M, d] speech-aware words (3.3.1)
+            P = self.cme_b(A, T, T_keys)  # [B, J, d] words, seen from each frame
+            branches.append(self.cme_c(T, P, A_keys))  # R: [B, M, d] speech-aware words (3.3.1)
         if self.cme_d is not None:
-            Q = self.cme_d(T, A, A_mask)  # [B, M, d] word-aware speech (3.3.2)
+            Q = self.cme_d(T, A, A_keys)  # [B, M, d] word-aware speech (3.3.2)
             if self.gate is not None:
                 g = torch.sigmoid(self.gate(torch.cat([*branches, Q], dim=-1)))  # [B, M, d] acoustic gate, eq. 2
                 Q = g * Q  # [B, M, d]
@@ -188,21 +190,31 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
     return (values * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
 
 
-def ctc_losses(ctc_logits: Tensor, frame_mask: Tensor, targets: Sequence[Sequence[int]]) -> Tensor:
+def ctc_losses(
+    ctc_logits: Tensor, symbols: Tensor, *, frame_counts: Sequence[int], symbol_counts: Sequence[int]
+) -> Tensor:
     """−ln p(t|a) of each utterance, a sum over its frames (eq. 6): `[B]`, in float32.
 
-    The blank is symbol 0. An utterance with an empty target gets 0.
+    The blank is symbol 0. An utterance with nothing to spell gets 0. The counts are the host's, so that it need not
+    ask a device for them.
+
+    Args:
+        ctc_logits: `[B, J, V]`.
+        symbols: the targets, one utterance's behind the other's `[sum of symbol_counts]`.
+        frame_counts: real frames of each utterance.
+        symbol_counts: symbols of each utterance.
     """
-    lengths = torch.tensor([len(target) for target in targets])  # [B]
-    flat = torch.tensor([symbol for target in targets for symbol in target], dtype=torch.long)
     log_probabilities = functional.log_softmax(ctc_logits.float(), dim=-1).transpose(0, 1)  # [J, B, V]
     losses = functional.ctc_loss(
         log_probabilities,
-        flat.to(ctc_logits.device),
-        frame_mask.sum(dim=1),
-        lengths.to(ctc_logits.device),
+        symbols,
+        torch.tensor(frame_counts),
+        torch.tensor(symbol_counts),
         blank=0,
         reduction="none",
         zero_infinity=True,
     )  # [B]
-    return torch.where(lengths.to(losses.device) > 0, losses, torch.zeros_like(losses))
+    if all(symbol_counts):
+        return losses
+    spelled = zip(losses, symbol_counts, strict=True)
+    return torch.stack([loss if count else 0 * loss for loss, count in spelled])

@@ -8,6 +8,7 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
+from mmer_pipeline.attention import never_waiting
 from mmer_pipeline.encoder_files import EncoderFiles
 from mmer_pipeline.errors import UserError
 
@@ -78,4 +79,4 @@ def load_pretrained(
             f"{f' and {len(missing) - 5} more' if len(missing) > 5 else ''}. "
             "It is a checkpoint of another kind, or incomplete."
         )
-    return model
+    return never_waiting(model)

@@ -15,7 +15,7 @@ from mmer_pipeline import files
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.systems import SYSTEMS, applied
 
-PRECISIONS = ("auto", "fp32", "bf16")
+PRECISIONS = ("auto", "fp32", "tf32", "bf16")
 SCHEDULES = ("constant", "linear")
 CTC_ALPHABETS = ("wav2vec2", "corpus")
 # What decides which features are read.
@@ -23,8 +23,9 @@ FEATURE_SETTINGS = (
     *("text_encoder", "text_revision", "speech_encoder", "speech_revision"),
     *("annotations", "dtype", "speech_features"),
 )
-# Where an encoder lies does not matter: its digest is among the inputs.
-_NOT_IDENTITY = ("text_encoder", "text_revision", "speech_encoder", "speech_revision")
+# Where an encoder lies does not matter: its digest is among the inputs. How a step is cut changes its dropout draws
+# and not its gradient; memory that runs out must not make another run of it.
+_NOT_IDENTITY = ("text_encoder", "text_revision", "speech_encoder", "speech_revision", "max_batch_seconds")
 _LIBRARIES = ("mmer-pipeline", "torch", "transformers", "accelerate", "numpy", "scikit-learn", "h5py")
 
 
@@ -59,8 +60,9 @@ class Settings:
     dropout: float = 0.1  # of the MMI and before the emotion head
     batch_size: int = 8  # utterances an optimiser step (the paper: 2, accumulated 4 times)
     bucket_batches: int = 16  # batches that are sorted by length together; 1: none
-    max_batch_seconds: float = 120.0  # audio of one micro-batch, padding included; dropout is drawn for each
-    precision: str = "fp32"  # fp32 or bf16, as resolved
+    max_batch_seconds: float | None = None  # audio of one micro-batch, padding included; None: what fits
+    precision: str = "fp32"  # fp32, tf32 or bf16, as resolved
+    compile: bool = False  # torch.compile the transformer layers
     seed: int = 1
 
     @staticmethod

@@ -16,10 +16,12 @@ import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PreTrainedModel
 
+from mmer_pipeline import attention
 from mmer_pipeline.audio import SAMPLE_RATE
 from mmer_pipeline.encoder_files import EncoderFiles
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.pretrained import load_pretrained, plain_config
+from mmer_pipeline.spec_augment import spec_augment
 
 WAV2VEC2_FAMILY = ("wav2vec2", "hubert", "wavlm", "unispeech-sat", "data2vec-audio")
 MOONSHINE = "moonshine"
@@ -134,8 +136,8 @@ class SpeechEncoder(nn.Module):
             return self._moonshine_context(frames, mask)
         projected = model.feature_projection(frames)
         hidden = projected[0] if isinstance(projected, tuple) else projected  # [B, J, d]
-        if hidden.shape[1] > model.config.mask_time_length:  # SpecAugment needs more frames than its span
-            hidden = model._mask_hidden_states(hidden, attention_mask=mask)
+        if self.training:
+            hidden = spec_augment(hidden, mask, model.config, getattr(model, "masked_spec_embed", None))
         with ExitStack() as hooks:
             # Data2VecAudio stacks convolutions with biases and norms for its positions: what one layer makes
             # of the padding would leak into the real frames of the next. (The others have one convolution.)
@@ -148,7 +150,7 @@ class SpeechEncoder(nn.Module):
         model = self.encoder
         positions = torch.arange(frames.shape[1], device=frames.device).unsqueeze(0)  # [1, J]
         rotary = model.rotary_emb(frames, position_ids=positions)
-        attention_mask = mask[:, None, None, :]  # [B, 1, 1, J], True is attended to
+        attention_mask = attention.key_mask(attention.padding(mask))  # [B, 1, 1, J], True is attended to
         hidden = frames
         for layer in model.layers:
             hidden = layer(hidden, attention_mask=attention_mask, position_ids=positions, position_embeddings=rotary)
@@ -162,7 +164,7 @@ def _empty_speech_model(config: Mapping[str, Any]) -> PreTrainedModel:
         from transformers.models.moonshine.modeling_moonshine import MoonshineEncoder
 
         return MoonshineEncoder._from_config(AutoConfig.for_model(**config))
-    return AutoModel.from_config(AutoConfig.for_model(**config))
+    return attention.never_waiting(AutoModel.from_config(AutoConfig.for_model(**config)))
 
 
 def _check_supported(config: Mapping[str, Any], name: str) -> None:

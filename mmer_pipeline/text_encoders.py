@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 
+from mmer_pipeline.attention import never_waiting
 from mmer_pipeline.encoder_files import EncoderFiles
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.pretrained import load_pretrained, read_config
@@ -93,7 +94,7 @@ def load_text_model(files: EncoderFiles) -> PreTrainedModel:
 
 def empty_text_model(config: Mapping[str, Any]) -> PreTrainedModel:
     """An encoder of this configuration (`pretrained.plain_config`) with random weights."""
-    return _without_pooler(AutoModel.from_config(AutoConfig.for_model(**config)))
+    return _without_pooler(never_waiting(AutoModel.from_config(AutoConfig.for_model(**config))))
 
 
 def _without_pooler(model: PreTrainedModel) -> PreTrainedModel:

@@ -1,13 +1,8 @@
-"""The training loop (paper, section 4.3): readable, resumable, the same result however a step is cut.
-
-A step's gradient is the mean over its utterances. Micro-batches, and processes where there are several, only
-share the work: each adds its part of the sum, so the loop needs no wrapper around the model.
-"""
+"""The training loop (paper, section 4.3): readable and resumable; what a step is stands in `optimisation`."""
 
 import math
 import time
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -15,25 +10,23 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
-from torch import Tensor, nn
-from torch.nn import functional
+from torch import Tensor
 
-from mmer_pipeline import checkpoint, files
+from mmer_pipeline import checkpoint, files, memory
 from mmer_pipeline.checkpoint import Progress
-from mmer_pipeline.data import Batch, Examples, epoch_batches, micro_batches
+from mmer_pipeline.data import Examples, epoch_batches
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.folds import Fold
 from mmer_pipeline.inference import predict
 from mmer_pipeline.metrics import score
-from mmer_pipeline.model import EmotionModel, ctc_losses
+from mmer_pipeline.model import EmotionModel
+from mmer_pipeline.optimisation import Optimisation
 from mmer_pipeline.paths import FoldPaths
 from mmer_pipeline.runs import read_metrics
 from mmer_pipeline.settings import Settings
 
 WARM_UP_SHARE = 0.1  # of all steps, in the linear schedule
 STEPS_BETWEEN_READINGS = 10  # losses stay on the device in between
-Autocast = Callable[[], AbstractContextManager[Any]]
 
 
 class Observer(Protocol):
@@ -45,6 +38,9 @@ class Observer(Protocol):
     def epoch(self, record: dict[str, Any], epochs: int) -> None:
         """An epoch is done; `record` is its line of metrics.jsonl."""
 
+    def less_memory(self, max_seconds: float) -> None:
+        """Memory ran out: micro-batches hold at most so many seconds of audio from now on."""
+
     def stop_is_asked(self) -> bool:
         """Whether to save the state now and stop."""
 
@@ -55,21 +51,6 @@ class Pending:
 
     positions: tuple[int, ...]
     losses: Tensor  # [2] sums of CE and of CTC over this process's share of the step
-
-
-def add_gradients(model: EmotionModel, batch: Batch, alpha: float, step_size: int, autocast: Autocast) -> Tensor:
-    """Add a micro-batch's share of the gradient of CE + α · CTC, averaged over a step of `step_size` utterances.
-
-    Returns the sums of CE and CTC over the micro-batch, `[2]`, detached.
-    """
-    with autocast():
-        output = model(**batch.inputs)
-    ce = functional.cross_entropy(output.logits.float(), batch.labels, reduction="sum")
-    ctc = ce.new_zeros(())
-    if output.ctc_logits is not None:
-        ctc = ctc_losses(output.ctc_logits, batch.inputs["frame_mask"], batch.targets).sum()
-    ((ce + alpha * ctc) / step_size).backward()  # type: ignore[no-untyped-call]
-    return torch.stack([ce.detach(), ctc.detach()])
 
 
 class Trainer:
@@ -89,15 +70,9 @@ class Trainer:
     ) -> None:
         self.settings, self.examples, self.fold, self.paths = settings, examples, fold, paths
         self.accelerator, self.observer, self.save_seconds = accelerator, observer, save_seconds
-        self.model = model.to(accelerator.device)
-        trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-        self.optimiser = torch.optim.AdamW(
-            trained,
-            lr=settings.learning_rate,
-            weight_decay=settings.weight_decay,
-            fused=accelerator.device.type == "cuda",
-        )
-        self.progress = checkpoint.load(paths.state, model, self.optimiser, identity)
+        self.model = model
+        self.optimisation = Optimisation(settings, model, examples, accelerator)
+        self.progress = checkpoint.load(paths.state, model, self.optimisation.optimiser, identity)
         self.records = read_metrics(paths.metrics)[: self.progress.epoch - 1]
         if len(self.records) < self.progress.epoch - 1:
             raise UserError(
@@ -111,8 +86,14 @@ class Trainer:
         """Train to the last epoch and write `model/`.
 
         Raises:
-            UserError: a loss is not a number, the disk is full.
+            UserError: a loss is not a number, the disk is full, memory does not suffice for one utterance.
         """
+        optimisation, progress = self.optimisation, self.progress
+        if not self.settings.max_batch_seconds:
+            optimisation.max_seconds = progress.max_batch_seconds  # as before the stop
+        if not optimisation.max_seconds:
+            optimisation.find_max_seconds(self.fold.train)
+        progress.max_batch_seconds = optimisation.max_seconds
         while self.progress.epoch <= self.settings.epochs:
             self._epoch()
         if self.accelerator.is_main_process:
@@ -141,24 +122,18 @@ class Trainer:
         self._close_epoch()
 
     def _step(self, positions: Sequence[int], step: int) -> None:
-        settings, world = self.settings, self.accelerator.num_processes
+        settings, progress = self.settings, self.progress
         began = time.perf_counter()
-        set_seed(derive_seed(settings.seed, self.progress.epoch, step + 1, self.accelerator.process_index))
-        for group in self.optimiser.param_groups:
-            group["lr"] = settings.learning_rate * self._schedule_factor(step)
-        self.optimiser.zero_grad(set_to_none=True)
-        losses = torch.zeros(2, device=self.accelerator.device)
-        share = positions[self.accelerator.process_index :: world]
-        for part in micro_batches(share, self.examples.seconds, settings.max_batch_seconds):
-            batch = self.examples.batch(part).to(self.accelerator.device)
-            losses += add_gradients(self.model, batch, settings.alpha, len(positions), self.accelerator.autocast)
-        if world > 1:
-            _sum_gradients(self.model, self.accelerator)
-        if settings.clip_norm:
-            nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
-        self.optimiser.step()
+        losses = self.optimisation.step(
+            positions,
+            seed=derive_seed(settings.seed, progress.epoch, step + 1, self.accelerator.process_index),
+            learning_rate=settings.learning_rate * self._schedule_factor(step),
+        )
+        if self.optimisation.max_seconds < progress.max_batch_seconds:
+            progress.max_batch_seconds = self.optimisation.max_seconds
+            self.observer.less_memory(progress.max_batch_seconds)
         self.pending.append(Pending(tuple(positions), losses))
-        self.progress.seconds += time.perf_counter() - began
+        progress.seconds += time.perf_counter() - began
 
     def _schedule_factor(self, step: int) -> float:
         steps = math.ceil(len(self.fold.train) / self.settings.batch_size)  # an epoch has
@@ -202,6 +177,8 @@ class Trainer:
             "speed": {
                 "seconds": round(progress.seconds, 3),
                 "utterances_per_second": round(progress.utterances / max(progress.seconds, 1e-9), 2),
+                "max_batch_seconds": round(progress.max_batch_seconds, 3),
+                "peak_memory_gib": round(memory.peak_gib(self.accelerator.device), 3),
             },
         }
         self.records.append(record)
@@ -212,7 +189,7 @@ class Trainer:
         self._save()
 
     def _score(self, positions: Sequence[int]) -> dict[str, Any]:
-        predictions = predict(self.model, self.examples, positions, self.settings.max_batch_seconds, self.accelerator)
+        predictions = predict(self.model, self.examples, positions, self.accelerator)
         return score(predictions, self.model.labels)
 
     def _save_is_due(self) -> bool:
@@ -222,7 +199,7 @@ class Trainer:
 
     def _save(self) -> None:
         if self.accelerator.is_main_process:
-            checkpoint.save(self.paths.state, self.model, self.optimiser, self.progress)
+            checkpoint.save(self.paths.state, self.model, self.optimisation.optimiser, self.progress)
         self.saved_at = time.monotonic()
         if self.observer.stop_is_asked() and self.progress.epoch <= self.settings.epochs:
             raise UserError(
@@ -251,12 +228,3 @@ def save_model(model: EmotionModel, directory: Path) -> None:
     """Write `model/` whole or not at all."""
     with files.replacing_directory(directory) as temporary:
         model.save_pretrained(temporary)
-
-
-def _sum_gradients(model: nn.Module, accelerator: Accelerator) -> None:
-    """Sum the gradients over all processes, in one message."""
-    trained = [parameter for parameter in model.parameters() if parameter.requires_grad]
-    gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
-    flat = accelerator.reduce(torch.cat([gradient.reshape(-1) for gradient in gradients]), "sum")
-    for parameter, part in zip(trained, flat.split([p.numel() for p in trained]), strict=True):
-        parameter.grad = part.view_as(parameter)

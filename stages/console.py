@@ -23,7 +23,7 @@ from rich.text import Text
 
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.runs import read_metrics
-from stages.options import Common, interactive
+from stages.options import Common, interactive, say
 
 if TYPE_CHECKING:  # Dask, which the other commands do without
     from mmer_pipeline.crossval import Job, Outcome
@@ -178,6 +178,14 @@ class TrainingConsole:
         self.work.description = f"Fold {self.fold}, epoch {progress.epoch}/{epochs}: CE {ce:.3f}, CTC {ctc:.1f}"
         self.work.show(progress.utterances, round(progress.utterances * steps / max(1, progress.step)))
 
+    def less_memory(self, max_seconds: float) -> None:
+        """As `training.Observer`."""
+        self._end_bar()
+        say(
+            self.common,
+            f"Fold {self.fold}: memory ran out; going on with micro-batches of at most {max_seconds:.1f} s of audio.",
+        )
+
     def epoch(self, record: dict[str, Any], epochs: int) -> None:
         """As `training.Observer`."""
         self._end_bar()
@@ -196,6 +204,13 @@ class TrainingConsole:
             f"  {record['speed']['utterances_per_second']:.1f} utt/s  {_duration(left)} left in this fold",
             err=True,
         )
+        if record["epoch"] == epochs:
+            speed = record["speed"]
+            click.echo(
+                f"Fold {self.fold}  {_duration(sum(self.epoch_seconds))} in all, peak memory "
+                f"{speed['peak_memory_gib']:.2f} GiB in micro-batches of at most {speed['max_batch_seconds']:.0f} s",
+                err=True,
+            )
 
 
 class CrossValidationConsole(StopRequest):

@@ -24,6 +24,13 @@ from stages.options import (
 )
 
 
+def _seconds(_context: click.Context, parameter: click.Parameter, value: Any) -> float | None:
+    if value in (None, "auto"):
+        return None
+    seconds: float = click.FloatRange(min=0, min_open=True).convert(value, parameter, _context)
+    return seconds
+
+
 def training_options(command: Command) -> Command:
     """Add the settings of a training that every system has, and what else `train` and `cv` share."""
     options = [
@@ -51,16 +58,18 @@ def training_options(command: Command) -> Command:
                      help="Utterances an optimiser step."),
         click.option("--bucket-batches", default=16, show_default=True, type=click.IntRange(min=1),
                      help="Batches sorted by length together; 1: none."),
-        click.option("--max-batch-seconds", default=120.0, show_default=True,
-                     type=click.FloatRange(min=0, min_open=True),
-                     help="Audio of a micro-batch, padding included. The gradient does not depend on it."),
+        click.option("--max-batch-seconds", default="auto", show_default=True, metavar="SECONDS", callback=_seconds,
+                     help="Audio of a micro-batch, padding included; auto: what fits into the GPU, or is fastest on "
+                          "the CPU. The gradient does not depend on it."),
         click.option("--ctc-alphabet", default="wav2vec2", show_default=True, type=click.Choice(CTC_ALPHABETS),
                      help="The 32 symbols of wav2vec2-base-960h, or the corpus's own letters."),
         click.option("--validation", default="none", show_default=True, metavar="WHAT",
                      help="A part of the training sessions that chooses an epoch: none, session, speaker, or a "
                           "fraction such as 0.1."),
         click.option("--precision", default="auto", show_default=True, type=click.Choice(PRECISIONS),
-                     help="auto: bf16 on a GPU that has it."),
+                     help="auto: bf16 on a GPU that has it, else fp32."),
+        click.option("--compile/--no-compile", default=False, show_default=True,
+                     help="Compile the transformer layers (torch.compile): a minute at first, faster steps then."),
         click.option("--save-minutes", default=5.0, show_default=True, type=click.FloatRange(min=0),
                      help="Time between two saved states within an epoch."),
         click.option("--keep-state", is_flag=True, help="Keep state/ when a fold is done."),

@@ -16,6 +16,9 @@ class Silent:
     def epoch(self, record, epochs):
         pass
 
+    def less_memory(self, max_seconds):
+        pass
+
     def stop_is_asked(self):
         return False
 

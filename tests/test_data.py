@@ -69,7 +69,10 @@ def test_a_batch_holds_each_utterance_s_values_and_zeros_behind_them(
     positions: tuple[int, ...], examples: Examples, rows: tuple[list[np.ndarray], list[np.ndarray]]
 ) -> None:
     batch = examples.batch(positions)
+    assert batch.inputs["frames"].dtype == batch.inputs["tokens"].dtype == torch.float16  # as stored: half to move
+    batch = batch.to(torch.device("cpu"))
     assert batch.positions == positions
+    assert batch.frame_counts == tuple(len(rows[0][position]) for position in positions)
     for values, mask, wanted in zip(
         [batch.inputs[name] for name in ("frames", "tokens")],
         [batch.inputs[name] for name in ("frame_mask", "token_mask")],
@@ -98,7 +101,8 @@ def test_a_batch_moves_as_a_whole(examples: Examples) -> None:
     moved = batch.to(torch.device("meta"))
     assert moved.inputs["frames"].is_meta
     assert moved.labels.is_meta
-    assert (moved.positions, moved.targets) == (batch.positions, batch.targets)
+    assert moved.symbols.is_meta
+    assert (moved.positions, moved.symbol_counts) == (batch.positions, batch.symbol_counts)
 
 
 def test_targets_are_those_that_can_be_spelt_in_the_frames_there_are(
@@ -118,6 +122,9 @@ def test_targets_are_those_that_can_be_spelt_in_the_frames_there_are(
     assert [bool(target) for target in examples.targets[:5]] == [False, False, False, True, True]
     assert examples.targets[4] == tuple(LETTERS.encode("good"))
     assert examples.without_target == 3
+    batch = examples.batch([4, 0, 3])
+    assert batch.symbol_counts == (4, 0, 15)
+    assert batch.symbols.tolist() == LETTERS.encode("good") + LETTERS.encode("a" * 15)
     assert (examples.reference(0), examples.reference(4)) == ("", "GOOD")
 
 

@@ -93,7 +93,7 @@ class Given(nn.Module):
 def test_the_interaction_follows_the_paper_with_the_gate_by_hand() -> None:
     d = 2
     interaction = MultimodalInteraction(d, heads=1, dropout=0.0).eval()
-    A, T, A_mask, T_mask = torch.randn(1, 3, d), torch.randn(1, 1, d), mask_of(3), mask_of(1)
+    A, T, A_mask, T_mask = torch.randn(1, 3, d), torch.randn(1, 1, d), mask_of(3, 2)[1:], mask_of(1)
     P, R, Q = torch.randn(1, 3, d), torch.tensor([[[1.0, -2.0]]]), torch.tensor([[[0.5, 3.0]]])
     b, c, e = Given(P), Given(R), Given(Q)
     interaction.cme_b, interaction.cme_c, interaction.cme_d = b, c, e  # type: ignore[assignment]
@@ -110,7 +110,7 @@ def test_the_interaction_follows_the_paper_with_the_gate_by_hand() -> None:
     expected = down_weight @ np.concatenate([g * q, r]) + down_bias
     fused = interaction(A, A_mask, T, T_mask)
     np.testing.assert_allclose(fused[0, 0].numpy(), expected, rtol=1e-6)
-    for encoder, asked in ((b, (A, T, T_mask)), (c, (T, P, A_mask)), (e, (T, A, A_mask))):
+    for encoder, asked in ((b, (A, T, None)), (c, (T, P, A_mask)), (e, (T, A, A_mask))):  # no word is padding
         assert all(given is wanted for given, wanted in zip(encoder.asked, asked, strict=True))
 
 
@@ -151,6 +151,11 @@ def tiny_ctc(reduction: str) -> Wav2Vec2ForCTC:
     return Wav2Vec2ForCTC(config).eval()
 
 
+def losses_of(logits: torch.Tensor, frames: list[int], targets: list[list[int]]) -> torch.Tensor:
+    symbols = torch.tensor([symbol for target in targets for symbol in target], dtype=torch.long)
+    return ctc_losses(logits, symbols, frame_counts=frames, symbol_counts=[len(target) for target in targets])
+
+
 @pytest.mark.parametrize("reduction", ["sum", "mean"])
 def test_the_ctc_losses_are_those_of_transformers(reduction: str) -> None:
     model = tiny_ctc(reduction)
@@ -161,7 +166,7 @@ def test_the_ctc_losses_are_those_of_transformers(reduction: str) -> None:
     with torch.no_grad():
         output = model(torch.randn(3, 16_000), attention_mask=mask_of(*samples).long(), labels=labels)
     frames = [int(model._get_feat_extract_output_lengths(n)) for n in samples]
-    losses = ctc_losses(output.logits, mask_of(*frames), targets)
+    losses = losses_of(output.logits, frames, targets)
     lengths = torch.tensor([len(target) for target in targets])
     ours = losses.sum() if reduction == "sum" else (losses / lengths).mean()
     torch.testing.assert_close(ours, output.loss)
@@ -171,13 +176,13 @@ def test_the_ctc_loss_of_one_symbol_in_two_frames_by_hand() -> None:
     logits = torch.tensor([[[1.0, 0.0, -1.0], [0.5, 0.5, 0.0]]])
     p = logits.softmax(dim=-1)[0]
     spelt = p[0, 1] * p[1, 1] + p[0, 1] * p[1, 0] + p[0, 0] * p[1, 1]  # aa, a-, -a
-    torch.testing.assert_close(ctc_losses(logits, mask_of(2), [[1]]), -spelt.log()[None])
+    torch.testing.assert_close(losses_of(logits, [2], [[1]]), -spelt.log()[None])
 
 
 @pytest.mark.parametrize("targets", [[[5], [], [6, 6]], [[], [], []]])
 def test_an_empty_target_and_one_that_does_not_fit_add_neither_loss_nor_gradient(targets: list[list[int]]) -> None:
     logits = torch.randn(3, 4, 8, requires_grad=True)
-    losses = ctc_losses(logits, mask_of(4, 4, 2), targets)  # [6, 6] needs three frames
+    losses = losses_of(logits, [4, 4, 2], targets)  # [6, 6] needs three frames
     assert losses.tolist()[1:] == [0.0, 0.0]
     losses.sum().backward()
     assert logits.grad is not None
@@ -188,9 +193,9 @@ def test_an_empty_target_and_one_that_does_not_fit_add_neither_loss_nor_gradient
 
 def test_ctc_losses_are_computed_in_float32() -> None:
     logits = torch.randn(1, 9, 8)
-    half = ctc_losses(logits.bfloat16(), mask_of(9), [[1, 2]])
+    half = losses_of(logits.bfloat16(), [9], [[1, 2]])
     assert half.dtype == torch.float32
-    torch.testing.assert_close(half, ctc_losses(logits.bfloat16().float(), mask_of(9), [[1, 2]]))
+    torch.testing.assert_close(half, losses_of(logits.bfloat16().float(), [9], [[1, 2]]))
 
 
 @pytest.mark.parametrize("family", SPEECH_FAMILIES)
