@@ -1,0 +1,66 @@
+"""Several folds on one device: utterances a second of `mmer-pipe cv --jobs 1, 2, 4` in all."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import soundfile
+
+from benchmarks.measure import Bench, Figure, process
+from benchmarks.shapes import SIZES, made_up_manifest, utterance_seconds
+from mmer_pipeline import paths
+from mmer_pipeline.audio import SAMPLE_RATE
+from mmer_pipeline.runs import read_metrics
+
+JOBS = (1, 2, 4)
+EPOCHS = 3  # the first warms up
+
+
+def figures(bench: Bench) -> Iterator[Figure]:
+    """The sum over folds that run at the same time, from their metrics.jsonl."""
+    for name in bench.sizes:
+        if name == "paper" and bench.device.type == "cpu":
+            continue  # two cores are full with one fold
+        with TemporaryDirectory(dir=bench.directory) as directory:
+            common = prepare(bench, name, Path(directory))
+            rates = {jobs: throughput(bench, common, Path(directory), jobs) for jobs in JOBS}
+        for jobs, rate in rates.items():
+            yield Figure(
+                f"cv --jobs {jobs}, all folds together",
+                name,
+                rate,
+                "utterances/s",
+                rates[1] if jobs > 1 else None,
+                rate / rates[1] if jobs > 1 else None,
+                note="plain is one fold at a time" if jobs > 1 else "",
+            )
+
+
+def prepare(bench: Bench, name: str, directory: Path) -> list[str]:
+    """Write recordings of noise and their features; the options that all further commands share."""
+    size = SIZES[name]
+    seconds = utterance_seconds(bench.count(400 if bench.device.type == "cuda" else 100, 20))
+    manifest = made_up_manifest(seconds, directory)
+    generator = np.random.default_rng(0)
+    for utterance, length in zip(manifest.utterances, seconds, strict=True):
+        noise = generator.normal(scale=0.1, size=round(length * SAMPLE_RATE))
+        soundfile.write(directory / utterance.audio, noise, SAMPLE_RATE, "PCM_16")
+    encoders = ["--text-encoder", str(size.write_text_encoder(directory))]
+    encoders += ["--speech-encoder", str(size.write_speech_encoder(directory))]
+    common = ["--manifest", str(manifest.path), "--cache-dir", str(directory), "--device", str(bench.device)]
+    process("-m", "stages.cli", "extract", *common, *encoders)
+    return [*common, *encoders]
+
+
+def throughput(bench: Bench, common: list[str], directory: Path, jobs: int) -> float:
+    """Utterances a second of so many folds at a time, each rate a mean over its epochs but the first."""
+    runs = directory / f"runs-{jobs}"
+    folds = [word for fold in range(1, jobs + 1) for word in ("--fold", str(fold))]
+    options = ["--systems", "mmer", "--jobs", str(jobs), "--epochs", str(bench.count(EPOCHS, 2)), *folds]
+    process("-m", "stages.cli", "cv", *common, "--runs-dir", str(runs), *options)
+    rates = [
+        [line["speed"]["utterances_per_second"] for line in read_metrics(paths.fold(runs / "mmer", fold).metrics)[1:]]
+        for fold in range(1, jobs + 1)
+    ]
+    return float(sum(np.mean(rate) for rate in rates))

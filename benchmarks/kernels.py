@@ -1,0 +1,103 @@
+"""Which kernels a training step runs: attention fused or not, waits for the device, and the faster CTC."""
+
+import statistics
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import torch
+from torch.nn import functional
+from torch.profiler import ProfilerActivity, profile
+
+from benchmarks.measure import Bench, Figure, timed
+from benchmarks.shapes import CHARACTERS_PER_SECOND, SIZES
+from benchmarks.training import LETTERS, OurStep, make_setup
+from mmer_pipeline.inference import predict
+
+# What scaled_dot_product_attention hands a call to.
+FUSED = (
+    "aten::_scaled_dot_product_flash_attention",
+    "aten::_scaled_dot_product_efficient_attention",
+    "aten::_scaled_dot_product_cudnn_attention",
+    "aten::_scaled_dot_product_flash_attention_for_cpu",
+)
+UNFUSED = "aten::_scaled_dot_product_attention_math"
+WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize", "cudaMemcpy")
+
+
+def figures(bench: Bench) -> Iterator[Figure]:
+    """Of a training step and of scoring, as the profiler sees them."""
+    on_gpu = bench.device.type == "cuda"
+    for name in bench.sizes:
+        with TemporaryDirectory(dir=bench.directory) as directory:
+            setup = make_setup(SIZES[name], 8, Path(directory))
+            step = OurStep(setup, bench.device, "bf16" if on_gpu else "fp32")
+            (positions,) = setup.steps(bucket_batches=1)
+            made = step.optimisation
+            work: dict[str, Callable[[], object]] = {
+                "training": lambda step=step, positions=positions: step(positions),  # type: ignore[misc]
+                "scoring": lambda made=made, positions=positions: predict(  # type: ignore[misc]
+                    made.model, made.examples, positions, made.accelerator
+                ),
+            }
+            for what, do in work.items():
+                do()
+                calls = profiled(do, bench)
+                fused = sum(calls[kernel] for kernel in FUSED)
+                yield Figure(
+                    f"attention in fused kernels, {what}",
+                    name,
+                    100 * fused / max(1, fused + calls[UNFUSED]),
+                    "%",
+                    note=", ".join(f"{calls[k]} × {k.split('::')[1]}" for k in (*FUSED, UNFUSED) if calls[k]),
+                )
+                if on_gpu and what == "training":
+                    waits = {kernel: calls[kernel] for kernel in WAITS if calls[kernel]}
+                    yield Figure(
+                        "waits for the device within a training step",
+                        name,
+                        sum(waits.values()),
+                        "",
+                        target="0",
+                        met=not waits,
+                        note=str(waits or ""),
+                    )
+    yield from ctc(bench)
+
+
+def profiled(do: Callable[[], object], bench: Bench) -> Counter[str]:
+    """How often each operation and each runtime call happens."""
+    activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (bench.device.type == "cuda")
+    with profile(activities=activities) as profiler:
+        do()
+    return Counter({event.key: event.count for event in profiler.key_averages()})
+
+
+def ctc(bench: Bench) -> Iterator[Figure]:
+    """Forward and backward of CTC over eight utterances of 5 s, native against cuDNN where there is a GPU."""
+    B, J, V, S = 8, bench.count(250, 50), len(LETTERS.symbols), bench.count(5 * CHARACTERS_PER_SECOND, 10)
+    logits = torch.randn(J, B, V, device=bench.device, requires_grad=True)
+    symbols = torch.randint(1, V, (B * S,), dtype=torch.int32)
+    frames, counts = (torch.full((B,), n, dtype=torch.int32) for n in (J, S))
+
+    def run(targets: torch.Tensor) -> None:
+        losses = functional.ctc_loss(logits.log_softmax(-1), targets, frames, counts, reduction="none")
+        losses.sum().backward()  # type: ignore[no-untyped-call]
+
+    ways = {"native": symbols.to(bench.device).long()}
+    if bench.device.type == "cuda":
+        ways["cuDNN"] = symbols  # 32-bit targets on the host are what makes torch choose it
+    seconds = {}
+    for way, targets in ways.items():
+        run(targets)
+        seconds[way] = statistics.median(timed(lambda t=targets: run(t), bench.device) for _ in range(20))
+    yield Figure(
+        "CTC forward and backward, native kernel",
+        f"{B} × {J} × {V}",
+        1000 * seconds["native"],
+        "ms",
+        1000 * seconds["cuDNN"] if "cuDNN" in seconds else None,
+        seconds["cuDNN"] / seconds["native"] if "cuDNN" in seconds else None,
+        note="plain is cuDNN's" if "cuDNN" in seconds else "",
+    )

@@ -1,0 +1,89 @@
+"""Whether bf16 and TF32 learn as float32 does: loss curves over 200 steps, against the noise of another seed.
+
+The same utterances in the same order from the same weights; what differs is the number format, or for comparison
+the seed of dropout.
+"""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+from matplotlib.figure import Figure as Drawing
+
+from benchmarks.measure import Bench, Figure
+from benchmarks.shapes import SIZES
+from benchmarks.training import Setup, make_setup
+from mmer_pipeline import drawing
+
+LEARNING_RATE = 1e-4  # ten times the paper's, so that much is learned in few steps
+WINDOW = 20  # steps that a curve is averaged over
+
+
+def figures(bench: Bench) -> Iterator[Figure]:
+    """The mean distance of each curve from float32's, and the curves as a picture."""
+    formats = ["bf16"] if bench.device.type == "cpu" else ["tf32", "bf16"]
+    for name in bench.sizes:
+        if name == "paper" and bench.device.type == "cpu":
+            continue  # hours
+        with TemporaryDirectory(dir=bench.directory) as directory:
+            setup = make_setup(SIZES[name], bench.count(320, 16), Path(directory))
+            count = bench.count(200, 6)
+            curves = {
+                "fp32": losses(bench, setup, "fp32", 1, count),
+                "fp32, other seed": losses(bench, setup, "fp32", 2, count),
+                **{precision: losses(bench, setup, precision, 1, count) for precision in formats},
+            }
+        _draw(curves, bench.output / f"precision-{name}.png")
+        (bench.output / f"precision-{name}.json").write_text(json.dumps(curves) + "\n", encoding="utf-8")
+        smooth = {label: _smooth(curve) for label, curve in curves.items()}
+        noise = _distance(smooth["fp32, other seed"], smooth["fp32"])
+        for precision in formats:
+            distance = _distance(smooth[precision], smooth["fp32"])
+            yield Figure(
+                f"loss curve of {precision}, distance from fp32's over {count} steps",
+                name,
+                distance,
+                "",
+                noise,
+                noise / max(distance, 1e-12),
+                "below another seed's",
+                distance < noise,
+                f"loss {curves['fp32'][0]:.1f} … {smooth['fp32'][-1]:.1f}; plain is another seed of fp32",
+            )
+
+
+def losses(bench: Bench, setup: Setup, precision: str, seed: int, count: int) -> list[float]:
+    """CE + α · CTC of each of `count` steps."""
+    made = setup.optimisation(bench.device, precision)
+    steps = setup.steps(bucket_batches=16)
+    sums = []
+    for number in range(count):
+        positions = steps[number % len(steps)]
+        sums.append((made.step(positions, seed=1000 * seed + number, learning_rate=LEARNING_RATE), len(positions)))
+    return [float((pair[0] + setup.settings.alpha * pair[1]) / size) for pair, size in sums]
+
+
+def _smooth(curve: list[float]) -> np.ndarray:
+    width = min(WINDOW, len(curve))
+    return np.convolve(curve, np.ones(width) / width, mode="valid")
+
+
+def _distance(one: np.ndarray, other: np.ndarray) -> float:
+    return float(np.abs(one - other).mean())
+
+
+@drawing.styled
+def _draw(curves: dict[str, list[float]], path: Path) -> None:
+    drawn = Drawing(figsize=(1.5 * drawing.WIDTH, 0.75 * drawing.WIDTH), layout="constrained")
+    axes = drawn.add_subplot()
+    colours = {"fp32": drawing.INK, "fp32, other seed": (drawing.INK, 0.35)}
+    others = iter(drawing.HUES)
+    for label, curve in curves.items():
+        smooth = _smooth(curve)
+        axes.plot(np.arange(len(smooth)) + WINDOW / 2, smooth, label=label, color=colours.get(label) or next(others))
+    axes.set_xlabel("optimiser step")
+    axes.set_ylabel(f"loss, mean of {WINDOW} steps")
+    axes.legend()
+    path.write_bytes(drawing.png(drawn))

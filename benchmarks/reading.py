@@ -1,0 +1,79 @@
+"""Reading training batches from the store, against a dataset that opens the HDF5 file and pads in float32."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import h5py
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from benchmarks.measure import Bench, Figure, in_turn, timed
+from benchmarks.shapes import SIZES
+from benchmarks.training import OurStep, Setup, make_setup
+from mmer_pipeline.data import StoredFrames, StoredTokens
+
+TARGET = 20_000  # utterances a second
+SHARE = 0.02  # of a training step
+
+
+def figures(bench: Bench) -> Iterator[Figure]:
+    """Batches of an epoch, read and padded; and what share of a step that is."""
+    on_gpu = bench.device.type == "cuda"
+    for name in bench.sizes:
+        with TemporaryDirectory(dir=bench.directory) as directory:
+            setup = make_setup(SIZES[name], bench.count(2000, 16), Path(directory))
+            steps = setup.steps(bucket_batches=16)
+            plain = PlainReader(setup)
+            pair = in_turn(
+                lambda steps=steps, setup=setup: [setup.examples.batch(positions, pin=on_gpu) for positions in steps],
+                lambda steps=steps, plain=plain: [plain.batch(positions) for positions in steps],
+                bench,
+            )
+            count = len(setup.seconds)
+            yield Figure(
+                "reading batches from the store",
+                name,
+                count / pair.ours,
+                "utterances/s",
+                count / pair.plain,
+                pair.ratio,
+                f"{TARGET:,}/s",
+                count / pair.ours >= TARGET,
+                f"{_bytes(setup) / pair.ours / 1e9:.1f} GB/s of features",
+            )
+            step = OurStep(setup, bench.device, "bf16" if on_gpu else "fp32")
+            middle = sorted(steps, key=lambda step: sum(setup.examples.seconds[p] for p in step))[len(steps) // 2]
+            step(middle)
+            taken = timed(lambda step=step, middle=middle: step(middle), bench.device)
+            share = pair.ours / count * len(middle) / taken
+            yield Figure(
+                "reading, share of a training step", name, 100 * share, "%", target="under 2 %", met=share < SHARE
+            )
+
+
+def _bytes(setup: Setup) -> int:
+    speech, text = setup.examples.speech, setup.examples.text
+    assert isinstance(speech, StoredFrames)
+    assert isinstance(text, StoredTokens)
+    return sum(file.shape[0] * file.shape[1] * 2 for file in (speech.features, text.features))
+
+
+class PlainReader:
+    """One opened HDF5 file a kind, a slice an utterance, float32, padded by torch."""
+
+    def __init__(self, setup: Setup) -> None:
+        speech, text = setup.examples.speech, setup.examples.text
+        assert isinstance(speech, StoredFrames)
+        assert isinstance(text, StoredTokens)
+        self.sources = [(h5py.File(s.features.path, "r")["values"], s.features, s.rows) for s in (speech, text)]
+
+    def batch(self, positions: Sequence[int]) -> list[Tensor]:
+        """Padded frames and tokens."""
+        padded = []
+        for values, file, rows in self.sources:
+            at = [rows[position] for position in positions]
+            ragged = [torch.from_numpy(values[file.offsets[row] : file.offsets[row + 1]]).float() for row in at]
+            padded.append(pad_sequence(ragged, batch_first=True))
+        return padded

@@ -1,0 +1,236 @@
+"""A training step against the plain way of taking it, and the share of the device's matrix rate that it reaches.
+
+The plain step is written from the paper's section 4.3: batches of two in random order, padded, four of them
+accumulated, audio through the whole speech encoder, in float32. Dropout, LayerDrop and SpecAugment are in both.
+"""
+
+import statistics
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from benchmarks.measure import Bench, Figure, timed
+from benchmarks.shapes import IEMOCAP_UTTERANCES, SIZES, Size, made_up_features, made_up_manifest, token_counts
+from benchmarks.shapes import utterance_seconds as draw_seconds
+from mmer_pipeline.assembly import Encoders, build_model
+from mmer_pipeline.audio import SAMPLE_RATE
+from mmer_pipeline.data import Examples, StoredFrames, StoredTokens, epoch_batches
+from mmer_pipeline.experiment import make_accelerator
+from mmer_pipeline.manifest import Manifest
+from mmer_pipeline.model import EmotionModel, ctc_losses
+from mmer_pipeline.optimisation import Optimisation
+from mmer_pipeline.settings import Settings
+from mmer_pipeline.text import WAV2VEC2_ALPHABET, Alphabet
+
+FOLDS, EPOCHS = 5, 100  # of the paper
+LETTERS = Alphabet(WAV2VEC2_ALPHABET)
+
+
+@dataclass(frozen=True)
+class Setup:
+    """A corpus with its features, and everything that a step takes."""
+
+    settings: Settings
+    manifest: Manifest
+    seconds: np.ndarray
+    examples: Examples
+    encoders: Encoders
+
+    def optimisation(self, device: torch.device, precision: str, **changes: object) -> Optimisation:
+        """A fresh model, ready to be trained."""
+        settings = replace(self.settings, precision=precision, **changes)
+        torch.manual_seed(1)
+        model = build_model(settings, self.encoders, self.manifest.labels, LETTERS).train()
+        accelerator, _ = make_accelerator(str(device), precision)
+        made = Optimisation(settings, model, self.examples, accelerator)
+        made.find_max_seconds(range(len(self.seconds)))
+        return made
+
+    def steps(self, *, bucket_batches: int) -> list[list[int]]:
+        """The optimiser steps of an epoch."""
+        return epoch_batches(
+            range(len(self.seconds)),
+            self.examples.seconds,
+            batch_size=self.settings.batch_size,
+            bucket_batches=bucket_batches,
+            seed=1,
+        )
+
+
+def make_setup(size: Size, count: int, directory: Path) -> Setup:
+    """Write encoders and features of `count` utterances."""
+    speech, text = size.write_speech_encoder(directory), size.write_text_encoder(directory)
+    settings = Settings(fold=1, speech_encoder=str(speech), text_encoder=str(text))
+    encoders = Encoders.of(settings)
+    seconds = draw_seconds(count)
+    manifest = made_up_manifest(seconds, directory)
+    model = build_model(settings, encoders, manifest.labels, LETTERS)
+    assert hasattr(model, "speech")
+    frames = [max(1, model.speech.frames_of(round(length * SAMPLE_RATE))) for length in seconds]
+    text_dim = int(size.text.get("hidden_size", 64))
+    examples = Examples(
+        manifest,
+        speech=StoredFrames(
+            manifest, made_up_features(directory / "speech.h5", "speech", manifest, frames, model.speech.front_dim)
+        ),
+        frame_rate=model.speech.frame_rate,
+        text=StoredTokens(
+            manifest, made_up_features(directory / "text.h5", "text", manifest, token_counts(seconds), text_dim)
+        ),
+        alphabet=LETTERS,
+    )
+    return Setup(settings, manifest, seconds, examples, encoders)
+
+
+class PlainStep:
+    """The paper's step in the plain way; the recordings are in memory already, which is more than fair."""
+
+    def __init__(self, setup: Setup, device: torch.device) -> None:
+        torch.manual_seed(1)
+        self.setup, self.device = setup, device
+        model = build_model(setup.settings, setup.encoders, setup.manifest.labels, LETTERS)
+        self.model: EmotionModel = model.to(device).train()
+        self.trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
+        self.optimiser = torch.optim.AdamW(self.trained, lr=setup.settings.learning_rate)
+        generator = np.random.default_rng(0)
+        self.waveforms = [
+            generator.standard_normal(round(length * SAMPLE_RATE), np.float32) for length in setup.seconds
+        ]
+
+    def __call__(self, positions: Sequence[int]) -> None:
+        """Take a step."""
+        self.optimiser.zero_grad()
+        for start in range(0, len(positions), 2):
+            loss = self._loss(positions[start : start + 2]) / len(positions)
+            loss.backward()  # type: ignore[no-untyped-call]
+            loss.item()  # as most loops do, to show it
+        nn.utils.clip_grad_norm_(self.trained, 1.0)
+        self.optimiser.step()
+
+    def _loss(self, pair: Sequence[int]) -> Tensor:
+        batch = self.setup.examples.batch(pair).to(self.device)
+        waveforms = nn.utils.rnn.pad_sequence(
+            [torch.from_numpy(self.waveforms[position]) for position in pair], batch_first=True
+        )
+        with torch.no_grad():  # the front end is frozen
+            frames = self.model.speech.frontend(waveforms.to(self.device))  # [2, J, front_dim]
+        J = batch.inputs["frame_mask"].shape[1]
+        output = self.model(**{**batch.inputs, "frames": frames[:, :J]})
+        ce = nn.functional.cross_entropy(output.logits, batch.labels, reduction="sum")
+        ctc = ctc_losses(
+            output.ctc_logits, batch.symbols, frame_counts=batch.frame_counts, symbol_counts=batch.symbol_counts
+        )
+        return ce + self.setup.settings.alpha * ctc.sum()
+
+
+class OurStep:
+    """The step that `mmer-pipe train` takes."""
+
+    def __init__(self, setup: Setup, device: torch.device, precision: str, **changes: object) -> None:
+        self.optimisation = setup.optimisation(device, precision, **changes)
+
+    def __call__(self, positions: Sequence[int]) -> None:
+        """Take a step."""
+        self.optimisation.step(positions, seed=1, learning_rate=1e-5)
+
+
+def figures(bench: Bench) -> Iterator[Figure]:
+    """A step of each size and precision against the plain one, over the same utterances."""
+    precisions = ["fp32", "bf16"] if bench.device.type == "cpu" else ["fp32", "tf32", "bf16"]
+    for name in bench.sizes:
+        with TemporaryDirectory(dir=bench.directory) as directory:
+            count = bench.count(40 if bench.device.type == "cpu" else 640, 8)
+            setup = make_setup(SIZES[name], count, Path(directory))
+            ways = {(precision, False): OurStep(setup, bench.device, precision) for precision in precisions}
+            if bench.device.type == "cuda":
+                ways[precisions[-1], True] = OurStep(setup, bench.device, precisions[-1], compile=True)
+            yield from _against_plain(bench, setup, name, ways)
+            yield from _share_of_the_rate(bench, setup, name, ways)
+
+
+def _against_plain(bench: Bench, setup: Setup, name: str, ways: dict[tuple[str, bool], OurStep]) -> Iterator[Figure]:
+    """All ways in turn, an epoch each a round; the first round warms up."""
+    plain, device = PlainStep(setup, bench.device), bench.device
+    random, sorted_by_length = setup.steps(bucket_batches=1), setup.steps(bucket_batches=16)
+    took: dict[object, list[float]] = {way: [] for way in ("plain", *ways)}
+    for number in range(bench.rounds + 1):
+        for way in took:
+            steps, step = (random, plain) if way == "plain" else (sorted_by_length, ways[way])  # type: ignore[index]
+            seconds = timed(lambda steps=steps, step=step: [step(positions) for positions in steps], device)
+            if number:
+                took[way].append(seconds / len(setup.seconds))
+    for (precision, compiled), _ in ways.items():
+        mine = took[precision, compiled]
+        ratio = statistics.median(b / a for a, b in zip(mine, took["plain"], strict=True))
+        target = _target(name, device.type, precision)
+        best = statistics.median(mine)
+        yield Figure(
+            f"training step, {precision}{', compiled' if compiled else ''}",
+            name,
+            1 / best,
+            "utterances/s",
+            1 / statistics.median(took["plain"]),
+            ratio,
+            f"{target:g} ×" if target else "",
+            ratio >= target if target else None,
+            f"micro-batches of at most {ways[precision, compiled].optimisation.max_seconds:.0f} s",
+        )
+    if device.type == "cuda" and name == "paper":
+        fastest = min(statistics.median(took[way]) for way in ways)
+        minutes = FOLDS * EPOCHS * IEMOCAP_UTTERANCES * (FOLDS - 1) / FOLDS * fastest / 60
+        yield Figure(
+            "five folds × 100 epochs of IEMOCAP, one after the other",
+            name,
+            minutes,
+            "min",
+            target="under 60 min",
+            met=minutes < 60,
+            note=f"from {bench.rounds * len(sorted_by_length)} steps; scoring the held-out part not counted",
+        )
+
+
+def _target(size: str, device: str, precision: str) -> float | None:
+    if size != "paper":
+        return None
+    if device == "cpu":
+        return 1.7 if precision == "fp32" else None
+    return 8.0 if precision == "bf16" else None
+
+
+def _share_of_the_rate(
+    bench: Bench, setup: Setup, name: str, ways: dict[tuple[str, bool], OurStep]
+) -> Iterator[Figure]:
+    """Floating-point operations a second of a step, against those of one large matrix product."""
+    steps = setup.steps(bucket_batches=16)
+    for (precision, compiled), step in ways.items():
+        if compiled:
+            continue
+        with FlopCounterMode(display=False) as counter:
+            for positions in steps:
+                step(positions)
+        seconds = timed(lambda step=step: [step(positions) for positions in steps], bench.device)
+        rate, most = counter.get_total_flops() / seconds / 1e9, matrix_rate(bench, precision)
+        yield Figure(
+            f"arithmetic of a training step, {precision}",
+            name,
+            rate,
+            "GFLOP/s",
+            note=f"{rate / most:.0%} of a matrix product's {most:,.0f}; "
+            f"{counter.get_total_flops() / len(setup.seconds) / 1e9:.0f} GFLOP an utterance",
+        )
+
+
+def matrix_rate(bench: Bench, precision: str) -> float:
+    """GFLOP/s of the device in one large matrix product."""
+    n = bench.count(8192 if bench.device.type == "cuda" else 2048, 256)
+    a = torch.randn(n, n, device=bench.device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
+    make_accelerator(str(bench.device), precision)  # switches TF32
+    a @ a
+    seconds = statistics.median(timed(lambda: a @ a, bench.device) for _ in range(9))
+    return 2 * n**3 / seconds / 1e9
