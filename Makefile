@@ -19,6 +19,9 @@ SEEDS ?=
 JOBS ?=
 OPTIONS ?=
 TRAIN_OPTIONS ?=
+# Empty: all benchmarks.
+BENCH ?=
+BENCH_OPTIONS ?=
 # Empty: take the newest versions that pyproject.toml allows, and leave a torch that is there alone.
 CONSTRAINTS ?= constraints.txt
 
@@ -28,7 +31,7 @@ CV := $(if $(SYSTEMS),--systems "$(SYSTEMS)") $(if $(SEEDS),--seeds "$(SEEDS)") 
 
 # Everything needs the one .venv, and all cores or the GPU.
 .NOTPARALLEL:
-.PHONY: help setup demo prepare features train cv-report test lint check clean
+.PHONY: help setup demo prepare features train cv-report test bench lint check clean
 .DELETE_ON_ERROR:
 
 help:
@@ -39,6 +42,7 @@ help:
 	@echo "make train FOLD=2   train one fold"
 	@echo "make cv-report [SYSTEMS=mmer,cai,wav2vec2,roberta] [SEEDS=1,2,3] [FOLDS='1 2'] [JOBS=2]"
 	@echo "                 what is missing of a cross-validation of these systems, then the report"
+	@echo "make bench [BENCH='training reading'] [BENCH_OPTIONS='--sizes small --rounds 3']   the figures of the README"
 	@echo "make test | lint | check | clean"
 	@echo 'OPTIONS="--text-encoder … --speech-encoder …" goes to extract, train and cv, TRAIN_OPTIONS="--epochs …" to the'
 	@echo 'last two; settings can stand in mmer.toml, places not: CACHE=… RUNS=….'
@@ -77,6 +81,10 @@ cv-report: $(MANIFEST) | $(READY)
 
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+
+# Where nothing else runs. Tables and pictures go to reports/bench.
+bench: $(READY)
+	$(BIN)/python -m benchmarks $(BENCH) $(BENCH_OPTIONS)
 
 lint: $(READY)
 	$(BIN)/ruff check .

@@ -19,6 +19,8 @@ from mmer_pipeline.devices import hardware
 from mmer_pipeline.settings import environment
 
 GIB = 2**30
+_ROOT = str(Path(__file__).resolve().parents[1])  # where children find the benchmarks too
+_ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([_ROOT, *filter(None, [os.environ.get("PYTHONPATH")])])}
 
 
 @dataclass(frozen=True)
@@ -97,30 +99,37 @@ class Process:
     output: str  # on standard output
 
 
+# A small process in between: a child's peak counts from the memory of the process that started it.
+_LAUNCHER = """
+import os, subprocess, sys, time
+began = time.perf_counter()
+child = subprocess.Popen(sys.argv[2:])
+_, status, usage = os.wait4(child.pid, 0)
+with open(sys.argv[1], "w") as report:
+    print(time.perf_counter() - began, usage.ru_maxrss, os.waitstatus_to_exitcode(status), file=report)
+"""
+
+
 def process(*command: str) -> Process:
     """Run a Python command line (`-m module …`) and account for it alone.
 
     Raises:
         RuntimeError: it failed.
     """
-    with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as err:
-        began = time.perf_counter()
-        child = subprocess.Popen([sys.executable, *command], stdout=out, stderr=err)
-        _, status, usage = os.wait4(child.pid, 0)
-        seconds = time.perf_counter() - began
-        child.returncode = os.waitstatus_to_exitcode(status)
-        out.seek(0)
-        err.seek(0)
-        if child.returncode:
-            raise RuntimeError(f"{' '.join(command)} ended with {child.returncode}:\n{err.read().decode()}")
-        peak = usage.ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-        return Process(seconds, peak, out.read().decode())
+    with tempfile.NamedTemporaryFile() as report:
+        launcher = [sys.executable, "-S", "-c", _LAUNCHER, report.name, sys.executable, *command]
+        ran = subprocess.run(launcher, capture_output=True, text=True, env=_ENVIRONMENT, check=True)
+        seconds, peak, code = report.read().decode().split()
+    if int(code):
+        raise RuntimeError(f"{' '.join(command)} ended with {code}:\n{ran.stderr}")
+    unit = 1 if sys.platform == "darwin" else 1024
+    return Process(float(seconds), int(peak) * unit, ran.stdout)
 
 
-def median_process(commands: Sequence[str], rounds: int) -> Process:
+def median_process(command: Sequence[str], rounds: int) -> Process:
     """The median of several runs, after one that warms up; the peak is the highest."""
-    process(*commands)
-    runs = sorted((process(*commands) for _ in range(rounds)), key=lambda run: run.seconds)
+    process(*command)
+    runs = sorted((process(*command) for _ in range(rounds)), key=lambda run: run.seconds)
     middle = runs[len(runs) // 2]
     return Process(middle.seconds, max(run.peak_bytes for run in runs), middle.output)
 

@@ -5,10 +5,12 @@ accumulated, audio through the whole speech encoder, in float32. Dropout, LayerD
 """
 
 import statistics
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,7 +25,7 @@ from mmer_pipeline.audio import SAMPLE_RATE
 from mmer_pipeline.data import Examples, StoredFrames, StoredTokens, epoch_batches
 from mmer_pipeline.experiment import make_accelerator
 from mmer_pipeline.manifest import Manifest
-from mmer_pipeline.model import EmotionModel, ctc_losses
+from mmer_pipeline.model import MMER, ctc_losses
 from mmer_pipeline.optimisation import Optimisation
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.text import WAV2VEC2_ALPHABET, Alphabet
@@ -42,11 +44,11 @@ class Setup:
     examples: Examples
     encoders: Encoders
 
-    def optimisation(self, device: torch.device, precision: str, **changes: object) -> Optimisation:
+    def optimisation(self, device: torch.device, precision: str, **changes: Any) -> Optimisation:
         """A fresh model, ready to be trained."""
         settings = replace(self.settings, precision=precision, **changes)
         torch.manual_seed(1)
-        model = build_model(settings, self.encoders, self.manifest.labels, LETTERS).train()
+        model = build_model(settings, self.encoders, self.manifest.labels, LETTERS if settings.alpha else None).train()
         accelerator, _ = make_accelerator(str(device), precision)
         made = Optimisation(settings, model, self.examples, accelerator)
         made.find_max_seconds(range(len(self.seconds)))
@@ -71,7 +73,7 @@ def make_setup(size: Size, count: int, directory: Path) -> Setup:
     seconds = draw_seconds(count)
     manifest = made_up_manifest(seconds, directory)
     model = build_model(settings, encoders, manifest.labels, LETTERS)
-    assert hasattr(model, "speech")
+    assert isinstance(model, MMER)
     frames = [max(1, model.speech.frames_of(round(length * SAMPLE_RATE))) for length in seconds]
     text_dim = int(size.text.get("hidden_size", 64))
     examples = Examples(
@@ -81,7 +83,7 @@ def make_setup(size: Size, count: int, directory: Path) -> Setup:
         ),
         frame_rate=model.speech.frame_rate,
         text=StoredTokens(
-            manifest, made_up_features(directory / "text.h5", "text", manifest, token_counts(seconds), text_dim)
+            manifest, made_up_features(directory / "text.h5", "text", manifest, list(token_counts(seconds)), text_dim)
         ),
         alphabet=LETTERS,
     )
@@ -95,7 +97,8 @@ class PlainStep:
         torch.manual_seed(1)
         self.setup, self.device = setup, device
         model = build_model(setup.settings, setup.encoders, setup.manifest.labels, LETTERS)
-        self.model: EmotionModel = model.to(device).train()
+        assert isinstance(model, MMER)
+        self.model = model.to(device).train()
         self.trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimiser = torch.optim.AdamW(self.trained, lr=setup.settings.learning_rate)
         generator = np.random.default_rng(0)
@@ -132,12 +135,18 @@ class PlainStep:
 class OurStep:
     """The step that `mmer-pipe train` takes."""
 
-    def __init__(self, setup: Setup, device: torch.device, precision: str, **changes: object) -> None:
+    def __init__(self, setup: Setup, device: torch.device, precision: str, **changes: Any) -> None:
         self.optimisation = setup.optimisation(device, precision, **changes)
 
     def __call__(self, positions: Sequence[int]) -> None:
         """Take a step."""
         self.optimisation.step(positions, seed=1, learning_rate=1e-5)
+
+
+def take(step: Callable[[Sequence[int]], None], steps: Sequence[Sequence[int]]) -> None:
+    """Take some steps."""
+    for positions in steps:
+        step(positions)
 
 
 def figures(bench: Bench) -> Iterator[Figure]:
@@ -158,11 +167,12 @@ def _against_plain(bench: Bench, setup: Setup, name: str, ways: dict[tuple[str, 
     """All ways in turn, an epoch each a round; the first round warms up."""
     plain, device = PlainStep(setup, bench.device), bench.device
     random, sorted_by_length = setup.steps(bucket_batches=1), setup.steps(bucket_batches=16)
-    took: dict[object, list[float]] = {way: [] for way in ("plain", *ways)}
+    work: dict[object, Callable[[], None]] = {"plain": partial(take, plain, random)}
+    work.update({way: partial(take, step, sorted_by_length) for way, step in ways.items()})
+    took: dict[object, list[float]] = {way: [] for way in work}
     for number in range(bench.rounds + 1):
-        for way in took:
-            steps, step = (random, plain) if way == "plain" else (sorted_by_length, ways[way])  # type: ignore[index]
-            seconds = timed(lambda steps=steps, step=step: [step(positions) for positions in steps], device)
+        for way, do in work.items():
+            seconds = timed(do, device)
             if number:
                 took[way].append(seconds / len(setup.seconds))
     for (precision, compiled), _ in ways.items():
@@ -212,9 +222,8 @@ def _share_of_the_rate(
         if compiled:
             continue
         with FlopCounterMode(display=False) as counter:
-            for positions in steps:
-                step(positions)
-        seconds = timed(lambda step=step: [step(positions) for positions in steps], bench.device)
+            take(step, steps)
+        seconds = timed(partial(take, step, steps), bench.device)
         rate, most = counter.get_total_flops() / seconds / 1e9, matrix_rate(bench, precision)
         yield Figure(
             f"arithmetic of a training step, {precision}",

@@ -175,8 +175,9 @@ class Examples:
         inputs = {}
         frame_counts: tuple[int, ...] = ()
         if self.speech:
-            inputs["frames"], inputs["frame_mask"] = _pad([self.speech.frames(position) for position in positions], pin)
-            frame_counts = tuple(self.speech.frame_count(position) for position in positions)
+            frames = [self.speech.frames(position) for position in positions]
+            inputs["frames"], inputs["frame_mask"] = _pad(frames, pin)
+            frame_counts = tuple(map(len, frames))
         if self.text:
             inputs["tokens"], inputs["token_mask"] = _pad([self.text.tokens(position) for position in positions], pin)
         targets = [self.targets[position] for position in positions]

@@ -195,8 +195,8 @@ def ctc_losses(
 ) -> Tensor:
     """−ln p(t|a) of each utterance, a sum over its frames (eq. 6): `[B]`, in float32.
 
-    The blank is symbol 0. An utterance with nothing to spell gets 0. The counts are the host's, so that it need not
-    ask a device for them.
+    The blank is symbol 0. An utterance with nothing to spell gets 0. The counts are the host's, which need not ask a
+    device for them then; torch's own kernel on a GPU copies them there, and the host waits once for that.
 
     Args:
         ctc_logits: `[B, J, V]`.

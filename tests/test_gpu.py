@@ -7,7 +7,9 @@ import pytest
 import torch
 from click.testing import CliRunner
 
-from mmer_pipeline import paths
+from benchmarks.shapes import SIZES
+from benchmarks.training import OurStep, make_setup
+from mmer_pipeline import memory, paths
 from mmer_pipeline.runs import read_metrics
 from mmer_pipeline.settings import RunRecord
 from mmer_pipeline.store import FeatureFile
@@ -65,3 +67,35 @@ def test_training_on_the_gpu_follows_training_on_the_cpu(run, precision, toleran
     record = RunRecord.read(paths.fold(Path("runs/cuda"), 1).settings, "mmer-pipe train")
     has_bf16 = torch.cuda.is_bf16_supported(including_emulation=False)
     assert record.settings.precision == ("bf16" if precision == "auto" and has_bf16 else "fp32")
+
+
+def test_no_step_waits_for_the_gpu(tmp_path):
+    """Torch itself watches for it. Without CTC: torch's own kernel copies the lengths there, and waits for that."""
+    setup = make_setup(SIZES["tiny"], 8, tmp_path)
+    step = OurStep(setup, torch.device("cuda"), "fp32", alpha=0.0)
+    step(range(8))
+    torch.cuda.set_sync_debug_mode("error")
+    try:
+        step(range(8))
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+def test_what_fits_into_the_gpu_is_found_and_a_step_of_that_much_fits(tmp_path):
+    made = OurStep(make_setup(SIZES["tiny"], 8, tmp_path), torch.device("cuda"), "fp32").optimisation
+    assert made.max_seconds == pytest.approx(8 * max(made.examples.seconds), rel=0.01)  # a GPU holds a tiny step whole
+    made.step(range(8), seed=1, learning_rate=1e-5)
+    assert made.max_seconds == pytest.approx(8 * max(made.examples.seconds), rel=0.01)
+    assert 0 < memory.peak_gib(torch.device("cuda")) < 8
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.filterwarnings("ignore")  # of the compiler about itself
+def test_losses_of_a_step_are_those_of_the_cpu(tmp_path, compiled):
+    setup = make_setup(SIZES["tiny"], 8, tmp_path)
+    losses = []
+    for device, options in (("cpu", {}), ("cuda", {"compile": compiled})):
+        made = OurStep(setup, torch.device(device), "fp32", dropout=0.0, **options).optimisation
+        made.model.eval()
+        losses.append(made.step(range(8), seed=1, learning_rate=1e-5).cpu())
+    torch.testing.assert_close(losses[1], losses[0], rtol=1e-3, atol=1e-3)
