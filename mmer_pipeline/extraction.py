@@ -26,6 +26,9 @@ if TYPE_CHECKING:  # the workers' side loads torch, transformers and Dask
 
 LAST_HIDDEN_STATE = "last_hidden_state"
 FRONT_END = "convolutional front end"
+# Dask takes some 4 ms for a task, whatever it does: where there are many batches, several make one, and progress is
+# smooth all the same. Not more than 8, since the rows of a task are in memory together.
+MANY_TASKS, BATCHES_PER_TASK = 500, 8
 
 Progress = Callable[[int, int], None]  # (utterances just written, utterances to write in all)
 
@@ -102,10 +105,13 @@ def speech_inputs(manifest: Manifest, known: FeatureFile | None) -> Inputs:
         UserError: a recording is missing.
     """
     digests, stamps = {}, {}
+    states: dict[Path, tuple[int, int]] = {}  # many segments may lie in one recording: each is looked at once
     contents: dict[Path, str] = {}
     for utterance in manifest.utterances:
         key, path = utterance.utterance_id, manifest.audio_path(utterance)
-        stamps[key] = _stamp(path, utterance)
+        if path not in states:
+            states[path] = _state(path, utterance)
+        stamps[key] = _stamp(utterance, states[path])
         row = known.index.get(key) if known else None
         if known and row is not None and known.stamps[row] == stamps[key]:
             digests[key] = known.input_digests[row]
@@ -117,7 +123,8 @@ def speech_inputs(manifest: Manifest, known: FeatureFile | None) -> Inputs:
     return Inputs(digests, stamps)
 
 
-def _stamp(path: Path, utterance: Utterance) -> str:
+def _state(path: Path, utterance: Utterance) -> tuple[int, int]:
+    """Size and time of the last change of an utterance's recording."""
     try:
         stat = path.stat()
     except OSError as error:
@@ -125,7 +132,11 @@ def _stamp(path: Path, utterance: Utterance) -> str:
             f"{utterance.utterance_id}: its recording {path} cannot be read ({error.strerror}). "
             "Put it back, or run `mmer-pipe prepare` to leave the utterance out."
         ) from None
-    facts = (utterance.audio, stat.st_size, stat.st_mtime_ns, utterance.start_seconds, utterance.end_seconds)
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _stamp(utterance: Utterance, state: tuple[int, int]) -> str:
+    facts = (utterance.audio, *state, utterance.start_seconds, utterance.end_seconds)
     return digest_of(repr(facts).encode())
 
 
@@ -277,6 +288,23 @@ def _covers(known: FeatureFile, inputs: Inputs) -> bool:
     )
 
 
+@dataclass(frozen=True)
+class Several:
+    """Does the batches of a task one after the other."""
+
+    job: Callable[[Sequence[Any]], Rows]
+
+    def __call__(self, batches: Sequence[Sequence[Item]]) -> Rows:
+        """The rows of all batches."""
+        return [row for batch in batches for row in self.job(batch)]
+
+
+def tasks_of(batches: Sequence[Sequence[Item]]) -> list[Sequence[Sequence[Item]]]:
+    """The batches, in their order, as what is handed out at a time."""
+    together = min(BATCHES_PER_TASK, 1 + len(batches) // MANY_TASKS)
+    return [batches[first : first + together] for first in range(0, len(batches), together)]
+
+
 def _fill(
     writer: FeatureWriter,
     job: Callable[[Sequence[Item]], Rows],
@@ -290,7 +318,7 @@ def _fill(
     total = sum(len(batch) for batch in batches)
     progress(0, total)
     if batches:
-        for rows in compute.run(job, batches, scheduler, resources):
+        for rows in compute.run(Several(job), tasks_of(batches), scheduler, resources):
             writer.write(rows)
             progress(len(rows), total)
     writer.finish()

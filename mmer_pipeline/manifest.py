@@ -6,7 +6,7 @@ import io
 import json
 import unicodedata
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
@@ -56,7 +56,7 @@ class Manifest:
         """
         digest = hashlib.blake2b(digest_size=8)
         for utterance in self.utterances:
-            digest.update("\x1f".join(_cells(replace(utterance, others=()))).encode() + b"\x1e")
+            digest.update("\x1f".join(_cells(utterance)).encode() + b"\x1e")
         digest.update(repr(self.label_map.as_dict()).encode())
         return digest.hexdigest()
 
@@ -94,7 +94,7 @@ def write_manifest(
     writer = csv.writer(stream, lineterminator="\n")
     utterances = list(utterances)
     writer.writerow([*COLUMNS, *(_quotable(name) for name, _ in utterances[0].others)] if utterances else COLUMNS)
-    writer.writerows(_cells(utterance) for utterance in utterances)
+    writer.writerows(_cells(utterance) + [_quotable(cell) for _, cell in utterance.others] for utterance in utterances)
     rows = stream.getvalue()
     if path.is_file() and path.read_bytes() == rows.encode() and _holds(facts_path, facts):
         return False
@@ -173,14 +173,14 @@ def check_audio_path(audio: str, where: str) -> None:
     Raises:
         UserError: it is empty, absolute, or has `..` in it.
     """
+    posix, windows = PurePosixPath(audio), PureWindowsPath(audio)
     if (
         not audio
         or "\0" in audio
-        or PurePosixPath(audio).is_absolute()
-        or PureWindowsPath(audio).is_absolute()
-        or PureWindowsPath(audio).drive
-        or ".." in PurePosixPath(audio).parts
-        or ".." in PureWindowsPath(audio).parts
+        or posix.is_absolute()
+        or windows.is_absolute()
+        or windows.drive
+        or ".." in (*posix.parts, *windows.parts)
     ):
         raise UserError(
             f"{where}: audio path {audio!r} leaves the audio root. "
@@ -250,9 +250,10 @@ def _holds(path: Path, facts: dict[str, Any]) -> bool:
 
 
 def _cells(utterance: Utterance) -> list[str]:
+    """The cells of `COLUMNS`."""
     values = (getattr(utterance, column) for column in COLUMNS)
     cells = ["" if value is None else repr(value) if isinstance(value, float) else value for value in values]
-    return [_quotable(cell) for cell in (*cells, *(cell for _, cell in utterance.others))]
+    return list(map(_quotable, cells))
 
 
 def _quotable(cell: str) -> str:

@@ -57,8 +57,10 @@ class Preparation:
     @property
     def session_counts(self) -> dict[str, dict[str, int]]:
         """Session → class → utterances; sessions that are numbers in the order of numbers."""
-        sessions = sorted({u.session for u in self.utterances}, key=natural_order)
-        return {name: self._count(u for u in self.utterances if u.session == name) for name in sessions}
+        members: dict[str, list[Utterance]] = {}
+        for utterance in self.utterances:
+            members.setdefault(utterance.session, []).append(utterance)
+        return {name: self._count(members[name]) for name in sorted(members, key=natural_order)}
 
     @property
     def speakers(self) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ Shape letters: B batch, S samples, J frames, d hidden size. Masks: True is a rea
 import math
 from collections.abc import Mapping
 from contextlib import ExitStack
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -52,7 +53,7 @@ class SpeechEncoder(nn.Module):
             return nn.ModuleList([model.conv1, model.groupnorm, model.conv2, model.conv3])
         return nn.ModuleList([self.encoder.feature_extractor])
 
-    @property
+    @cached_property
     def kernels_and_strides(self) -> list[tuple[int, int]]:
         """Kernel and stride, in samples of each layer's input, of every convolution of the front end."""
         convolutions = [module for module in self.frontend_modules().modules() if isinstance(module, nn.Conv1d)]

@@ -7,9 +7,8 @@ drawn, or changes sides, as a whole, with all its utterances and all its seeds.
 Shapes: K clusters, C classes, S samples.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 
 import numpy as np
 
@@ -18,6 +17,7 @@ from mmer_pipeline.metrics import Floats, Integers
 SAMPLES = 5000
 SEED = 0
 LEVEL = 0.95
+BLOCK_CELLS = 1 << 20  # clusters times samples that are drawn at a time: 8 MB, however many clusters there are
 COMPARED = ("wa", "ua")  # the metrics that pairs of systems are compared by
 TIE = 1e-12  # differences of rates that are equal but for rounding
 
@@ -57,7 +57,7 @@ def bootstrap_intervals(counts: Floats) -> dict[str, Interval] | None:
     """
     if len(counts) < 2:
         return None
-    samples = np.tensordot(_resamples(len(counts)), counts, axes=1)  # [S, C, C]
+    samples = _sums(_draw, counts)  # [S, C, C]
     return {name: _interval(values) for name, values in rates_of_confusions(samples).items()}
 
 
@@ -75,9 +75,9 @@ def compare(first: Floats, second: Floats) -> dict[str, Difference]:
     differences = {name: float(one[name][0] - other[name][0]) for name in COMPARED}
     if clusters < 2:
         return {name: Difference(value, None, None) for name, value in differences.items()}
-    drawn = _resamples(clusters)
-    one, other = (rates_of_confusions(np.tensordot(drawn, counts, axes=1)) for counts in (first, second))
-    moved = np.tensordot(_swaps(clusters), second - first, axes=1)  # [S, C, C]
+    drawn = _sums(_draw, np.stack([first, second], axis=1))  # [S, 2, C, C]
+    one, other = (rates_of_confusions(drawn[:, side]) for side in (0, 1))
+    moved = _sums(_swap, second - first)  # [S, C, C]
     swapped, back = (rates_of_confusions(counts) for counts in (first.sum(axis=0) + moved, second.sum(axis=0) - moved))
     found = {}
     for name, value in differences.items():
@@ -125,16 +125,23 @@ def _interval(values: Floats) -> Interval:
     return float(low), float(high)
 
 
-@lru_cache(maxsize=1)  # the pairs of a report mostly have the same clusters
-def _resamples(clusters: int) -> Floats:
-    """How often each cluster is drawn in each sample: `[S, K]`."""
-    generator = np.random.default_rng(SEED)
-    drawn = generator.multinomial(clusters, np.full(clusters, 1 / clusters), size=SAMPLES)
-    return drawn.astype(np.float64)
+def _sums(draw: Callable[[np.random.Generator, int, int], Floats], counts: Floats) -> Floats:
+    """The counts `[K, …]` of all clusters added up, each as often as a sample has drawn it: `[S, …]`.
+
+    The samples are the same on every call, however many of them are drawn at a time.
+    """
+    generator, clusters = np.random.default_rng(SEED), len(counts)
+    step = max(1, BLOCK_CELLS // clusters)
+    sizes = [min(step, SAMPLES - first) for first in range(0, SAMPLES, step)]
+    return np.concatenate([np.tensordot(draw(generator, size, clusters), counts, axes=1) for size in sizes])
 
 
-@lru_cache(maxsize=1)
-def _swaps(clusters: int) -> Floats:
-    """Which clusters change sides in each sample, 1 for those that do: `[S, K]`."""
-    generator = np.random.default_rng(SEED)
-    return generator.integers(0, 2, size=(SAMPLES, clusters)).astype(np.float64)
+def _draw(generator: np.random.Generator, samples: int, clusters: int) -> Floats:
+    """How often each cluster is drawn, with replacement, in each sample: `[samples, K]`."""
+    drawn = generator.integers(clusters, size=(samples, clusters)) + clusters * np.arange(samples)[:, None]
+    return np.bincount(drawn.ravel(), minlength=drawn.size).reshape(drawn.shape).astype(np.float64)
+
+
+def _swap(generator: np.random.Generator, samples: int, clusters: int) -> Floats:
+    """Which clusters change sides in each sample, 1 for those that do: `[samples, K]`."""
+    return generator.integers(2, size=(samples, clusters)).astype(np.float64)

@@ -104,6 +104,21 @@ def test_counts_are_by_class_session_and_speaker(troubled: Reading) -> None:
     assert json.loads(json.dumps(result.as_dict()))["hours"] == round(8 / 3600, 4)
 
 
+def test_sessions_are_counted_in_one_pass_however_many_there_are() -> None:
+    passes = []
+
+    class Counted(tuple):  # type: ignore[type-arg]
+        def __iter__(self) -> Any:
+            passes.append(1)
+            return super().__iter__()
+
+    utterances = Counted(utterance(f"u{n}", ("hap", "sad")[n % 2], session=f"{n // 2}") for n in range(100))
+    counts = Preparation(LABELS, utterances, (1.0,) * 100, {}, {}, {}).session_counts
+    assert list(counts) == [str(number) for number in range(50)]
+    assert all(entry == {"happy": 1, "angry": 0, "neutral": 0, "sad": 1} for entry in counts.values())
+    assert len(passes) == 1
+
+
 def test_a_reason_names_the_file_and_what_is_wrong_with_it(troubled: Reading) -> None:
     lines = prepare(troubled, LABELS).problem_lines()
     assert "2 missing (no recording):" in lines

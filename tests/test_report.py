@@ -8,12 +8,12 @@ from run_example import EPOCHS, LABELS, TRUTH, write_fold, write_run
 from sklearn.metrics import accuracy_score, recall_score
 
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.metrics import HEADLINE
+from mmer_pipeline.metrics import HEADLINE, rates
 from mmer_pipeline.paths import encoder_name
 from mmer_pipeline.report.notes import UNKNOWN_DIALOGUES
 from mmer_pipeline.report.results import HeldOut, read_systems
 from mmer_pipeline.report.spoken import Spoken, read_spoken
-from mmer_pipeline.report.summary import _lengths, _set_apart, make_report
+from mmer_pipeline.report.summary import _lengths, _set_apart, _speakers, make_report
 
 
 @pytest.fixture
@@ -79,6 +79,21 @@ def test_seeds_are_pooled_and_an_utterance_of_several_seeds_is_one(tmp_path):
     assert sum(map(sum, system["confusion"])) == 24
     assert [row["utterances"] for row in system["speakers"]] == [4, 6, 2]
     assert [entry["run"] for entry in system["runs"]] == ["r", "r-seed2"]
+
+
+def test_the_rates_of_all_speakers_are_those_of_each():
+    generator = np.random.default_rng(0)
+    truth, predicted = generator.integers(0, 4, (2, 400))
+    names = np.tile([f"u{number}" for number in range(200)], 2)  # two seeds
+    speakers = np.tile(generator.choice(["", "s2", "s10", "s1"], 200), 2)
+    labels = ["happy", "angry", "neutral", "sad"]
+    rows = _speakers(HeldOut(tuple(names), (1,) * 400, tuple(speakers), ("",) * 400, truth, predicted, None), labels)
+    assert [row["speaker"] for row in rows] == ["s1", "s2", "s10"]  # one that is unknown has no row
+    for row in rows:
+        where = speakers == row["speaker"]
+        expected = rates(truth[where], predicted[where], labels)
+        assert (row["wa"], row["ua"]) == (pytest.approx(expected["wa"]), pytest.approx(expected["ua"]))
+        assert row["utterances"] == where.sum() / 2
 
 
 def test_a_pair_is_compared_on_shared_utterances_each_counting_once(tmp_path):

@@ -5,6 +5,7 @@ import pytest
 from scipy import stats
 from sklearn.metrics import balanced_accuracy_score
 
+from mmer_pipeline import statistics
 from mmer_pipeline.metrics import HEADLINE, rates
 from mmer_pipeline.statistics import bootstrap_intervals, cluster_counts, compare, holm, rates_of_confusions
 
@@ -205,3 +206,27 @@ def test_holm_s_table_by_hand() -> None:
 
 def test_holm_counts_only_what_was_tested() -> None:
     assert holm([None, 0.01, None, 0.2]) == [None, pytest.approx(0.02), None, pytest.approx(0.2)]
+
+
+@pytest.mark.parametrize("draw", [statistics._draw, statistics._swap])
+def test_samples_are_drawn_a_few_at_a_time_and_are_the_same(draw, monkeypatch: pytest.MonkeyPatch) -> None:
+    # 5,000 samples of 100,000 dialogues would fill 4 GB.
+    values = np.random.default_rng(0).random((301, 2, 2))
+    at_once = statistics._sums(draw, values)
+    sizes = []
+
+    def draw_and_note(generator: np.random.Generator, samples: int, clusters: int) -> np.ndarray:
+        sizes.append((samples, clusters))
+        return draw(generator, samples, clusters)
+
+    monkeypatch.setattr(statistics, "BLOCK_CELLS", 10_000)
+    np.testing.assert_allclose(statistics._sums(draw_and_note, values), at_once)
+    assert at_once.shape == (5000, 2, 2)
+    assert set(sizes) == {(33, 301), (17, 301)}
+    assert sum(samples for samples, _ in sizes) == 5000
+
+
+def test_every_sample_draws_as_many_clusters_as_there_are() -> None:
+    drawn = statistics._draw(np.random.default_rng(0), 2000, 7)
+    assert (drawn.sum(axis=1) == 7).all()
+    assert drawn.var() == pytest.approx(6 / 7, rel=0.05)  # of a binomial distribution of 7 and 1 / 7

@@ -5,6 +5,7 @@ is best on the validation part. oracle: the epoch that is best on the held-out f
 are; never used for anything else. "Best" is the highest WA, the earliest epoch of those.
 """
 
+from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -16,7 +17,7 @@ import numpy.typing as npt
 from mmer_pipeline import paths, statistics
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.folds import natural_order
-from mmer_pipeline.metrics import HEADLINE, calibration_error, rates, rates_of_confusion, reliability
+from mmer_pipeline.metrics import HEADLINE, calibration_error, rates_of_confusion, reliability
 from mmer_pipeline.report import published
 from mmer_pipeline.report.imported import classes_of, known_utterances, read_import, read_rows
 from mmer_pipeline.report.notes import notes_of
@@ -55,7 +56,7 @@ def make_report(
     records = [run.record for system in systems for run in system.runs]
     labels = list(systems[0].runs[0].folds[0].evaluation["labels"]) if systems else []
     corpus = str(records[0].facts["corpus"]) if records else "unknown"
-    known, notes = known_utterances(systems), []
+    known, notes = known_utterances(systems) if imports else {}, []
     taken = {system.name for system in systems} | {path.name for path in runs}
     for name, path in imports:
         if name in taken:
@@ -209,14 +210,15 @@ def _confusion(held_out: HeldOut, classes: int, where: Any = slice(None)) -> npt
 
 
 def _speakers(held_out: HeldOut, labels: list[str]) -> list[dict[str, Any]]:
-    speakers, names = np.array(held_out.speakers), np.array(held_out.utterance_ids)
-    rows = []
-    for speaker in sorted(set(held_out.speakers) - {""}, key=natural_order):
-        where = speakers == speaker
-        scores = rates(held_out.truth[where], held_out.predicted[where], labels)
-        utterances = len(set(names[where].tolist()))
-        rows.append({"speaker": speaker, "utterances": utterances, "wa": scores["wa"], "ua": scores["ua"]})
-    return rows
+    counts = statistics.cluster_counts(held_out.truth, held_out.predicted, held_out.speakers, len(labels))
+    scores = statistics.rates_of_confusions(counts)
+    utterances = Counter(speaker for speaker, _ in set(zip(held_out.speakers, held_out.utterance_ids, strict=True)))
+    rows = [
+        {"speaker": speaker, "utterances": utterances[speaker], "wa": float(wa), "ua": float(ua)}
+        for speaker, wa, ua in zip(sorted(utterances), scores["wa"], scores["ua"], strict=True)
+        if speaker  # "": unknown
+    ]
+    return sorted(rows, key=lambda row: natural_order(row["speaker"]))
 
 
 def _lengths(held_out: HeldOut, spoken: Spoken) -> list[dict[str, Any]] | None:
