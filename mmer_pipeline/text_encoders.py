@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 
 from mmer_pipeline.attention import never_waiting
@@ -68,19 +69,29 @@ class TextEncoder:
         self.model = load_text_model(files).to(device).eval()
         self.device = device
 
-    @torch.inference_mode()
     def encode(self, token_ids: Sequence[Sequence[int]]) -> list[np.ndarray]:
-        """Last hidden states, one float32 array `[M, d_t]` a text; the batch is padded and masked."""
+        """Last hidden states, one float32 array `[M, d_t]` a text."""
+        values = self.hidden_states(token_ids).cpu().numpy()  # [B, M, d_t]
+        return [values[row, : len(tokens)] for row, tokens in enumerate(token_ids)]
+
+    @torch.inference_mode()
+    def hidden_states(self, token_ids: Sequence[Sequence[int]]) -> Tensor:
+        """Last hidden states of texts padded to the longest: float32 `[B, M, d_t]` on the device.
+
+        A GPU may still be at work on them: the host only waits for it when it takes the values.
+        """
         longest = max(len(ids) for ids in token_ids)
         padding = self.model.config.pad_token_id or 0
-        ids = torch.full((len(token_ids), longest), padding, dtype=torch.long)
-        mask = torch.zeros(len(token_ids), longest, dtype=torch.long)
+        # Both in one piece, so that there is one copy; pinned, a GPU makes it by itself.
+        inputs = torch.zeros((2, len(token_ids), longest), dtype=torch.long, pin_memory=self.device.type == "cuda")
+        ids, mask = inputs
+        ids.fill_(padding)
         for row, tokens in enumerate(token_ids):
             ids[row, : len(tokens)] = torch.tensor(tokens)
             mask[row, : len(tokens)] = 1
-        hidden = self.model(input_ids=ids.to(self.device), attention_mask=mask.to(self.device)).last_hidden_state
-        values = hidden.float().cpu().numpy()  # [B, M, d_t]
-        return [values[row, : len(tokens)] for row, tokens in enumerate(token_ids)]
+        ids, mask = inputs.to(self.device, non_blocking=True)
+        hidden: Tensor = self.model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+        return hidden
 
 
 def load_text_model(files: EncoderFiles) -> PreTrainedModel:

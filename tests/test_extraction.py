@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import threading
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import soundfile
 import torch
 from transformers import AutoModel, AutoTokenizer, Wav2Vec2FeatureExtractor
 
-from mmer_pipeline import cluster, compute, extraction, files, paths
+from mmer_pipeline import audio, cluster, compute, extraction, files, paths
 from mmer_pipeline.demo.encoders import tiny_speech_encoder, tiny_text_encoder
 from mmer_pipeline.encoder_files import EncoderFiles, resolve_encoder
 from mmer_pipeline.errors import Busy, UserError
@@ -237,6 +238,18 @@ def test_a_touched_recording_is_read_and_not_computed_again(
     assert speech(manifest).computed == 0
 
 
+def test_a_recording_of_many_segments_is_looked_at_once(manifest: Manifest, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = manifest.utterances[0]
+    cuts = [n / 100 for n in range(20)]
+    segments = [replace(first, utterance_id=f"{cut}", start_seconds=cut, end_seconds=cut + 0.1) for cut in cuts]
+    manifest = replace(manifest, utterances=(*segments, *manifest.utterances))
+    state, seen = extraction._state, []
+    monkeypatch.setattr(extraction, "_state", lambda path, utterance: seen.append(path) or state(path, utterance))
+    inputs = extraction.speech_inputs(manifest, None)
+    assert len(set(inputs.stamps.values())) == len(set(inputs.digests.values())) == 36
+    assert len(seen) == len(set(seen)) == 16
+
+
 def test_one_replaced_recording_is_one_to_compute(manifest: Manifest, speech: Work) -> None:
     speech(manifest)
     first, second = (manifest.audio_path(manifest.utterances[position]) for position in (3, 4))
@@ -266,6 +279,46 @@ def test_processes_write_what_threads_write(manifest: Manifest, text: Work, spee
             np.testing.assert_array_equal(processes.at(row), values[row])
 
 
+def test_one_thread_and_four_write_the_same_bytes(
+    manifest: Manifest, text: Work, speech: Work, small_batches: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for extract, name in ((text, "text.h5"), (speech, "speech.h5")):
+        written = []
+        for threads in (1, 4):
+            monkeypatch.setattr(cluster, "usable_cores", lambda threads=threads: threads)
+            extract(manifest)
+            written.append(Path(name).read_bytes())
+            Path(name).unlink()
+        assert written[0] == written[1]
+
+
+def test_recordings_are_decoded_while_others_are_computed(
+    manifest: Manifest, speech: Work, small_batches: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No batch leaves its arithmetic until a recording of another one has been decoded."""
+    monkeypatch.setattr(cluster, "usable_cores", lambda: 2)
+    frames, load = compute._frames, audio.load
+    decoded, more = 0, threading.Condition()
+
+    def count(*segment: Any) -> Any:
+        nonlocal decoded
+        waveform = load(*segment)
+        with more:
+            decoded += 1
+            more.notify_all()
+        return waveform
+
+    def wait(model: Any, waveforms: Any) -> Any:
+        mine = sum(len(batch) for batch in waveforms)
+        with more:
+            assert more.wait_for(lambda: decoded > mine, timeout=10), "nothing is decoded while a batch is computed"
+        return frames(model, waveforms)
+
+    monkeypatch.setattr(audio, "load", count)
+    monkeypatch.setattr(compute, "_frames", wait)
+    assert speech(manifest).computed == 16
+
+
 class Killed(BaseException):
     """Stands for a kill: nothing in the library catches it."""
 
@@ -293,6 +346,30 @@ def test_an_extraction_stopped_in_the_middle_goes_on_with_what_is_missing(
     path.unlink()
     extract(manifest)
     assert FeatureFile(path).value_digests == resumed
+
+
+def test_many_batches_are_few_tasks_and_few_are_one_each() -> None:
+    for count, most in ((0, 0), (1, 1), (499, 499), (1_000, 500), (4_000, 501), (100_000, 12_500)):
+        batches = [[number] for number in range(count)]
+        tasks = extraction.tasks_of(batches)
+        assert len(tasks) <= most
+        assert [batch for task in tasks for batch in task] == batches
+        assert max(map(len, tasks), default=0) <= extraction.BATCHES_PER_TASK
+
+
+@pytest.mark.parametrize("scheduler", ["threads", pytest.param("processes", marks=pytest.mark.slow)])
+def test_batches_that_are_done_together_give_the_same_rows(
+    scheduler: str, manifest: Manifest, speech: Work, small_batches: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    speech(manifest)
+    alone = FeatureFile(Path("speech.h5")).value_digests
+    Path("speech.h5").unlink()
+    monkeypatch.setattr(extraction, "MANY_TASKS", 2)
+    told: list[int] = []
+    speech(manifest, scheduler=scheduler, progress=lambda done, _total: told.append(done))
+    assert FeatureFile(Path("speech.h5")).value_digests == alone
+    assert sum(told) == 16
+    assert max(told) > 4
 
 
 def test_progress_counts_every_utterance(manifest: Manifest, text: Work, small_batches: None) -> None:

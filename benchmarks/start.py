@@ -1,0 +1,73 @@
+"""How soon a command answers: its help, and an `extract` that finds everything up to date."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+import numpy as np
+
+from benchmarks.measure import Bench, Figure, median_process
+from benchmarks.shapes import SIZES, Size, made_up_manifest, utterance_seconds
+from mmer_pipeline import extraction
+from mmer_pipeline.encoder_files import resolve_encoder
+from mmer_pipeline.extraction import Request
+from mmer_pipeline.manifest import Manifest
+from mmer_pipeline.store import FeatureIdentity, FeatureWriter, Row
+
+COMMAND = ("-m", "stages.cli")
+LEAST_ROUNDS = 5
+HELP_TARGET_SECONDS = 0.4
+RERUN_TARGET_SECONDS = 2.0
+UTTERANCES = 10_000
+
+
+def figures(bench: Bench) -> Iterator[Figure]:
+    """Start-up, and a rerun with nothing to do behind it."""
+    rounds = bench.count(max(LEAST_ROUNDS, bench.rounds), 1)
+    start = median_process((*COMMAND, "--help"), rounds).seconds
+    target = f"under {HELP_TARGET_SECONDS} s"
+    yield Figure("mmer-pipe --help", "", start, "s", target=target, met=start < HELP_TARGET_SECONDS)
+    for name in bench.sizes:
+        yield nothing_to_do(bench, SIZES[name], rounds)
+
+
+def nothing_to_do(bench: Bench, size: Size, rounds: int) -> Figure:
+    """`extract` where every row is up to date, less `extract --help`: weights are hashed, recordings looked up."""
+    count = bench.count(UTTERANCES, 20)
+    with TemporaryDirectory(dir=bench.directory) as directory:
+        command = write_finished(size, count, Path(directory))
+        start = median_process((*COMMAND, "extract", "--help"), rounds).seconds
+        whole = median_process(command, rounds).seconds
+    return Figure(
+        "extract with nothing to do, start-up left out", f"{size.name}, {count:,} utterances", whole - start, "s",
+        target=f"under {RERUN_TARGET_SECONDS:g} s", met=whole - start < RERUN_TARGET_SECONDS,
+        note=f"{whole:.2f} s with it",
+    )  # fmt: skip
+
+
+def write_finished(size: Size, count: int, place: Path) -> tuple[str, ...]:
+    """A corpus, encoders, and features that are up to date (rows of one made-up value); the command that says so."""
+    manifest = made_up_manifest(utterance_seconds(count), place)
+    for utterance in manifest.utterances:
+        manifest.audio_path(utterance).write_bytes(utterance.utterance_id.encode())
+    encoders = {"text": size.write_text_encoder(place), "speech": size.write_speech_encoder(place)}
+    for kind, encoder in encoders.items():
+        write_features(Request(kind, str(encoder), None, "float16", "strip"), manifest, place)
+    options = [f"--{kind}-encoder={encoder}" for kind, encoder in encoders.items()]
+    return (*COMMAND, "extract", f"--manifest={manifest.path}", f"--cache-dir={place}", *options)
+
+
+def write_features(request: Request, manifest: Manifest, cache: Path) -> None:
+    """A finished feature file of a corpus, but for its values."""
+    encoder = resolve_encoder(request.encoder)
+    identity: FeatureIdentity
+    if request.kind == "text":
+        identity = extraction.text_identity(encoder, request.annotations, request.dtype)
+        inputs = extraction.text_inputs(manifest, request.annotations)
+    else:
+        identity = extraction.speech_identity(encoder, request.dtype)
+        inputs = extraction.speech_inputs(manifest, None)
+    plan = [Row(key, digest, 1, inputs.stamps.get(key, "")) for key, digest in inputs.digests.items()]
+    with FeatureWriter(request.path(cache, manifest.path), identity, 1, plan) as writer:
+        writer.write((number, np.ones((1, 1))) for number in range(len(plan)))
+        writer.finish()
