@@ -17,7 +17,7 @@ from mmer_pipeline.encoder_files import EncoderFiles, resolve_encoder
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.manifest import Manifest, Utterance
 from mmer_pipeline.settings import Settings
-from mmer_pipeline.store import FeatureFile, FeatureIdentity, FeatureWriter, Row, digest_of, restamp
+from mmer_pipeline.store import FeatureFile, FeatureIdentity, FeatureWriter, Row, digest_of, digest_of_file, restamp
 from mmer_pipeline.text import encoder_text
 
 if TYPE_CHECKING:  # the workers' side loads torch, transformers and Dask
@@ -117,7 +117,7 @@ def speech_inputs(manifest: Manifest, known: FeatureFile | None) -> Inputs:
             digests[key] = known.input_digests[row]
             continue
         if path not in contents:
-            contents[path] = digest_of(path.read_bytes())
+            contents[path] = digest_of_file(path)
         segment = f"{utterance.start_seconds} {utterance.end_seconds}"
         digests[key] = digest_of(contents[path].encode(), segment.encode())
     return Inputs(digests, stamps)

@@ -69,6 +69,14 @@ def digest_of(*parts: bytes) -> str:
     return digest.hexdigest()
 
 
+def digest_of_file(path: Path) -> str:
+    """`digest_of` of a file's bytes, a block of them in memory at a time."""
+    digest = hashlib.blake2b(path.stat().st_size.to_bytes(8, "little"), digest_size=_DIGEST_BYTES)
+    with path.open("rb") as stream:
+        hashlib.file_digest(stream, lambda: digest)
+    return digest.hexdigest()
+
+
 def _state_of(path: Path) -> tuple[int, ...]:
     stat = path.stat()
     return stat.st_ino, stat.st_size, stat.st_mtime_ns

@@ -58,7 +58,8 @@ def training_options(command: Command) -> Command:
                      help="Utterances an optimiser step."),
         click.option("--bucket-batches", default=16, show_default=True, type=click.IntRange(min=1),
                      help="Batches sorted by length together; 1: none."),
-        click.option("--max-batch-seconds", default="auto", show_default=True, metavar="SECONDS", callback=_seconds,
+        click.option("--max-batch-seconds", default="auto", show_default=True, metavar="SECONDS|auto",
+                     callback=_seconds,
                      help="Audio of a micro-batch, padding included; auto: what fits into the GPU, or is fastest on "
                           "the CPU. The gradient does not depend on it."),
         click.option("--ctc-alphabet", default="wav2vec2", show_default=True, type=click.Choice(CTC_ALPHABETS),

@@ -401,6 +401,27 @@ def test_bf16_is_trained_and_scored_where_it_is_asked_for(corpus, encoders, trai
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("asked", "used"), [("auto", 16.0), ("0.5", 0.5)])
+def test_parts_of_a_step_are_as_long_as_fits_or_as_asked_for_and_the_peak_is_said(
+    asked, used, corpus, encoders, training
+):
+    result = succeed("extract", *encoders, *training, "--max-batch-seconds", asked, "--fold", "1")
+    line = json.loads(paths.fold(RUN, 1).metrics.read_text().splitlines()[-1])["speed"]
+    assert 0 < line["max_batch_seconds"] <= used
+    peak = f"peak memory {line['peak_memory_gib']:.2f} GiB in micro-batches of at most {line['max_batch_seconds']:.0f} s"
+    assert peak in result.output
+
+
+@pytest.mark.parametrize("asked", ["much", "0", "-1"])
+def test_a_part_of_a_step_has_some_seconds(asked):
+    assert "--max-batch-seconds" in fail("train", "--max-batch-seconds", asked, code=2)
+
+
+def test_tf32_is_refused_where_no_gpu_has_it(corpus, encoders, training):
+    succeed("extract", *encoders)
+    assert "--precision fp32" in fail(*training, "--precision", "tf32", "--device", "cpu")
+
+
 def test_a_dask_scheduler_elsewhere_gives_the_features_that_threads_give(corpus, encoders):
     from distributed import LocalCluster
 

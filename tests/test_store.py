@@ -25,6 +25,7 @@ from mmer_pipeline.store import (
     FeatureWriter,
     Row,
     digest_of,
+    digest_of_file,
     open_features,
     restamp,
 )
@@ -459,6 +460,13 @@ def test_another_error_of_the_disk_keeps_its_traceback(path: Path) -> None:
     path.parent.write_text("a file where a folder should be")
     with pytest.raises(OSError):
         FeatureWriter(path, IDENTITY, DIM, PLAN)
+
+
+@pytest.mark.parametrize("content", [b"", b"a recording", bytes(range(256)) * 5000])
+def test_a_file_s_digest_is_that_of_its_bytes(path: Path, content: bytes) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_bytes(content)
+    assert digest_of_file(path) == digest_of(content)
 
 
 def test_no_call_of_hdf5_is_made_for_each_row(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
