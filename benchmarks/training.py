@@ -179,8 +179,8 @@ def _against_plain(bench: Bench, setup: Setup, name: str, ways: dict[tuple[str, 
             steps = epochs[way][number % parts :: parts] if number else epochs[way][:1]
             seconds = timed(partial(take, step, steps), device)
             if number:
-                audio = sum(setup.seconds[list(positions)].sum() for positions in steps)
-                took[way].append(seconds / audio * setup.seconds.mean())
+                audio = float(sum(setup.seconds[list(positions)].sum() for positions in steps))
+                took[way].append(seconds / audio * float(setup.seconds.mean()))
     for (precision, compiled), _ in ways.items():
         mine = took[precision, compiled]
         ratio = statistics.median(b / a for a, b in zip(mine, took["plain"], strict=True))
@@ -224,7 +224,7 @@ def _share_of_the_rate(
 ) -> Iterator[Figure]:
     """Floating-point operations a second of a step, against those of one large matrix product."""
     steps = setup.steps(bucket_batches=16)[:8]
-    audio = sum(setup.seconds[list(positions)].sum() for positions in steps)
+    audio = float(sum(setup.seconds[list(positions)].sum() for positions in steps))
     for (precision, compiled), step in ways.items():
         if compiled:
             continue

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ def test_a_benchmark_runs_and_yields_its_figures(module, count, bench):
         assert figure.value >= 0
         assert (figure.plain is None) == (figure.ratio is None)
         assert bool(figure.target) == (figure.met is not None)
+        json.dumps(asdict(figure))
 
 
 def test_utterances_are_as_long_as_iemocap_s():

@@ -408,8 +408,8 @@ def test_parts_of_a_step_are_as_long_as_fits_or_as_asked_for_and_the_peak_is_sai
     result = succeed("extract", *encoders, *training, "--max-batch-seconds", asked, "--fold", "1")
     line = json.loads(paths.fold(RUN, 1).metrics.read_text().splitlines()[-1])["speed"]
     assert 0 < line["max_batch_seconds"] <= used
-    peak = f"peak memory {line['peak_memory_gib']:.2f} GiB in micro-batches of at most {line['max_batch_seconds']:.0f} s"
-    assert peak in result.output
+    peak, seconds = line["peak_memory_gib"], line["max_batch_seconds"]
+    assert f"peak memory {peak:.2f} GiB in micro-batches of at most {seconds:.0f} s" in result.output
 
 
 @pytest.mark.parametrize("asked", ["much", "0", "-1"])
