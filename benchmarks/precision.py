@@ -50,7 +50,7 @@ def figures(bench: Bench) -> Iterator[Figure]:
                 noise / max(distance, 1e-12),
                 "below another seed's",
                 distance < noise,
-                f"loss {curves['fp32'][0]:.1f} … {smooth['fp32'][-1]:.1f}; plain is another seed of fp32",
+                f"loss {smooth['fp32'][0]:.0f} … {smooth['fp32'][-1]:.0f}; plain is another seed of fp32",
             )
 
 

@@ -155,7 +155,7 @@ def figures(bench: Bench) -> Iterator[Figure]:
     precisions = ["fp32", "bf16"] if bench.device.type == "cpu" else ["fp32", "tf32", "bf16"]
     for name in bench.sizes:
         with TemporaryDirectory(dir=bench.directory) as directory:
-            # On a CPU one bucket of `--bucket-batches`, a third of its steps a round.
+            # On a CPU one bucket of `--bucket-batches`, a fifth of its steps a round.
             count = bench.count(128 if bench.device.type == "cpu" else 640, 8)
             setup = make_setup(SIZES[name], count, Path(directory))
             ways = {(precision, False): OurStep(setup, bench.device, precision) for precision in precisions}
@@ -172,7 +172,7 @@ def _against_plain(bench: Bench, setup: Setup, name: str, ways: dict[tuple[str, 
     epochs = {way: setup.steps(bucket_batches=1 if way == "plain" else 16) for way in work}
     for steps in epochs.values():
         steps.sort(key=lambda positions: setup.seconds[list(positions)].max())
-    parts = 1 if device.type == "cuda" else bench.count(3, 1)
+    parts = 1 if device.type == "cuda" else bench.count(5, 1)
     took: dict[Any, list[float]] = {way: [] for way in work}
     for number in range(bench.rounds + 1):
         for way, step in work.items():
