@@ -30,12 +30,13 @@ from benchmarks.shapes import (
     token_counts,
     utterance_seconds,
 )
-from mmer_pipeline import audio, compute, extraction, paths
-from mmer_pipeline.encoder_files import resolve_encoder
-from mmer_pipeline.extraction import Request
-from mmer_pipeline.manifest import read_manifest, write_manifest
-from mmer_pipeline.speech_encoders import load_speech_encoder
-from mmer_pipeline.text_encoders import TextEncoder
+from mmer_pipeline import audio, paths
+from mmer_pipeline.corpora.manifest import read_manifest, write_manifest
+from mmer_pipeline.encoders.encoder_files import resolve_encoder
+from mmer_pipeline.encoders.speech import load_speech_encoder
+from mmer_pipeline.encoders.text import TextEncoder
+from mmer_pipeline.features import extraction, workers
+from mmer_pipeline.features.extraction import Request
 
 TEXT_TARGET = 2.0  # times as fast as one text at a time
 WASTE_TARGET = 0.05
@@ -71,17 +72,17 @@ def figures(bench: Bench) -> Iterator[Figure]:
     yield from memory(bench)
 
 
-def text_items(count: int) -> list[compute.TextItem]:
+def text_items(count: int) -> list[workers.TextItem]:
     """Texts as long as a corpus's, of tokens that every encoder here has."""
     generator = np.random.default_rng(0)
     counts = token_counts(utterance_seconds(count))
-    return [compute.TextItem(i, tuple(generator.integers(5, 256, length).tolist())) for i, length in enumerate(counts)]
+    return [workers.TextItem(i, tuple(generator.integers(5, 256, length).tolist())) for i, length in enumerate(counts)]
 
 
 def padding(count: int) -> Figure:
     """Share of the positions of all text batches that hold no token, against batches in the corpus's order."""
     items = text_items(count)
-    batches = compute.text_batches(items)
+    batches = workers.text_batches(items)
     size = -(-count // len(batches))
     plain = waste([items[first : first + size] for first in range(0, count, size)])
     ours = waste(batches)
@@ -92,7 +93,7 @@ def padding(count: int) -> Figure:
     )  # fmt: skip
 
 
-def waste(batches: Sequence[Sequence[compute.TextItem]]) -> float:
+def waste(batches: Sequence[Sequence[workers.TextItem]]) -> float:
     """Share of padding among the positions of batches that are padded to their longest."""
     positions = sum(len(batch) * max(len(item.token_ids) for item in batch) for batch in batches)
     return 1 - sum(len(item.token_ids) for batch in batches for item in batch) / positions
@@ -102,11 +103,11 @@ def text(bench: Bench, name: str, directory: Path) -> Iterator[Figure]:
     """Batches from all over a corpus's lengths, against the same texts one at a time in the corpus's order."""
     encoder = resolve_encoder(str(SIZES[name].write_text_encoder(directory)))
     on_gpu = bench.device.type == "cuda"
-    batches = compute.text_batches(text_items(bench.count(IEMOCAP_UTTERANCES, 40)))
+    batches = workers.text_batches(text_items(bench.count(IEMOCAP_UTTERANCES, 40)))
     parts = bench.count(12 if on_gpu else 3, 1)
     batches = [batches[(2 * part + 1) * len(batches) // (2 * parts)] for part in range(parts)]
     items = sorted((item for batch in batches for item in batch), key=lambda item: item.number)
-    job = compute.TextJob(encoder, encoder.digest(), str(bench.device), "float16")
+    job = workers.TextJob(encoder, encoder.digest(), str(bench.device), "float16")
     model = TextEncoder(encoder, bench.device)
 
     def ours() -> None:
@@ -122,7 +123,7 @@ def text(bench: Bench, name: str, directory: Path) -> Iterator[Figure]:
     yield Figure(
         "text extraction, against one text at a time", name, len(items) / pair.ours, "texts/s",
         len(items) / pair.plain, pair.ratio, "2 ×" if wanted else "", pair.ratio >= TEXT_TARGET if wanted else None,
-        f"{len(batches)} batches of {compute.TOKENS_PER_BATCH} tokens",
+        f"{len(batches)} batches of {workers.TOKENS_PER_BATCH} tokens",
     )  # fmt: skip
     if on_gpu:
         yield from number_formats(
@@ -136,11 +137,11 @@ def recordings(bench: Bench, name: str, directory: Path) -> Iterator[Figure]:
     on_gpu = bench.device.type == "cuda"
     rounds = bench.count(60 if on_gpu else {"paper": 1, "small": 10}.get(name, 20), 1)
     items = write_flac(directory, bench.count(32, 4), rounds)
-    job = compute.SpeechJob(encoder, encoder.digest(), str(bench.device), "float16")
+    job = workers.SpeechJob(encoder, encoder.digest(), str(bench.device), "float16")
     model = load_speech_encoder(encoder).to(bench.device).eval()
 
     def ours() -> None:
-        for _ in compute.run(job, compute.speech_batches(items), "threads"):
+        for _ in workers.run(job, workers.speech_batches(items), "threads"):
             pass
 
     def plain() -> None:
@@ -176,19 +177,19 @@ def number_formats(what: str, size: str, bench: Bench, forward: Callable[[], Any
         yield Figure(f"{what} in {dtype}, against float32", size, pair.ours, "s", pair.plain, pair.ratio)
 
 
-def write_flac(directory: Path, files: int, rounds: int) -> list[compute.SpeechItem]:
+def write_flac(directory: Path, files: int, rounds: int) -> list[workers.SpeechItem]:
     """Items of stereo recordings at 44.1 kHz, each once a round and a little shorter every time.
 
     No two are of one length: in a real corpus few are.
     """
-    items: list[compute.SpeechItem] = []
+    items: list[workers.SpeechItem] = []
     for number, length in enumerate(utterance_seconds(files)):
         path = directory / f"{number}.flac"
         soundfile.write(path, noise(length, FLAC_RATE, 2, seed=number), FLAC_RATE, subtype="PCM_16")
         for turn in range(rounds):
             end = float(length) - 0.001 * turn
             samples = audio.sample_count(path, None, end)
-            items.append(compute.SpeechItem(len(items), path, None, end, samples))
+            items.append(workers.SpeechItem(len(items), path, None, end, samples))
     return items
 
 

@@ -17,7 +17,7 @@ from matplotlib.ticker import FuncFormatter, NullLocator
 
 from benchmarks.growth_stages import STAGES
 from benchmarks.measure import Bench, Figure, Process, process
-from mmer_pipeline.drawing import HUES, INK, WIDTH, png, styled
+from mmer_pipeline.pages.plotting import HUES, INK, WIDTH, png, styled
 
 SIZES, QUICK_SIZES = (1_000, 5_000, 20_000, 100_000), (50, 100)
 MIB = 2**20

@@ -14,12 +14,12 @@ import soundfile
 from benchmarks.growth_stages import DIM, Place
 from benchmarks.shapes import transcript, utterance_seconds
 from mmer_pipeline import files, paths
+from mmer_pipeline.corpora.labels import identity_map
+from mmer_pipeline.corpora.manifest import Manifest, Utterance, read_manifest, write_manifest
 from mmer_pipeline.demo.encoders import tiny_speech_encoder, tiny_text_encoder
 from mmer_pipeline.demo.sentences import sample_lines
-from mmer_pipeline.labels import identity_map
-from mmer_pipeline.manifest import Manifest, Utterance, read_manifest, write_manifest
-from mmer_pipeline.metrics import Predictions, score
 from mmer_pipeline.runs import digest_of_file, write_predictions
+from mmer_pipeline.scoring.metrics import Predictions, score
 from mmer_pipeline.settings import RunRecord, Settings, environment
 
 RATE = 400  # Hz

@@ -18,9 +18,9 @@ from unittest.mock import patch
 import numpy as np
 
 if TYPE_CHECKING:
-    from mmer_pipeline.compute import Rows, SpeechItem, TextItem
-    from mmer_pipeline.encoder_files import EncoderFiles
-    from mmer_pipeline.extraction import Extraction
+    from mmer_pipeline.encoders.encoder_files import EncoderFiles
+    from mmer_pipeline.features.extraction import Extraction
+    from mmer_pipeline.features.workers import Rows, SpeechItem, TextItem
 
 DIM = 8  # of a row of features
 DTYPE = "float16"
@@ -64,8 +64,8 @@ class Place:
 
 def prepare(place: Place) -> Work:
     """Read the corpus, check every utterance, write the manifest."""
-    from mmer_pipeline import manifest, preparation
-    from mmer_pipeline.corpora import read_corpus
+    from mmer_pipeline.corpora import manifest, preparation
+    from mmer_pipeline.corpora.readers import read_corpus
 
     place.manifest.unlink(missing_ok=True)
 
@@ -83,13 +83,15 @@ def prepare(place: Place) -> Work:
 
 def extract(place: Place) -> Work:
     """Plan both feature files, lay them out and write every row; the jobs compute nothing."""
-    from mmer_pipeline import compute, manifest, text_encoders  # noqa: F401
+    from mmer_pipeline.corpora import manifest  # noqa: F401
+    from mmer_pipeline.encoders import text  # noqa: F401
+    from mmer_pipeline.features import workers
 
     for path in place.features.values():
         path.unlink(missing_ok=True)
 
     def work() -> None:
-        with patch.object(compute, "TextJob", EmptyTextJob), patch.object(compute, "SpeechJob", EmptySpeechJob):
+        with patch.object(workers, "TextJob", EmptyTextJob), patch.object(workers, "SpeechJob", EmptySpeechJob):
             done = _extract(place)
         assert all(kind.computed == kind.utterances for kind in done)
 
@@ -98,7 +100,8 @@ def extract(place: Place) -> Work:
 
 def extract_again(place: Place) -> Work:
     """Find that there is nothing to do."""
-    from mmer_pipeline import extraction, manifest  # noqa: F401
+    from mmer_pipeline.corpora import manifest  # noqa: F401
+    from mmer_pipeline.features import extraction  # noqa: F401
 
     def work() -> None:
         done = _extract(place)
@@ -108,9 +111,9 @@ def extract_again(place: Place) -> Work:
 
 
 def _extract(place: Place) -> list["Extraction"]:
-    from mmer_pipeline.encoder_files import resolve_encoder
-    from mmer_pipeline.extraction import extract_speech, extract_text
-    from mmer_pipeline.manifest import read_manifest
+    from mmer_pipeline.corpora.manifest import read_manifest
+    from mmer_pipeline.encoders.encoder_files import resolve_encoder
+    from mmer_pipeline.features.extraction import extract_speech, extract_text
 
     manifest = read_manifest(place.manifest)
     text, speech = (resolve_encoder(str(directory)) for directory in place.encoders.values())
@@ -136,7 +139,7 @@ class EmptySpeechJob:
     """Stands for `compute.SpeechJob`: zeros for every recording, which is not read."""
 
     def __init__(self, encoder: "EncoderFiles", *_: Any, **__: Any) -> None:
-        from mmer_pipeline.speech_encoders import speech_outline
+        from mmer_pipeline.encoders.speech import speech_outline
 
         self.kernels_and_strides = speech_outline(encoder).kernels_and_strides
 
@@ -152,10 +155,10 @@ class EmptySpeechJob:
 
 def batch_epoch(place: Place) -> Work:
     """Open corpus and features, and say which utterances make the steps of an epoch, and how they are cut."""
-    from mmer_pipeline.data import Examples, StoredFrames, StoredTokens, epoch_batches, micro_batches
-    from mmer_pipeline.manifest import read_manifest
-    from mmer_pipeline.store import FeatureFile
-    from mmer_pipeline.text import WAV2VEC2_ALPHABET, Alphabet
+    from mmer_pipeline.corpora.manifest import read_manifest
+    from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet
+    from mmer_pipeline.features.store import FeatureFile
+    from mmer_pipeline.training.batches import Examples, StoredFrames, StoredTokens, epoch_batches, micro_batches
 
     def work() -> None:
         manifest = read_manifest(place.manifest)
@@ -177,7 +180,7 @@ def batch_epoch(place: Place) -> Work:
 
 def report(place: Place) -> Work:
     """Compare the two runs, write tables, page and plots."""
-    from mmer_pipeline.report import html, plots  # noqa: F401
+    from mmer_pipeline.report import report_page, report_plots  # noqa: F401
     from mmer_pipeline.report.summary import make_report
     from mmer_pipeline.report.writing import write_report
 

@@ -14,7 +14,7 @@ from torch.profiler import ProfilerActivity, profile
 from benchmarks.measure import Bench, Figure, timed
 from benchmarks.shapes import CHARACTERS_PER_SECOND, SIZES
 from benchmarks.training import LETTERS, OurStep, make_setup
-from mmer_pipeline.inference import predict
+from mmer_pipeline.training.inference import predict
 
 # What scaled_dot_product_attention hands a call to.
 FUSED = (

@@ -15,7 +15,7 @@ from matplotlib.figure import Figure as Drawing
 from benchmarks.measure import Bench, Figure
 from benchmarks.shapes import SIZES
 from benchmarks.training import Setup, make_setup
-from mmer_pipeline import drawing
+from mmer_pipeline.pages import plotting
 
 LEARNING_RATE = 1e-4  # ten times the paper's, so that much is learned in few steps
 WINDOW = 20  # steps that a curve is averaged over
@@ -74,16 +74,16 @@ def _distance(one: np.ndarray, other: np.ndarray) -> float:
     return float(np.abs(one - other).mean())
 
 
-@drawing.styled
+@plotting.styled
 def _draw(curves: dict[str, list[float]], path: Path) -> None:
-    drawn = Drawing(figsize=(1.5 * drawing.WIDTH, 0.75 * drawing.WIDTH), layout="constrained")
+    drawn = Drawing(figsize=(1.5 * plotting.WIDTH, 0.75 * plotting.WIDTH), layout="constrained")
     axes = drawn.add_subplot()
-    colours = {"fp32": drawing.INK, "fp32, other seed": (drawing.INK, 0.35)}
-    others = iter(drawing.HUES)
+    colours = {"fp32": plotting.INK, "fp32, other seed": (plotting.INK, 0.35)}
+    others = iter(plotting.HUES)
     for label, curve in curves.items():
         smooth = _smooth(curve)
         axes.plot(np.arange(len(smooth)) + WINDOW / 2, smooth, label=label, color=colours.get(label) or next(others))
     axes.set_xlabel("optimiser step")
     axes.set_ylabel(f"loss, mean of {WINDOW} steps")
     axes.legend()
-    path.write_bytes(drawing.png(drawn))
+    path.write_bytes(plotting.png(drawn))

@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from benchmarks.measure import Bench, Figure, in_turn, timed
 from benchmarks.shapes import SIZES
 from benchmarks.training import OurStep, Setup, make_setup
-from mmer_pipeline.data import StoredFrames, StoredTokens
+from mmer_pipeline.training.batches import StoredFrames, StoredTokens
 
 TARGET = 20_000  # utterances a second
 SHARE = 0.02  # of a training step

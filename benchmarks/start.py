@@ -8,11 +8,11 @@ import numpy as np
 
 from benchmarks.measure import Bench, Figure, median_process
 from benchmarks.shapes import SIZES, Size, made_up_manifest, utterance_seconds
-from mmer_pipeline import extraction
-from mmer_pipeline.encoder_files import resolve_encoder
-from mmer_pipeline.extraction import Request
-from mmer_pipeline.manifest import Manifest
-from mmer_pipeline.store import FeatureIdentity, FeatureWriter, Row
+from mmer_pipeline.corpora.manifest import Manifest
+from mmer_pipeline.encoders.encoder_files import resolve_encoder
+from mmer_pipeline.features import extraction
+from mmer_pipeline.features.extraction import Request
+from mmer_pipeline.features.store import FeatureIdentity, FeatureWriter, Row
 
 COMMAND = ("-m", "stages.cli")
 LEAST_ROUNDS = 5

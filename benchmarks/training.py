@@ -20,15 +20,15 @@ from torch.utils.flop_counter import FlopCounterMode
 from benchmarks.measure import Bench, Figure, timed
 from benchmarks.shapes import IEMOCAP_UTTERANCES, SIZES, Size, made_up_features, made_up_manifest, token_counts
 from benchmarks.shapes import utterance_seconds as draw_seconds
-from mmer_pipeline.assembly import Encoders, build_model
 from mmer_pipeline.audio import SAMPLE_RATE
-from mmer_pipeline.data import Examples, StoredFrames, StoredTokens, epoch_batches
-from mmer_pipeline.experiment import make_accelerator
-from mmer_pipeline.manifest import Manifest
-from mmer_pipeline.model import MMER, ctc_losses
-from mmer_pipeline.optimisation import Optimisation
+from mmer_pipeline.corpora.manifest import Manifest
+from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet
 from mmer_pipeline.settings import Settings
-from mmer_pipeline.text import WAV2VEC2_ALPHABET, Alphabet
+from mmer_pipeline.systems.mmer import MMER, ctc_losses
+from mmer_pipeline.training.assembly import Encoders, build_model
+from mmer_pipeline.training.batches import Examples, StoredFrames, StoredTokens, epoch_batches
+from mmer_pipeline.training.fold import make_accelerator
+from mmer_pipeline.training.step import Optimisation
 
 FOLDS, EPOCHS = 5, 100  # of the paper
 LETTERS = Alphabet(WAV2VEC2_ALPHABET)

@@ -150,13 +150,13 @@ def do(job: Job, place: Place, ticket: str) -> Done:
         began = time.perf_counter()
         from transformers.utils import logging as transformers_logging
 
-        from mmer_pipeline import compute
-        from mmer_pipeline.evaluation import evaluate_fold
-        from mmer_pipeline.experiment import train_fold
-        from mmer_pipeline.manifest import read_manifest
+        from mmer_pipeline.corpora.manifest import read_manifest
+        from mmer_pipeline.features import workers
+        from mmer_pipeline.training.evaluation import evaluate_fold
+        from mmer_pipeline.training.fold import train_fold
 
         transformers_logging.set_verbosity_error()  # a checkpoint's unused weights are no news
-        compute.forget_encoders()
+        workers.forget_encoders()
         observer, run = _Stopper(place.ident), place.runs / job.run
         with files.locked(job.paths(place.runs).lock):
             pass  # whether another process works on the fold shows before anything is read

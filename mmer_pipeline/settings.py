@@ -13,7 +13,7 @@ from typing import Any
 
 from mmer_pipeline import files
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.systems import SYSTEMS, applied
+from mmer_pipeline.systems.registry import SYSTEMS, applied
 
 PRECISIONS = ("auto", "fp32", "tf32", "bf16")
 SCHEDULES = ("constant", "linear")

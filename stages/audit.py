@@ -29,9 +29,9 @@ def audit(common: Common, manifest: Path | None, folds: str, audio: bool, output
     Leaks, annotations, recurring texts, faults of recordings, baselines that should be poor. Exit code 1 where the
     protocol is broken: a speaker or a recording in two folds, or a recording that cannot be read.
     """
-    from mmer_pipeline.audit import make_audit
-    from mmer_pipeline.audit.page import write_audit
-    from mmer_pipeline.manifest import read_manifest
+    from mmer_pipeline.audit.audit_page import write_audit
+    from mmer_pipeline.audit.review import make_audit
+    from mmer_pipeline.corpora.manifest import read_manifest
     from stages.console import Work
 
     began = time.monotonic()

@@ -19,7 +19,7 @@ from click.core import ParameterSource
 from mmer_pipeline import paths
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.settings import Settings
-from mmer_pipeline.systems import NAMED_LISTS, SYSTEMS
+from mmer_pipeline.systems.registry import NAMED_LISTS, SYSTEMS
 from stages.extract import make_features
 from stages.options import Common, common_options, encoder_options, manifest_option, say
 from stages.report import show_report
@@ -28,8 +28,8 @@ from stages.train import train, training_options
 if TYPE_CHECKING:
     from distributed import Client
 
+    from mmer_pipeline.corpora.manifest import Manifest
     from mmer_pipeline.crossval import Job, Outcome
-    from mmer_pipeline.manifest import Manifest
 
 
 @dataclass(frozen=True)
@@ -157,9 +157,9 @@ def cv(
     if resources and not scheduler:
         raise click.UsageError("--resource is for the workers of a --scheduler; those on this machine have none.")
     say(common, "Loading …")
+    from mmer_pipeline.corpora.manifest import read_manifest
     from mmer_pipeline.crossval import CrossValidation, Outcome, Place
-    from mmer_pipeline.extraction import requests_of
-    from mmer_pipeline.manifest import read_manifest
+    from mmer_pipeline.features.extraction import requests_of
     from stages.console import CrossValidationConsole, quiet_libraries
 
     quiet_libraries()
@@ -186,8 +186,8 @@ def _jobs(
     entries: Sequence[Entry], seeds: Sequence[int], numbers: Sequence[int], corpus: "Manifest", options: dict[str, Any]
 ) -> "list[Job]":
     """Every fold of every system with the first seed, then with the second …"""
+    from mmer_pipeline.corpora.folds import fold_names, make_fold
     from mmer_pipeline.crossval import Job
-    from mmer_pipeline.folds import fold_names, make_fold
 
     jobs = []
     same: dict[Settings, Entry] = {}
@@ -232,7 +232,7 @@ def _extract(
     Raises:
         UserError: two encoders whose features would lie in the same file.
     """
-    from mmer_pipeline.extraction import requests_of
+    from mmer_pipeline.features.extraction import requests_of
     from stages.console import Stopped
 
     broken = {}

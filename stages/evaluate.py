@@ -20,8 +20,8 @@ def evaluate(common: Common, numbers: tuple[int, ...], run_name: str | None) -> 
     """Score trained folds: every metric, the confusion matrix, one prediction a row."""
     from rich.console import Console
 
-    from mmer_pipeline.evaluation import evaluate_fold
     from mmer_pipeline.runs import trained_folds
+    from mmer_pipeline.training.evaluation import evaluate_fold
     from stages.console import quiet_libraries
     from stages.tables import class_table, confusion_table, scores_line
 

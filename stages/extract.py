@@ -11,12 +11,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmer_pipeline.settings import FEATURE_SETTINGS
-from mmer_pipeline.systems import SYSTEMS
+from mmer_pipeline.systems.registry import SYSTEMS
 from stages.options import Common, common_options, encoder_options, manifest_option, say, suggest
 
 if TYPE_CHECKING:
-    from mmer_pipeline.extraction import Extraction, Request
-    from mmer_pipeline.manifest import Manifest
+    from mmer_pipeline.corpora.manifest import Manifest
+    from mmer_pipeline.features.extraction import Extraction, Request
 
 
 @click.command()
@@ -29,8 +29,8 @@ if TYPE_CHECKING:
 @common_options
 def extract(common: Common, system: str, scheduler: str, manifest: Path | None, **options: Any) -> None:
     """Compute the features that are missing or whose input has changed; the others stay."""
-    from mmer_pipeline.extraction import requests_of
-    from mmer_pipeline.manifest import read_manifest
+    from mmer_pipeline.corpora.manifest import read_manifest
+    from mmer_pipeline.features.extraction import requests_of
     from mmer_pipeline.settings import Settings
     from stages.console import quiet_libraries
 
@@ -60,7 +60,7 @@ def make_features(
     """
     from mmer_pipeline import files, paths
     from mmer_pipeline.errors import Busy
-    from mmer_pipeline.extraction import extract as extract_features
+    from mmer_pipeline.features.extraction import extract as extract_features
     from stages.console import ExtractionConsole
 
     name, path = f"{request.kind.capitalize()} features", request.path(common.cache, corpus.path)

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mmer_pipeline import manifest as manifests
-from mmer_pipeline.corpora import READERS, read_corpus
-from mmer_pipeline.corpora.counts import Agreement, compare
+from mmer_pipeline.corpora import manifest as manifests
+from mmer_pipeline.corpora.labels import BUILT_IN, IDENTITY
+from mmer_pipeline.corpora.published_counts import Agreement, compare
+from mmer_pipeline.corpora.readers import READERS, read_corpus
+from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.labels import BUILT_IN, IDENTITY
-from mmer_pipeline.text import WAV2VEC2_ALPHABET, Alphabet
 from stages.options import FILE, Common, LeadingArgument, common_options, say, suggest
 
 if TYPE_CHECKING:
-    from mmer_pipeline.preparation import Preparation
+    from mmer_pipeline.corpora.preparation import Preparation
 
 
 @click.command(cls=LeadingArgument)
@@ -59,7 +59,7 @@ def prepare(
     CORPUS is the layout below --root: iemocap, ravdess, crema-d, emo-db, meld, esd (esd-en, esd-zh: one of its
     languages), or csv (any corpus, written down as manifest.csv).
     """
-    from mmer_pipeline import preparation  # numpy and soundfile; `--help` does without them
+    from mmer_pipeline.corpora import preparation  # numpy and soundfile; `--help` does without them
     from stages.console import Work
 
     path = common.manifest(manifest)

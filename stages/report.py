@@ -55,8 +55,8 @@ def _with_seeds(common: Common, names: Sequence[str]) -> list[str]:
     Raises:
         UserError: there is no such run.
     """
+    from mmer_pipeline.corpora.folds import natural_order
     from mmer_pipeline.errors import UserError
-    from mmer_pipeline.folds import natural_order
 
     found: list[str] = []
     for name in names:

@@ -6,7 +6,6 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from mmer_pipeline.metrics import HEADLINE
 from mmer_pipeline.report.formats import (
     METRIC_NAMES,
     NOTHING,
@@ -23,6 +22,7 @@ from mmer_pipeline.report.formats import (
     signed,
     signed_interval,
 )
+from mmer_pipeline.scoring.metrics import HEADLINE
 
 
 def scores_line(metrics: Mapping[str, Any]) -> str:

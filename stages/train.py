@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from mmer_pipeline.settings import CTC_ALPHABETS, PRECISIONS, SCHEDULES
-from mmer_pipeline.systems import POOLED, SYSTEMS
+from mmer_pipeline.systems.registry import POOLED, SYSTEMS
 from stages.options import (
     RUN,
     Command,
@@ -117,10 +117,10 @@ def train(
 ) -> None:  # fmt: skip
     """Train the folds of a corpus; one that is finished with the same settings is left alone."""
     say(common, "Loading …")
-    from mmer_pipeline.experiment import train_fold
-    from mmer_pipeline.folds import fold_names
-    from mmer_pipeline.manifest import read_manifest
+    from mmer_pipeline.corpora.folds import fold_names
+    from mmer_pipeline.corpora.manifest import read_manifest
     from mmer_pipeline.settings import Settings
+    from mmer_pipeline.training.fold import train_fold
     from stages.console import TrainingConsole, quiet_libraries
 
     quiet_libraries()

@@ -18,8 +18,8 @@ import pytest
 import soundfile
 
 from mmer_pipeline import paths
-from mmer_pipeline.labels import BUILT_IN
-from mmer_pipeline.manifest import Manifest, Utterance, read_manifest, write_manifest
+from mmer_pipeline.corpora.labels import BUILT_IN
+from mmer_pipeline.corpora.manifest import Manifest, Utterance, read_manifest, write_manifest
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 RATE = 16_000

@@ -9,10 +9,11 @@ from click.testing import CliRunner
 
 from benchmarks.shapes import SIZES
 from benchmarks.training import OurStep, make_setup
-from mmer_pipeline import memory, paths
+from mmer_pipeline import paths
+from mmer_pipeline.features.store import FeatureFile
 from mmer_pipeline.runs import read_metrics
 from mmer_pipeline.settings import RunRecord
-from mmer_pipeline.store import FeatureFile
+from mmer_pipeline.training import memory
 from stages.cli import main
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]

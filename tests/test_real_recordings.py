@@ -8,14 +8,16 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from mmer_pipeline import assembly, experiment, paths
-from mmer_pipeline.corpora import read_corpus
-from mmer_pipeline.inference import predict
-from mmer_pipeline.labels import BUILT_IN, identity_map
-from mmer_pipeline.manifest import Utterance, write_manifest
-from mmer_pipeline.metrics import score
+from mmer_pipeline import paths
+from mmer_pipeline.corpora.labels import BUILT_IN, identity_map
+from mmer_pipeline.corpora.manifest import Utterance, write_manifest
+from mmer_pipeline.corpora.readers import read_corpus
+from mmer_pipeline.corpora.transcripts import Alphabet
+from mmer_pipeline.scoring.metrics import score
 from mmer_pipeline.settings import RunRecord
-from mmer_pipeline.text import Alphabet
+from mmer_pipeline.training import assembly
+from mmer_pipeline.training import fold as fold_module
+from mmer_pipeline.training.inference import predict
 from stages.cli import main
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -85,12 +87,12 @@ def test_the_ctc_head_learns_to_spell_the_sentences_it_is_trained_on(shared, enc
         4,
     )
     fold = paths.fold(Path("runs/mmer"), 1)
-    scored = experiment.score_fold(Path("runs/mmer"), 1, cache=Path("cache"), device="cpu")
+    scored = fold_module.score_fold(Path("runs/mmer"), 1, cache=Path("cache"), device="cpu")
     settings = RunRecord.read(fold.settings, "mmer-pipe train").settings
     model = assembly.load_model(fold.model, settings.system)
     corpus = assembly.open_corpus(scored.manifest, settings, Path("cache"), None)
     examples = assembly.make_examples(settings, corpus, model, Alphabet(tuple(model.alphabet)), None)
-    accelerator, _ = experiment.make_accelerator("cpu", "fp32")
+    accelerator, _ = fold_module.make_accelerator("cpu", "fp32")
     metrics = score(predict(model, examples, scored.fold.train, accelerator), model.labels)
     assert metrics["ctc_utterances"] == CTC_SENTENCES
     assert metrics["cer"] < 0.2

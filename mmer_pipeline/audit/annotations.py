@@ -9,7 +9,7 @@ import numpy as np
 
 from mmer_pipeline.audit.finding import Finding, Severity
 from mmer_pipeline.audit.split import Lean, Mask, Split, lean
-from mmer_pipeline.text import ANNOTATION, WAV2VEC2_ALPHABET, Alphabet, encoder_text
+from mmer_pipeline.corpora.transcripts import ANNOTATION, WAV2VEC2_ALPHABET, Alphabet, encoder_text
 
 # What they do not: brackets without a partner, other brackets and stars, and codes whose brackets were dropped.
 _MARKS = re.compile(r"[\[\]{}]|\([^)]*\)|<[^>]*>|\*[^*]+\*")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from mmer_pipeline.audit.finding import NAMED, Finding, Severity
 from mmer_pipeline.audit.split import Split
-from mmer_pipeline.folds import SPLIT
+from mmer_pipeline.corpora.folds import SPLIT
 
 # IEMOCAP: session, who wore the markers, dialogue, who speaks: Ses01F_impro01_M005 is said by the man.
 _IEMOCAP_ID = re.compile(r"(?P<session>Ses\d\d)(?P<markers>[FM])_\w+_(?P<speaker>[FM])[^_]*")

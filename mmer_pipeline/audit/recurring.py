@@ -8,8 +8,8 @@ import numpy as np
 
 from mmer_pipeline.audit.finding import Finding
 from mmer_pipeline.audit.split import Mask, Split
-from mmer_pipeline.metrics import Integers
-from mmer_pipeline.text import spoken_words
+from mmer_pipeline.corpora.transcripts import spoken_words
+from mmer_pipeline.scoring.metrics import Integers
 
 LONG = 4  # words from which on a text recurs because it is the same line, and not because it is short
 FEW = 0.01  # the share of utterances below which recurring lines cannot move a number much

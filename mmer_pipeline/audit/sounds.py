@@ -11,8 +11,8 @@ from mmer_pipeline.audio import SAMPLE_RATE, AudioError
 from mmer_pipeline.audit.finding import NAMED, Finding, Severity
 from mmer_pipeline.audit.recordings import FLOOR_DBFS, Recording
 from mmer_pipeline.audit.split import Mask, Split, lean
-from mmer_pipeline.metrics import Floats
-from mmer_pipeline.text import WAV2VEC2_ALPHABET, Alphabet, frames_needed, spoken_words
+from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet, frames_needed, spoken_words
+from mmer_pipeline.scoring.metrics import Floats
 
 SILENT_DBFS = -75.0  # whispers recorded from afar still have −65
 MUCH_DC = 0.01  # of full scale; 40 dB below it

@@ -11,10 +11,10 @@ import numpy.typing as npt
 from scipy.stats import hypergeom
 
 from mmer_pipeline.audit.finding import NAMED
+from mmer_pipeline.corpora.folds import SPLIT, fold_names
+from mmer_pipeline.corpora.manifest import Manifest, Utterance
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.folds import SPLIT, fold_names
-from mmer_pipeline.manifest import Manifest, Utterance
-from mmer_pipeline.metrics import Integers
+from mmer_pipeline.scoring.metrics import Integers
 
 Mask = npt.NDArray[np.bool_]
 REST = "train and dev"  # what is never held out in a corpus's own split

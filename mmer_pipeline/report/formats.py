@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 from typing import Any
 
-from mmer_pipeline.report import published
+from mmer_pipeline.report import published_results
 
 SELECTIONS = ("final", "validated", "oracle")
 METRIC_NAMES = {"wa": "WA", "ua": "UA", "wf1": "WF1", "macro_f1": "macro-F1"}
@@ -134,10 +134,10 @@ def epoch_caveat(report: Report) -> str:
 
 def not_comparable(report: Report) -> str:
     """Why Table 1's figures and ours are not subtracted."""
-    if report["corpus"] == published.CORPUS:
+    if report["corpus"] == published_results.CORPUS:
         return (
-            f"Published figures are of IEMOCAP, of its {published.UTTERANCES:,} utterances in four classes, and ours "
-            "of others: they cannot be subtracted."
+            f"Published figures are of IEMOCAP, of its {published_results.UTTERANCES:,} utterances in four classes, "
+            "and ours of others: they cannot be subtracted."
         )
     return f"Published figures are of IEMOCAP, not of {report['corpus']}: they cannot be subtracted."
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mmer_pipeline.corpora.folds import natural_order
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.folds import natural_order
 from mmer_pipeline.report.results import HeldOut, SystemResults
 from mmer_pipeline.runs import PREDICTION_COLUMNS, PROBABILITY_PREFIX
 

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from mmer_pipeline.metrics import HEADLINE
 from mmer_pipeline.report.formats import (
     ALPHA_NOTE,
     GAP,
@@ -32,6 +31,7 @@ from mmer_pipeline.report.formats import (
 )
 from mmer_pipeline.report.markdown_system import system_section
 from mmer_pipeline.report.markdown_text import cell, table
+from mmer_pipeline.scoring.metrics import HEADLINE
 
 
 def markdown(report: Report, pictures: Sequence[str] = ()) -> str:

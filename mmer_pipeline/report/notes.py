@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from mmer_pipeline.folds import natural_order
+from mmer_pipeline.corpora.folds import natural_order
 from mmer_pipeline.report.results import SystemResults
 
 FEW_CLUSTERS = 15  # fewer than this, and a bootstrap interval is too narrow to be trusted

@@ -10,8 +10,8 @@ import numpy as np
 
 from mmer_pipeline import paths
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.metrics import Floats, Integers
 from mmer_pipeline.runs import PROBABILITY_PREFIX, read_evaluation, read_metrics, read_predictions, trained_folds
+from mmer_pipeline.scoring.metrics import Floats, Integers
 from mmer_pipeline.settings import RunRecord
 
 SELECTED_BY = "wa"

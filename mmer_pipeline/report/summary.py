@@ -14,14 +14,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from mmer_pipeline import paths, statistics
+from mmer_pipeline import paths
+from mmer_pipeline.corpora.folds import natural_order
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.folds import natural_order
-from mmer_pipeline.metrics import HEADLINE, calibration_error, rates_of_confusion, reliability
-from mmer_pipeline.report import published
+from mmer_pipeline.report import published_results
+from mmer_pipeline.report.comparisons import compare_all
 from mmer_pipeline.report.imported import classes_of, known_utterances, read_import, read_rows
 from mmer_pipeline.report.notes import notes_of
-from mmer_pipeline.report.pairs import compare_all
 from mmer_pipeline.report.results import (
     Failures,
     FoldResult,
@@ -32,8 +31,10 @@ from mmer_pipeline.report.results import (
     check_same_truth,
     read_systems,
 )
-from mmer_pipeline.report.spoken import Spoken, read_spoken
-from mmer_pipeline.systems import SYSTEMS, title
+from mmer_pipeline.report.utterance_facts import Spoken, read_spoken
+from mmer_pipeline.scoring import statistics
+from mmer_pipeline.scoring.metrics import HEADLINE, calibration_error, rates_of_confusion, reliability
+from mmer_pipeline.systems.registry import SYSTEMS, title
 
 SELECTIONS = ("final", "validated", "oracle")
 LENGTH_BINS = 6
@@ -92,8 +93,8 @@ def summarise(
         "systems": rows,
         "pairs": pairs,
         "table_1": {
-            "rows": published.table_1(rows),
-            "comparable": published.comparable(corpus, labels, utterances),
+            "rows": published_results.table_1(rows),
+            "comparable": published_results.comparable(corpus, labels, utterances),
         },
         "holes": [asdict(hole) for hole in holes],
         "notes": [*spoken.notes, *notes, *notes_of(systems, pairs, labels)],

@@ -19,8 +19,8 @@ def write_report(report: dict[str, Any], directory: Path) -> list[Path]:
         UserError: the disk is full.
     """
     # matplotlib is slow to load, and reading a report needs none of it.
-    from mmer_pipeline.report.html import html
-    from mmer_pipeline.report.plots import write_plots
+    from mmer_pipeline.report.report_page import html
+    from mmer_pipeline.report.report_plots import write_plots
 
     plots = write_plots(report, directory)
     pictures = [path.relative_to(directory).as_posix() for path in plots if path.suffix == ".png"]

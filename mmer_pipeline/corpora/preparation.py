@@ -1,0 +1,217 @@
+"""From a corpus to the utterances to train on: labels mapped, recordings and transcripts checked."""
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from mmer_pipeline import audio
+from mmer_pipeline.audio import AudioError, AudioInfo
+from mmer_pipeline.corpora.folds import natural_order
+from mmer_pipeline.corpora.labels import IDENTITY, LabelMap, identity_map, load_label_map
+from mmer_pipeline.corpora.manifest import Utterance
+from mmer_pipeline.corpora.readers import Reading
+from mmer_pipeline.errors import UserError
+
+MAX_AUDIO_SECONDS = 60.0  # an utterance longer than this is more likely a recording that was never cut up
+MIN_AUDIO_SECONDS = 0.1  # five frames of wav2vec 2.0; nobody says anything in less
+Progress = Callable[[int, int], None]  # gets how many recordings are checked, and of how many
+NAMED = 5  # examples a message gives
+
+PROBLEMS = {  # kind → what it means, in the order in which they are reported
+    "missing": "no recording",
+    "unreadable": "recording damaged, cut short or not audio",
+    "empty": "recording too short or without samples",
+    "outside": "segment reaches beyond its recording",
+    "too_long": "recording too long",
+    "no_transcript": "no transcript",
+    "converted": "kept, but resampled or mixed down on every read (not 16 kHz mono)",
+}
+KEPT = "converted"  # the one kind that costs no utterance
+
+
+@dataclass(frozen=True)
+class Preparation:
+    """What is left of a corpus, and what became of the rest."""
+
+    label_map: LabelMap
+    utterances: tuple[Utterance, ...]  # kept, in the order in which they were read
+    seconds: tuple[float, ...]  # their durations
+    dropped: Mapping[str, int]  # label that the map leaves out → utterances, the most frequent first
+    problems: Mapping[str, tuple[str, ...]]  # kind (see `PROBLEMS`) → utterance ids; kinds that occur only
+    reasons: Mapping[str, str]  # utterance id → what is wrong with its recording, for a person
+
+    @property
+    def lost(self) -> tuple[str, ...]:
+        """The utterances that problems cost, each once."""
+        return tuple(dict.fromkeys(i for kind, ids in self.problems.items() if kind != KEPT for i in ids))
+
+    @property
+    def class_counts(self) -> dict[str, int]:
+        """Class → utterances, in the label map's order; a class without any is there with 0."""
+        return self._count(self.utterances)
+
+    @property
+    def session_counts(self) -> dict[str, dict[str, int]]:
+        """Session → class → utterances; sessions that are numbers in the order of numbers."""
+        members: dict[str, list[Utterance]] = {}
+        for utterance in self.utterances:
+            members.setdefault(utterance.session, []).append(utterance)
+        return {name: self._count(members[name]) for name in sorted(members, key=natural_order)}
+
+    @property
+    def speakers(self) -> tuple[str, ...]:
+        """The speakers, sorted."""
+        return tuple(sorted({utterance.speaker for utterance in self.utterances}))
+
+    def problem_lines(self) -> list[str]:
+        """The problems for a person: a line a kind with its count, and the first few utterances below it."""
+        lines = []
+        for kind, ids in self.problems.items():
+            lines.append(f"{len(ids)} {kind.replace('_', ' ')} ({PROBLEMS[kind]}):")
+            reasons = {} if kind == "no_transcript" else self.reasons  # of the recording
+            lines += [f"  {name}{': ' + reasons[name] if name in reasons else ''}" for name in ids[:NAMED]]
+            if len(ids) > NAMED:
+                lines.append(f"  and {len(ids) - NAMED} more")
+        return lines
+
+    def as_dict(self) -> dict[str, Any]:
+        """Every count as plain values, for JSON."""
+        return {
+            "utterances": len(self.utterances),
+            "hours": round(sum(self.seconds) / 3600, 4),
+            "label_map": self.label_map.as_dict(),
+            "classes": self.class_counts,
+            "sessions": self.session_counts,
+            "speakers": list(self.speakers),
+            "dropped_labels": dict(self.dropped),
+            "problems": {kind: list(ids) for kind, ids in self.problems.items()},
+        }
+
+    def _count(self, utterances: Iterable[Utterance]) -> dict[str, int]:
+        counts = Counter(self.label_map.class_of(utterance.emotion) for utterance in utterances)
+        return {name: counts[name] for name in self.label_map.classes}
+
+
+def choose_label_map(reading: Reading, name: str | None = None) -> LabelMap:
+    """The map of that name (built in, "identity", or a TOML file); None is the one meant for the corpus.
+
+    Raises:
+        UserError: there is no such map.
+    """
+    chosen = name or reading.label_map
+    if chosen == IDENTITY:
+        return identity_map({utterance.emotion for utterance in reading.utterances})
+    return load_label_map(chosen)
+
+
+def prepare(
+    reading: Reading,
+    label_map: LabelMap,
+    *,
+    max_audio_seconds: float = MAX_AUDIO_SECONDS,
+    min_audio_seconds: float = MIN_AUDIO_SECONDS,
+    progress: Progress | None = None,
+) -> Preparation:
+    """Map the labels, then check the recording and the transcript of every utterance that the map keeps.
+
+    Each recording is probed once, however many segments lie in it; `progress` is called after each. A
+    transcript that is an annotation alone, such as `[LAUGHTER]`, is a transcript.
+
+    Raises:
+        UserError: two utterances have one id, the map does not know a label, or no utterance is left.
+    """
+    _check_unique(reading.utterances)
+    candidates = [u for u in reading.utterances if label_map.keeps(u.emotion, u.utterance_id)]
+    dropped = Counter(u.emotion for u in reading.utterances if label_map.class_of(u.emotion) is None)
+    probes = _probe_all(reading.root, candidates, progress)
+
+    kept: list[Utterance] = []
+    seconds: list[float] = []
+    problems: dict[str, list[str]] = {kind: [] for kind in PROBLEMS}
+    reasons: dict[str, str] = {}
+    for utterance in candidates:
+        name, probe = utterance.utterance_id, probes[utterance.audio]
+        kind, reason, duration = _judge(utterance, probe, min_audio_seconds, max_audio_seconds)
+        if kind:
+            problems[kind].append(name)
+            reasons[name] = f"{utterance.audio}: {reason}"
+        if not utterance.transcript.strip():
+            problems["no_transcript"].append(name)
+        elif not kind:
+            kept.append(utterance)
+            seconds.append(duration)
+            if isinstance(probe, AudioInfo) and probe.needs_conversion:
+                problems[KEPT].append(name)
+    preparation = Preparation(
+        label_map=label_map,
+        utterances=tuple(kept),
+        seconds=tuple(seconds),
+        dropped=dict(dropped.most_common()),
+        problems={kind: tuple(names) for kind, names in problems.items() if names},
+        reasons=reasons,
+    )
+    if not kept:
+        raise UserError(_nothing_left(reading, preparation))
+    return preparation
+
+
+def _judge(
+    utterance: Utterance, probe: AudioInfo | AudioError, shortest: float, longest: float
+) -> tuple[str | None, str, float]:
+    """What is wrong with an utterance's recording (None: nothing) and why; its length in seconds."""
+    if isinstance(probe, AudioError):
+        return probe.fault, probe.reason, 0.0
+    try:
+        first, last = probe.segment(utterance.start_seconds, utterance.end_seconds)
+    except AudioError as error:
+        return error.fault, error.reason, 0.0
+    duration = (last - first) / probe.sample_rate_hz
+    if duration < shortest:
+        return "empty", f"{duration:.3f} s long, at least {shortest:g} s are needed", duration
+    if duration > longest:
+        return "too_long", f"{duration:.1f} s long, at most {longest:g} s are allowed", duration
+    return None, "", duration
+
+
+def _probe_all(
+    root: Path, utterances: Iterable[Utterance], progress: Progress | None
+) -> dict[str, AudioInfo | AudioError]:
+    """Audio path → what is known of that recording, or what is wrong with it."""
+
+    def probe(name: str) -> AudioInfo | AudioError:
+        try:
+            return audio.probe(root / name)
+        except AudioError as error:
+            return error
+
+    names = list(dict.fromkeys(utterance.audio for utterance in utterances))
+    found: dict[str, AudioInfo | AudioError] = {}
+    with ThreadPoolExecutor(max_workers=min(16, 4 + (os.cpu_count() or 1))) as pool:  # mostly waits for the disk
+        for name, result in zip(names, pool.map(probe, names), strict=True):
+            found[name] = result
+            if progress is not None:
+                progress(len(found), len(names))
+    return found
+
+
+def _check_unique(utterances: Iterable[Utterance]) -> None:
+    counts = Counter(utterance.utterance_id for utterance in utterances)
+    twice = [name for name, count in counts.items() if count > 1]
+    if twice:
+        more = " …" if len(twice) > NAMED else ""
+        raise UserError(
+            f"{len(twice)} utterance ids stand more than once: {', '.join(twice[:NAMED])}{more}. "
+            "Features and predictions are kept by the id, so each must be unique; is a folder there twice?"
+        )
+
+
+def _nothing_left(reading: Reading, preparation: Preparation) -> str:
+    lines = [f"No utterance is left of the {len(reading.utterances)} in {reading.source}."]
+    if preparation.dropped:
+        labels = ", ".join(f"{label} {count}" for label, count in preparation.dropped.items())
+        lines.append(f"Label map {preparation.label_map.name} drops {sum(preparation.dropped.values())}: {labels}.")
+    return "\n".join(lines + preparation.problem_lines())

@@ -1,0 +1,53 @@
+"""Any corpus at all, written down as a manifest: `manifest.csv` and the recordings below its folder."""
+
+import unicodedata
+from dataclasses import replace
+from pathlib import Path
+
+from mmer_pipeline.corpora.labels import IDENTITY
+from mmer_pipeline.corpora.manifest import COLUMNS, read_rows
+from mmer_pipeline.corpora.readers.reading import Reading
+from mmer_pipeline.errors import UserError
+from mmer_pipeline.paths import MANIFEST_NAME
+
+
+def read_csv(root: Path) -> Reading:
+    """Read `root/manifest.csv`, or the CSV file that `root` itself is; its folder is the audio root.
+
+    A recording whose name is written in the other Unicode form than on the disk (macOS takes accents apart,
+    NFD) is found all the same; the utterance gets the name that the disk has.
+
+    Raises:
+        UserError: there is no such file, or a row of it is wrong; the message names the line.
+    """
+    source = root / MANIFEST_NAME if root.is_dir() else root
+    if not source.is_file():
+        raise UserError(
+            f"No {MANIFEST_NAME} in {root}. Expected a CSV file with the columns {', '.join(COLUMNS)}; "
+            "--root may also name such a file itself."
+        )
+    listings: dict[Path, dict[str, str]] = {}
+    utterances = (replace(row, audio=_on_disk(source.parent, row.audio, listings)) for row in read_rows(source))
+    return Reading(source.parent, source, tuple(utterances), IDENTITY)
+
+
+def _on_disk(root: Path, audio: str, listings: dict[Path, dict[str, str]]) -> str:
+    """The path as the disk has it, where that differs in its Unicode form alone; otherwise as it is.
+
+    `listings` keeps what was found in a folder: composed name → name on the disk.
+    """
+    if audio.isascii() or (root / audio).exists():
+        return audio
+    found = root
+    for part in Path(audio).parts:
+        if found not in listings:
+            listings[found] = {_composed(path.name): path.name for path in found.iterdir()} if found.is_dir() else {}
+        name = listings[found].get(_composed(part))
+        if name is None:
+            return audio
+        found /= name
+    return found.relative_to(root).as_posix()
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)

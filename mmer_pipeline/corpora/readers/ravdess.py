@@ -1,0 +1,121 @@
+"""RAVDESS speech (Livingstone and Russo 2018, doi 10.1371/journal.pone.0196391): two sentences, 24 actors.
+
+Every fact stands in the file name, `03-01-06-01-02-01-12.wav`: modality, channel, emotion, intensity,
+statement, repetition, actor. Two layouts hold the same files: the Zenodo tree (`Actor_01/….wav`), and a
+folder with a `metadata.csv` whose column `path` lists the recordings.
+
+The corpus has no sessions. Pairs of actors (a man and a woman) take their place, five groups in all. An
+actor's utterances were recorded together, so the actor is the dialogue.
+"""
+
+import csv
+import re
+from collections.abc import Iterable
+from pathlib import Path
+
+from mmer_pipeline.corpora.manifest import Utterance, check_audio_path
+from mmer_pipeline.corpora.readers.reading import Reading
+from mmer_pipeline.errors import UserError
+
+METADATA_NAME = "metadata.csv"
+ACTORS = 24
+SESSIONS = 5
+EMOTIONS = {
+    "01": "neutral",
+    "02": "calm",
+    "03": "happy",
+    "04": "sad",
+    "05": "angry",
+    "06": "fearful",
+    "07": "disgust",
+    "08": "surprised",
+}
+STATEMENTS = {"01": "Kids are talking by the door", "02": "Dogs are sitting by the door"}
+SUFFIXES = {".wav", ".flac"}
+
+_NAME = re.compile(
+    r"(?P<modality>0[1-3])-(?P<channel>0[12])-(?P<emotion>0[1-8])-0[12]-(?P<statement>0[12])-0[12]"
+    r"-(?P<actor>0[1-9]|1\d|2[0-4])"
+)
+
+
+def read_ravdess(root: Path) -> Reading:
+    """Read either layout; both give the same utterances but for the audio paths.
+
+    Raises:
+        UserError: `root` has neither layout, or a row of `metadata.csv` contradicts its file name.
+    """
+    metadata = root / METADATA_NAME
+    if metadata.is_file():
+        names, source = _listed(metadata), metadata
+    elif root.is_dir() and (folders := sorted(root.glob("Actor_[0-9][0-9]"))):
+        names, source = [f"{folder.name}/{file.name}" for folder in folders for file in _files(folder)], root
+    else:
+        raise UserError(
+            f"{root} is not RAVDESS. Expected folders Actor_01 … Actor_24 with the recordings "
+            f"(Audio_Speech_Actors_01-24.zip, unpacked), or a {METADATA_NAME} with columns path and emotion."
+        )
+    return _reading(root, source, names)
+
+
+def _reading(root: Path, source: Path, names: Iterable[str]) -> Reading:
+    utterances, others = [], []
+    for name in names:
+        match = _NAME.fullmatch(Path(name).stem)
+        if match is None or (match["modality"], match["channel"]) != ("03", "01"):
+            others.append(name)
+        else:
+            utterances.append(_utterance(name, match))
+    notes = []
+    if others:
+        notes.append(f"{len(others)} files are not audio-only speech (03-01-…) and are left out, such as {others[0]}")
+    actors = len({utterance.speaker for utterance in utterances})
+    if actors < ACTORS:
+        notes.append(f"{actors} of {ACTORS} actors are there")
+    return Reading(root, source, tuple(utterances), "ravdess-4", tuple(notes))
+
+
+def _utterance(name: str, match: re.Match[str]) -> Utterance:
+    speaker = f"Actor_{match['actor']}"
+    return Utterance(
+        utterance_id=match[0],
+        audio=name,
+        start_seconds=None,
+        end_seconds=None,
+        speaker=speaker,
+        session=str((int(match["actor"]) - 1) // 2 % SESSIONS + 1),
+        dialogue=speaker,
+        emotion=EMOTIONS[match["emotion"]],
+        transcript=STATEMENTS[match["statement"]],
+    )
+
+
+def _files(folder: Path) -> list[Path]:
+    files = (file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
+    return sorted(file for file in files if not file.name.startswith("."))  # macOS leaves ._* beside them
+
+
+def _listed(metadata: Path) -> list[str]:
+    """The column `path`; the emotion beside it must be the one that the file name states."""
+    try:
+        with metadata.open(newline="", encoding="utf-8-sig") as stream:
+            reader = csv.DictReader(stream, strict=True)
+            missing = [column for column in ("path", "emotion") if column not in (reader.fieldnames or [])]
+            if missing:
+                found = ", ".join(reader.fieldnames or []) or "nothing"
+                raise UserError(f"{metadata}: column {', '.join(missing)} is missing. Found: {found}.")
+            return [_path(row, f"{metadata}, line {reader.line_num}") for row in reader]
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"{metadata} is not a UTF-8 CSV file: {error}.") from None
+
+
+def _path(row: dict[str, str | None], where: str) -> str:
+    path, emotion = (row["path"] or "").strip(), (row["emotion"] or "").strip()
+    check_audio_path(path, where)
+    match = _NAME.fullmatch(Path(path).stem)
+    if match is not None and EMOTIONS[match["emotion"]] != emotion:
+        raise UserError(
+            f"{where}: emotion is {emotion!r}, but the file name {Path(path).name} says "
+            f"{EMOTIONS[match['emotion']]!r}. Correct the one that is wrong."
+        )
+    return path

@@ -1,0 +1,82 @@
+"""Loading a transformers checkpoint with its own weights, whole, or with one clear message."""
+
+from pickle import UnpicklingError
+from typing import Any
+
+import torch
+from safetensors import SafetensorError
+from transformers import AutoConfig, PreTrainedModel
+from transformers.utils import logging as transformers_logging
+
+from mmer_pipeline.encoders.attention import never_waiting
+from mmer_pipeline.encoders.encoder_files import EncoderFiles
+from mmer_pipeline.errors import UserError
+
+# An ASR checkpoint may lack the SpecAugment vector; it is drawn anew then, as transformers does.
+_MAY_BE_MISSING = {"masked_spec_embed"}
+
+
+def read_config(files: EncoderFiles) -> Any:
+    """The checkpoint's configuration.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    try:
+        return AutoConfig.from_pretrained(files.directory, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise UserError(f"{files.name}: the configuration in {files.directory} cannot be used: {error}") from None
+
+
+def plain_config(files: EncoderFiles) -> dict[str, Any]:
+    """The checkpoint's configuration as plain values, enough to build an empty model of its shape.
+
+    Raises:
+        UserError: it cannot be read.
+    """
+    config: dict[str, Any] = read_config(files).to_diff_dict()
+    for key in ("architectures", "transformers_version", "_name_or_path", "dtype", "torch_dtype"):
+        config.pop(key, None)
+    return config
+
+
+def load_pretrained(
+    loader: Any,
+    files: EncoderFiles,
+    *,
+    allow_missing: tuple[str, ...] = (),
+    key_mapping: dict[str, str] | None = None,
+) -> PreTrainedModel:
+    """Load a checkpoint in float32; weights that begin with `allow_missing` may be lacking.
+
+    Raises:
+        UserError: weights that cannot be read, or do not fit.
+    """
+    transformers_logging.disable_progress_bar()  # of its weights: here, and in the workers of an extraction
+    try:
+        model, info = loader.from_pretrained(
+            files.directory,
+            dtype=torch.float32,
+            local_files_only=True,
+            output_loading_info=True,
+            key_mapping=key_mapping,
+        )
+    except (OSError, ValueError, RuntimeError) as error:
+        raise UserError(f"{files.name}: the weights in {files.directory} cannot be loaded: {error}") from None
+    except (SafetensorError, UnpicklingError, EOFError) as error:
+        raise UserError(
+            f"{files.name}: a weight file in {files.directory} cannot be loaded, it is damaged or cut "
+            f"({type(error).__name__}). Copy or download it again."
+        ) from None
+    missing = sorted(
+        key
+        for key in info["missing_keys"]
+        if key not in _MAY_BE_MISSING and not key.startswith(allow_missing or ("\0",))
+    )
+    if missing:
+        raise UserError(
+            f"{files.name}: {files.directory} lacks weights of {type(model).__name__}: {', '.join(missing[:5])}"
+            f"{f' and {len(missing) - 5} more' if len(missing) > 5 else ''}. "
+            "It is a checkpoint of another kind, or incomplete."
+        )
+    return never_waiting(model)

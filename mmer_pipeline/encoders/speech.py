@@ -1,0 +1,214 @@
+"""Speech encoders in two parts: a hub id or a local directory → front end and context.
+
+`frontend` (convolutions, frozen, cacheable) and `context` (transformer, trained) are cut where the paper cuts
+(section 3.2.1: the convolutions stay frozen).
+
+Shape letters: B batch, S samples, J frames, d hidden size. Masks: True is a real position.
+"""
+
+import math
+from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from transformers import AutoConfig, AutoModel, PreTrainedModel
+
+from mmer_pipeline.audio import SAMPLE_RATE
+from mmer_pipeline.encoders import attention
+from mmer_pipeline.encoders.encoder_files import EncoderFiles
+from mmer_pipeline.encoders.pretrained import load_pretrained, plain_config
+from mmer_pipeline.encoders.spec_augment import spec_augment
+from mmer_pipeline.errors import UserError
+
+WAV2VEC2_FAMILY = ("wav2vec2", "hubert", "wavlm", "unispeech-sat", "data2vec-audio")
+MOONSHINE = "moonshine"
+_NORMALISE_EPSILON = 1e-7  # of transformers' Wav2Vec2FeatureExtractor
+
+
+class SpeechEncoder(nn.Module):
+    """A wav2vec2-like or Moonshine encoder as `frontend` and `context`.
+
+    Built from a plain configuration (`transformers` config as a dict), so that a saved model can be rebuilt
+    without the checkpoint that it was trained from.
+
+    Raises:
+        UserError: a model type that is neither of the wav2vec2 family nor Moonshine.
+    """
+
+    def __init__(self, config: Mapping[str, Any], *, zero_mean_unit_variance: bool) -> None:
+        super().__init__()
+        self.encoder = _empty_speech_model(config)
+        self.zero_mean_unit_variance = zero_mean_unit_variance
+        self.is_moonshine = config["model_type"] == MOONSHINE
+        self.frontend_modules().requires_grad_(False)
+
+    def frontend_modules(self) -> nn.ModuleList:
+        """The frozen modules, for counting and freezing."""
+        if self.is_moonshine:
+            model = self.encoder
+            return nn.ModuleList([model.conv1, model.groupnorm, model.conv2, model.conv3])
+        return nn.ModuleList([self.encoder.feature_extractor])
+
+    @cached_property
+    def kernels_and_strides(self) -> list[tuple[int, int]]:
+        """Kernel and stride, in samples of each layer's input, of every convolution of the front end."""
+        convolutions = [module for module in self.frontend_modules().modules() if isinstance(module, nn.Conv1d)]
+        return [(int(conv.kernel_size[0]), int(conv.stride[0])) for conv in convolutions]
+
+    @property
+    def samples_per_frame(self) -> int:
+        """Samples between two frames (320 for wav2vec2-base, 384 for Moonshine)."""
+        return math.prod(stride for _, stride in self.kernels_and_strides)
+
+    @property
+    def frame_rate(self) -> float:
+        """Frames a second (50 for wav2vec2-base)."""
+        return SAMPLE_RATE / self.samples_per_frame
+
+    @property
+    def receptive_field_samples(self) -> int:
+        """Samples that the first frame sees: the shortest waveform that gives a frame."""
+        field = 1
+        for kernel, stride in reversed(self.kernels_and_strides):
+            field = (field - 1) * stride + kernel
+        return field
+
+    @property
+    def front_dim(self) -> int:
+        """Size of a front-end frame (512 for wav2vec2-base)."""
+        if self.is_moonshine:
+            return int(self.encoder.conv3.out_channels)
+        return int(self.encoder.config.conv_dim[-1])
+
+    @property
+    def hidden_size(self) -> int:
+        """d, size of a context frame."""
+        return int(self.encoder.config.hidden_size)
+
+    @property
+    def attention_heads(self) -> int:
+        """Attention heads of the transformer (12 for d = 768)."""
+        config = self.encoder.config
+        return int(config.encoder_num_attention_heads if self.is_moonshine else config.num_attention_heads)
+
+    def frames_of(self, samples: int) -> int:
+        """J for a waveform of `samples` samples."""
+        for kernel, stride in self.kernels_and_strides:
+            samples = max(0, (samples - kernel) // stride + 1)
+        return samples
+
+    def normalise(self, waveform: np.ndarray) -> np.ndarray:
+        """The waveform `[S]` as the front end expects it: zero mean and unit variance where it was trained so."""
+        if not self.zero_mean_unit_variance:
+            return waveform
+        centred = waveform - waveform.mean()
+        return np.asarray(centred / np.sqrt(centred.var() + _NORMALISE_EPSILON), dtype=np.float32)
+
+    def frontend(self, waveforms: Tensor) -> Tensor:
+        """Waveforms of one length `[B, S]` → frames `[B, J, front_dim]`.
+
+        Only utterances of exactly one length share a batch: the first convolution of wav2vec2-base is
+        normalised over time, so that padding would change every value.
+        """
+        model: Any = self.encoder
+        hidden: Tensor
+        if self.is_moonshine:
+            hidden = model.groupnorm(torch.tanh(model.conv1(waveforms.unsqueeze(1))))  # [B, d, S / 64]
+            hidden = nn.functional.gelu(model.conv2(hidden))  # [B, 2d, S / 192]
+            hidden = nn.functional.gelu(model.conv3(hidden))  # [B, d, J]
+        else:
+            hidden = model.feature_extractor(waveforms)  # [B, front_dim, J]
+        return hidden.transpose(1, 2)  # [B, J, front_dim]
+
+    @torch.inference_mode()
+    def frontend_arrays(self, waveforms: np.ndarray) -> np.ndarray:
+        """As `frontend` for normalised waveforms `[B, S]`, from array to array, on the encoder's device."""
+        device = next(self.parameters()).device
+        return np.asarray(self.frontend(torch.from_numpy(waveforms).to(device)).float().cpu().numpy())
+
+    def context(self, frames: Tensor, mask: Tensor) -> Tensor:
+        """Front-end frames `[B, J, front_dim]` and their mask `[B, J]` → hidden states `[B, J, d]`."""
+        model: Any = self.encoder
+        if self.is_moonshine:
+            return self._moonshine_context(frames, mask)
+        projected = model.feature_projection(frames)
+        hidden = projected[0] if isinstance(projected, tuple) else projected  # [B, J, d]
+        if self.training:
+            hidden = spec_augment(hidden, mask, model.config, getattr(model, "masked_spec_embed", None))
+        with ExitStack() as hooks:
+            # Data2VecAudio stacks convolutions with biases and norms for its positions: what one layer makes
+            # of the padding would leak into the real frames of the next. (The others have one convolution.)
+            for layer in getattr(model.encoder.pos_conv_embed, "layers", ()):
+                hooks.enter_context(layer.register_forward_hook(lambda _layer, _inputs, out: out * mask[:, None, :]))
+            hidden_states: Tensor = model.encoder(hidden, attention_mask=mask).last_hidden_state
+        return hidden_states  # [B, J, d]
+
+    def _moonshine_context(self, frames: Tensor, mask: Tensor) -> Tensor:
+        model = self.encoder
+        positions = torch.arange(frames.shape[1], device=frames.device).unsqueeze(0)  # [1, J]
+        rotary = model.rotary_emb(frames, position_ids=positions)
+        attention_mask = attention.key_mask(attention.padding(mask))  # [B, 1, 1, J], True is attended to
+        hidden = frames
+        for layer in model.layers:
+            hidden = layer(hidden, attention_mask=attention_mask, position_ids=positions, position_embeddings=rotary)
+        normed: Tensor = model.layer_norm(hidden)
+        return normed  # [B, J, d]
+
+
+def _empty_speech_model(config: Mapping[str, Any]) -> PreTrainedModel:
+    _check_supported(config, "This")
+    if config["model_type"] == MOONSHINE:
+        from transformers.models.moonshine.modeling_moonshine import MoonshineEncoder
+
+        return MoonshineEncoder._from_config(AutoConfig.for_model(**config))
+    return attention.never_waiting(AutoModel.from_config(AutoConfig.for_model(**config)))
+
+
+def _check_supported(config: Mapping[str, Any], name: str) -> None:
+    if config.get("model_type") not in (*WAV2VEC2_FAMILY, MOONSHINE):
+        raise UserError(
+            f"{name} is a model of type {config.get('model_type')!r}, which is no speech encoder that is supported. "
+            f"Supported: {', '.join((*WAV2VEC2_FAMILY, MOONSHINE))}."
+        )
+    if config.get("add_adapter"):
+        raise UserError(f"{name} has a convolutional adapter behind its encoder (add_adapter): it is not supported.")
+
+
+def load_speech_encoder(files: EncoderFiles) -> SpeechEncoder:
+    """Load a speech encoder in float32 with its checkpoint's weights.
+
+    Raises:
+        UserError: an unsupported type, or weights that do not fit it.
+    """
+    from transformers.models.moonshine.modeling_moonshine import MoonshineEncoder
+
+    config = speech_config(files)
+    encoder = SpeechEncoder(config, zero_mean_unit_variance=files.normalises)
+    is_moonshine = config["model_type"] == MOONSHINE
+    loader = MoonshineEncoder if is_moonshine else AutoModel
+    # A Moonshine checkpoint holds encoder and decoder; the encoder alone has no prefix.
+    mapping = {r"^(model\.)?encoder\.": ""} if is_moonshine else None
+    encoder.encoder = load_pretrained(loader, files, key_mapping=mapping)
+    encoder.frontend_modules().requires_grad_(False)
+    return encoder
+
+
+def speech_outline(files: EncoderFiles) -> SpeechEncoder:
+    """The encoder's shape without its weights: for frame counts and sizes."""
+    with torch.device("meta"):
+        return SpeechEncoder(speech_config(files), zero_mean_unit_variance=files.normalises)
+
+
+def speech_config(files: EncoderFiles) -> dict[str, Any]:
+    """The checkpoint's `transformers` configuration as plain values, enough for `SpeechEncoder`.
+
+    Raises:
+        UserError: a configuration that cannot be read, or of an unsupported type.
+    """
+    config = plain_config(files)
+    _check_supported(config, files.name)
+    return config

@@ -1,0 +1,62 @@
+"""What the pages share: the templates, the look, and how a plot stands in a page.
+
+A page is one file: no script, no font and no picture from elsewhere. The styles and the plots stand in it, and the
+plots take its colours, so that light and dark both read.
+"""
+
+import re
+from collections.abc import Mapping
+from importlib.resources import files as package_files
+from typing import Any
+
+from jinja2 import Environment, FunctionLoader, StrictUndefined, Template
+from markupsafe import Markup, escape
+from matplotlib.figure import Figure
+
+from mmer_pipeline.pages.plotting import HUES, INK, svg
+
+# `HUES`, light enough for a dark page.
+DARK_HUES = ("#56b0ec", "#f08a4b", "#35c497", "#d98cc0", "#cfae3a", "#949eff")
+
+
+def template(name: str, filters: Mapping[str, Any]) -> Template:
+    """A template of the package, with filters of its own; what it is given is shown and never markup."""
+    environment = Environment(
+        loader=FunctionLoader(
+            lambda name: package_files("mmer_pipeline.pages").joinpath("templates", name).read_text("utf-8")
+        ),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters |= filters
+    environment.globals["hues"] = list(zip(HUES, DARK_HUES, strict=True))
+    return environment.get_template(name)
+
+
+def inline(figure: Figure, name: str) -> Markup:
+    """A plot as an element of the page: its colours the page's, its ids its own, no size but its proportions.
+
+    The page has a caption with the id `<name>-caption`.
+    """
+    document = svg(figure, "none")
+    drawing = document[document.index("<svg") :]
+    drawing = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", drawing, flags=re.DOTALL)  # would style the page
+    drawing = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
+    drawing = re.sub(r' (?:xmlns(?::xlink)?|version)="[^"]*"', "", drawing)
+    box = re.search(r'viewBox="[^"]*"', drawing)
+    assert box, "matplotlib writes a viewBox"
+    drawing = re.sub(r"<svg[^>]*>", f'<svg {box[0]} role="img" aria-labelledby="{name}-caption">', drawing, count=1)
+    used = set(re.findall(r'(?:href="#|url\(#)([^")]+)', drawing))
+    drawing = re.sub(r' id="([^"]*)"', lambda found: f' id="{name}-{found[1]}"' if found[1] in used else "", drawing)
+    drawing = re.sub(r'(href="#|url\(#)', rf"\g<1>{name}-", drawing)
+    drawing = drawing.replace(INK, "currentColor")
+    for number, colour in enumerate(HUES, start=1):
+        drawing = drawing.replace(colour, f"var(--hue-{number})")
+    return Markup(re.sub(r"\n\s*", "\n", drawing))
+
+
+def code(text: str) -> Markup:
+    """Text in which commands stand between backticks, those as code."""
+    return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))

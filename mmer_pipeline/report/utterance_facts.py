@@ -1,0 +1,61 @@
+"""What was said in each utterance and for how long, as far as manifest and recordings are still those of the runs."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from mmer_pipeline.audio import SAMPLE_RATE, AudioError, sample_count
+from mmer_pipeline.corpora.manifest import Manifest, Utterance, read_manifest
+from mmer_pipeline.errors import UserError
+from mmer_pipeline.settings import RunRecord
+
+
+@dataclass(frozen=True)
+class Spoken:
+    """By utterance id; an utterance that is not in them is unknown."""
+
+    transcripts: dict[str, str] = field(default_factory=dict)  # as the corpus has them
+    seconds: dict[str, float] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)  # why something is unknown, a sentence each
+
+
+def read_spoken(records: Sequence[RunRecord]) -> Spoken:
+    """Transcripts and lengths from the manifests that the runs' records name.
+
+    A manifest that is gone or has changed since gives nothing, and a note; it is never an error.
+    """
+    spoken = Spoken()
+    manifests = {record.facts["manifest"]: record.inputs["manifest"] for record in records}
+    for path, fingerprint in manifests.items():
+        try:
+            manifest = read_manifest(Path(path))
+        except UserError as error:
+            spoken.notes.append(f"Transcripts and utterance lengths are unknown: {error}")
+            continue
+        if manifest.fingerprint != fingerprint:
+            spoken.notes.append(
+                f"Transcripts and utterance lengths are unknown: {path} has changed since the runs were trained "
+                f"(fingerprint {manifest.fingerprint}, trained on {fingerprint})."
+            )
+            continue
+        spoken.transcripts.update((u.utterance_id, u.transcript) for u in manifest.utterances)
+        _add_seconds(spoken, manifest)
+    return spoken
+
+
+def _add_seconds(spoken: Spoken, manifest: Manifest) -> None:
+    failed: list[AudioError] = []
+    for utterance in manifest.utterances:
+        try:
+            spoken.seconds[utterance.utterance_id] = _seconds(manifest, utterance)
+        except AudioError as error:
+            failed.append(error)
+    if failed:
+        spoken.notes.append(f"The lengths of {len(failed)} utterances are unknown. {failed[0]}")
+
+
+def _seconds(manifest: Manifest, utterance: Utterance) -> float:
+    start, end = utterance.start_seconds, utterance.end_seconds
+    if end is not None:
+        return end - (start or 0.0)
+    return sample_count(manifest.audio_path(utterance), start, end) / SAMPLE_RATE

@@ -1,0 +1,4 @@
+"""Metrics of predictions, and how certain they are.
+
+Imports nothing of the packages beside it.
+"""

@@ -1,0 +1,220 @@
+"""MMER, the whole model, in the paper's order and letters (section 3).
+
+Shape letters: B batch, J speech frames, M tokens, d hidden size of the speech encoder, d_t of the text
+encoder, C classes, V symbols of the CTC alphabet. Masks: True is a real position; padding never changes a
+result.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from huggingface_hub import ModelCard, PyTorchModelHubMixin
+from torch import Tensor, nn
+from torch.nn import functional
+
+from mmer_pipeline.encoders.attention import key_mask, padding
+from mmer_pipeline.encoders.speech import SpeechEncoder
+from mmer_pipeline.errors import UserError
+
+_CARD = """\
+---
+library_name: mmer-pipeline
+tags: [speech-emotion-recognition]
+---
+# {name}
+
+Emotion of an utterance: {labels}. One of the systems of the MMER experiments (Ghosh, Srivastava, Umesh,
+arXiv 2203.16794). Load it with `{module}.{name}.from_pretrained`.
+
+Corpus, held-out part, encoders, settings and versions stand in `settings.json` beside the directory that this
+model was saved to, its scores in `evaluation.json`.
+"""
+
+
+@dataclass(frozen=True)
+class Output:
+    """What the heads say."""
+
+    logits: Tensor  # [B, C] emotion, before the softmax of eq. 3
+    ctc_logits: Tensor | None  # [B, J, V] characters, before the softmax of eq. 5; None without a CTC head
+
+
+class EmotionModel(nn.Module, PyTorchModelHubMixin):
+    """What every system has in common.
+
+    Its `forward` takes by name what it reads of a batch (frames, frame_mask, tokens, token_mask) and returns an
+    `Output`; its constructor names the settings and sizes that it needs (`experiment.build_model`).
+
+    `save_pretrained`, `from_pretrained` and `push_to_hub` come from huggingface_hub; the constructor's arguments are
+    the saved `config.json`, so that a saved model needs no other file.
+    """
+
+    labels: list[str]  # the classes, in the order of the logits
+    alphabet: list[str]  # the CTC symbols, in the order of the logits; empty without a CTC head
+
+    def generate_model_card(self, *_: Any, **__: Any) -> ModelCard:
+        """README.md of a saved model: what it is, and where its training is written down."""
+        name = type(self).__name__
+        return ModelCard(_CARD.format(name=name, module=type(self).__module__, labels=", ".join(self.labels)))
+
+
+class CrossModalEncoder(nn.Module):
+    """CME(query, context): a transformer layer whose attention goes to the other modality (section 3.3, eq. 1).
+
+    Multi-head cross attention, residual on the query, layer norm, GELU feed-forward of 4d, residual, layer norm.
+    """
+
+    def __init__(self, d: int, heads: int, dropout: float) -> None:
+        super().__init__()
+        self.heads = heads
+        self.query, self.key, self.value = nn.Linear(d, d), nn.Linear(d, d), nn.Linear(d, d)
+        self.out = nn.Linear(d, d)
+        self.attention_norm = nn.LayerNorm(d)
+        self.feed_forward = nn.Sequential(nn.Linear(d, 4 * d), nn.GELU(), nn.Dropout(dropout), nn.Linear(4 * d, d))
+        self.feed_forward_norm = nn.LayerNorm(d)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, query: Tensor, context: Tensor, context_mask: Tensor | None) -> Tensor:
+        """Query `[B, N, d]`, context `[B, K, d]` and its mask `[B, K]` (None: all of it is real) → `[B, N, d]`."""
+        B, N, d = query.shape
+        K, h = context.shape[1], self.heads
+        q = self.query(query).view(B, N, h, d // h).transpose(1, 2)  # [B, h, N, d/h]
+        k = self.key(context).view(B, K, h, d // h).transpose(1, 2)  # [B, h, K, d/h]
+        v = self.value(context).view(B, K, h, d // h).transpose(1, 2)  # [B, h, K, d/h]
+        attended = functional.scaled_dot_product_attention(
+            q,
+            k,
+            v,
+            attn_mask=key_mask(context_mask),
+            dropout_p=self.dropout.p if self.training else 0.0,
+        )  # [B, h, N, d/h]
+        attended = self.out(attended.transpose(1, 2).reshape(B, N, d))  # [B, N, d]
+        hidden = self.attention_norm(query + self.dropout(attended))
+        normed: Tensor = self.feed_forward_norm(hidden + self.dropout(self.feed_forward(hidden)))
+        return normed  # [B, N, d]
+
+
+class MultimodalInteraction(nn.Module):
+    """MMI: three cross-modal encoders and the acoustic gate (section 3.3, figure 1).
+
+    The flags take a part away, for ablations. Without the R branch the gate looks at Q alone; without the Q
+    branch there is nothing to gate.
+    """
+
+    def __init__(
+        self, d: int, heads: int, dropout: float, *, gate: bool = True, r_branch: bool = True, q_branch: bool = True
+    ) -> None:
+        super().__init__()
+        width = d * (r_branch + q_branch)
+        self.cme_b = CrossModalEncoder(d, heads, dropout) if r_branch else None
+        self.cme_c = CrossModalEncoder(d, heads, dropout) if r_branch else None
+        self.cme_d = CrossModalEncoder(d, heads, dropout) if q_branch else None
+        self.gate = nn.Linear(width, d) if gate and q_branch else None
+        self.down = nn.Linear(width, d)
+
+    def forward(self, A: Tensor, A_mask: Tensor, T: Tensor, T_mask: Tensor) -> Tensor:
+        """Speech A `[B, J, d]`, words T `[B, M, d]` → M, one fused vector a word `[B, M, d]`."""
+        branches = []
+        A_keys, T_keys = padding(A_mask), padding(T_mask)
+        if self.cme_b is not None and self.cme_c is not None:
+            P = self.cme_b(A, T, T_keys)  # [B, J, d] words, seen from each frame
+            branches.append(self.cme_c(T, P, A_keys))  # R: [B, M, d] speech-aware words (3.3.1)
+        if self.cme_d is not None:
+            Q = self.cme_d(T, A, A_keys)  # [B, M, d] word-aware speech (3.3.2)
+            if self.gate is not None:
+                g = torch.sigmoid(self.gate(torch.cat([*branches, Q], dim=-1)))  # [B, M, d] acoustic gate, eq. 2
+                Q = g * Q  # [B, M, d]
+            branches.insert(0, Q)
+        fused: Tensor = self.down(torch.cat(branches, dim=-1))  # [Q; R]: [B, M, 2d] → [B, M, d]
+        return fused
+
+
+class MMER(EmotionModel):
+    """The paper's system: speech encoder, MMI, emotion head, CTC head.
+
+    Raises:
+        UserError: nothing would be left of the MMI.
+    """
+
+    def __init__(
+        self,
+        *,
+        speech_config: dict[str, Any],  # transformers configuration of the speech encoder
+        zero_mean_unit_variance: bool,  # what is done to a waveform before the front end
+        text_dim: int,  # d_t
+        labels: list[str],  # the classes, in the order of the logits
+        alphabet: list[str],  # the CTC symbols, in the order of the logits; the first is the blank; none: no CTC head
+        dropout: float = 0.1,
+        gate: bool = True,  # the acoustic gate
+        r_branch: bool = True,  # speech-aware words
+        q_branch: bool = True,  # word-aware speech
+        pooled: str = "both",  # what the emotion head reads: both (eq. 3), speech (A), fused (M) or text (T)
+    ) -> None:
+        super().__init__()
+        self.speech = SpeechEncoder(speech_config, zero_mean_unit_variance=zero_mean_unit_variance)
+        d = self.speech.hidden_size
+        self.labels, self.alphabet, self.pooled = list(labels), list(alphabet), pooled
+        self.text_projection = nn.Identity() if text_dim == d else nn.Linear(text_dim, d)
+        self.mmi = None
+        if pooled in ("both", "fused"):
+            if not (r_branch or q_branch):
+                raise UserError("--no-r-branch and --no-q-branch leave no MMI; --pooled speech is speech alone.")
+            self.mmi = MultimodalInteraction(
+                d, self.speech.attention_heads, dropout, gate=gate, r_branch=r_branch, q_branch=q_branch
+            )
+        self.dropout = nn.Dropout(dropout)
+        self.emotion_head = nn.Linear(2 * d if pooled == "both" else d, len(labels))
+        self.ctc_head = nn.Linear(d, len(alphabet)) if alphabet else None
+
+    def forward(self, frames: Tensor, frame_mask: Tensor, tokens: Tensor, token_mask: Tensor) -> Output:
+        """Front-end frames `[B, J, front_dim]` and text features `[B, M, d_t]`, each with its mask → `Output`."""
+        A = self.speech.context(frames, frame_mask)  # [B, J, d]
+        T = self.text_projection(tokens)  # [B, M, d]
+        parts = []
+        if self.pooled in ("both", "speech"):
+            parts.append(masked_mean(A, frame_mask))  # [B, d]
+        if self.mmi is not None:
+            M = self.mmi(A, frame_mask, T, token_mask)  # [B, M, d]
+            parts.append(masked_mean(M, token_mask))  # [B, d]
+        if self.pooled == "text":
+            parts.append(masked_mean(T, token_mask))  # [B, d]
+        pooled = torch.cat(parts, dim=-1)  # [B, 2d], or [B, d] of one part alone
+        return Output(self.emotion_head(self.dropout(pooled)), self.ctc_head(A) if self.ctc_head else None)
+
+
+def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean over real positions: values `[B, N, d]`, mask `[B, N]` → `[B, d]` (mp in eq. 3)."""
+    weights = mask.unsqueeze(-1).to(values.dtype)  # [B, N, 1]
+    return (values * weights).sum(dim=1) / weights.sum(dim=1).clamp(min=1)
+
+
+def ctc_losses(
+    ctc_logits: Tensor, symbols: Tensor, *, frame_counts: Sequence[int], symbol_counts: Sequence[int]
+) -> Tensor:
+    """−ln p(t|a) of each utterance, a sum over its frames (eq. 6): `[B]`, in float32.
+
+    The blank is symbol 0. An utterance with nothing to spell gets 0. The counts are the host's, which need not ask a
+    device for them then; torch's own kernel on a GPU copies them there, and the host waits once for that.
+
+    Args:
+        ctc_logits: `[B, J, V]`.
+        symbols: the targets, one utterance's behind the other's `[sum of symbol_counts]`.
+        frame_counts: real frames of each utterance.
+        symbol_counts: symbols of each utterance.
+    """
+    log_probabilities = functional.log_softmax(ctc_logits.float(), dim=-1).transpose(0, 1)  # [J, B, V]
+    losses = functional.ctc_loss(
+        log_probabilities,
+        symbols,
+        torch.tensor(frame_counts),
+        torch.tensor(symbol_counts),
+        blank=0,
+        reduction="none",
+        zero_infinity=True,
+    )  # [B]
+    if all(symbol_counts):
+        return losses
+    spelled = zip(losses, symbol_counts, strict=True)
+    return torch.stack([loss if count else 0 * loss for loss, count in spelled])

@@ -1,0 +1,76 @@
+"""A model's predictions for some utterances of a corpus."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import gather_object
+
+from mmer_pipeline.corpora.transcripts import Alphabet
+from mmer_pipeline.errors import UserError
+from mmer_pipeline.scoring.metrics import Predictions
+from mmer_pipeline.systems.mmer import EmotionModel, Output
+from mmer_pipeline.training import memory
+from mmer_pipeline.training.batches import Examples, micro_batches
+
+Row = tuple[int, list[float], str]  # position, probability of each class, CTC transcript
+GPU_SECONDS = 120.0  # of audio in a batch, padding included; a small part of what training holds of as much
+
+
+def predict(model: EmotionModel, examples: Examples, positions: Sequence[int], accelerator: Accelerator) -> Predictions:
+    """Predictions for the utterances at `positions`, in that order; the work is shared among all processes.
+
+    Raises:
+        UserError: an output that is not a number, or too little memory for one utterance.
+    """
+    was_training = model.training
+    model.eval()
+    rows: list[Row] = []
+    most = GPU_SECONDS if accelerator.device.type == "cuda" else memory.CPU_SECONDS
+    waiting = micro_batches(positions, examples.seconds, most)[accelerator.process_index :: accelerator.num_processes]
+    with torch.inference_mode():
+        while waiting:
+            part = waiting.pop()
+            try:
+                rows += _predict_batch(model, examples, part, accelerator)
+            except RuntimeError as error:
+                if not memory.is_exhausted(error) or len(part) == 1:
+                    raise
+                waiting += [part[: len(part) // 2], part[len(part) // 2 :]]
+    model.train(was_training)
+    if accelerator.num_processes > 1:
+        rows = gather_object(rows)
+    broken = [position for position, probabilities, _ in rows if not np.isfinite(probabilities).all()]
+    if broken:
+        name = examples.manifest.utterances[broken[0]].utterance_id
+        raise UserError(
+            f"The model's output is not a number for {len(broken)} of {len(rows)} utterances, {name} among them. "
+            "Nothing saved is lost. Look at its recording and features, or train with a smaller --learning-rate or "
+            "--precision fp32."
+        )
+    by_position = {position: (probability, said) for position, probability, said in rows}
+    return Predictions(
+        utterance_ids=tuple(examples.manifest.utterances[position].utterance_id for position in positions),
+        truth=np.array([examples.labels[position] for position in positions], dtype=np.int64),
+        probabilities=np.array([by_position[position][0] for position in positions]),
+        transcripts=tuple(by_position[position][1] for position in positions),
+        references=tuple(examples.reference(position) for position in positions),
+    )
+
+
+def _predict_batch(model: EmotionModel, examples: Examples, part: Sequence[int], accelerator: Accelerator) -> list[Row]:
+    device = accelerator.device
+    batch = examples.batch(part, pin=device.type == "cuda").to(device)
+    with accelerator.autocast():
+        output = model(**batch.inputs)
+    probabilities = output.logits.double().softmax(dim=-1).cpu().tolist()  # [B, C]
+    return list(zip(part, probabilities, _spell(output, batch.frame_counts, examples.alphabet), strict=True))
+
+
+def _spell(output: Output, frame_counts: Sequence[int], alphabet: Alphabet | None) -> list[str]:
+    """The greedy CTC transcripts of a batch; empty without a CTC head."""
+    if output.ctc_logits is None or alphabet is None:
+        return [""] * len(output.logits)
+    best = output.ctc_logits.argmax(dim=-1).cpu()  # [B, J]
+    return [alphabet.decode(row[:count].tolist()) for row, count in zip(best, frame_counts, strict=True)]

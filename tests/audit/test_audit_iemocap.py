@@ -1,0 +1,181 @@
+"""The audit of IEMOCAP at full size finds every pitfall that was planted, and what was planted into its recordings."""
+
+import json
+import shutil
+from dataclasses import replace
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from helpers.audit_example import found, write
+from helpers.iemocap_full import Planted, write_full_tree
+
+from mmer_pipeline.audit.review import make_audit
+from mmer_pipeline.corpora.manifest import read_manifest, write_manifest
+from stages.audit import audit as command
+from stages.cli import main
+
+RATE = 16_000
+
+
+@pytest.fixture(scope="module")
+def full(tmp_path_factory):
+    """The manifest of a generated tree, as `prepare` writes it, and what was planted."""
+    directory = tmp_path_factory.mktemp("audit")
+    tree = write_full_tree(directory)
+    cache = directory / "cache"
+    result = CliRunner().invoke(main, ["prepare", "iemocap", "--root", str(tree.root), "--cache-dir", str(cache)])
+    assert result.exit_code == 0, result.output
+    return read_manifest(cache / "manifest.csv"), tree
+
+
+@pytest.fixture(scope="module")
+def audited(full):
+    return make_audit(full[0], audio=False)
+
+
+def test_the_counts_are_the_published_ones(audited):
+    assert found(audited, "published_counts")["value"] == 0
+    everything = audited["counts"]["all"]
+    assert (everything["utterances"], everything["speakers"], everything["dialogues"]) == (5531, 10, 151)
+    assert everything["classes"] == {"happy": 1636, "angry": 1103, "neutral": 1708, "sad": 1084}
+    assert [fold["utterances"] for fold in audited["counts"]["folds"]] == [1085, 1023, 1151, 1031, 1241]
+
+
+def test_a_copy_that_lacks_utterances_is_told_from_the_published_corpus(full, tmp_path):
+    manifest = full[0]
+    path = tmp_path / "manifest.csv"
+    write_manifest(path, manifest.utterances[:-3], root=manifest.root, corpus="iemocap", label_map=manifest.label_map)
+    finding = found(make_audit(read_manifest(path), audio=False), "published_counts")
+    assert finding["severity"] == "weigh"
+    assert "5,528 utterances instead of the published 5,531" in finding["meaning"]
+
+
+def test_the_sentence_says_what_of_the_counts_differs(full, tmp_path):
+    manifest, path = full[0], tmp_path / "manifest.csv"
+
+    def audited_with(**change):
+        rows = [replace(row, **change) if n == 0 else row for n, row in enumerate(manifest.utterances)]
+        write_manifest(path, rows, root=manifest.root, corpus="iemocap", label_map=manifest.label_map)
+        return found(make_audit(read_manifest(path), audio=False), "published_counts")
+
+    dialogue = audited_with(dialogue="another")
+    assert dialogue["examples"] == ["dialogues: 152 instead of 151"]
+    assert "Speakers and dialogues are what folds and intervals are made by" in dialogue["meaning"]
+    assert "not with the published labels or sessions" in audited_with(session="2")["meaning"]
+
+
+def test_nobody_stands_in_two_folds_and_the_prefix_would_have_leaked(audited):
+    assert found(audited, "speakers_in_several_folds")["value"] == 0
+    assert found(audited, "speaker_is_not_that_of_the_id")["value"] == 0
+    prefix = found(audited, "prefix_is_not_the_speaker")
+    assert prefix["value"] == Planted.prefix_is_not_the_speaker
+    assert "the speaker of 5,531 of 5,531 test utterances" in prefix["meaning"]
+
+
+def test_annotations_are_found_as_often_as_planted(audited):
+    planted = Planted()
+    assert found(audited, "annotations")["value"] == planted.tagged_utterances
+    assert found(audited, "empty_texts")["value"] == planted.tag_only_utterances
+    assert found(audited, "no_ctc_target")["value"] == planted.tag_only_utterances
+    assert found(audited, "annotations_that_stay")["value"] == 0
+    kinds = {kind["text"].strip("[]"): kind for kind in audited["annotations"]["kinds"]}
+    assert {text: kind["occurrences"] for text, kind in kinds.items()} == dict(planted.tags)
+    laughter = kinds["LAUGHTER"]
+    assert laughter["utterances"] == planted.laughter_utterances
+    assert laughter["classes"]["happy"] == planted.laughter_happy
+    assert found(audited, "annotations")["severity"] == "weigh"
+
+
+def test_replaced_bytes_are_found_as_often_as_they_are_among_the_four_classes(full, audited):
+    manifest, tree = full
+    kept = {utterance.utterance_id for utterance in manifest.utterances}
+    apostrophes = [turn for turn in tree.turns if "'" in turn.transcript]
+    planted = sum(turn.utterance in kept for turn in apostrophes[::400][: Planted.replaced_bytes])
+    assert found(audited, "replaced_bytes")["value"] == planted > 0
+
+
+def test_recurring_lines_are_found_as_often_as_planted_and_the_look_up_is_as_right(audited):
+    row = audited["recurring"]["all"]
+    assert (row["recurring"], row["right"]) == (Planted.recurring, Planted.recurring_right)
+    finding = found(audited, "recurring_lines")
+    assert (finding["severity"], finding["value"]) == ("weigh", Planted.recurring)
+    assert "right for 76.0 % of them" in finding["meaning"]
+
+
+def test_folds_by_speaker_cut_the_dialogues(full):
+    audit = make_audit(full[0], column="speaker", audio=False)
+    assert audit["severities"]["wrong"] == 0
+    assert found(audit, "dialogues_in_several_folds")["value"] == 151
+
+
+def test_in_the_other_copies_the_codes_in_braces_are_found(tmp_path):
+    tree = write_full_tree(tmp_path, braces=True)
+    result = CliRunner().invoke(main, ["prepare", "iemocap", "--root", str(tree.root)])
+    assert result.exit_code == 0, result.output
+    audit = make_audit(read_manifest(tmp_path / "cache" / "manifest.csv"), audio=False)
+    kinds = {kind["text"].strip("{}"): kind["occurrences"] for kind in audit["annotations"]["kinds"]}
+    assert kinds == dict(Planted().braces)
+    assert found(audit, "annotations_that_stay")["value"] == 0
+
+
+def test_the_command_finds_what_is_planted_in_the_recordings(full, tmp_path):
+    """The rows of the corpus, the recordings of a part of it: these are planted in anew."""
+    manifest, _ = full
+    rows = manifest.utterances[::20]
+    for row in rows:
+        target = tmp_path / row.audio
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(manifest.audio_path(row), target)
+    path = tmp_path / "manifest.csv"
+    write_manifest(path, rows, root=tmp_path, corpus="iemocap", label_map=manifest.label_map)
+    first = [n for n, row in enumerate(rows) if row.session == "1"]
+    last = [n for n, row in enumerate(rows) if row.session == "5"]
+    tone = np.sin(np.arange(RATE) / 9)
+    for number in range(3):  # three recordings of session 1 stand in session 5 too
+        shutil.copyfile(tmp_path / rows[first[number]].audio, tmp_path / rows[last[number]].audio)
+    shutil.copyfile(tmp_path / rows[first[3]].audio, tmp_path / rows[first[4]].audio)
+    for number in range(5, 9):
+        write(tmp_path / rows[first[number]].audio, np.zeros(RATE))
+    for number in range(9, 14):
+        write(tmp_path / rows[first[number]].audio, np.clip((1.5 + number / 20) * tone, -1, 1))
+    for number in range(14, 20):
+        write(tmp_path / rows[first[number]].audio, number / 100 * tone + 0.05)
+    for number in range(20, 22):
+        (tmp_path / rows[first[number]].audio).unlink()
+    write(tmp_path / rows[first[22]].audio, np.stack([tone, tone], axis=1), rate=48_000)
+
+    result = CliRunner().invoke(command, ["--manifest", str(path), "--json"])
+    assert result.exit_code == 1
+    audit = json.loads(result.stdout)
+    expected = {
+        "duplicates_across_folds": 6,
+        "duplicates_within_folds": 2,
+        "silent": 4,
+        "clipped": 5,
+        "dc_offset": 6,
+        "recordings_that_fail": 2,
+        "formats": 1,
+    }
+    assert {key: found(audit, key)["value"] for key in expected} == expected
+    wrong = {finding["key"] for finding in audit["findings"] if finding["severity"] == "wrong"}
+    assert wrong == {"duplicates_across_folds", "recordings_that_fail"}
+
+
+@pytest.mark.real
+def test_ravdess_says_much_by_its_loudness_alone(shared, tmp_path):
+    cache = str(tmp_path / "cache")
+    root = str(shared / "data" / "ravdess4")
+    assert CliRunner().invoke(main, ["prepare", "ravdess", "--root", root, "--cache-dir", cache]).exit_code == 0
+    result = CliRunner().invoke(command, ["--cache-dir", cache, "--json"])
+    assert result.exit_code == 0, result.stderr
+    audit = json.loads(result.stdout)
+    assert found(audit, "baseline_loudness")["value"] > 45
+    assert found(audit, "baseline_length_of_the_text")["severity"] == "fine"
+    assert found(audit, "loudness")["unit"] == "dB from neutral to angry"
+    recurring = found(audit, "recurring_lines")
+    assert (recurring["severity"], recurring["value"]) == ("know", 672)
+    # The corpus has one recording twice, as two takes.
+    assert found(audit, "duplicates_within_folds")["examples"] == [
+        "03-01-03-01-02-01-07 (happy) = 03-01-03-01-02-02-07 (happy)"
+    ]

@@ -1,0 +1,193 @@
+"""The audit's page and command: complete, escaped, one file, readable in a real browser, with an honest exit code."""
+
+import json
+from itertools import pairwise
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+from helpers.audit_example import changed, write
+from helpers.page_checks import (
+    CONTRAST,
+    LABELS_OF_PLOTS,
+    OVERFLOW,
+    OVERLAPS,
+    TABLES,
+    Page,
+    browser,
+    opened,
+)
+
+from mmer_pipeline.audit.audit_page import html
+from mmer_pipeline.audit.review import make_audit
+from mmer_pipeline.pages.page import DARK_HUES
+from mmer_pipeline.pages.plotting import HUES
+from stages.audit import audit as command
+
+chromium = pytest.fixture(scope="module")(browser)
+
+CUT = """() => [...document.querySelectorAll('.finding, .tally a, .asked > *')]
+  .filter(part => part.scrollWidth > part.clientWidth + 1).map(part => part.textContent)"""
+MARKUP = "<b>not & bold</b> [LAUGHTER] {LG} " + "word " * 40
+
+
+@pytest.fixture(scope="module")
+def example(tmp_path_factory):
+    """An audit with findings of every severity, long names and text that looks like markup."""
+    from conftest import write_tiny_corpus
+
+    manifest = write_tiny_corpus(tmp_path_factory.mktemp("audit"), sessions=3, repeats=2)
+    for number in range(12):
+        write(manifest.audio_path(manifest.utterances[number]), np.clip(2 * np.sin(np.arange(8000) / 20), -1, 1))
+    manifest = changed(
+        manifest,
+        lambda n, row: {
+            "transcript": MARKUP if n == 0 else "żółw" if n == 1 else row.transcript,
+            "speaker": "a-speaker-with-a-very-long-name-that-nobody-can-break" if n in (0, 40) else row.speaker,
+        },
+    )
+    manifest.audio_path(manifest.utterances[45]).unlink()
+    return make_audit(manifest)
+
+
+@pytest.fixture(scope="module")
+def source(example):
+    return html(example)
+
+
+@pytest.fixture(scope="module")
+def page(source):
+    return Page(source)
+
+
+def test_every_severity_is_there(example):
+    assert all(example["severities"].values())
+
+
+def test_the_same_audit_gives_the_same_page_and_json_can_hold_it(example, source):
+    assert html(json.loads(json.dumps(example, allow_nan=False))) == source
+
+
+def test_the_page_loads_nothing(source, page):
+    assert not page.all("script", "img", "iframe", "object", "embed", "video", "audio")
+    assert "http" not in source
+    assert "@import" not in source
+
+
+def test_what_others_wrote_is_shown_and_never_markup(page):
+    assert not page.all("b", "i", "script")
+    assert "<b>not & bold</b> [LAUGHTER] {LG}" in page.text
+
+
+def test_every_finding_stands_in_the_page_the_gravest_first(example, page):
+    places = [page.text.index(finding["title"]) for finding in example["findings"]]
+    assert places == sorted(places)
+    text = page.text.replace("\u00a0", " ")
+    for finding in example["findings"]:
+        assert finding["figure"] in text
+        assert finding["meaning"].replace("`", "") in text
+        assert finding["severity"] == "fine" or all(text in page.text for text in finding["examples"])
+
+
+def test_every_anchor_leads_somewhere_and_no_id_stands_twice(page):
+    ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
+    assert len(ids) == len(set(ids))
+    pointed = {attributes[name].lstrip("#") for _, attributes in page.elements for name in ("href", "xlink:href")
+               if attributes.get(name, "").startswith("#")}  # fmt: skip
+    pointed |= {attributes["aria-labelledby"] for _, attributes in page.elements if "aria-labelledby" in attributes}
+    assert pointed <= set(ids)
+
+
+def test_headings_go_down_one_step_at_a_time_and_header_cells_have_a_scope(page):
+    levels = [int(tag[1]) for tag, _ in page.elements if tag in ("h1", "h2", "h3", "h4")]
+    assert levels.count(1) == 1
+    assert all(after <= before + 1 for before, after in pairwise(levels))
+    assert all("scope" in attributes for attributes in page.all("th"))
+
+
+def test_without_audio_the_page_says_so(tiny_corpus):
+    text = Page(html(make_audit(tiny_corpus(), audio=False))).text
+    assert "They were not looked at (--no-audio)" in text
+    assert "Loudness" not in text
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("size", [(360, 780), (390, 844), (1280, 900)], ids=["small-phone", "phone", "desktop"])
+def test_in_a_browser_all_can_be_read(chromium, source, tmp_path, size, scheme):
+    with opened(chromium, tmp_path / "audit.html", source, size, scheme) as view:
+        inside, window = view.evaluate(OVERFLOW)
+        assert inside <= window
+        assert view.evaluate(TABLES) == []
+        assert view.evaluate(OVERLAPS) == []
+        assert view.evaluate(LABELS_OF_PLOTS) == []
+        faint, lightness = view.evaluate(CONTRAST)
+        assert faint == []
+        assert lightness < 0.02 if scheme == "dark" else lightness > 0.9
+        hue = view.evaluate("() => getComputedStyle(document.documentElement).getPropertyValue('--hue-1')")
+        assert hue.strip() == (DARK_HUES if scheme == "dark" else HUES)[0]
+        cut = (
+            "() => [...document.querySelectorAll('.finding, .tally a')].filter(e => e.scrollWidth > e.clientWidth + 1)"
+        )
+        assert view.evaluate(cut) == []
+
+
+# The command.
+
+
+def run(*arguments):
+    return CliRunner().invoke(command, list(map(str, arguments)))
+
+
+def test_the_command_writes_beside_the_manifest_and_succeeds_where_nothing_is_wrong(tiny_corpus):
+    manifest = tiny_corpus()
+    result = run("--manifest", manifest.path)
+    assert result.exit_code == 0, result.output
+    written = json.loads((manifest.path.parent / "audit.json").read_text("utf-8"))
+    assert written["fingerprint"] == manifest.fingerprint
+    assert f"fingerprint {manifest.fingerprint}" in result.stdout
+    assert (manifest.path.parent / "audit.html").read_text("utf-8") == html(written)
+    assert "Decoding: 16/16 recordings" in result.stderr
+
+
+def test_the_command_fails_where_the_protocol_is_broken_and_writes_all_the_same(tiny_corpus, tmp_path):
+    manifest = changed(tiny_corpus(), lambda n, _: {"session": "2"} if n == 0 else {})
+    result = run("--manifest", manifest.path, "--output", tmp_path / "there", "--json")
+    assert result.exit_code == 1
+    value = json.loads(result.stdout)
+    assert value["findings"][0]["key"] == "speakers_in_several_folds"
+    assert json.loads((tmp_path / "there" / "audit.json").read_text("utf-8")) == value
+    assert run("--manifest", manifest.path, "--folds", "speaker").exit_code == 0
+
+
+def test_without_audio_a_missing_file_is_not_seen(tiny_corpus):
+    manifest = tiny_corpus()
+    manifest.audio_path(manifest.utterances[0]).unlink()
+    assert run("--manifest", manifest.path, "--no-audio").exit_code == 0
+    assert run("--manifest", manifest.path).exit_code == 1
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--manifest", "nowhere.csv"], "No manifest at nowhere.csv"),
+        (["--folds", "accent"], "has no column 'accent'"),
+    ],
+)
+def test_bad_input_gets_one_clear_message(tiny_corpus, arguments, message):
+    tiny_corpus()
+    result = run(*arguments)
+    assert result.exit_code == 1
+    assert message in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_manifest_named_audit_keeps_its_facts(tiny_corpus):
+    manifest = tiny_corpus()
+    other = manifest.path.with_name("audit.csv")
+    manifest.path.rename(other)
+    manifest.path.with_suffix(".json").rename(other.with_suffix(".json"))
+    before = other.with_suffix(".json").read_bytes()
+    result = run("--manifest", other)
+    assert result.exit_code == 1
+    assert "Give another place with --output" in result.stderr
+    assert other.with_suffix(".json").read_bytes() == before

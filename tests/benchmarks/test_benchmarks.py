@@ -1,0 +1,88 @@
+"""The benchmarks run from end to end on a few utterances; their figures are then meaningless, but figures."""
+
+import json
+import math
+from dataclasses import asdict
+
+import numpy as np
+import pytest
+import torch
+from click.testing import CliRunner
+
+from benchmarks import __main__ as command
+from benchmarks import folds, kernels, measure, precision, reading, shapes, training
+
+
+@pytest.fixture
+def bench(tmp_path):
+    return measure.Bench(torch.device("cpu"), ("tiny",), 1, True, tmp_path, tmp_path)
+
+
+@pytest.mark.parametrize(("module", "count"), [(training, 4), (reading, 2), (kernels, 3), (precision, 1), (folds, 2)])
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of a profiler, and of a terminal's child processes
+def test_a_benchmark_runs_and_yields_its_figures(module, count, bench):
+    figures = list(module.figures(bench))
+    assert len(figures) == count
+    for figure in figures:
+        assert math.isfinite(figure.value)
+        assert figure.value >= 0
+        assert (figure.plain is None) == (figure.ratio is None)
+        assert bool(figure.target) == (figure.met is not None)
+        json.dumps(asdict(figure))
+
+
+def test_utterances_are_as_long_as_iemocap_s():
+    seconds = shapes.utterance_seconds(5531)
+    assert np.median(seconds) == pytest.approx(3.5, rel=1e-3)
+    assert np.log(seconds).std() == pytest.approx(0.65, rel=0.01)
+    assert seconds.max() <= 34
+    tokens = shapes.token_counts(seconds)
+    assert (tokens.sum() - 2 * 5531) / seconds.sum() == pytest.approx(3.2, rel=0.01)
+    said = [shapes.transcript(length, np.random.default_rng(0)) for length in seconds[:200]]
+    assert sum(map(len, said)) / seconds[:200].sum() == pytest.approx(12, rel=0.1)
+
+
+def test_the_paper_s_size_is_the_paper_s(tmp_path):
+    """The parameters that the README gives for wav2vec2-base."""
+    from mmer_pipeline.encoders.encoder_files import resolve_encoder
+    from mmer_pipeline.encoders.speech import speech_outline
+
+    with torch.random.fork_rng():
+        directory = shapes.SIZES["paper"].write_speech_encoder(tmp_path)
+    outline = speech_outline(resolve_encoder(str(directory)))
+    assert sum(p.numel() for p in outline.parameters()) == 94_371_712
+
+
+def test_a_child_process_is_accounted_for_alone():
+    big, small = (
+        measure.process("-c", f"x = bytearray({size} << 20); x[::4096] = x[::4096]; print('said')") for size in (300, 1)
+    )
+    assert big.output == "said\n"
+    assert big.peak_bytes - small.peak_bytes == pytest.approx(299 << 20, rel=0.1)
+    with pytest.raises(RuntimeError, match="ended with 3"):
+        measure.process("-c", "raise SystemExit(3)")
+
+
+def test_two_ways_are_measured_in_turn_and_the_first_time_does_not_count(bench):
+    order = []
+    pair = measure.in_turn(lambda: order.append("ours"), lambda: order.append("plain"), bench)
+    assert order == ["plain", "ours"] * 2
+    assert pair.ours > 0
+    assert pair.ratio == pytest.approx(pair.plain / pair.ours)
+
+
+def test_the_command_prints_a_table_and_writes_the_machine_beside_the_figures(tmp_path, monkeypatch):
+    class Module:
+        @staticmethod
+        def figures(_):
+            yield measure.Figure("something", "tiny", 1234.5, "s", 2469.0, 2.0, "3 ×", False, "a note")
+
+    monkeypatch.setattr(command, "import_module", lambda _: Module)
+    result = CliRunner().invoke(command.main, ["reading", "--output", str(tmp_path / "out"), "--device", "cpu"])
+    assert result.exit_code == 1  # a target was missed
+    assert "1,234 s" in result.output
+    assert "3 × missed" in result.output
+    written = json.loads((tmp_path / "out" / "reading.json").read_text())
+    assert written["figures"][0]["ratio"] == 2.0
+    assert written["machine"]["versions"]["torch"] == torch.__version__

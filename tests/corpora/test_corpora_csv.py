@@ -1,0 +1,54 @@
+"""The reader of any corpus that is written down as a manifest, and the choice of a reader."""
+
+import unicodedata
+from pathlib import Path
+
+import pytest
+
+from mmer_pipeline.corpora.manifest import COLUMNS, Utterance
+from mmer_pipeline.corpora.readers import READERS, read_corpus
+from mmer_pipeline.errors import UserError
+
+HEADER = ",".join(COLUMNS)
+
+
+def test_a_folder_with_a_manifest_or_the_file_itself_gives_the_rows(tmp_path: Path) -> None:
+    path = tmp_path / "manifest.csv"
+    path.write_text(f'{HEADER}\na,wav/a.wav,0.5,1.25,Ann,1,d1,glad,"Well, well."\nb,wav/b.wav,,,Bob,2,,mad,No.\n')
+    folder, file = read_corpus("csv", tmp_path), read_corpus("csv", path)
+    assert folder == file
+    assert (folder.root, folder.source, folder.label_map) == (tmp_path, path, "identity")
+    assert folder.utterances == (
+        Utterance("a", "wav/a.wav", 0.5, 1.25, "Ann", "1", "d1", "glad", "Well, well."),
+        Utterance("b", "wav/b.wav", None, None, "Bob", "2", "b", "mad", "No."),
+    )
+
+
+def test_a_file_of_another_name_is_named_by_the_root(tmp_path: Path) -> None:
+    path = tmp_path / "corpus.csv"
+    path.write_text(f"{HEADER}\na,a.wav,,,Ann,1,d1,glad,Yes.\n")
+    assert len(read_corpus("csv", path).utterances) == 1
+    with pytest.raises(UserError, match=r"No manifest\.csv in .*columns utterance_id, audio"):
+        read_corpus("csv", tmp_path)
+
+
+def test_a_path_that_leaves_the_root_is_refused(tmp_path: Path) -> None:
+    (tmp_path / "manifest.csv").write_text(f"{HEADER}\na,../a.wav,,,Ann,1,d1,glad,Yes.\n")
+    with pytest.raises(UserError, match=r"line 2: audio path '\.\./a\.wav' leaves the audio root"):
+        read_corpus("csv", tmp_path)
+
+
+def test_an_unknown_reader_is_answered_with_the_known_ones(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"iemocap, ravdess, crema-d, emo-db, meld, .*, csv\."):
+        read_corpus("msp-improv", tmp_path)
+    assert list(READERS) == ["iemocap", "ravdess", "crema-d", "emo-db", "meld", "esd", "esd-en", "esd-zh", "csv"]
+
+
+def test_a_recording_is_found_whose_name_the_disk_writes_in_another_unicode_form(tmp_path: Path) -> None:
+    composed, apart = unicodedata.normalize("NFC", "łódź/şarkı é.wav"), unicodedata.normalize("NFD", "łódź/şarkı é.wav")
+    path = tmp_path / "manifest.csv"
+    path.write_text(f"{HEADER}\na,{composed},,,Ann,1,d1,glad,Yes.\nb,{apart},,,Bob,2,d2,sad,No.\n")
+    assert [u.audio for u in read_corpus("csv", path).utterances] == [composed, apart]  # neither is there
+    (tmp_path / apart).parent.mkdir()
+    (tmp_path / apart).touch()
+    assert [u.audio for u in read_corpus("csv", path).utterances] == [apart, apart]

@@ -1,0 +1,382 @@
+"""The encoder adapter against transformers' own modules, and against real checkpoints."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoConfig, AutoModel, AutoTokenizer, Wav2Vec2FeatureExtractor
+from transformers.models.moonshine.modeling_moonshine import MoonshineEncoder
+
+from mmer_pipeline import audio
+from mmer_pipeline.demo.encoders import SPEECH_FAMILIES, tiny_speech_encoder, tiny_text_encoder
+from mmer_pipeline.encoders.encoder_files import resolve_encoder
+from mmer_pipeline.encoders.speech import SpeechEncoder, load_speech_encoder, speech_config, speech_outline
+from mmer_pipeline.encoders.text import TextEncoder, TextTokenizer
+from mmer_pipeline.errors import UserError
+
+CPU = torch.device("cpu")
+SAMPLES = (16_000, 11_213, 5_000)  # of three utterances; the first is the longest
+
+STABLE: dict[str, Any] = {"feat_extract_norm": "layer", "do_stable_layer_norm": True, "conv_bias": True}
+VARIANTS = [
+    ("wav2vec2", {}),
+    ("wav2vec2", STABLE),
+    ("hubert", {}),
+    ("hubert", STABLE),
+    ("wavlm", {}),
+    ("wavlm", STABLE),
+    ("unispeech-sat", {}),
+    ("unispeech-sat", STABLE),
+    ("data2vec-audio", {}),
+    ("moonshine", {}),
+]
+NAMES = [f"{family}-{'stable' if sizes else 'plain'}" for family, sizes in VARIANTS]
+
+
+def noise(samples: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 0.1, samples).astype(np.float32)
+
+
+def load(directory: Path) -> SpeechEncoder:
+    return load_speech_encoder(resolve_encoder(str(directory))).eval()
+
+
+def reference(directory: Path) -> Any:
+    """transformers' own model of a checkpoint, loaded without any code of ours."""
+    model = AutoModel.from_pretrained(directory).eval()
+    return model.encoder if model.config.model_type == "moonshine" else model
+
+
+@pytest.fixture(scope="module", params=VARIANTS, ids=NAMES)
+def variant(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> tuple[SpeechEncoder, Any]:
+    """Our adapter and transformers' model of one checkpoint."""
+    family, sizes = request.param
+    directory = tiny_speech_encoder(tmp_path_factory.mktemp("variant"), family, seed=1, **sizes)
+    return load(directory), reference(directory)
+
+
+@torch.no_grad()
+def test_a_whole_waveform_gives_what_transformers_gives(variant: tuple[SpeechEncoder, Any]) -> None:
+    ours, theirs = variant
+    for seed, samples in enumerate(SAMPLES):
+        waveform = torch.from_numpy(noise(samples, seed))[None]
+        frames = ours.frontend(waveform)
+        hidden = ours.context(frames, torch.ones(frames.shape[:2], dtype=torch.bool))
+        expected = theirs(waveform).last_hidden_state
+        assert hidden.shape == expected.shape == (1, ours.frames_of(samples), ours.hidden_size)
+        torch.testing.assert_close(hidden, expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_a_padded_batch_gives_what_transformers_gives_for_each_utterance_alone(
+    variant: tuple[SpeechEncoder, Any],
+) -> None:
+    ours, theirs = variant
+    waveforms = [torch.from_numpy(noise(samples, seed))[None] for seed, samples in enumerate(SAMPLES)]
+    frames = [ours.frontend(waveform)[0] for waveform in waveforms]
+    padded = torch.nn.utils.rnn.pad_sequence(frames, batch_first=True)
+    mask = torch.arange(padded.shape[1]) < torch.tensor([len(rows) for rows in frames])[:, None]
+    hidden = ours.context(padded, mask)
+    for row, waveform in enumerate(waveforms):
+        expected = theirs(waveform).last_hidden_state[0]
+        torch.testing.assert_close(hidden[row, : len(expected)], expected, atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_a_padded_batch_with_a_mask_gives_what_transformers_gives_for_that_batch(
+    variant: tuple[SpeechEncoder, Any],
+) -> None:
+    ours, theirs = variant
+    waveforms = torch.stack(
+        [
+            torch.nn.functional.pad(torch.from_numpy(noise(samples, seed)), (0, max(SAMPLES) - samples))
+            for seed, samples in enumerate(SAMPLES)
+        ]
+    )
+    attention_mask = torch.arange(max(SAMPLES)) < torch.tensor(SAMPLES)[:, None]
+    output = theirs(waveforms, attention_mask=attention_mask.long())
+    frames = ours.frontend(waveforms)
+    if ours.is_moonshine:  # transformers counts a frame as real as soon as its first sample is
+        mask = output.attention_mask.bool()
+    else:
+        mask = torch.arange(frames.shape[1]) < torch.tensor([ours.frames_of(n) for n in SAMPLES])[:, None]
+    hidden = ours.context(frames, mask)
+    if theirs.config.model_type == "data2vec-audio":
+        # transformers lets the padding leak through data2vec's positional convolutions, and ours does not:
+        # only the longest utterance is the same. The test before this one holds the others to the truth.
+        mask[1:] = False
+    torch.testing.assert_close(hidden[mask], output.last_hidden_state[mask], atol=1e-5, rtol=1e-5)
+
+
+@torch.no_grad()
+def test_frames_are_counted_as_they_come_for_every_length(variant: tuple[SpeechEncoder, Any]) -> None:
+    ours, _ = variant
+    field, step = ours.receptive_field_samples, ours.samples_per_frame
+    lengths = {field, field + 1, field + step - 1, field + step, *range(field, field + 3 * step, 97), 15_999, 16_001}
+    for samples in sorted(lengths):
+        assert ours.frontend(torch.zeros(1, samples)).shape[1] == ours.frames_of(samples), samples
+    assert ours.frames_of(field - 1) == ours.frames_of(0) == 0
+    assert (ours.frames_of(field), ours.frames_of(field + step - 1), ours.frames_of(field + step)) == (1, 1, 2)
+
+
+def test_the_frame_rate_and_receptive_field_follow_from_the_convolutions(variant: tuple[SpeechEncoder, Any]) -> None:
+    ours, _ = variant
+    step, field = (384, 895) if ours.is_moonshine else (320, 400)
+    assert (ours.samples_per_frame, ours.receptive_field_samples) == (step, field)
+    assert ours.frame_rate == pytest.approx(16_000 / step)
+
+
+def test_the_front_end_is_frozen_and_everything_behind_it_is_trained(variant: tuple[SpeechEncoder, Any]) -> None:
+    ours, _ = variant
+    frozen = {id(parameter) for parameter in ours.frontend_modules().parameters()}
+    assert frozen
+    for parameter in ours.parameters():
+        assert parameter.requires_grad == (id(parameter) not in frozen)
+
+
+def test_gradients_reach_the_context_and_not_the_front_end(variant: tuple[SpeechEncoder, Any]) -> None:
+    ours, _ = variant
+    frames = ours.frontend(torch.from_numpy(noise(8_000))[None])
+    assert not frames.requires_grad
+    ours.context(frames, torch.ones(frames.shape[:2], dtype=torch.bool)).sum().backward()
+    trained = [parameter for name, parameter in ours.named_parameters() if parameter.requires_grad]
+    assert sum(parameter.grad is not None for parameter in trained) > 20
+    assert all(parameter.grad is None for parameter in ours.frontend_modules().parameters())
+    ours.zero_grad(set_to_none=True)
+
+
+def test_an_encoder_rebuilt_from_its_configuration_has_the_checkpoint_s_weights_names(
+    variant: tuple[SpeechEncoder, Any],
+) -> None:
+    ours, theirs = variant
+    rebuilt = SpeechEncoder(theirs.config.to_dict(), zero_mean_unit_variance=True)
+    assert {n: v.shape for n, v in rebuilt.state_dict().items()} == {n: v.shape for n, v in ours.state_dict().items()}
+
+
+@pytest.mark.parametrize("family", SPEECH_FAMILIES)
+def test_the_outline_says_what_the_loaded_encoder_says(family: str, tmp_path: Path) -> None:
+    files = resolve_encoder(str(tiny_speech_encoder(tmp_path, family)))
+    outline, loaded = speech_outline(files), load_speech_encoder(files)
+    assert all(parameter.is_meta for parameter in outline.frontend_modules().parameters())
+    for fact in ("front_dim", "hidden_size", "attention_heads", "receptive_field_samples", "zero_mean_unit_variance"):
+        assert getattr(outline, fact) == getattr(loaded, fact)
+    assert outline.frames_of(12_345) == loaded.frames_of(12_345)
+
+
+@pytest.mark.parametrize("family", [family for family in SPEECH_FAMILIES if family != "moonshine"])
+@pytest.mark.parametrize("frames", [1, 5, 10, 11, 60])
+def test_an_utterance_too_short_for_spec_augment_can_be_trained_on(family: str, frames: int, tmp_path: Path) -> None:
+    directory = tiny_speech_encoder(tmp_path, family, mask_time_prob=0.5, mask_time_length=10)
+    encoder = load(directory).train()
+    mask = torch.ones(2, frames, dtype=torch.bool)
+    mask[1, max(1, frames // 3) :] = False
+    assert encoder.context(torch.randn(2, frames, encoder.front_dim), mask).isfinite().all()
+
+
+def test_spec_augment_masks_real_frames_in_training_and_none_in_evaluation(tmp_path: Path) -> None:
+    directory = tiny_speech_encoder(
+        tmp_path, mask_time_prob=0.3, hidden_dropout=0.0, attention_dropout=0.0, feat_proj_dropout=0.0, layerdrop=0.0
+    )
+    encoder = load(directory)
+    frames, mask = torch.randn(1, 60, encoder.front_dim), torch.ones(1, 60, dtype=torch.bool)
+    expected = encoder.context(frames, mask)
+    torch.testing.assert_close(encoder.context(frames, mask), expected)
+    assert not torch.allclose(encoder.train().context(frames, mask), expected)
+
+
+def test_normalising_a_waveform_is_what_the_feature_extractor_does(tiny_speech: Path) -> None:
+    encoder = load(tiny_speech)
+    extractor = Wav2Vec2FeatureExtractor(do_normalize=True)
+    for samples in SAMPLES:
+        waveform = 0.03 * noise(samples) + 0.01
+        expected = extractor(waveform, sampling_rate=16_000, return_tensors="np").input_values[0]
+        normalised = encoder.normalise(waveform)
+        assert normalised.dtype == np.float32
+        np.testing.assert_allclose(normalised, expected, atol=1e-5)
+
+
+def test_a_checkpoint_that_does_not_normalise_gets_the_waveform_as_it_is(tmp_path: Path) -> None:
+    encoder = load(tiny_speech_encoder(tmp_path, do_normalize=False))
+    waveform = noise(1_000)
+    assert encoder.normalise(waveform) is waveform
+
+
+def test_silence_normalises_to_silence(tiny_speech: Path) -> None:
+    np.testing.assert_array_equal(load(tiny_speech).normalise(np.zeros(1_000, np.float32)), 0)
+
+
+@pytest.mark.parametrize("do_normalize", [True, False])
+def test_a_moonshine_checkpoint_s_preprocessor_decides_on_normalising(tmp_path: Path, do_normalize: bool) -> None:
+    encoder = load(tiny_speech_encoder(tmp_path, "moonshine", do_normalize=do_normalize))
+    assert encoder.zero_mean_unit_variance == do_normalize
+
+
+def test_a_text_batch_gives_each_text_what_transformers_gives_it_alone(tiny_text: Path) -> None:
+    files = resolve_encoder(str(tiny_text))
+    texts = ["She isn't coming home.", "Oh!", "", "I think it is on the table, don't you?"]
+    model, tokenizer = AutoModel.from_pretrained(tiny_text).eval(), AutoTokenizer.from_pretrained(tiny_text)
+    values = TextEncoder(files, CPU).encode(TextTokenizer(files)(texts))
+    for text, value in zip(texts, values, strict=True):
+        with torch.no_grad():
+            expected = model(**tokenizer(text, return_tensors="pt")).last_hidden_state[0].numpy()
+        assert value.dtype == np.float32
+        np.testing.assert_allclose(value, expected, atol=1e-5)
+
+
+def test_an_empty_text_is_its_two_special_tokens(tiny_text: Path) -> None:
+    tokenizer = TextTokenizer(resolve_encoder(str(tiny_text)))
+    assert tokenizer([""]) == [[tokenizer.tokenizer.bos_token_id, tokenizer.tokenizer.eos_token_id]]
+    assert tokenizer([]) == []
+
+
+def test_a_long_text_is_cut_at_the_encoder_s_positions(tmp_path: Path) -> None:
+    files = resolve_encoder(str(tiny_text_encoder(tmp_path, ["a b c"], max_position_embeddings=34)))
+    tokenizer = TextTokenizer(files)
+    tokens = tokenizer(["a b c " * 50])[0]
+    assert len(tokens) == tokenizer.max_tokens == 32  # RoBERTa's positions begin behind the padding index
+    assert tokens[-1] == tokenizer.tokenizer.eos_token_id
+    assert TextEncoder(files, CPU).encode([tokens])[0].shape == (32, tokenizer.dim)
+
+
+@pytest.mark.parametrize("model_type", ["whisper", "bert", None])
+def test_another_type_of_speech_encoder_is_refused_and_the_supported_ones_are_named(model_type: str | None) -> None:
+    with pytest.raises(UserError, match=rf"type {model_type!r}.*Supported: wav2vec2, hubert.*moonshine"):
+        SpeechEncoder({"model_type": model_type}, zero_mean_unit_variance=True)
+
+
+def test_a_speech_encoder_with_an_adapter_is_refused(tiny_speech: Path) -> None:
+    config = speech_config(resolve_encoder(str(tiny_speech)))
+    with pytest.raises(UserError, match="add_adapter"):
+        SpeechEncoder({**config, "add_adapter": True}, zero_mean_unit_variance=True)
+
+
+def test_weights_of_another_model_are_refused_and_the_missing_ones_named(
+    tiny_speech: Path, tiny_text: Path, tmp_path: Path
+) -> None:
+    mixed = tmp_path / "mixed"
+    mixed.mkdir()
+    (mixed / "config.json").write_bytes((tiny_speech / "config.json").read_bytes())
+    (mixed / "model.safetensors").write_bytes((tiny_text / "model.safetensors").read_bytes())
+    with pytest.raises(UserError) as caught:
+        load_speech_encoder(resolve_encoder(str(mixed)))
+    for word in (str(mixed), "lacks weights of Wav2Vec2Model: encoder.layer", "and 45 more"):
+        assert word in str(caught.value)
+
+
+def test_weights_of_another_size_are_refused(tmp_path: Path) -> None:
+    small = tiny_speech_encoder(tmp_path / "small")
+    large = tiny_speech_encoder(tmp_path / "large", intermediate_size=96)
+    (small / "model.safetensors").write_bytes((large / "model.safetensors").read_bytes())
+    with pytest.raises(UserError) as caught:
+        load_speech_encoder(resolve_encoder(str(small)))
+    assert str(small) in str(caught.value)
+
+
+@pytest.mark.parametrize("size", [0, 1000, 100_000])
+@pytest.mark.parametrize("name", ["model.safetensors", "pytorch_model.bin"])
+def test_weights_that_are_cut_are_refused(name: str, size: int, tmp_path: Path) -> None:
+    directory = tiny_speech_encoder(tmp_path / "cut")
+    weights = directory / "model.safetensors"
+    if name != weights.name:
+        state = AutoModel.from_pretrained(directory).state_dict()
+        weights.unlink()
+        weights = directory / name
+        torch.save(state, weights)
+        load(directory)
+    weights.write_bytes(weights.read_bytes()[:size])
+    with pytest.raises(UserError, match="cannot be loaded") as caught:
+        load(directory)
+    assert str(directory) in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["not JSON", '{"model_type": "no-such-model"}', "{}"])
+def test_a_configuration_that_cannot_be_used_is_refused(text: str, tiny_speech: Path, tmp_path: Path) -> None:
+    (tmp_path / "model.safetensors").write_bytes((tiny_speech / "model.safetensors").read_bytes())
+    (tmp_path / "config.json").write_text(text)
+    for use in (load_speech_encoder, speech_outline, TextTokenizer):
+        with pytest.raises(UserError) as caught:
+            use(resolve_encoder(str(tmp_path)))
+        assert str(tmp_path) in str(caught.value)
+
+
+def test_a_broken_preprocessor_configuration_is_refused(tmp_path: Path) -> None:
+    directory = tiny_speech_encoder(tmp_path)
+    (directory / "preprocessor_config.json").write_text("{")
+    with pytest.raises(UserError, match=r"preprocessor_config\.json"):
+        load(directory)
+
+
+def test_text_and_speech_encoder_exchanged_are_refused(tiny_text: Path, tiny_speech: Path) -> None:
+    with pytest.raises(UserError, match="type 'roberta'") as caught:
+        load_speech_encoder(resolve_encoder(str(tiny_text)))
+    assert str(tiny_text) in str(caught.value)
+    with pytest.raises(UserError, match="tokenizer") as caught:
+        TextTokenizer(resolve_encoder(str(tiny_speech)))
+    assert str(tiny_speech) in str(caught.value)
+
+
+def test_a_text_encoder_without_a_tokenizer_is_refused(tiny_text: Path, tmp_path: Path) -> None:
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_bytes((tiny_text / name).read_bytes())
+    with pytest.raises(UserError, match="tokenizer") as caught:
+        TextTokenizer(resolve_encoder(str(tmp_path)))
+    assert str(tmp_path) in str(caught.value)
+
+
+@pytest.mark.real
+@torch.no_grad()
+def test_moonshine_tiny_gives_transformers_values_on_a_real_recording(shared: Path) -> None:
+    directory = shared / "models" / "moonshine-tiny-encoder"
+    recording = sorted((shared / "data" / "ravdess4" / "audio").glob("*.flac"))[0]
+    encoder = load(directory)
+    theirs = MoonshineEncoder.from_pretrained(
+        directory, key_mapping={r"^(model\.)?encoder\.": ""}, dtype=torch.float32
+    ).eval()
+    waveform = torch.from_numpy(encoder.normalise(audio.load(recording)))[None]
+    frames = encoder.frontend(waveform)
+    hidden = encoder.context(frames, torch.ones(frames.shape[:2], dtype=torch.bool))
+    assert (encoder.hidden_size, encoder.samples_per_frame) == (288, 384)
+    assert frames.shape[1] == encoder.frames_of(waveform.shape[1])
+    torch.testing.assert_close(hidden, theirs(waveform).last_hidden_state, atol=1e-5, rtol=1e-5)
+
+
+@pytest.mark.real
+def test_minilm_gives_transformers_values(shared: Path) -> None:
+    directory = shared / "models" / "minilm-l6"
+    files = resolve_encoder(str(directory))
+    tokenizer = TextTokenizer(files)
+    texts = ["Kids are talking by the door", "Dogs are sitting by the door, aren't they?"]
+    values = TextEncoder(files, CPU).encode(tokenizer(texts))
+    model = AutoModel.from_pretrained(directory, dtype=torch.float32).eval()
+    theirs = AutoTokenizer.from_pretrained(directory)
+    assert tokenizer.dim == 384
+    for text, value in zip(texts, values, strict=True):
+        with torch.no_grad():
+            expected = model(**theirs(text, return_tensors="pt")).last_hidden_state[0].numpy()
+        np.testing.assert_allclose(value, expected, atol=1e-5)
+
+
+@pytest.mark.real
+def test_roberta_base_s_tokenizer_gives_the_published_ids(shared: Path, tmp_path: Path) -> None:
+    for source in ("configs/roberta-base", "roberta-base-tokenizer"):
+        for path in (shared / "models" / source).glob("*.json"):
+            (tmp_path / path.name).write_bytes(path.read_bytes())
+    (tmp_path / "model.safetensors").touch()
+    tokenizer = TextTokenizer(resolve_encoder(str(tmp_path)))
+    assert tokenizer(["Hello world"]) == [[0, 31414, 232, 2]]
+    assert (tokenizer.dim, tokenizer.max_tokens) == (768, 512)
+
+
+@pytest.mark.real
+def test_the_real_shapes_have_the_published_numbers_of_parameters(shared: Path) -> None:
+    configs = shared / "models" / "configs"
+    wav2vec2 = AutoConfig.from_pretrained(configs / "wav2vec2-base").to_dict()
+    with torch.device("meta"):
+        speech = SpeechEncoder(wav2vec2, zero_mean_unit_variance=True)
+        text = AutoModel.from_config(AutoConfig.from_pretrained(configs / "roberta-base"), add_pooling_layer=False)
+    assert sum(parameter.numel() for parameter in speech.parameters()) == 94_371_712
+    assert sum(parameter.numel() for parameter in text.parameters()) == 124_055_040
+    assert (speech.front_dim, speech.hidden_size, speech.attention_heads) == (512, 768, 12)
+    assert (speech.samples_per_frame, speech.receptive_field_samples, speech.frames_of(16_000)) == (320, 400, 49)

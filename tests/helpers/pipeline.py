@@ -1,0 +1,53 @@
+"""Extraction and training of a tiny corpus by the library's own functions, in the working directory."""
+
+from pathlib import Path
+
+from mmer_pipeline import paths, runs
+from mmer_pipeline.encoders.encoder_files import resolve_encoder
+from mmer_pipeline.features import extraction
+from mmer_pipeline.training.fold import train_fold
+
+
+class Silent:
+    """An observer that says nothing."""
+
+    def step(self, progress, steps, epochs):
+        pass
+
+    def epoch(self, record, epochs):
+        pass
+
+    def less_memory(self, max_seconds):
+        pass
+
+    def stop_is_asked(self):
+        return False
+
+
+def extract(manifest, tiny_text, tiny_speech, dtype="float16"):
+    """Features of both kinds."""
+    work = {"dtype": dtype, "device": "cpu", "scheduler": "threads", "progress": lambda *_: None}
+    text = paths.text_features(Path("cache"), manifest.path, str(tiny_text), "strip", dtype)
+    speech = paths.speech_features(Path("cache"), manifest.path, str(tiny_speech), dtype)
+    extraction.extract_text(manifest, resolve_encoder(str(tiny_text)), text, annotations="strip", **work)
+    extraction.extract_speech(manifest, resolve_encoder(str(tiny_speech)), speech, **work)
+
+
+def train(settings, manifest, **options):
+    """As `train_fold`, into runs/mmer where nothing else is said."""
+    default = {
+        "cache": Path("cache"),
+        "run": Path("runs/mmer"),
+        "device": "cpu",
+        "restart": False,
+        "keep_state": False,
+        "save_seconds": 1e9,
+        "observer": Silent(),
+    }
+    return train_fold(settings, manifest, **{**default, **options})
+
+
+def metrics(run="runs/mmer", fold=1):
+    """The epochs of a fold without their times."""
+    lines = runs.read_metrics(paths.fold(Path(run), fold).metrics)
+    return [{name: value for name, value in line.items() if name != "speed"} for line in lines]

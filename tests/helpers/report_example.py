@@ -1,0 +1,269 @@
+"""A made-up cross-validation report (the dict of report.json) with everything in it that a page can stumble over.
+
+Four trained systems of five folds and two seeds, one of them with validated numbers, one with a hole; one imported
+system without probabilities; names and transcripts that are markup, very long, or both. The same on every call.
+"""
+
+from copy import deepcopy
+from dataclasses import asdict
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from mmer_pipeline.scoring.metrics import HEADLINE, calibration_error, rates
+from mmer_pipeline.settings import Settings
+
+LABELS = ["happy", "angry", "neutral", "sad"]
+FOLDS, SEEDS, EPOCHS = 5, (1, 2), 8
+UTTERANCES = 672
+SPEECH = "moonshine-tiny-encoder"
+TEXT = "a-very-long-organisation-name/an_even_longer_text_encoder_name_without_any_place_to_break_it-v2"
+TRANSCRIPTS = [
+    "Kids are talking by the door",
+    "<b>Not bold</b> & not | a column; <script>alert('no')</script>",
+    "Well, " + "I do not know what I should say about that any more, " * 9 + "so I had better stop.",
+    "Pneumonoultramicroscopicsilicovolcanoconiosis" * 3,
+    None,
+]
+FACTS = {
+    "device": "NVIDIA H200",
+    "python": "3.11.7",
+    "platform": "Linux-6.1.0-x86_64-with-glibc2.36",
+    "versions": {"mmer-pipeline": "0.1.0", "torch": "2.13.0+cpu", "transformers": "5.23.0", "numpy": "2.4.6"},
+    "git_commit": "a76e691d8c90343cbb7822322c0f0274b03ba6cb-dirty",
+    "without_ctc_target": 0,
+    "trained_parameters": 9_436_356,
+}
+
+
+def report_example() -> dict[str, Any]:
+    """The report; a fresh copy on every call."""
+    return deepcopy(_example())
+
+
+@cache
+def _example() -> dict[str, Any]:
+    rng = np.random.default_rng(7)
+    systems = [
+        _system(rng, "mmer", "MMER (α = 0.1)", 1.9, ctc=True, validated=True, validation="speaker"),
+        _system(rng, "cai", "Cai et al. (α = 0.1)", 1.6, ctc=True),
+        _system(rng, "wav2vec2", "wav2vec2", 1.5, learning_rate=1e-4),
+        _system(rng, "roberta", "RoBERTa (frozen)", 0.02, holes={(2, 3)}),
+        _system(rng, "theirs <b>&|", "theirs <b>&| of a very long name that goes on and on", 1.2, imported=True),
+    ]
+    return {
+        "corpus": "ravdess",
+        "labels": LABELS,
+        "systems": systems,
+        "pairs": _pairs(systems),
+        "table_1": _table_1(),
+        "notes": ["Intervals from 12 dialogues are too narrow to be trusted; see `--folds`."],
+        "holes": [
+            {
+                "run": "roberta-seed2",
+                "fold": 3,
+                "why": "the loss of epoch 2 is NaN: `mmer-pipe train --run roberta-seed2 --fold 3 --restart`",
+            },
+            {"run": "wav2vec2-<seed3>", "fold": None, "why": "no fold is evaluated: `mmer-pipe cv`"},
+        ],
+    }
+
+
+def _system(
+    rng: np.random.Generator,
+    name: str,
+    title: str,
+    skill: float,
+    *,
+    ctc: bool = False,
+    validated: bool = False,
+    imported: bool = False,
+    holes: set[tuple[int, int]] = frozenset(),  # type: ignore[assignment]
+    **settings: Any,
+) -> dict[str, Any]:
+    jobs = [(seed, fold) for seed in ((1,) if imported else SEEDS) for fold in range(1, FOLDS + 1)]
+    jobs = [job for job in jobs if job not in holes]
+    truth = np.repeat(np.arange(4), UTTERANCES // FOLDS // 4 + 1)[: UTTERANCES // FOLDS]
+    folds = {name: [] for name in ("final", "validated", "oracle")}
+    curves, parts = [], []
+    for seed, fold in jobs:
+        by_epoch = [_predict(rng, truth, skill * (1 - 0.8**epoch) / 0.8) for epoch in range(1, EPOCHS + 1)]
+        scores = [rates(truth, probabilities.argmax(axis=1), LABELS) for probabilities in by_epoch]
+        wa = [entry["wa"] for entry in scores]
+        chosen = {"final": EPOCHS - 1, "oracle": int(np.argmax(wa)), "validated": int(np.argmax(wa[:-1]))}
+        for selection, epoch in chosen.items():
+            folds[selection].append(
+                {"seed": seed, "fold": fold, "held_out": str(fold), "epoch": None if imported else epoch + 1,
+                 "utterances": len(truth)} | {metric: scores[epoch][metric] for metric in HEADLINE}
+            )  # fmt: skip
+        decay = 0.75 ** np.arange(EPOCHS)
+        curves.append(
+            {
+                "seed": seed,
+                "fold": fold,
+                "epochs": list(range(1, EPOCHS + 1)),
+                "ce": (1.386 * decay + rng.uniform(0, 0.05, EPOCHS)).tolist(),
+                "ctc": (230 * decay + 60 + rng.uniform(0, 4, EPOCHS)).tolist() if ctc else None,
+                "wa": wa,
+                "ua": [entry["ua"] for entry in scores],
+                "validation_wa": wa if validated else None,
+                "oracle_epoch": chosen["oracle"] + 1,
+                "validated_epoch": chosen["validated"] + 1 if validated else None,
+            }
+        )
+        parts.append(by_epoch[-1])
+    probabilities, truths = np.concatenate(parts), np.tile(truth, len(jobs))
+    predicted = probabilities.argmax(axis=1)
+    selections = {selection: _selection(rows, selection == "final") for selection, rows in folds.items()}
+    return {
+        "name": name,
+        "title": title,
+        "system": None if imported else name,
+        "imported": "outputs/their <i>predictions</i>.csv" if imported else None,
+        "seeds": [] if imported else list(SEEDS),
+        "encoders": {
+            "text": TEXT if name in ("mmer", "roberta") else None,
+            "speech": None if imported or name == "roberta" else SPEECH,
+        },
+        "folds_expected": FOLDS,
+        "utterances": UTTERANCES,
+        "selections": {
+            "final": selections["final"],
+            "validated": selections["validated"] if validated else None,
+            "oracle": None if imported else selections["oracle"],
+        },
+        "oracle_gap": None
+        if imported
+        else {m: _mean(selections["oracle"], m) - _mean(selections["final"], m) for m in ("wa", "ua")},
+        "per_class": rates(truths, predicted, LABELS)["per_class"],
+        "confusion": [[int(((truths == i) & (predicted == j)).sum()) for j in range(4)] for i in range(4)],
+        "speakers": [
+            {"speaker": f"Actor_{number:02}", "utterances": 28, **{m: rng.uniform(0.4, 0.9) for m in ("wa", "ua")}}
+            for number in range(1, 25)
+        ],
+        "reliability": None if imported else _reliability(probabilities, truths),
+        "lengths": [
+            {"from_seconds": low, "to_seconds": high, "utterances": 134, "error_rate": rng.uniform(0.15, 0.4)}
+            for low, high in ((2.9, 3.4), (3.4, 3.6), (3.6, 3.8), (3.8, 4.1), (4.1, 5.3))
+        ],
+        "curves": [] if imported else curves,
+        "spelling": {"wer": 0.4321, "cer": 0.1987} if ctc else None,
+        "errors": [] if imported else _errors(probabilities, truths),
+        "runs": [] if imported else [_run(rng, name, seed, jobs, settings, ctc) for seed in SEEDS],
+    }  # fmt: skip
+
+
+def _predict(rng: np.random.Generator, truth: np.ndarray, skill: float) -> np.ndarray:
+    """[N, 4] probabilities; the last two classes are mistaken for each other most."""
+    scores = rng.normal(size=(len(truth), 4)) + skill * np.eye(4)[truth] + 0.5 * skill * (truth > 1)[:, None] * (
+        np.arange(4) > 1
+    )  # fmt: skip
+    return np.exp(scores * 1.5) / np.exp(scores * 1.5).sum(axis=1, keepdims=True)
+
+
+def _selection(rows: list[dict[str, Any]], with_interval: bool) -> dict[str, Any]:
+    summary = {}
+    for metric in HEADLINE:
+        values = np.array([row[metric] for row in rows])
+        mean = float(values.mean())
+        summary[metric] = {"mean": mean, "sd": float(values.std(ddof=1)), "pooled": mean + 0.001,
+                           "interval_95": [mean - 0.037, mean + 0.031] if with_interval else None}  # fmt: skip
+    return {"folds": rows, "summary": summary}
+
+
+def _mean(selection: dict[str, Any], metric: str) -> float:
+    return float(selection["summary"][metric]["mean"])
+
+
+def _reliability(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+    confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
+    bins = []
+    for number in range(15):
+        there = (confidence > number / 15) & (confidence <= (number + 1) / 15)
+        if there.any():
+            bins.append(
+                {"lower": number / 15, "upper": (number + 1) / 15, "utterances": int(there.sum()),
+                 "confidence": float(confidence[there].mean()), "accuracy": float(right[there].mean())}
+            )  # fmt: skip
+    return {"ece": calibration_error(probabilities, truth), "bins": bins}
+
+
+def _errors(probabilities: np.ndarray, truth: np.ndarray) -> list[dict[str, Any]]:
+    predicted = probabilities.argmax(axis=1)
+    wrong = np.flatnonzero(predicted != truth)
+    worst = wrong[np.argsort(-probabilities[wrong].max(axis=1))][:10]
+    return [
+        {
+            "utterance_id": f"03-01-0{1 + truth[row]}-01-02-01-{row % 24 + 1:02}",
+            "fold": int(row % 5 + 1),
+            "speaker": f"Actor_{row % 24 + 1:02}",
+            "truth": LABELS[truth[row]],
+            "prediction": LABELS[predicted[row]],
+            "probabilities": dict(zip(LABELS, probabilities[row].tolist(), strict=True)),
+            "transcript": TRANSCRIPTS[number % len(TRANSCRIPTS)],
+        }
+        for number, row in enumerate(worst)
+    ]
+
+
+def _run(
+    rng: np.random.Generator, name: str, seed: int, jobs: list[tuple[int, int]], settings: dict[str, Any], ctc: bool
+) -> dict[str, Any]:
+    used = asdict(Settings(fold=1, system=name, text_encoder=TEXT, speech_encoder=SPEECH, alpha=0.1 if ctc else 0.0,
+                           epochs=EPOCHS, seed=seed, **settings))  # fmt: skip
+    return {
+        "run": f"{name}-seed{seed}",
+        "seed": seed,
+        "settings": {key: value for key, value in used.items() if key != "fold"},
+        "inputs": {
+            "manifest": "f3c4c06e150aa2d8",
+            "text_features": "2229c7d418d1dfd5",
+            "speech_features": "b577d7cf23ef862c",
+            "labels": LABELS,
+            "alphabet": list("<>|ETAONIHSRDLUMWCFGYPBVK'XJQZ"),
+        },
+        "folds": [
+            {
+                "fold": fold,
+                "held_out": str(fold),
+                "utterances": UTTERANCES // FOLDS,
+                "facts": FACTS if fold < FOLDS else {**FACTS, "device": "cpu"},
+                "training_seconds": rng.uniform(200, 4000),
+                "utterances_per_second": rng.uniform(16, 400),
+            }
+            for other, fold in jobs
+            if other == seed
+        ],
+    }
+
+
+def _pairs(systems: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    pairs = []
+    for number, first in enumerate(systems):
+        for second in systems[number + 1 :]:
+            metrics = {}
+            for metric in ("wa", "ua"):
+                pooled = [entry["selections"]["final"]["summary"][metric]["pooled"] for entry in (first, second)]
+                difference = pooled[0] - pooled[1]
+                p = float(np.exp(-abs(difference) * 60))
+                metrics[metric] = {"difference": difference, "interval_95": [difference - 0.03, difference + 0.03],
+                                   "p": p, "p_holm": min(1.0, 4 * p)}  # fmt: skip
+            pairs.append({"first": first["name"], "second": second["name"], "utterances": UTTERANCES, "clusters": 24,
+                          "metrics": metrics})  # fmt: skip
+    return pairs
+
+
+def _table_1() -> dict[str, Any]:
+    rows = [
+        ("Unimodal prior art", "Wang et al. [35]", "a", 0.7330, None),
+        ("Multimodal prior art", "Morais et al. [30]", "a,t", 0.7736, None),
+        ("Baselines", "RoBERTa (base)", "t", 0.6982, "roberta"),
+        ("Baselines", "wav2vec 2.0", "a", 0.7400, "wav2vec2"),
+        ("Baselines", "Cai et al. (re-run)", "a,t", 0.7324, "cai"),
+        ("Baselines", "theirs", "a,t", None, "theirs <b>&|"),
+        ("Proposed", "MMER (α = 0)", "a,t", 0.7655, None),
+        ("Proposed", "MMER (α = 0.1)", "a,t", 0.7764, "mmer"),
+    ]
+    keys = ("group", "method", "modality", "published_wa", "ours")
+    return {"rows": [{**dict(zip(keys, row, strict=True)), "folds": 5} for row in rows], "comparable": False}

@@ -1,0 +1,104 @@
+"""Made-up runs on disk: folds whose predictions of every epoch are given."""
+
+import csv
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from mmer_pipeline import files, paths
+from mmer_pipeline.runs import digest_of_file
+from mmer_pipeline.scoring.metrics import Predictions, score
+from mmer_pipeline.settings import RunRecord, Settings
+
+LABELS = ["happy", "sad"]
+INPUTS = {"labels": LABELS, "manifest": "m", "text_features": "t", "speech_features": "s"}
+FACTS: dict[str, Any] = {
+    "folds": ["1", "2", "3"],
+    "corpus": "made up",
+    "manifest": "/nowhere/manifest.csv",
+    "device": "cpu",
+    "platform": "none",
+    "python": "3",
+    "versions": {"numpy": "2"},
+    "git_commit": None,
+    "without_ctc_target": 0,
+}
+TRUTH = {1: [0, 0, 0, 1], 2: [0, 1, 1, 1, 1, 0], 3: [1, 0]}
+EPOCHS = {
+    1: [[0, 0, 0, 1], [0, 0, 1, 1], [0, 1, 1, 1]],
+    2: [[0, 0, 0, 0, 0, 0], [0, 1, 1, 1, 1, 0], [0, 1, 1, 1, 0, 0]],
+    3: [[1, 1], [1, 0], [1, 0]],
+}
+
+
+def predictions(truth: list[int], predicted: list[int]) -> Predictions:
+    """Confident ones (0.8), without transcripts."""
+    probabilities = np.where(np.eye(2)[predicted] == 1, 0.8, 0.2)
+    names = tuple(f"u{i}" for i in range(len(truth)))
+    return Predictions(names, np.array(truth), probabilities, ("",) * len(truth), ("",) * len(truth))
+
+
+def write_fold(
+    run: Path,
+    number: int,
+    truth: list[int],
+    epochs: list[list[int]],
+    chosen_on: list[tuple[list[int], list[int]]] | None = None,
+    facts: dict[str, Any] | None = None,
+    inputs: dict[str, Any] | None = None,
+    **settings: Any,
+) -> None:
+    """An evaluated fold with the held-out predictions of each epoch; utterance i of fold k is `ku<i>`.
+
+    `chosen_on` is the validation part's truth and predictions, an epoch each.
+    """
+    fold = paths.fold(run, number)
+    record = RunRecord(
+        Settings(fold=number, **settings),
+        {**INPUTS, **(inputs or {}), "held_out": str(number)},
+        {**FACTS, **(facts or {})},
+    )
+    record.write(fold.settings)
+    lines = [
+        {
+            "epoch": epoch + 1,
+            "train": {"loss": 1.0, "ce": 1.0, "ctc": 2.0 if record.settings.alpha else None},
+            "held_out": score(predictions(truth, predicted), LABELS),
+            "validation": score(predictions(*chosen_on[epoch]), LABELS) if chosen_on else None,
+            "speed": {"seconds": 1.5, "utterances_per_second": 10.0 * number},
+        }
+        for epoch, predicted in enumerate(epochs)
+    ]
+    files.write_text(fold.metrics, "".join(map(files.json_line, lines)))
+    fold.model.mkdir(parents=True, exist_ok=True)
+    fold.weights.touch()
+    final = predictions(truth, epochs[-1])
+    with fold.predictions.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["utterance_id", "fold", "speaker", "dialogue", "truth", "prediction",
+                         "probability_happy", "probability_sad", "transcript_ctc"])  # fmt: skip
+        for i, name in enumerate(final.utterance_ids):
+            labels = [LABELS[truth[i]], LABELS[final.predicted[i]]]
+            writer.writerow([f"{number}{name}", number, f"s{number}", f"d{number}{i // 2}", *labels,
+                             *final.probabilities[i], ""])  # fmt: skip
+    evaluation = {
+        "identity": record.identity,
+        "model_digest": digest_of_file(fold.weights),
+        "predictions_digest": digest_of_file(fold.predictions),
+        "fold": number,
+        "held_out": str(number),
+        "labels": LABELS,
+        "metrics": lines[-1]["held_out"],
+    }
+    files.write_json(fold.evaluation, evaluation)
+
+
+def write_run(run: Path, *, flipped: int = 0, folds: tuple[int, ...] = (1, 2, 3), **settings: Any) -> Path:
+    """The folds of `TRUTH` and `EPOCHS`; the first `flipped` final predictions of fold 2 say the other class."""
+    for number in folds:
+        epochs = [list(epoch) for epoch in EPOCHS[number]]
+        if number == 2:
+            epochs[-1] = [1 - said if i < flipped else said for i, said in enumerate(epochs[-1])]
+        write_fold(run, number, TRUTH[number], epochs, **settings)
+    return run

@@ -1,0 +1,135 @@
+"""The plots: one of each kind, honest about what they compare, the same bytes for the same report."""
+
+import subprocess
+import sys
+from copy import deepcopy
+from xml.etree import ElementTree
+
+import matplotlib
+import pytest
+from helpers.report_example import report_example
+
+from mmer_pipeline.pages.plotting import HUES, svg
+from mmer_pipeline.report import report_plots
+from mmer_pipeline.report.report_plots import figures, slugs, write_plots
+
+
+@pytest.fixture
+def report():
+    return report_example()
+
+
+def words(figure):
+    """All text of a plot."""
+    return [element.text for element in ElementTree.fromstring(svg(figure)).iter("{http://www.w3.org/2000/svg}text")]
+
+
+def test_every_plot_is_written_as_png_and_svg(report, tmp_path):
+    report["systems"] = [report["systems"][0], report["systems"][-1]]
+    written = write_plots(report, tmp_path)
+    names = {path.relative_to(tmp_path).as_posix() for path in written}
+    stems = ("systems", "mmer-confusion", "mmer-curves", "mmer-reliability", "mmer-lengths",
+             "theirs-b-confusion", "theirs-b-lengths")  # fmt: skip
+    assert names == {f"plots/{stem}.{suffix}" for stem in stems for suffix in ("png", "svg")}
+    assert len(written) == len(names)
+    for path in written:
+        content = path.read_bytes()
+        assert content.startswith(b"\x89PNG") if path.suffix == ".png" else ElementTree.fromstring(content) is not None
+
+
+def test_the_same_report_gives_the_same_bytes(report, tmp_path):
+    report["systems"] = report["systems"][:1]
+    first, second = (write_plots(deepcopy(report), tmp_path / name) for name in "ab")
+    assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
+
+
+def test_the_users_matplotlib_settings_have_no_say(report):
+    expected = svg(report_plots.systems(report))
+    with matplotlib.rc_context({"font.size": 20, "axes.grid": False, "svg.fonttype": "path", "text.usetex": True}):
+        assert svg(report_plots.systems(report)) == expected
+
+
+def test_published_figures_are_drawn_only_where_comparable(report):
+    assert "published, IEMOCAP" not in words(report_plots.systems(report))
+    report["table_1"]["comparable"] = True
+    assert "published, IEMOCAP" in words(report_plots.systems(report))
+
+
+def test_the_systems_plot_says_pooled_values_and_chance(report):
+    said = words(report_plots.systems(report))
+    assert "chance, UA (25)" in said
+    for system in report["systems"]:
+        for metric in ("wa", "ua"):
+            assert f"{100 * system['selections']['final']['summary'][metric]['pooled']:.2f}" in said
+
+
+def test_a_confusion_cell_says_count_and_share(report):
+    system = report["systems"][0]
+    system["confusion"] = [[6, 2, 0, 0], [0, 8, 0, 0], [0, 0, 0, 0], [0, 0, 1, 3]]  # nobody was neutral
+    said = words(report_plots.confusion(report, system))
+    assert said.count("75.0 %") == 2
+    assert said.count("25.0 %") == 2
+    assert said.count("0.0 %") == 11
+    assert {"6", "2", "8", "1", "3"} <= set(said)
+
+
+def test_curves_mark_the_epochs_that_are_there(report):
+    mmer, cai = report["systems"][:2]
+    assert {"final epoch", "oracle epoch", "validated epoch", "CTC loss, training"} <= set(
+        words(report_plots.curves(report, mmer))
+    )
+    assert "validated epoch" not in words(report_plots.curves(report, cai))
+    assert "CTC loss, training" not in words(report_plots.curves(report, report["systems"][2]))
+
+
+def test_one_fold_of_one_epoch_is_drawn(report):
+    system = report["systems"][1]
+    line = system["curves"][0]
+    for key in ("epochs", "ce", "ctc", "wa", "ua"):
+        line[key] = line[key][:1]
+    line["oracle_epoch"] = 1
+    system["curves"] = [line]
+    system["selections"]["final"]["summary"]["wa"]["interval_95"] = None
+    report["systems"] = [system]
+    assert len(list(figures(report))) == 5
+
+
+def test_reliability_and_lengths_say_their_numbers(report):
+    system = report["systems"][1]
+    system["reliability"] = {"ece": 0.1234, "bins": [{"lower": 0.4, "upper": 0.5, "utterances": 70_001,
+                             "confidence": 0.44, "accuracy": 1.0}]}  # fmt: skip
+    system["lengths"] = [{"from_seconds": 1.0, "to_seconds": 2.0, "utterances": 7, "error_rate": 0.0}]
+    said = words(report_plots.reliability(report, system))
+    assert "70001" in said
+    assert any("ECE 12.34 %" in text for text in said)
+    assert {"1.0–2.0 s", "0.0 % of 7"} <= set(words(report_plots.lengths(report, system)))
+
+
+def test_with_several_seeds_reliability_counts_predictions(report):
+    system = report["systems"][0]
+    assert "predictions" in words(report_plots.reliability(report, system))
+    system["seeds"] = [1]
+    assert "utterances" in words(report_plots.reliability(report, system))
+
+
+def test_many_systems_and_many_classes_are_drawn(report):
+    systems = [
+        {**report["systems"][0], "name": f"mmer-{number}", "title": f"$MMER_{number}$ & <i>"} for number in range(14)
+    ]
+    report["systems"] = systems
+    report["labels"] = [f"a long name of class {number}" for number in range(9)]
+    systems[13]["confusion"] = [[10_000] * 9] * 9
+    assert "$MMER_13$ & <i>" in words(report_plots.systems(report))
+    assert len(words(report_plots.confusion(report, systems[13]))) > 2 * 81
+    assert report_plots.hue(report, systems[0]) == report_plots.hue(report, systems[len(HUES)])
+
+
+def test_file_names_are_safe_and_never_shared():
+    names = ["a b", "a-b", "A/B", "../..", "…", "mmer_α=0.1"]
+    given = slugs({"systems": [{"name": name} for name in names]})
+    assert list(given.values()) == ["a-b", "a-b-2", "A-B-3", "system", "system-2", "mmer_-=0.1"]
+
+
+def test_pyplot_is_not_imported():
+    code = "import sys, mmer_pipeline.report.report_plots; sys.exit('matplotlib.pyplot' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,0 +1,149 @@
+"""Reading runs: holes with their reasons, seeds as one system, and what cannot be compared."""
+
+import pytest
+from helpers.run_example import EPOCHS, TRUTH, write_fold, write_run
+
+from mmer_pipeline import paths
+from mmer_pipeline.errors import UserError
+from mmer_pipeline.report.results import Hole, check_same_truth, evaluated_runs, read_systems
+from mmer_pipeline.settings import RunRecord, Settings
+
+
+def names(runs):
+    systems, _ = read_systems(runs)
+    return {system.name: [run.name for run in system.runs] for system in systems}
+
+
+def test_missing_folds_are_named_with_the_command_that_makes_them(tmp_path):
+    run = write_run(tmp_path / "r")
+    paths.fold(run, 2).evaluation.unlink()
+    paths.fold(run, 3).weights.unlink()
+    assert read_systems([run])[1] == [
+        Hole("r", 2, "trained, not evaluated: mmer-pipe evaluate --run r --fold 2"),
+        Hole("r", 3, "not trained: mmer-pipe train --run r --fold 3"),
+    ]
+
+
+def test_a_fold_trained_again_since_its_evaluation_counts_as_not_evaluated(tmp_path):
+    run = write_run(tmp_path / "r")
+    record = RunRecord.read(paths.fold(run, 1).settings, "")
+    RunRecord(Settings(fold=1, seed=5), record.inputs, record.facts).write(paths.fold(run, 1).settings)
+    assert read_systems([run])[1] == [Hole("r", 1, "trained, not evaluated: mmer-pipe evaluate --run r --fold 1")]
+
+
+def test_a_fold_without_its_epochs_is_a_hole(tmp_path):
+    run = write_run(tmp_path / "r")
+    paths.fold(run, 1).metrics.unlink()
+    assert "mmer-pipe train --run r --fold 1 --restart" in read_systems([run])[1][0].why
+
+
+def test_a_fold_with_broken_settings_is_a_hole(tmp_path):
+    run = write_run(tmp_path / "mmer")
+    paths.fold(run, 2).settings.write_text("{cut")
+    (system,), (hole,) = read_systems([run])
+    assert [fold.number for fold in system.runs[0].folds] == [1, 3]
+    assert (hole.fold, "not readable JSON" in hole.why) == (2, True)
+
+
+def test_a_run_without_any_evaluated_fold_is_a_hole_beside_others(tmp_path):
+    run = write_run(tmp_path / "r")
+    systems, holes = read_systems([run, tmp_path / "never"])
+    assert [system.name for system in systems] == ["r"]
+    assert [(hole.run, hole.fold) for hole in holes] == [("never", None)]
+    assert "mmer-pipe train --run never" in holes[0].why
+
+
+def test_the_reason_of_a_job_that_failed_takes_the_place_of_the_general_one(tmp_path):
+    run = write_run(tmp_path / "r", folds=(1, 2))
+    _, holes = read_systems([run, tmp_path / "never"], {"r": {3: "NaN"}, "never": {1: "no disk", 2: "no disk"}})
+    assert holes == [Hole("r", 3, "NaN"), Hole("never", 1, "no disk"), Hole("never", 2, "no disk")]
+
+
+def test_a_run_that_failed_as_a_whole_is_left_out_whatever_lies_there(tmp_path):
+    runs = [write_run(tmp_path / "r"), write_run(tmp_path / "bad", alpha=0.5)]
+    systems, holes = read_systems(runs, {"bad": {None: "its corpus changed"}})
+    assert [system.name for system in systems] == ["r"]
+    assert holes == [Hole("bad", None, "its corpus changed")]
+
+
+def test_nothing_evaluated_at_all_says_what_to_do(tmp_path):
+    with pytest.raises(UserError, match="mmer-pipe train --run nothing"):
+        read_systems([tmp_path / "nothing"])
+    run = write_run(tmp_path / "r", folds=(1,))
+    paths.fold(run, 1).evaluation.unlink()
+    with pytest.raises(UserError, match="r, fold 1: trained, not evaluated: mmer-pipe evaluate --run r --fold 1"):
+        read_systems([run])
+
+
+def test_folds_with_different_settings_make_no_cross_validation(tmp_path):
+    run = write_run(tmp_path / "r", folds=(2, 3))
+    write_fold(run, 1, TRUTH[1], EPOCHS[1], alpha=0.5)
+    with pytest.raises(UserError, match=r"different settings(.|\n)*alpha: 0\.5 → 0\.1"):
+        read_systems([run])
+
+
+def test_folds_that_name_the_same_encoder_differently_are_one_run(tmp_path):
+    write_fold(tmp_path / "r", 1, TRUTH[1], EPOCHS[1], speech_encoder="../models/m")
+    write_fold(tmp_path / "r", 2, TRUTH[2], EPOCHS[2], speech_encoder="/models/m")
+    assert len(read_systems([tmp_path / "r"])[0][0].runs[0].folds) == 2
+
+
+def test_runs_that_differ_in_their_seed_alone_are_one_system(tmp_path):
+    runs = [write_run(tmp_path / name, seed=seed) for name, seed in (("a-seed10", 10), ("a", 1), ("a-seed2", 2))]
+    other = write_run(tmp_path / "b", seed=2, alpha=0.5)
+    assert names([*runs, other]) == {"a": ["a", "a-seed2", "a-seed10"], "b": ["b"]}
+    system = read_systems(runs)[0][0]
+    assert [run.seed for run in system.runs] == [1, 2, 10]
+    assert len(system.held_out.utterance_ids) == 3 * 12
+
+
+def test_a_seed_that_lacks_the_first_run_still_has_the_system_s_name(tmp_path):
+    assert names([write_run(tmp_path / "a-seed2", seed=2)]) == {"a": ["a-seed2"]}
+
+
+def test_two_systems_that_would_have_one_name_keep_their_runs_names(tmp_path):
+    runs = [write_run(tmp_path / "a", seed=1), write_run(tmp_path / "a-seed2", seed=2, alpha=0.5)]
+    assert names(runs) == {"a": ["a"], "a-seed2": ["a-seed2"]}
+
+
+def test_the_same_seed_twice_is_not_counted_twice(tmp_path):
+    runs = [write_run(tmp_path / name) for name in ("a", "copy")]
+    assert names(runs) == {"a": ["a"], "copy": ["copy"]}
+
+
+def test_features_that_changed_between_seeds_make_two_systems(tmp_path):
+    runs = [write_run(tmp_path / "a"), write_run(tmp_path / "a-seed2", seed=2, inputs={"text_features": "other"})]
+    assert len(names(runs)) == 2
+
+
+def test_runs_of_different_corpora_are_listed(tmp_path):
+    runs = [write_run(tmp_path / "a"), write_run(tmp_path / "b", facts={"corpus": "another"})]
+    with pytest.raises(UserError, match=r"made up \(happy, sad\): a\n  another \(happy, sad\): b\nName those"):
+        read_systems(runs)
+
+
+def test_an_utterance_with_two_true_classes_is_named(tmp_path):
+    write_fold(tmp_path / "a", 1, [0, 0, 0, 1], EPOCHS[1])
+    write_fold(tmp_path / "b", 1, [0, 0, 1, 1], EPOCHS[1], alpha=0.5)
+    systems, _ = read_systems([tmp_path / "a", tmp_path / "b"])
+    with pytest.raises(UserError, match="Utterance 1u2 is happy for a and sad for b"):
+        check_same_truth(systems, ["happy", "sad"])
+
+
+def test_dialogues_are_told_apart_by_session_but_not_by_speaker(tmp_path):
+    write_fold(tmp_path / "a", 1, [0, 1, 0], [[0, 1, 0]])
+    write_fold(tmp_path / "b", 1, [0, 1, 0], [[0, 1, 0]], folds="speaker")
+    by_session, by_speaker = read_systems([tmp_path / "a", tmp_path / "b"])[0]
+    assert by_session.held_out.clusters == ("1/d10", "1/d10", "1/d11")
+    assert by_speaker.held_out.clusters == ("d10", "d10", "d11")
+
+
+def test_the_runs_that_are_evaluated(tmp_path):
+    with pytest.raises(UserError, match="No trained fold"):
+        evaluated_runs(tmp_path / "runs")
+    paths.fold(write_run(tmp_path / "runs" / "b", folds=(1,)), 1).evaluation.unlink()
+    with pytest.raises(UserError, match="mmer-pipe evaluate --run b"):
+        evaluated_runs(tmp_path / "runs")
+    write_run(tmp_path / "runs" / "a", folds=(1,))
+    (tmp_path / "runs" / "report").mkdir()
+    assert evaluated_runs(tmp_path / "runs") == ["a"]

@@ -1,0 +1,232 @@
+"""Intervals and p-values against SciPy, hand-computed tables and counting by hand."""
+
+import numpy as np
+import pytest
+from scipy import stats
+from sklearn.metrics import balanced_accuracy_score
+
+from mmer_pipeline.scoring import statistics
+from mmer_pipeline.scoring.metrics import HEADLINE, rates
+from mmer_pipeline.scoring.statistics import bootstrap_intervals, cluster_counts, compare, holm, rates_of_confusions
+
+LABELS = ["happy", "angry", "neutral", "sad"]
+
+
+def drawn(count: int = 200, seed: int = 0, skill: float = 0.6) -> tuple[np.ndarray, np.ndarray]:
+    """Truth and predictions of unequal classes, right about as often as `skill` says."""
+    generator = np.random.default_rng(seed)
+    truth = generator.choice(4, count, p=[0.4, 0.3, 0.2, 0.1])
+    return truth, np.where(generator.random(count) < skill, truth, generator.integers(0, 4, count))
+
+
+def two_systems(count: int = 150, first: float = 0.7, second: float = 0.5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """One truth, and the predictions of two systems."""
+    generator = np.random.default_rng(3)
+    truth = generator.choice(4, count, p=[0.4, 0.3, 0.2, 0.1])
+    said = [
+        np.where(generator.random(count) < skill, truth, generator.integers(0, 4, count)) for skill in (first, second)
+    ]
+    return truth, said[0], said[1]
+
+
+def each(count: int) -> list[str]:
+    """Every utterance a cluster of its own."""
+    return [str(number) for number in range(count)]
+
+
+def counts(truth: np.ndarray, predicted: np.ndarray, clusters: list[str] | None = None) -> np.ndarray:
+    return cluster_counts(truth, predicted, clusters or each(len(truth)), 4)
+
+
+def test_metrics_of_many_confusion_matrices_are_those_of_each() -> None:
+    pairs = [drawn(30, seed) for seed in range(20)]
+    pairs.append((np.array([0, 0, 1]), np.array([3, 0, 3])))  # classes that do not occur
+    many = rates_of_confusions(np.stack([counts(*pair).sum(axis=0) for pair in pairs]))
+    assert tuple(many) == HEADLINE
+    for number, pair in enumerate(pairs):
+        expected = rates(*pair, LABELS)
+        assert {name: pytest.approx(expected[name]) for name in HEADLINE} == {n: many[n][number] for n in HEADLINE}
+
+
+def test_the_bootstrap_of_one_utterance_a_cluster_is_scipy_s() -> None:
+    truth, predicted = drawn(150)
+    found = bootstrap_intervals(counts(truth, predicted))
+    assert found is not None
+    right = (truth == predicted).astype(float)
+    wa = stats.bootstrap((right,), np.mean, method="percentile", n_resamples=5000, rng=0).confidence_interval
+    assert found["wa"] == pytest.approx((wa.low, wa.high), abs=0.01)
+    ua = stats.bootstrap(
+        (truth, predicted),
+        balanced_accuracy_score,
+        paired=True,
+        vectorized=False,
+        method="percentile",
+        n_resamples=1000,
+        rng=0,
+    ).confidence_interval
+    assert found["ua"] == pytest.approx((ua.low, ua.high), abs=0.015)
+
+
+def test_the_bootstrap_resamples_clusters_and_not_utterances() -> None:
+    truth, predicted = drawn(60)
+    single = bootstrap_intervals(counts(truth, predicted))
+    # Every utterance nine times over: as clusters nothing is gained by it.
+    nine_times = np.repeat(truth, 9), np.repeat(predicted, 9)
+    nine = bootstrap_intervals(counts(*nine_times, [str(n // 9) for n in range(540)]))
+    narrow = bootstrap_intervals(counts(*nine_times))
+    assert single is not None
+    assert nine is not None
+    assert narrow is not None
+    for name in HEADLINE:
+        assert nine[name] == pytest.approx(single[name], abs=0.02)
+    assert narrow["wa"][1] - narrow["wa"][0] < 0.5 * (single["wa"][1] - single["wa"][0])
+
+
+def test_the_bootstrap_holds_the_value_and_is_the_same_every_time() -> None:
+    truth, predicted = drawn(100)
+    dialogues = [str(n % 20) for n in range(100)]
+    first, again = (bootstrap_intervals(counts(truth, predicted, dialogues)) for _ in range(2))
+    assert first == again
+    assert first is not None
+    backwards = bootstrap_intervals(counts(truth[::-1], predicted[::-1], dialogues[::-1]))
+    assert backwards == first
+    for name in HEADLINE:
+        low, high = first[name]
+        assert low < rates(truth, predicted, LABELS)[name] < high
+
+
+def test_the_paired_bootstrap_of_one_utterance_a_cluster_is_scipy_s() -> None:
+    truth, first, second = two_systems()
+    found = compare(counts(truth, first), counts(truth, second))
+
+    def difference(truth: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
+        return balanced_accuracy_score(truth, first) - balanced_accuracy_score(truth, second)
+
+    right = [(truth == said).astype(float) for said in (first, second)]
+    wa = stats.bootstrap(
+        right, lambda a, b, axis: a.mean(axis) - b.mean(axis), paired=True, method="percentile", n_resamples=5000, rng=0
+    ).confidence_interval
+    assert found["wa"].difference == pytest.approx(right[0].mean() - right[1].mean())
+    assert found["wa"].interval == pytest.approx((wa.low, wa.high), abs=0.01)
+    ua = stats.bootstrap(
+        (truth, first, second), difference, paired=True, vectorized=False, method="percentile", n_resamples=1000, rng=0
+    ).confidence_interval
+    assert found["ua"].difference == pytest.approx(difference(truth, first, second))
+    assert found["ua"].interval == pytest.approx((ua.low, ua.high), abs=0.02)
+
+
+@pytest.mark.parametrize("skill", [0.7, 0.6, 0.52])
+def test_the_p_value_of_one_utterance_a_cluster_is_scipy_s_permutation_test(skill: float) -> None:
+    truth, first, second = two_systems(first=skill)
+    found = compare(counts(truth, first), counts(truth, second))
+    right = [(truth == said).astype(float) for said in (first, second)]
+    expected = stats.permutation_test(
+        right,
+        lambda a, b, axis: a.mean(axis) - b.mean(axis),
+        permutation_type="samples",
+        vectorized=True,
+        n_resamples=5000,
+        rng=0,
+    ).pvalue
+    assert found["wa"].p == pytest.approx(expected, abs=0.02)
+
+
+def test_the_p_value_of_few_clusters_is_that_of_counting_all_swaps() -> None:
+    # Five dialogues, each a little better for the first system: of 32 swaps two are as extreme.
+    truth = np.zeros(50, dtype=int)
+    dialogues = [str(n // 10) for n in range(50)]
+    second = np.where(np.arange(50) % 10 < 5, 0, 1)
+    better = np.where(np.arange(50) % 10 < 6 + np.arange(50) // 10 % 2, 0, 1)
+    found = compare(counts(truth, better, dialogues), counts(truth, second, dialogues))
+    assert found["wa"].p == pytest.approx(2 / 32, abs=0.012)
+    assert found["wa"].interval is not None
+    assert found["wa"].interval[0] > 0  # the bootstrap alone would call this certain
+
+
+def test_p_values_of_systems_that_are_alike_are_spread_evenly() -> None:
+    generator = np.random.default_rng(5)
+    p_values = []
+    for _ in range(60):
+        truth = generator.integers(0, 4, 240)
+        said = [np.where(generator.random(240) < 0.6, truth, generator.integers(0, 4, 240)) for _ in range(2)]
+        found = compare(*(counts(truth, each_said, [str(n // 12) for n in range(240)]) for each_said in said))
+        p_values.append(found["ua"].p)
+    assert stats.kstest(p_values, "uniform").pvalue > 0.01
+
+
+def test_two_systems_that_say_the_same_differ_by_nothing() -> None:
+    truth, predicted = drawn()
+    dialogues = [str(n % 15) for n in range(200)]
+    for entry in compare(*[counts(truth, predicted, dialogues)] * 2).values():
+        assert (entry.difference, entry.interval, entry.p) == (0.0, (0.0, 0.0), 1.0)
+
+
+def test_the_other_way_round_is_the_same_comparison() -> None:
+    truth, first, second = two_systems()
+    dialogues = [str(n % 12) for n in range(150)]
+    one = compare(counts(truth, first, dialogues), counts(truth, second, dialogues))["ua"]
+    other = compare(counts(truth, second, dialogues), counts(truth, first, dialogues))["ua"]
+    assert one.interval is not None
+    assert other.interval is not None
+    assert other.difference == pytest.approx(-one.difference)
+    assert other.interval == pytest.approx((-one.interval[1], -one.interval[0]))
+    assert other.p == one.p
+
+
+def test_of_one_cluster_alone_there_is_no_interval_and_no_p_value() -> None:
+    truth, first, second = two_systems()
+    one = ["d"] * 150
+    assert bootstrap_intervals(counts(truth, first, one)) is None
+    entry = compare(counts(truth, first, one), counts(truth, second, one))["wa"]
+    assert entry.difference == pytest.approx((truth == first).mean() - (truth == second).mean())
+    assert (entry.interval, entry.p) == (None, None)
+
+
+def test_weighted_rows_that_change_sides_leave_no_class_behind() -> None:
+    truth, first, second = two_systems(60)
+    third = np.full(60, 1 / 3)  # three seeds of each utterance
+    sides = [
+        cluster_counts(np.tile(truth, 3), np.tile(said, 3), each(60) * 3, 4, np.tile(third, 3))
+        for said in (first, second)
+    ]
+    found, plain = compare(sides[0], sides[1]), compare(counts(truth, first), counts(truth, second))
+    for name in ("wa", "ua"):
+        assert found[name].difference == pytest.approx(plain[name].difference)
+        assert found[name].interval == pytest.approx(plain[name].interval)
+        assert found[name].p == plain[name].p
+
+
+def test_holm_s_table_by_hand() -> None:
+    # Sorted 0.01, 0.02, 0.03, 0.04 times 4, 3, 2, 1, and never less than the one before.
+    assert holm([0.02, 0.01, 0.04, 0.03]) == pytest.approx([0.06, 0.04, 0.06, 0.06])
+    assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert holm([0.6, 0.5]) == [1.0, 1.0]
+    assert holm([]) == []
+
+
+def test_holm_counts_only_what_was_tested() -> None:
+    assert holm([None, 0.01, None, 0.2]) == [None, pytest.approx(0.02), None, pytest.approx(0.2)]
+
+
+@pytest.mark.parametrize("draw", [statistics._draw, statistics._swap])
+def test_samples_are_drawn_a_few_at_a_time_and_are_the_same(draw, monkeypatch: pytest.MonkeyPatch) -> None:
+    # 5,000 samples of 100,000 dialogues would fill 4 GB.
+    values = np.random.default_rng(0).random((301, 2, 2))
+    at_once = statistics._sums(draw, values)
+    sizes = []
+
+    def draw_and_note(generator: np.random.Generator, samples: int, clusters: int) -> np.ndarray:
+        sizes.append((samples, clusters))
+        return draw(generator, samples, clusters)
+
+    monkeypatch.setattr(statistics, "BLOCK_CELLS", 10_000)
+    np.testing.assert_allclose(statistics._sums(draw_and_note, values), at_once)
+    assert at_once.shape == (5000, 2, 2)
+    assert set(sizes) == {(33, 301), (17, 301)}
+    assert sum(samples for samples, _ in sizes) == 5000
+
+
+def test_every_sample_draws_as_many_clusters_as_there_are() -> None:
+    drawn = statistics._draw(np.random.default_rng(0), 2000, 7)
+    assert (drawn.sum(axis=1) == 7).all()
+    assert drawn.var() == pytest.approx(6 / 7, rel=0.05)  # of a binomial distribution of 7 and 1 / 7

@@ -1,0 +1,437 @@
+"""The command line as a person types it: chains, places, settings, refusals with one message and exit code 1."""
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+import textwrap
+from pathlib import Path
+
+import pytest
+import soundfile
+from helpers.command_line import fail, succeed
+
+from mmer_pipeline import paths
+from mmer_pipeline.features.store import FeatureFile
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+RUN = Path("runs/mmer")
+
+
+@pytest.fixture
+def corpus(tmp_path, tiny_corpus):
+    return tiny_corpus(tmp_path)
+
+
+@pytest.fixture
+def encoders(tiny_text, tiny_speech):
+    return ["--text-encoder", str(tiny_text), "--speech-encoder", str(tiny_speech)]
+
+
+@pytest.fixture
+def training(encoders):
+    return ["train", *encoders, "--epochs", "2", "--learning-rate", "1e-3"]
+
+
+def test_one_chain_goes_from_a_corpus_to_a_report(tmp_path, corpus, encoders):
+    written_by_hand = tmp_path / "corpus" / "manifest.csv"
+    written_by_hand.write_bytes(corpus.path.read_bytes())
+    result = succeed(
+        *("--cache-dir", "c", "--runs-dir", "r"),
+        *("prepare", "csv", "--root", written_by_hand, "--label-map", "iemocap-4"),
+        *("extract", *encoders),
+        *("train", *encoders, "--epochs", "2", "--run", "first"),
+        *("evaluate", "--run", "first"),
+        *("report", "--run", "first"),
+    )
+    assert (tmp_path / "c" / "manifest.csv").is_file()
+    for number in (1, 2):
+        fold = paths.fold(tmp_path / "r" / "first", number)
+        for path in (fold.settings, fold.metrics, fold.weights, fold.evaluation, fold.predictions):
+            assert path.is_file()
+    assert "2 of 2 folds" in result.output
+    report = json.loads((tmp_path / "r" / "first" / "report.json").read_text())["systems"][0]
+    assert report["selections"]["final"]["summary"]["wa"]["pooled"] is not None
+
+
+def test_evaluating_the_saved_model_gives_the_last_epochs_metrics(corpus, encoders, training):
+    succeed("extract", *encoders, *training, "evaluate")
+    for number in (1, 2):
+        fold = paths.fold(RUN, number)
+        last = json.loads(fold.metrics.read_text().splitlines()[-1])["held_out"]
+        fresh = json.loads(fold.evaluation.read_text())["metrics"]
+        assert fresh["confusion"] == last["confusion"]
+        assert fresh["ece"] == pytest.approx(last["ece"], abs=1e-6)
+        assert fresh["cer"] == last["cer"]
+
+
+def test_predictions_have_the_columns_of_the_contract(corpus, encoders, training):
+    succeed("extract", *encoders, *training, "--fold", 1, "evaluate")
+    header, *rows = paths.fold(RUN, 1).predictions.read_text().splitlines()
+    assert header == (
+        "utterance_id,fold,speaker,dialogue,truth,prediction,probability_happy,probability_angry,"
+        "probability_neutral,probability_sad,transcript_ctc"
+    )
+    held_out = [u.utterance_id for u in corpus.utterances if u.session == "1"]
+    assert [row.split(",")[0] for row in rows] == held_out
+    for row in rows:
+        assert sum(map(float, row.split(",")[6:10])) == pytest.approx(1, abs=1e-5)
+
+
+def test_every_stage_run_again_does_nothing_and_says_so(corpus, encoders, training):
+    chain = ["extract", *encoders, *training, "--fold", 2, "evaluate", "--fold", 2]
+    succeed(*chain)
+    again = succeed(*chain).stderr
+    assert again.count("up to date, nothing to do") == 2
+    assert "Fold 2 of runs/mmer is trained already with these settings: nothing to do." in again
+    assert "Fold 2 of runs/mmer is evaluated already: nothing to do." in again
+
+
+def test_json_is_one_object_on_standard_output(corpus, encoders, training):
+    extracted = json.loads(succeed("extract", *encoders, "--json").stdout)
+    assert extracted["text"]["computed"] == extracted["speech"]["computed"] == 16
+    succeed(*training)
+    evaluated = json.loads(succeed("evaluate", "--json").stdout)
+    assert [fold["fold"] for fold in evaluated["folds"]] == [1, 2]
+    reported = json.loads(succeed("report", "--json").stdout)
+    assert reported["systems"][0]["folds_expected"] == 2
+
+
+def test_help_is_quick_and_loads_no_library_of_numbers():
+    code = (
+        "import sys\n"
+        "from click.testing import CliRunner\n"
+        "from stages.cli import main\n"
+        "for words in ([], ['prepare'], ['extract'], ['train'], ['evaluate'], ['report'], ['demo']):\n"
+        "    result = CliRunner().invoke(main, [*words, '--help'])\n"
+        "    assert result.exit_code == 0 and 'Usage' in result.output, result.output\n"
+        "print(*sorted({'torch', 'transformers', 'numpy', 'h5py', 'rich', 'distributed'} & set(sys.modules)))\n"
+    )
+    answer = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=REPOSITORY, check=True)
+    assert answer.stdout.strip() == ""
+
+
+def test_settings_come_from_mmer_toml_and_flags_override_them(corpus, encoders, training):
+    text, speech = encoders[1], encoders[3]
+    Path("mmer.toml").write_text(
+        textwrap.dedent(f"""
+            [extract]
+            text-encoder = "{text}"
+            speech-encoder = "{speech}"
+            [train]
+            text-encoder = "{text}"
+            speech_encoder = "{speech}"
+            epochs = 1
+            alpha = 0.5
+            fold = [2]
+        """)
+    )
+    succeed("extract", "train", "--alpha", "0.25")
+    settings = json.loads(paths.fold(RUN, 2).settings.read_text())["settings"]
+    assert (settings["epochs"], settings["alpha"]) == (1, 0.25)
+    assert not paths.fold(RUN, 1).directory.exists()
+
+
+def test_a_misspelt_setting_is_not_ignored():
+    Path("mmer.toml").write_text("[train]\nepoch = 3\n")
+    assert "[train] has no option 'epoch'" in fail("train", code=2)
+    Path("mmer.toml").write_text("[trian]\nepochs = 3\n")
+    assert "no command 'trian'" in fail("train", code=2)
+
+
+def test_a_config_file_can_be_named_behind_a_command(corpus, encoders):
+    Path("other.toml").write_text(f'[extract]\ntext-encoder = "{encoders[1]}"\nspeech-encoder = "{encoders[3]}"\n')
+    succeed("extract", "--config", "other.toml")
+
+
+def test_a_config_file_behind_a_command_brings_its_places_along(corpus, encoders):
+    Path("other.toml").write_text('cache-dir = "cache"\nruns-dir = "far"\n[train]\nepochs = 1\nfold = [1]\n')
+    succeed("extract", *encoders, "train", "--config", "other.toml", *encoders)
+    assert paths.fold(Path("far/mmer"), 1).weights.is_file()
+
+
+def test_places_come_from_the_environment_where_no_flag_says_otherwise(corpus, encoders, monkeypatch):
+    monkeypatch.setenv("MMER_CACHE_DIR", str(corpus.path.parent))
+    monkeypatch.setenv("MMER_RUNS_DIR", "elsewhere")
+    succeed("extract", *encoders, "train", *encoders, "--epochs", 1, "--fold", 1)
+    assert paths.fold(Path("elsewhere/mmer"), 1).weights.is_file()
+
+
+def test_the_next_command_carries_what_was_given_to_this_one(corpus, encoders):
+    shown = succeed("extract", *encoders, "--dtype", "float32").stderr
+    assert f"Next: mmer-pipe train --text-encoder {encoders[1]} --speech-encoder {encoders[3]} --dtype float32" in shown
+
+
+# --- bad input: one message, exit code 1, nothing lost ----------------------------------------------------
+
+
+def test_a_missing_manifest_names_the_command(encoders):
+    message = fail("extract", *encoders)
+    assert "No manifest at cache/manifest.csv" in message
+    assert "mmer-pipe prepare" in message
+
+
+def test_training_without_features_names_the_command(corpus, training):
+    assert "Run `mmer-pipe extract" in fail(*training)
+
+
+def test_a_wrong_encoder_name_says_where_was_looked(corpus, encoders):
+    message = fail("extract", "--text-encoder", "no-such-encoder", *encoders[2:])
+    assert "No encoder no-such-encoder" in message
+    assert "hub" in message
+
+
+def test_a_recording_cut_after_prepare_is_named_and_finished_rows_are_kept(corpus, encoders):
+    path = corpus.audio_path(corpus.utterances[3])
+    whole = path.read_bytes()
+    path.write_bytes(whole[: len(whole) // 2])
+    assert str(path) in fail("extract", *encoders)
+    text = paths.text_features(Path("cache"), corpus.path, encoders[1], "strip", "float16")
+    assert FeatureFile(text).complete
+    path.write_bytes(whole)
+    assert json.loads(succeed("extract", *encoders, "--json").stdout)["text"]["computed"] == 0
+
+
+def test_a_features_file_cut_in_half_is_named_with_what_to_do(corpus, encoders, training):
+    succeed("extract", *encoders)
+    path = paths.speech_features(Path("cache"), corpus.path, encoders[3], "float16")
+    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
+    message = fail(*training)
+    assert path.name in message
+    assert "mmer-pipe extract" in message
+    succeed("extract", *encoders, *training, "--fold", 1)  # extract makes it again
+
+
+def test_features_of_another_encoder_are_refused(tmp_path, corpus, encoders, training):
+    from mmer_pipeline.demo.encoders import tiny_speech_encoder
+
+    succeed("extract", *encoders)
+    other = tiny_speech_encoder(tmp_path / "other" / Path(encoders[3]).name, seed=7)  # same name, other weights
+    message = fail(*training[:4], str(other), *training[5:])
+    assert "another encoder" in message
+    assert "encoder digest" in message
+
+
+def test_a_fold_that_does_not_exist_says_which_do(corpus, encoders, training):
+    succeed("extract", *encoders)
+    assert "There is no fold 7" in fail(*training, "--fold", 7)
+    assert "mmer-pipe train --run mmer --fold 7" in fail("evaluate", "--fold", 7)
+
+
+def test_a_model_without_weights_is_named(corpus, encoders, training):
+    succeed("extract", *encoders, *training, "--fold", 1)
+    paths.fold(RUN, 1).weights.unlink()
+    message = fail("evaluate", "--fold", 1)
+    assert "No model at" in message
+    assert "mmer-pipe train" in message
+
+
+def test_evaluating_with_features_that_changed_since_training_is_refused(corpus, encoders, training):
+    succeed("extract", *encoders, *training, "--fold", 1)
+    path = corpus.audio_path(corpus.utterances[0])
+    samples, rate = soundfile.read(path)
+    soundfile.write(path, samples[:-400], rate)
+    assert "stale" in fail("evaluate", "--fold", 1)
+    succeed("extract", *encoders)
+    assert "have changed since" in fail("evaluate", "--fold", 1)
+
+
+def test_a_run_can_be_evaluated_from_another_folder_and_without_its_encoders(
+    tmp_path, corpus, encoders, training, monkeypatch
+):
+    chain = ["--text-encoder", "text", "--speech-encoder", "speech"]
+    for source, name in ((encoders[1], "text"), (encoders[3], "speech")):
+        shutil.copytree(source, name)
+    succeed("extract", *chain, "train", *chain, "--epochs", 1, "--fold", 1)
+    shutil.rmtree("text")
+    shutil.rmtree("speech")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    places = ["--cache-dir", corpus.path.parent, "--runs-dir", tmp_path / "runs"]
+    assert "WA" in succeed(*places, "evaluate", "--fold", 1).stdout
+
+
+def test_evaluate_and_report_go_on_with_the_run_that_the_chain_trained(corpus, encoders, training):
+    succeed("extract", *encoders, *training, "evaluate")
+    result = succeed(*training, "--alpha", "0.5", "--run", "other", "evaluate", "report")
+    assert "other: MMER (α = 0.5) on tones" in result.stdout
+    assert Path("runs/other/report.md").is_file()
+    assert not Path("runs/mmer/report.md").exists()
+
+
+def test_the_next_command_is_said_once_at_the_end_of_a_chain(corpus, encoders, training):
+    shown = succeed("extract", *encoders, *training, "--fold", 1, "--run", "one").stderr
+    assert shown.count("Next:") == 1
+    assert shown.endswith("Next: mmer-pipe evaluate --run one\n")
+
+
+def test_a_run_name_is_no_path():
+    for command in ("train", "evaluate", "report"):
+        assert "is a path" in fail(command, "--run", "../elsewhere", code=2)
+
+
+@pytest.mark.parametrize("edit", [lambda text: text.replace("happy", "sad"), lambda _: "a,b\n", lambda _: ""])
+def test_predictions_that_evaluate_did_not_write_are_not_reported(corpus, encoders, training, edit):
+    succeed("extract", *encoders, *training, "evaluate", "report")
+    path = paths.fold(RUN, 1).predictions
+    whole = path.read_text()
+    path.write_text(edit(whole))
+    shown = succeed("report").stdout
+    assert "1 of 2 folds" in shown
+    assert "mmer-pipe evaluate --run mmer --fold 1" in " ".join(shown.split())
+    succeed("evaluate")
+    assert path.read_text() == whole
+    assert "2 of 2 folds" in succeed("report").stdout
+
+
+def test_a_broken_evaluation_is_made_again(corpus, encoders, training):
+    succeed("extract", *encoders, *training, "--fold", 1, "evaluate")
+    paths.fold(RUN, 1).evaluation.write_text("{cut")
+    succeed("evaluate")
+    assert json.loads(paths.fold(RUN, 1).evaluation.read_text())["fold"] == 1
+
+
+def test_a_report_with_a_validation_part_fits_a_terminal_of_80_columns(corpus, encoders, training, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    succeed("extract", *encoders, *training, "--validation", "0.5", "evaluate")
+    shown = succeed("report").stdout
+    assert "…" not in shown
+    assert max(map(len, shown.splitlines())) <= 80
+    assert "validated" in shown
+
+
+def test_the_command_of_a_missing_fold_carries_the_settings_of_the_others(corpus, encoders, training):
+    succeed("extract", *encoders, *training, "--fold", 1, "--schedule", "linear", "evaluate")
+    missing = json.loads(succeed("report", "--json").stdout)["holes"][0]["why"]
+    assert missing == (
+        f"not trained: mmer-pipe train --run mmer --fold 2 --text-encoder {encoders[1]} --speech-encoder {encoders[3]} "
+        "--epochs 2 --learning-rate 0.001 --schedule linear"
+    )
+
+
+def test_the_demo_keeps_to_its_own_folder():
+    assert "demo takes no --cache-dir" in fail("demo", "--cache-dir", "x", code=2)
+
+
+def test_an_unknown_device_says_what_there_is(corpus, encoders):
+    assert "No device 'cuda:99'" in fail("--device", "cuda:99", "extract", *encoders)
+
+
+def test_no_scheduler_at_the_address(corpus, encoders, monkeypatch):
+    monkeypatch.setattr("mmer_pipeline.cluster.CONNECT_SECONDS", 1)
+    assert "No Dask scheduler answers at 'tcp://127.0.0.1:9'" in fail(
+        "extract", *encoders, "--scheduler", "tcp://127.0.0.1:9"
+    )
+
+
+def test_debug_shows_the_traceback():
+    answer = subprocess.run(
+        [sys.executable, "-m", "stages.cli", "--debug", "report"],
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, check=False,
+    )  # fmt: skip
+    assert answer.returncode == 1
+    assert "Traceback" in answer.stderr
+    assert "No trained fold" in answer.stderr
+
+
+def test_a_full_disk_is_one_message_and_the_features_there_stay(corpus, encoders):
+    succeed("extract", *encoders, "--no-speech-features")
+    before = {path: path.read_bytes() for path in Path("cache/features").rglob("*.h5")}
+    code = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))\n"  # every larger file fails like a full disk
+        "from stages.cli import main\n"
+        "main(sys.argv[1:])\n"
+    )
+    answer = subprocess.run(
+        [sys.executable, "-c", code, "extract", *encoders],
+        capture_output=True, text=True, env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, check=False,
+    )  # fmt: skip
+    assert answer.returncode == 1, answer.stderr
+    assert "disk is full" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert {path: path.read_bytes() for path in Path("cache/features").rglob("*.h5")} == before
+    succeed("extract", *encoders)
+
+
+HEADER = "utterance_id,audio,start_seconds,end_seconds,speaker,session,dialogue,emotion,transcript"
+GOOD = "u1,session1/1F-1-hap.wav,,,1F,1,d,hap,Hello"
+
+
+@pytest.mark.parametrize(
+    ("rows", "said"),
+    [
+        ([HEADER.replace(",speaker", ""), "u1,a.wav,,,1,d,hap,Hello"], "column speaker is missing"),
+        ([HEADER, GOOD, GOOD], "u1"),
+        ([HEADER, GOOD.replace("hap", "hapy")], "Unknown emotion label 'hapy'"),
+        ([HEADER, GOOD.replace("session1/", "../")], "leaves the audio root"),
+        ([HEADER, GOOD.replace("session1/", "/")], "leaves the audio root"),
+    ],
+)
+def test_a_faulty_corpus_is_one_message_and_the_manifest_there_stays(corpus, rows, said):
+    before = corpus.path.read_bytes()
+    faulty = corpus.root / "faulty.csv"
+    faulty.write_text("\n".join(rows) + "\n")
+    assert said in fail("prepare", "csv", "--root", faulty, "--label-map", "iemocap-4")
+    assert corpus.path.read_bytes() == before
+
+
+def test_damaged_recordings_are_left_out_and_named_or_refused_when_strict(corpus):
+    table = corpus.root / "all.csv"
+    table.write_bytes(corpus.path.read_bytes())
+    cut, empty = (corpus.audio_path(corpus.utterances[number]) for number in (0, 5))
+    cut.write_bytes(cut.read_bytes()[:2000])
+    empty.write_bytes(b"")
+    before = corpus.path.read_bytes()
+    arguments = ["prepare", "csv", "--root", table, "--label-map", "iemocap-4"]
+    message = fail(*arguments, "--strict")
+    assert corpus.utterances[0].utterance_id in message
+    assert corpus.utterances[5].utterance_id in message
+    assert corpus.path.read_bytes() == before
+    assert json.loads(succeed(*arguments, "--json").stdout)["utterances"] == 14
+
+
+def test_bf16_is_trained_and_scored_where_it_is_asked_for(corpus, encoders, training):
+    succeed("extract", *encoders, *training, "--fold", 1, "--precision", "bf16", "evaluate")
+    fold = paths.fold(RUN, 1)
+    assert json.loads(fold.settings.read_text())["settings"]["precision"] == "bf16"
+    assert json.loads(fold.evaluation.read_text())["precision"] == "fp32"  # "auto" on a CPU
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("asked", "used"), [("auto", 16.0), ("0.5", 0.5)])
+def test_parts_of_a_step_are_as_long_as_fits_or_as_asked_for_and_the_peak_is_said(
+    asked, used, corpus, encoders, training
+):
+    result = succeed("extract", *encoders, *training, "--max-batch-seconds", asked, "--fold", "1")
+    line = json.loads(paths.fold(RUN, 1).metrics.read_text().splitlines()[-1])["speed"]
+    assert 0 < line["max_batch_seconds"] <= used
+    peak, seconds = line["peak_memory_gib"], line["max_batch_seconds"]
+    assert f"peak memory {peak:.2f} GiB in micro-batches of at most {seconds:.0f} s" in result.output
+
+
+@pytest.mark.parametrize("asked", ["much", "0", "-1"])
+def test_a_part_of_a_step_has_some_seconds(asked):
+    assert "--max-batch-seconds" in fail("train", "--max-batch-seconds", asked, code=2)
+
+
+def test_tf32_is_refused_where_no_gpu_has_it(corpus, encoders, training):
+    succeed("extract", *encoders)
+    assert "--precision fp32" in fail(*training, "--precision", "tf32", "--device", "cpu")
+
+
+def test_a_dask_scheduler_elsewhere_gives_the_features_that_threads_give(corpus, encoders):
+    from distributed import LocalCluster
+
+    succeed("extract", *encoders, "--cache-dir", "near", "--manifest", corpus.path, "--dtype", "float32")
+    options = {"n_workers": 1, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": ":0"}
+    with LocalCluster(processes=True, **options) as cluster:
+        far = ["--cache-dir", "far", "--scheduler", cluster.scheduler_address]
+        succeed("extract", *encoders, *far, "--manifest", corpus.path, "--dtype", "float32")
+    for near in Path("near/features").rglob("*.h5"):
+        mine, other = FeatureFile(near), FeatureFile("far" / near.relative_to("near"))
+        assert mine.utterance_ids == other.utterance_ids
+        for row in range(len(mine.utterance_ids)):
+            assert mine.at(row) == pytest.approx(other.at(row), abs=1e-5)

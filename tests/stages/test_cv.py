@@ -1,0 +1,193 @@
+"""The cv command: what it leaves, what becomes of jobs that fail, and going on after a kill."""
+
+import json
+import os
+import random
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+from helpers.command_line import invoke, succeed
+
+from mmer_pipeline import paths
+from mmer_pipeline.runs import read_metrics
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+SYSTEMS = "mmer:no-gate,roberta,wav2vec2"
+
+
+@pytest.fixture(scope="module")
+def encoders(tiny_text, tiny_speech):
+    return ["--text-encoder", str(tiny_text), "--speech-encoder", str(tiny_speech)]
+
+
+@pytest.fixture(scope="module")
+def options(encoders):
+    return [*encoders, "--epochs", "2", "--learning-rate", "1e-3", "--alpha", "0.01", "--device", "cpu"]
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory, tiny_corpus, options):
+    """A directory with a corpus and a cross-validation of it that nothing disturbed, and what that printed."""
+    directory = tmp_path_factory.mktemp("finished")
+    tiny_corpus(directory)
+    places = ["--cache-dir", directory / "cache", "--runs-dir", directory / "runs"]
+    result = succeed(*places, "--json", "cv", "--systems", SYSTEMS, *options)
+    return SimpleNamespace(directory=directory, runs=directory / "runs", result=json.loads(result.stdout))
+
+
+@pytest.fixture
+def corpus(finished, tmp_path):
+    """The same corpus with its features, and no runs, in the working directory."""
+    shutil.copytree(finished.directory / "cache", "cache")  # the manifest says where the recordings are
+    return tmp_path
+
+
+def what_it_says(report):
+    """A report without times, places and what computed it."""
+    if isinstance(report, dict):
+        leave_out = {"facts", "training_seconds", "utterances_per_second"}
+        return {key: what_it_says(value) for key, value in report.items() if key not in leave_out}
+    return [what_it_says(value) for value in report] if isinstance(report, list) else report
+
+
+def same_results(one, other):
+    """Whether two directories of runs hold the same, digit for digit, apart from times."""
+    names = sorted(str(path.relative_to(one)) for path in one.glob("*/fold-*/*.csv"))
+    assert names == sorted(str(path.relative_to(other)) for path in other.glob("*/fold-*/*.csv"))
+    for name in names:
+        assert (one / name).read_bytes() == (other / name).read_bytes()
+        lines = [
+            [{**line, "speed": None} for line in read_metrics((root / name).with_name("metrics.jsonl"))]
+            for root in (one, other)
+        ]
+        assert lines[0] == lines[1]
+    reports = [what_it_says(json.loads((root / "report" / "report.json").read_text())) for root in (one, other)]
+    assert reports[0] == reports[1]
+    return True
+
+
+def test_a_cross_validation_leaves_a_run_a_system_and_the_report(finished):
+    assert {(job["run"], job["fold"], job["state"]) for job in finished.result["jobs"]} == {
+        (run, fold, "done") for run in ("mmer-no-gate", "roberta", "wav2vec2") for fold in (1, 2)
+    }
+    for name in ("report.md", "report.html", "report.json", "table.tex"):
+        assert (Path(finished.result["report"]) / name).is_file()
+    report = json.loads((finished.runs / "report" / "report.json").read_text())
+    assert [system["name"] for system in report["systems"]] == ["mmer-no-gate", "roberta", "wav2vec2"]
+    assert report["holes"] == []
+
+
+def test_a_fold_trained_by_train_has_the_digits_of_one_trained_by_cv(finished, corpus, encoders, options):
+    succeed("train", *options, "--no-gate", "--fold", 2, "--run", "mmer-no-gate")
+    mine, theirs = (
+        [{**line, "speed": None} for line in read_metrics(paths.fold(runs / "mmer-no-gate", 2).metrics)]
+        for runs in (Path("runs"), finished.runs)
+    )
+    assert mine == theirs
+
+
+def test_failing_jobs_leave_the_others_alone_and_the_report_names_the_holes(finished, corpus, options):
+    """Of three kinds: other settings in the fold's directory, a loss that is no number, no features."""
+    shutil.copytree(finished.runs, "runs")
+    shutil.rmtree("runs/roberta")
+    succeed("train", "--system", "roberta", *options, "--batch-size", 3, "--fold", 1, "evaluate", "--run", "roberta")
+    systems = f"{SYSTEMS},wav2vec2:learning-rate=1e30:batch-size=2,cai:dtype=float32"
+    diverging, featureless = "wav2vec2-learning-rate-1e30-batch-size-2", "cai-dtype-float32"
+    paths.speech_features(Path("cache"), Path("manifest.csv"), options[3], "float32").mkdir()
+    result = invoke("--json", "cv", "--systems", systems, *options)
+    assert result.exit_code == 1
+    states = {(job["run"], job["fold"]): job["state"] for job in json.loads(result.stdout)["jobs"]}
+    assert states == {
+        **{(run, fold): "was done" for run in ("mmer-no-gate", "wav2vec2") for fold in (1, 2)},
+        **{("roberta", 1): "failed", ("roberta", 2): "done"},
+        **{(run, fold): "failed" for run in (diverging, featureless) for fold in (1, 2)},
+    }
+    assert "5 of 10 jobs failed" in result.stderr
+    assert "  roberta, fold 1:\n    " in result.stderr
+    assert "other settings" in result.stderr
+    assert "The loss is not a number" in result.stderr
+    assert f"  {featureless}, folds 1, 2:\n    Speech features" in result.stderr
+    report = json.loads(Path("runs/report/report.json").read_text())
+    assert [system["name"] for system in report["systems"]] == ["mmer-no-gate", "roberta", "wav2vec2"]
+    holes = {(hole["run"], hole["fold"]) for hole in report["holes"]}
+    assert holes == {("roberta", 1), *((run, fold) for run in (diverging, featureless) for fold in (1, 2))}
+
+
+def test_other_settings_are_refused_once_and_leave_the_report_alone_until_a_restart_is_asked_for(
+    finished, corpus, options
+):
+    shutil.copytree(finished.runs, "runs")
+    before = Path("runs/report/report.json").read_bytes()
+    command = ["cv", "--systems", "roberta", *options, "--batch-size", 3]
+    result = invoke(*command)
+    assert result.exit_code == 1
+    assert result.stderr.count("begin such folds again with --restart") == 1
+    assert "roberta, folds 1, 2:" in result.stderr
+    assert "No report is written" in result.stderr
+    assert Path("runs/report/report.json").read_bytes() == before
+    succeed(*command, "--restart")
+    models = [paths.fold(Path("runs/roberta"), fold).weights.stat().st_mtime_ns for fold in (1, 2)]
+    succeed(*command, "--restart")  # whose settings are those asked for now: nothing begins again
+    assert [paths.fold(Path("runs/roberta"), fold).weights.stat().st_mtime_ns for fold in (1, 2)] == models
+
+
+def test_a_running_scheduler_is_used_with_its_resources(finished, corpus, options):
+    from distributed import LocalCluster
+
+    shutil.copytree(finished.runs, "runs")
+    for fold in (1, 2):
+        shutil.rmtree(f"runs/roberta/fold-{fold}")
+    cluster = {"n_workers": 1, "threads_per_worker": 2, "host": "127.0.0.1", "dashboard_address": ":0"}
+    with LocalCluster(processes=False, protocol="tcp://", resources={"GPU": 1}, **cluster) as there:
+        where = ["--scheduler", there.scheduler_address, "--resource", "GPU=1"]
+        succeed("cv", "--systems", SYSTEMS, *options, *where)
+    assert same_results(Path("runs"), finished.runs)
+
+
+def start(*options, **how):
+    return subprocess.Popen(
+        [sys.executable, "-m", "stages.cli", "--json", "cv", "--systems", SYSTEMS, *options],
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, **how,
+    )  # fmt: skip
+
+
+@pytest.mark.slow
+def test_killed_and_stopped_at_any_moment_it_gives_the_same_report_in_the_end(finished, corpus, options):
+    fold, moment = paths.fold(Path("runs/mmer-no-gate"), 1), random.uniform(0, 3)  # seconds after its first job began
+    with start(*options) as process:
+        while process.poll() is None and not fold.settings.is_file():
+            time.sleep(0.02)
+        time.sleep(moment)
+        process.kill()
+        process.communicate()  # its workers hold these pipes: they have died with it
+    for path in Path("runs").glob("*/fold-2"):
+        shutil.rmtree(path)  # so that there is something left to stop
+    with start(*options, start_new_session=True) as process:
+        while process.poll() is None and not paths.fold(Path("runs/mmer-no-gate"), 2).settings.is_file():
+            time.sleep(0.02)
+        os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
+        said = process.communicate(timeout=100)[1].decode()
+    assert process.returncode == 1
+    assert "The same command goes on from there" in said
+    assert "Traceback" not in said
+    succeed("cv", "--systems", SYSTEMS, *options)
+    assert same_results(Path("runs"), finished.runs), f"killed {moment:.2f} s after the first job began"
+
+
+@pytest.mark.slow
+def test_two_at_once_on_the_same_directories_share_the_work(finished, corpus, options):
+    shutil.rmtree("cache/features")
+    both = [start(*options), start(*options)]
+    answers = [json.loads(process.communicate(timeout=300)[0]) for process in both]
+    assert [process.returncode for process in both] == [0, 0]
+    for jobs in zip(*(answer["jobs"] for answer in answers), strict=True):
+        assert "done" in {job["state"] for job in jobs} <= {"done", "was done"}
+    assert same_results(Path("runs"), finished.runs)

@@ -1,0 +1,156 @@
+"""Jobs in worker processes, with another `do`: deaths, failures, busy folds, stops, GPUs."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from mmer_pipeline import crossval
+from mmer_pipeline.cluster import local_workers
+from mmer_pipeline.crossval import CrossValidation, Done, Job, Outcome, Place
+from mmer_pipeline.errors import Busy, UserError
+from mmer_pipeline.settings import Settings
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="module")
+def workers():
+    """Two worker processes."""
+    with local_workers(2, devices=["7", "8"]) as client:
+        yield client
+
+
+class Watcher:
+    """An observer that takes notes."""
+
+    def __init__(self, stop_after=None):
+        self.events, self.stop_after = [], stop_after
+
+    def started(self, job):
+        self.events.append(("started", job.name, job.settings.fold))
+
+    def waiting(self, job):
+        self.events.append(("waiting", job.name, job.settings.fold))
+        (Path.cwd() / "busy").unlink(missing_ok=True)
+
+    def ended(self, outcome):
+        self.events.append((outcome.state, outcome.job.name, outcome.job.settings.fold))
+
+    def tick(self):
+        pass
+
+    def stop_is_asked(self):
+        return sum(event[0] == "started" for event in self.events) == self.stop_after
+
+
+def pretend(job, place, ticket):
+    """Stands for `crossval.do` in a worker process: what it does is in the job's name."""
+    from distributed import get_worker
+
+    get_worker().log_event(place.ident, ticket)
+    if job.name == "dies":
+        time.sleep(0.2)
+        os._exit(3)
+    if job.name == "breaks":
+        raise ZeroDivisionError("by nothing")
+    if job.name == "refused":
+        raise UserError("Not like this.\nBut like that.")
+    if job.name == "busy" and (place.runs / "busy").exists():
+        raise Busy("Another process is working.")
+    if job.name == "long":
+        while place.ident not in crossval._stopped:
+            time.sleep(0.05)
+        raise UserError("Stopped.")
+    time.sleep(0.2)
+    return Done(True, 0.5, 0.25, 1.0)
+
+
+@pytest.fixture
+def outcomes_of(monkeypatch, tmp_path):
+    """A function that runs jobs of these names with `pretend`."""
+    monkeypatch.setattr(crossval, "do", pretend)
+    monkeypatch.setattr(crossval, "BUSY_SECONDS", 0.2)
+
+    def run(client, *names, watcher=None):
+        place = Place.at(
+            Path("m.csv"), Path("c"), Path(), device="cpu", save_seconds=1, keep_state=False, restart=False
+        )
+        jobs = [Job(name, Settings(fold=number)) for number, name in enumerate(names, start=1)]
+        return CrossValidation(client, place, watcher or Watcher(), resources={}).run(jobs)
+
+    return run
+
+
+def test_a_worker_that_dies_takes_its_own_job_with_it_and_no_other(workers, outcomes_of):
+    outcomes = outcomes_of(workers, "dies", *["well"] * 6, "dies", "well")
+    assert [outcome.state for outcome in sorted(outcomes, key=lambda outcome: outcome.job.settings.fold)] == [
+        *("failed", *["done"] * 6, "failed", "done"),
+    ]
+    assert all("worker process died" in outcome.message for outcome in outcomes if outcome.state == "failed")
+
+
+def test_what_nobody_foresaw_leaves_its_traceback_and_what_a_user_can_mend_its_message(workers, outcomes_of):
+    broken, refused, well = sorted(
+        outcomes_of(workers, "breaks", "refused", "well"), key=lambda outcome: outcome.job.settings.fold
+    )
+    log = Path("breaks/fold-1/failure.log")
+    assert broken.message.startswith("ZeroDivisionError: by nothing\n")
+    assert str(log) in broken.message
+    assert "in pretend" in log.read_text()
+    assert refused.message == "Not like this.\nBut like that."
+    assert well == Outcome(well.job, "done", Done(True, 0.5, 0.25, 1.0))
+    assert broken.as_dict() == {
+        "run": "breaks", "system": "mmer", "seed": 1, "fold": 1, "state": "failed", "message": broken.message,
+    }  # fmt: skip
+
+
+def test_a_fold_on_which_another_process_works_is_tried_again_after_the_others(workers, outcomes_of):
+    Path("busy").touch()
+    watcher = Watcher()
+    outcomes = outcomes_of(workers, "busy", "well", "well", watcher=watcher)
+    assert {outcome.state for outcome in outcomes} == {"done"}
+    assert outcomes[-1].job.name == "busy"
+    assert [event[0] for event in watcher.events if event[1] == "busy"] == ["started", "waiting", "started", "done"]
+
+
+def test_a_stop_ends_running_jobs_and_begins_no_other(workers, outcomes_of):
+    watcher = Watcher(stop_after=2)
+    outcomes = outcomes_of(workers, "long", "long", "well", "well", watcher=watcher)
+    assert [outcome.state for outcome in outcomes] == ["stopped"] * 4
+    assert {outcome.job.name for outcome in outcomes[:2]} == {"well"}
+
+
+def about_this_process(_):
+    import torch
+
+    handlers = [signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)]
+    return SimpleNamespace(
+        pid=os.getpid(), threads=torch.get_num_threads(), device=os.environ["CUDA_VISIBLE_DEVICES"], handlers=handlers
+    )
+
+
+def test_every_worker_sees_a_gpu_of_its_own_and_leaves_ctrl_c_to_the_main_process(workers):
+    workers.wait_for_workers(2)
+    found = workers.gather([
+        workers.submit(about_this_process, worker, workers=[worker], pure=False) for worker in workers.nthreads()
+    ])  # fmt: skip
+    assert sorted(worker.device for worker in found) == ["7", "8"]
+    assert len({worker.pid for worker in found} | {os.getpid()}) == 3
+    assert {handler for worker in found for handler in worker.handlers} == {signal.SIG_IGN}
+
+
+def test_one_worker_computes_with_the_threads_that_train_has(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    answer = subprocess.run(
+        [sys.executable, "-c", "import torch; print(torch.get_num_threads())"],
+        capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    with local_workers(1, devices=["0"]) as client:
+        assert client.submit(about_this_process, 0).result().threads == int(answer.stdout)
+    assert "OMP_NUM_THREADS" not in os.environ  # Dask writes it there when it is not kept from it

@@ -1,0 +1,135 @@
+"""`mmer-pipe report`: which runs, where it writes, what it prints and what it refuses."""
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+from helpers.run_example import LABELS, TRUTH, write_run
+
+from stages.cli import main
+
+FILES = ["plots", "report.html", "report.json", "report.md", "table.tex"]
+
+
+@pytest.fixture(autouse=True)
+def _quick_plots(monkeypatch):
+    """No pictures: they have tests of their own."""
+    monkeypatch.setattr("mmer_pipeline.report.report_plots.figures", lambda _report: iter(()))
+    monkeypatch.setattr("mmer_pipeline.report.report_page.html", lambda report: f"<p>{report['corpus']}</p>")
+    monkeypatch.setenv("COLUMNS", "80")
+
+
+def call(*words, code=0):
+    result = CliRunner().invoke(main, ["report", *map(str, words)])
+    assert result.exit_code == code, result.output
+    return result
+
+
+def written(directory):
+    return sorted(path.name for path in Path(directory).iterdir() if not path.name.startswith("fold-"))
+
+
+def theirs(path=Path("theirs.csv")):
+    rows = [f"{k}u{i},{LABELS[truth]},sad" for k in TRUTH for i, truth in enumerate(TRUTH[k])]
+    path.write_text("\n".join(["utterance_id,truth,prediction", *rows]) + "\n")
+    return path
+
+
+def test_a_single_run_is_reported_in_full_into_its_own_directory():
+    write_run(Path("runs/a"))
+    result = call()
+    assert set(FILES) - {"plots"} <= set(written("runs/a"))
+    assert "a: MMER (α = 0.1) on made up, 3 of 3 folds" in result.stdout
+    assert "oracle: epoch chosen on the held-out fold itself" in result.stdout
+    assert "truth \\ predicted" in result.stdout
+    assert "report.md, report.html, report.json, table.tex" in result.stderr
+    assert json.loads(Path("runs/a/report.json").read_text())["systems"][0]["name"] == "a"
+
+
+def test_all_evaluated_runs_are_compared_in_a_directory_of_their_own():
+    write_run(Path("runs/a"))
+    write_run(Path("runs/b"), alpha=0.5, flipped=2)
+    Path("runs/unfinished/fold-1").mkdir(parents=True)
+    result = call()
+    assert "report.md" in written("runs/report")
+    assert "MMER (α = 0.1) −" in result.stdout
+    assert "(Holm)" in result.stdout
+    assert "truth \\ predicted" not in result.stdout  # no pages of details
+    assert "…" not in result.stdout.replace(" … ", "")
+    assert max(map(len, result.stdout.splitlines())) <= 80
+    assert "# Speech emotion recognition: 2 systems on made up" in Path("runs/report/report.md").read_text()
+
+
+def test_named_runs_alone_are_reported_and_twice_is_once():
+    for name, alpha in (("a", 0.1), ("b", 0.5), ("c", 0.2)):
+        write_run(Path("runs") / name, alpha=alpha)
+    report = json.loads(call("--run", "c", "--run", "a", "--run", "c", "--json").stdout)
+    assert [system["name"] for system in report["systems"]] == ["c", "a"]
+
+
+def test_the_output_directory_can_be_chosen():
+    write_run(Path("runs/a"))
+    call("--output", "somewhere/else")
+    assert "table.tex" in written("somewhere/else")
+    assert "report.md" not in written("runs/a")
+
+
+def test_an_import_is_compared_with_the_runs():
+    write_run(Path("runs/a"))
+    report = json.loads(call("--import", theirs(), "--name", "Theirs 1", "--json").stdout)
+    assert [system["title"] for system in report["systems"]] == ["MMER (α = 0.1)", "Theirs 1"]
+    assert "report.md" in written("runs/report")
+
+
+def test_an_import_alone_needs_no_run():
+    assert "Theirs: Theirs on unknown" in call("--import", theirs(), "--name", "Theirs").stdout
+    assert "report.md" in written("runs/report")
+
+
+def test_an_import_needs_a_name_of_its_own():
+    write_run(Path("runs/a"))
+    assert "go in pairs: 1 files, 0 names" in call("--import", theirs(), code=2).stderr
+    assert "The name a is taken" in call("--import", theirs(), "--name", "a", code=1).stderr
+
+
+def test_holes_are_named_on_the_terminal():
+    write_run(Path("runs/a"), folds=(1, 2))
+    shown = " ".join(call().stdout.split())
+    assert "2 of 3 folds: THE NUMBERS ARE NOT A CROSS-VALIDATION" in shown
+    assert "a, fold 3: not trained: mmer-pipe train --run a --fold 3" in shown
+
+
+def test_runs_of_different_corpora_are_listed_and_not_mixed():
+    write_run(Path("runs/a"))
+    write_run(Path("runs/b"), facts={"corpus": "another"})
+    assert "mmer-pipe report --run NAME --run NAME" in call(code=1).stderr
+    call("--run", "a")
+
+
+def test_nothing_trained_says_what_comes_first():
+    assert "No trained fold of any run below runs" in call(code=1).stderr
+    assert "There is no run x in runs. Runs: none." in call("--run", "x", code=1).stderr
+
+
+def test_html_is_what_the_page_s_writer_makes_of_the_report():
+    write_run(Path("runs/a"))
+    call()
+    assert Path("runs/a/report.html").read_text() == "<p>made up</p>"
+
+
+def test_a_run_brings_its_other_seeds_and_one_that_is_not_there_is_refused():
+    for name, seed in (("a", 1), ("a-seed2", 2), ("a-seed10", 10)):
+        write_run(Path("runs") / name, seed=seed)
+    write_run(Path("runs/b"), alpha=0.5)
+    call("--run", "a")
+    (system,) = json.loads(Path("runs/report/report.json").read_text())["systems"]
+    assert system["seeds"] == [1, 2, 10]
+    message = call("--run", "a", "--run", "nope", code=1).stderr
+    assert "There is no run nope in runs. Runs: a, a-seed10, a-seed2, b." in message
+
+
+def test_systems_that_were_trained_otherwise_are_noted():
+    write_run(Path("runs/a"))
+    write_run(Path("runs/b"), alpha=0.5, schedule="linear")
+    assert "b: schedule linear, unlike a" in " ".join(call().stdout.split())

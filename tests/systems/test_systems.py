@@ -1,0 +1,260 @@
+"""Every registered system: it trains, saves, evaluates; the ablations take away what they say."""
+
+import sys
+from dataclasses import asdict
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import torch
+from accelerate.utils import set_seed
+from helpers.pipeline import extract, train
+from huggingface_hub import ModelCard
+from torch import Tensor
+
+from mmer_pipeline import paths, runs
+from mmer_pipeline.encoders.encoder_files import resolve_encoder
+from mmer_pipeline.encoders.speech import SpeechEncoder, speech_config
+from mmer_pipeline.errors import Busy, UserError
+from mmer_pipeline.files import locked
+from mmer_pipeline.settings import RunRecord, Settings
+from mmer_pipeline.systems.mmer import EmotionModel, MultimodalInteraction, Output
+from mmer_pipeline.systems.registry import NAMED_LISTS, POOLED, SYSTEMS, System, title
+from mmer_pipeline.systems.unimodal import SpeechClassifier, TextClassifier
+from mmer_pipeline.training.assembly import Encoders, build_model, ctc_alphabet, load_model, model_class
+from mmer_pipeline.training.evaluation import evaluate_fold
+
+RUN = Path("runs/mmer")
+ABLATIONS = [
+    {"gate": False},
+    {"r_branch": False},
+    {"q_branch": False},
+    {"r_branch": False, "gate": False},
+    {"alpha": 0.0},
+    *({"pooled": pooled} for pooled in POOLED),
+    {"pooled": "text", "alpha": 0.0},
+]
+EVERY_SYSTEM = [
+    *((name, {}) for name in SYSTEMS),
+    ("roberta", {"finetune_text": True}),
+    *(("mmer", ablation) for ablation in ABLATIONS),
+]
+
+
+@pytest.fixture
+def corpus(tmp_path, tiny_corpus, tiny_text, tiny_speech):
+    """A manifest with its features of both kinds."""
+    manifest = tiny_corpus(tmp_path)
+    extract(manifest, tiny_text, tiny_speech)
+    return manifest
+
+
+@pytest.fixture
+def settings_of(tiny_text, tiny_speech):
+    def make(system, **options):
+        places = {"text_encoder": str(tiny_text), "speech_encoder": str(tiny_speech)}
+        return Settings.of(system, fold=1, epochs=1, batch_size=8, learning_rate=1e-3, **places, **options)
+
+    return make
+
+
+@pytest.mark.parametrize(("system", "options"), EVERY_SYSTEM)
+def test_every_system_trains_a_step_and_is_evaluated_from_its_saved_model(corpus, settings_of, system, options):
+    settings = settings_of(system, **options)
+    assert train(settings, corpus)  # 8 utterances, 8 a step
+    fold = paths.fold(RUN, 1)
+    (line,) = runs.read_metrics(fold.metrics)
+    evaluation, _ = evaluate_fold(RUN, 1, cache=Path("cache"), device="cpu")
+    assert evaluation["metrics"]["confusion"] == line["held_out"]["confusion"]
+    assert (line["train"]["ctc"] is not None) == bool(settings.alpha)
+    assert (evaluation["metrics"]["wer"] is not None) == bool(settings.alpha)
+    assert not train(settings, corpus)  # nothing is left to do
+
+
+@pytest.mark.parametrize(("system", "options"), EVERY_SYSTEM)
+def test_every_trained_parameter_of_a_system_moves(corpus, settings_of, system, options):
+    settings = settings_of(system, **options)
+    train(settings, corpus)
+    trained = dict(load_model(paths.fold(RUN, 1).model, system).named_parameters())
+    set_seed(settings.seed)  # as training begins
+    again = build_model(settings, Encoders.of(settings), corpus.labels, ctc_alphabet(settings, corpus))
+    rested = {name for name, p in again.named_parameters() if p.requires_grad and torch.equal(p, trained[name])}
+    if settings.pooled == "text" and not settings.alpha:
+        rested = {name for name in rested if not name.startswith("speech.")}  # nothing asks for speech
+    assert not {name for name in rested if not _may_rest(name)}
+    frozen = {name for name, p in again.named_parameters() if not p.requires_grad}
+    assert all(torch.equal(again.get_parameter(name), trained[name]) for name in frozen)
+    assert bool(frozen) == ("speech" in SYSTEMS[system].reads)
+
+
+def _may_rest(name):
+    """SpecAugment's vector is drawn in few steps alone, and few words stand in eight sentences."""
+    return name.endswith("masked_spec_embed") or "embeddings" in name
+
+
+@pytest.mark.parametrize(("system", "options"), EVERY_SYSTEM)
+@torch.no_grad()
+def test_an_utterance_alone_and_in_a_padded_batch_gives_the_same_logits(corpus, settings_of, system, options):
+    settings = settings_of(system, **options)
+    torch.manual_seed(0)
+    model = build_model(settings, Encoders.of(settings), corpus.labels, ctc_alphabet(settings, corpus)).eval()
+    batch = random_inputs(model, settings)
+    together = model(**batch).logits
+    for row in range(3):
+        alone = {}
+        for values, mask in (("frames", "frame_mask"), ("tokens", "token_mask")):
+            if values in batch:
+                real = batch[mask][row]
+                alone |= {values: batch[values][row, real][None], mask: real[real][None]}
+        torch.testing.assert_close(model(**alone).logits[0], together[row], atol=1e-4, rtol=1e-4)
+
+
+def random_inputs(model: EmotionModel, settings: Settings) -> dict[str, Tensor]:
+    """Three utterances of different lengths, as the system reads them; padding is not zero, but rubbish."""
+    inputs = {}
+    if "speech" in SYSTEMS[settings.system].reads:
+        inputs["frames"] = torch.randn(3, 40, model.speech.front_dim)
+        inputs["frame_mask"] = torch.arange(40) < torch.tensor([40, 23, 5])[:, None]
+        inputs["frames"] *= inputs["frame_mask"].unsqueeze(-1)
+    if "text" in SYSTEMS[settings.system].reads:
+        inputs["token_mask"] = torch.arange(9) < torch.tensor([2, 9, 6])[:, None]
+        inputs["tokens"] = torch.randint(5, 20, (3, 9)) if settings.finetune_text else torch.randn(3, 9, 64)
+    return inputs
+
+
+def test_a_fine_tuned_text_encoder_says_what_transformers_says_of_the_same_tokens(settings_of, corpus):
+    """With the head taken off: positions of padded RoBERTa inputs included."""
+    settings = settings_of("roberta", finetune_text=True)
+    model = build_model(settings, Encoders.of(settings), corpus.labels, None).eval()
+    from transformers import AutoModel, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(settings.text_encoder)
+    reference = AutoModel.from_pretrained(settings.text_encoder).eval()
+    encoded = tokenizer(["She isn't coming home.", "Oh"], padding=True, return_tensors="pt")
+    mask = encoded["attention_mask"].bool()
+    with torch.no_grad():
+        hidden = reference(**encoded).last_hidden_state
+        mean = torch.stack([row[real].mean(dim=0) for row, real in zip(hidden, mask, strict=True)])
+        found = model(encoded["input_ids"] * mask, mask).logits
+    torch.testing.assert_close(found, model.emotion_head(mean), atol=1e-5, rtol=1e-5)
+
+
+def test_the_flags_of_mmi_take_away_their_parameters():
+    d = 8
+    count = {
+        name: sum(p.numel() for p in MultimodalInteraction(d, 2, 0.1, **flags).parameters())
+        for name, flags in {
+            "all": {},
+            "no gate": {"gate": False},
+            "no R": {"r_branch": False},
+            "no Q": {"q_branch": False},
+        }.items()
+    }
+    encoder = 4 * (d * d + d) + (4 * d * d + 4 * d) + (4 * d * d + d) + 4 * d  # attention, feed-forward, two norms
+    down, narrow = 2 * d * d + d, d * d + d
+    assert count == {
+        "all": 3 * encoder + 2 * down,
+        "no gate": 3 * encoder + down,
+        "no R": encoder + 2 * narrow,
+        "no Q": 2 * encoder + narrow,
+    }
+
+
+def test_an_mmi_without_branches_is_refused(corpus, settings_of):
+    with pytest.raises(UserError, match="leave no MMI"):
+        train(settings_of("mmer", r_branch=False, q_branch=False), corpus)
+
+
+def test_the_two_readings_of_roberta_read_what_they_say(corpus, settings_of):
+    frozen, tuned = settings_of("roberta"), settings_of("roberta", finetune_text=True)
+    assert (frozen.reads_text_features, tuned.reads_text_features) == (True, False)
+    train(frozen, corpus)
+    record = RunRecord.read(paths.fold(RUN, 1).settings, "mmer-pipe train")
+    assert "text_features" in record.inputs
+    assert not {"speech_features", "speech_encoder", "text_encoder", "transcripts"} & record.inputs.keys()
+    train(tuned, corpus, restart=True)
+    record = RunRecord.read(paths.fold(RUN, 1).settings, "mmer-pipe train")
+    assert {"transcripts", "text_encoder"} <= record.inputs.keys()
+    assert "text_features" not in record.inputs
+
+
+def test_a_system_needs_no_features_that_it_does_not_read(corpus, settings_of):
+    for path in Path("cache/features").rglob("*.h5"):
+        path.unlink()
+    assert train(settings_of("roberta", finetune_text=True), corpus)
+    with pytest.raises(UserError, match=r"No features at .*speech"):
+        train(settings_of("wav2vec2"), corpus, restart=True)
+
+
+def test_evaluation_refuses_another_text_encoder_than_the_one_that_was_fine_tuned(corpus, settings_of, monkeypatch):
+    train(settings_of("roberta", finetune_text=True), corpus)
+    monkeypatch.setattr("mmer_pipeline.encoders.encoder_files.EncoderFiles.digest", lambda _: "another")
+    with pytest.raises(UserError, match=r"text encoder of .* changed"):
+        evaluate_fold(RUN, 1, cache=Path("cache"), device="cpu")
+
+
+def test_the_readmes_example_of_a_new_system_trains_as_it_stands(corpus, settings_of, monkeypatch):
+    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
+    code = readme.partition("# mmer_pipeline/last_frame.py\n")[2].partition("\n\n\n# in systems.SYSTEMS\n")
+    module = ModuleType("mmer_pipeline.last_frame")
+    module.__dict__.update(
+        torch=torch, nn=torch.nn, EmotionModel=EmotionModel, SpeechEncoder=SpeechEncoder, Output=Output
+    )
+    exec(code[0], module.__dict__)
+    monkeypatch.setitem(sys.modules, module.__name__, module)
+    line = code[2].partition("\n")[0]
+    for name, system in eval(f"{{{line}}}", {"System": System}).items():
+        monkeypatch.setitem(SYSTEMS, name, system)
+    settings = settings_of("last-frame")
+    assert train(settings, corpus)
+    evaluation, _ = evaluate_fold(RUN, 1, cache=Path("cache"), device="cpu")
+    assert evaluation["metrics"]["utterances"] == 8
+    assert title(asdict(settings)) == "Last frame"
+
+
+def test_alpha_is_nothing_to_a_system_without_a_ctc_head():
+    assert Settings.of("wav2vec2", fold=1, alpha=0.5).alpha == 0.0
+    assert Settings.of("cai", fold=1, alpha=0.5).alpha == 0.5
+    for system, options in (
+        ("cai", {"gate": False}),
+        ("mmer", {"finetune_text": True}),
+        ("roberta", {"pooled": "text"}),
+    ):
+        with pytest.raises(UserError, match=f"System {system} has no setting"):
+            Settings.of(system, fold=1, **options)
+
+
+def test_titles_say_what_sets_a_system_apart():
+    titles = {name: title(asdict(Settings.of(name, fold=1))) for name in SYSTEMS}
+    assert titles == {
+        "mmer": "MMER (α = 0.1)",
+        "cai": "Cai et al. (α = 0.1)",
+        "wav2vec2": "wav2vec2",
+        "roberta": "RoBERTa (frozen)",
+    }
+    assert title(asdict(Settings.of("mmer", fold=1, gate=False, alpha=0.0))) == "MMER (α = 0, no gate)"
+
+
+def test_the_classes_of_the_registry_are_there():
+    assert model_class("cai") is model_class("wav2vec2") is SpeechClassifier
+    assert model_class("roberta") is TextClassifier
+    assert {entry.partition(":")[0] for entry in ",".join(NAMED_LISTS.values()).split(",")} <= set(SYSTEMS)
+
+
+def test_a_saved_model_says_how_it_is_loaded(tmp_path, tiny_speech):
+    encoder = resolve_encoder(str(tiny_speech))
+    model = SpeechClassifier(
+        speech_config=speech_config(encoder), zero_mean_unit_variance=True, labels=["a", "b"], alphabet=[]
+    )
+    model.save_pretrained(tmp_path)
+    card = ModelCard.load(tmp_path / "README.md").text
+    assert "mmer_pipeline.systems.unimodal.SpeechClassifier.from_pretrained" in card
+    assert SpeechClassifier.from_pretrained(tmp_path).labels == ["a", "b"]
+
+
+def test_a_fold_that_another_process_works_on_is_busy(corpus, settings_of):
+    with locked(paths.fold(RUN, 1).lock), pytest.raises(Busy, match="Another process"):
+        train(settings_of("roberta"), corpus)
+    assert train(settings_of("roberta"), corpus)
+    with locked(paths.fold(RUN, 1).lock), pytest.raises(Busy):
+        evaluate_fold(RUN, 1, cache=Path("cache"), device="cpu")

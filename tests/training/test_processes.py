@@ -1,0 +1,96 @@
+"""Training in processes of its own: shared by two, killed, on a disk that fills up."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from helpers.pipeline import extract, metrics
+
+from mmer_pipeline import paths
+from mmer_pipeline.training import checkpoint
+
+
+@pytest.fixture
+def corpus(tmp_path, tiny_corpus, tiny_text, tiny_speech):
+    """A manifest with its features of both kinds in float16."""
+    manifest = tiny_corpus(tmp_path)
+    extract(manifest, tiny_text, tiny_speech, "float16")
+    return manifest
+
+
+@pytest.mark.slow
+def test_two_processes_that_share_each_step_train_the_model_that_one_process_trains(tmp_path, tiny_corpus, tiny_text):
+    """Without dropout, so that nothing is random but the order; Moonshine has none of its own."""
+    from mmer_pipeline.demo.encoders import tiny_speech_encoder
+
+    manifest = tiny_corpus(tmp_path)
+    speech = tiny_speech_encoder(tmp_path / "tiny-moonshine", "moonshine")
+    extract(manifest, tiny_text, speech, "float16")
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    for run, processes in (("one", 1), ("two", 2)):
+        launch = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "--"] if processes == 2 else []
+        subprocess.run(
+            [sys.executable, "-m", *launch, "stages.cli", "train", "--run", run, "--fold", "1", "--quiet",
+             "--epochs", "2", "--learning-rate", "1e-3", "--dropout", "0", "--batch-size", "3",
+             "--text-encoder", str(tiny_text), "--speech-encoder", str(speech),
+             "evaluate", "--run", run, "--fold", "1"],
+            check=True, env=environment, timeout=120,
+        )  # fmt: skip
+    for one, two in zip(metrics("runs/one"), metrics("runs/two"), strict=True):
+        assert two["train"]["ce"] == pytest.approx(one["train"]["ce"], rel=1e-4)
+        assert two["train"]["ctc"] == pytest.approx(one["train"]["ctc"], rel=1e-4)
+        assert two["held_out"]["confusion"] == one["held_out"]["confusion"]
+    one, two = (json.loads(paths.fold(Path("runs") / run, 1).evaluation.read_text()) for run in ("one", "two"))
+    assert two["metrics"]["confusion"] == one["metrics"]["confusion"]
+
+
+@pytest.mark.slow
+def test_a_run_that_was_killed_and_started_again_gives_the_same_metrics_to_the_digit(corpus, tiny_text, tiny_speech):
+    def command(run):
+        return [
+            *(sys.executable, "-m", "stages.cli", "train", "--manifest", str(corpus.path), "--run", run),
+            *("--text-encoder", str(tiny_text), "--speech-encoder", str(tiny_speech), "--fold", "1", "--quiet"),
+            *("--epochs", "6", "--learning-rate", "1e-3", "--save-minutes", "0", "--batch-size", "2"),
+        ]
+
+    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
+    subprocess.run(command("whole"), check=True, env=environment)
+    state = paths.fold(Path("runs/killed"), 1).state / checkpoint.FILE
+    kills = 0
+    while not paths.fold(Path("runs/killed"), 1).model.exists():
+        process = subprocess.Popen(command("killed"), env=environment)
+        before = state.stat().st_mtime_ns if state.exists() else 0
+        while process.poll() is None and (not state.exists() or state.stat().st_mtime_ns == before):
+            time.sleep(0.01)
+        time.sleep(0.15 * kills)
+        if process.poll() is None and kills < 3:
+            process.send_signal(signal.SIGKILL)
+            kills += 1
+        process.wait()
+    assert kills == 3
+    assert metrics("runs/killed") == metrics("runs/whole")
+
+
+@pytest.mark.slow
+def test_a_disk_that_fills_up_while_the_state_is_saved_is_one_message(corpus, tiny_text, tiny_speech):
+    code = (
+        "import resource, signal, sys\n"
+        "signal.signal(signal.SIGXFSZ, signal.SIG_IGN)\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))\n"  # a larger file fails like a full disk
+        "from stages.cli import main\n"
+        "main(sys.argv[1:])\n"
+    )
+    encoders = ["--text-encoder", str(tiny_text), "--speech-encoder", str(tiny_speech)]
+    answer = subprocess.run(
+        [sys.executable, "-c", code, "train", *encoders, "--manifest", str(corpus.path), "--fold", "1"],
+        capture_output=True, text=True, check=False, env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[2])},
+    )  # fmt: skip
+    assert answer.returncode == 1, answer.stderr
+    assert "The disk is full" in answer.stderr
+    assert "Traceback" not in answer.stderr
+    assert not list(paths.fold(Path("runs/mmer"), 1).state.glob("*"))

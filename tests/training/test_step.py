@@ -1,0 +1,236 @@
+"""A step: it never waits for the device, it fits itself into the memory, and its layers can be compiled."""
+
+import re
+from contextlib import nullcontext
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from accelerate import Accelerator
+
+from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet
+from mmer_pipeline.demo.encoders import tiny_speech_encoder
+from mmer_pipeline.errors import UserError
+from mmer_pipeline.settings import Settings
+from mmer_pipeline.systems import mmer as model_module
+from mmer_pipeline.training import inference, memory, step
+from mmer_pipeline.training.assembly import Encoders, build_model
+from mmer_pipeline.training.batches import Examples
+from mmer_pipeline.training.step import Optimisation, add_gradients
+
+LETTERS = Alphabet(WAV2VEC2_ALPHABET)
+OUT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
+
+
+class Rows:
+    """Frames or tokens of an utterance: random, of different lengths."""
+
+    def __init__(self, manifest, dim, longest):
+        generator = np.random.default_rng(dim)
+        lengths = generator.integers(longest // 2, longest, len(manifest.utterances))
+        self.rows = [generator.normal(size=(length, dim)).astype(np.float16) for length in lengths]
+
+    def frames(self, position):
+        return self.rows[position]
+
+    tokens = frames
+
+    def frame_count(self, position):
+        return len(self.rows[position])
+
+    token_count = frame_count
+
+
+@pytest.fixture
+def manifest(tiny_corpus):
+    return tiny_corpus()
+
+
+@pytest.fixture
+def make(manifest, tiny_text, tiny_speech):
+    """A function that makes the optimisation of a system with tiny encoders."""
+
+    def optimisation_of(system="mmer", speech=tiny_speech, longest=300, **options):
+        settings = Settings.of(
+            system, fold=1, text_encoder=str(tiny_text), speech_encoder=str(speech), **{"batch_size": 8, **options}
+        )
+        torch.manual_seed(0)
+        model = build_model(settings, Encoders.of(settings), manifest.labels, LETTERS).train()
+        examples = Examples(
+            manifest,
+            speech=Rows(manifest, model.speech.front_dim, longest) if hasattr(model, "speech") else None,
+            frame_rate=50.0,
+            text=Rows(manifest, 64, 12),
+            alphabet=LETTERS,
+        )
+        return Optimisation(settings, model, examples, Accelerator(cpu=True))
+
+    return optimisation_of
+
+
+@pytest.mark.parametrize("family", ["wav2vec2", "hubert", "unispeech-sat", "data2vec-audio", "moonshine"])
+def test_no_value_is_asked_of_the_device_within_a_step(family, make, tmp_path, monkeypatch):
+    """Tensors without values stand for those that are not computed yet: whoever asks for one fails."""
+
+    def ctc_loss(log_probabilities, symbols, frame_counts, symbol_counts, **_):
+        """Torch has none without values; it would ask the device for lengths that lie there."""
+        assert symbols.is_meta
+        assert frame_counts.device.type == symbol_counts.device.type == "cpu"
+        return log_probabilities.sum(dim=(0, 2))
+
+    monkeypatch.setattr(model_module.functional, "ctc_loss", ctc_loss)
+    augmented = {} if family == "moonshine" else {"mask_time_prob": 0.5, "mask_feature_prob": 0.5}
+    made = make(speech=tiny_speech_encoder(tmp_path / family, family, **augmented))
+    batch = made.examples.batch(range(5)).to(torch.device("meta"))
+    model = made.model.to("meta")
+    losses = add_gradients(model, batch, 0.1, 5, nullcontext)
+    torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], 1.0)
+    assert losses.is_meta
+    with pytest.raises(RuntimeError):
+        float(losses[0])
+
+
+def test_a_step_is_begun_anew_with_half_the_audio_where_memory_runs_out(make, monkeypatch):
+    whole = step.add_gradients
+    sizes = []
+
+    def small_device(model, batch, *arguments):
+        sizes.append(len(batch.positions))
+        losses = whole(model, batch, *arguments)  # it runs out at the very end
+        if len(batch.positions) > 2:
+            raise OUT_OF_MEMORY
+        return losses
+
+    expected, found = make(max_batch_seconds=1e3, dropout=0.0), make(max_batch_seconds=1e3, dropout=0.0)
+    expected.model.eval()
+    found.model.eval()
+    wanted = expected.step(range(8), seed=1, learning_rate=1e-3)
+    monkeypatch.setattr(step, "add_gradients", small_device)
+    losses = found.step(range(8), seed=1, learning_rate=1e-3)
+    assert sizes[0] == 8
+    assert max(sizes[-4:]) <= 2
+    assert 0 < found.max_seconds < 1e3
+    torch.testing.assert_close(losses, wanted, rtol=1e-4, atol=1e-4)
+    for mine, other in zip(found.trained, expected.trained, strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-3, atol=1e-5)
+    before = found.max_seconds
+    found.step(range(8), seed=2, learning_rate=1e-3)
+    assert found.max_seconds == before  # halved for good
+
+
+def test_one_utterance_that_does_not_fit_is_named(make, monkeypatch):
+    def no_memory(*_):
+        raise OUT_OF_MEMORY
+
+    made = make(max_batch_seconds=1e3)
+    monkeypatch.setattr(step, "add_gradients", no_memory)
+    names = "|".join(re.escape(u.utterance_id) for u in made.examples.manifest.utterances)
+    with pytest.raises(UserError, match=rf"does not suffice for utterance ({names}) \(\d+\.\d s\) alone"):
+        made.step(range(8), seed=1, learning_rate=1e-3)
+
+
+def test_an_error_that_is_not_about_memory_stays_what_it_is(make, monkeypatch):
+    def broken(*_):
+        raise RuntimeError("a kernel failed")
+
+    made = make(max_batch_seconds=1e3)
+    monkeypatch.setattr(step, "add_gradients", broken)
+    for call in (lambda: made.step(range(8), seed=1, learning_rate=1e-3), lambda: inference_of(made)):
+        monkeypatch.setattr(inference, "_predict_batch", broken)
+        with pytest.raises(RuntimeError, match="a kernel failed"):
+            call()
+
+
+def inference_of(made):
+    return inference.predict(made.model, made.examples, range(16), made.accelerator)
+
+
+def test_predictions_are_the_same_where_memory_suffices_for_two_utterances_alone(make, monkeypatch):
+    made = make()
+    expected = inference_of(made)
+    whole = inference._predict_batch
+
+    def small_device(model, examples, part, accelerator):
+        if len(part) > 2:
+            raise OUT_OF_MEMORY
+        return whole(model, examples, part, accelerator)
+
+    monkeypatch.setattr(inference, "_predict_batch", small_device)
+    found = inference_of(made)
+    np.testing.assert_allclose(found.probabilities, expected.probabilities, atol=1e-5)
+    assert found.transcripts == expected.transcripts
+    assert made.model.training
+
+
+def test_on_a_cpu_micro_batches_are_as_long_as_is_fastest_there(make):
+    made = make()
+    made.find_max_seconds(range(16))
+    longest = max(made.examples.seconds)
+    assert made.max_seconds == min(memory.CPU_SECONDS, 8 * longest)
+
+
+def test_what_fits_is_measured_on_the_longest_utterances_and_leaves_no_gradient(make, monkeypatch):
+    asked = []
+
+    def fits(use, device, later_bytes, most):
+        asked.extend((device.type, later_bytes, most, use(1e9)))
+        return 12.5
+
+    made = make()
+    monkeypatch.setattr(memory, "seconds_that_fit", fits)
+    made.find_max_seconds(range(10))
+    longest = max(made.examples.seconds[:10])
+    trained = sum(p.numel() for p in made.trained)
+    assert asked == ["cpu", 8 * trained, pytest.approx(8 * longest), pytest.approx(8 * longest)]
+    assert made.max_seconds == 12.5
+    assert all(p.grad is None for p in made.trained)
+
+
+def test_where_not_even_the_trial_fits_the_steps_begin_with_a_second(make, monkeypatch):
+    def nothing_fits(*_):
+        raise OUT_OF_MEMORY
+
+    made = make()
+    monkeypatch.setattr(memory, "seconds_that_fit", nothing_fits)
+    made.find_max_seconds(range(10))
+    assert made.max_seconds == 1.0
+
+
+@pytest.mark.parametrize(
+    ("per_second", "free", "most", "expected"),
+    [(1e6, 100e6, 1e3, 85.0), (1e6, 100e6, 30.0, 30.0), (1e9, 1e6, 30.0, 1.0), (1e6, 0, 30.0, 1.0)],
+)
+def test_the_audio_that_fits_grows_with_the_free_memory_up_to_what_a_step_has(per_second, free, most, expected):
+    assert memory.bounded_seconds(per_second, free, most) == expected
+
+
+def test_the_peak_of_this_process_is_more_than_torch_alone_takes():
+    assert 0.05 < memory.peak_gib(torch.device("cpu")) < 100
+
+
+@pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # of the compiler about itself
+def test_compiled_layers_give_the_same_losses_and_no_length_is_compiled_anew(make):
+    """Eight batches of eight shapes, and every gradient as without."""
+    from torch._dynamo.utils import counters
+
+    plain, compiled = make(dropout=0.0), make(dropout=0.0, compile=True)
+    plain.model.eval()
+    compiled.model.eval()
+    graphs = []
+    for size in (2, 3, 4, 5, 6, 7, 8):
+        positions = list(range(size, 2 * size))
+        for made in (plain, compiled):
+            made.max_seconds = 1e3
+        wanted, found = (made.step(positions, seed=1, learning_rate=0.0) for made in (plain, compiled))
+        torch.testing.assert_close(found, wanted, rtol=1e-4, atol=1e-4)
+        graphs.append(counters["stats"]["unique_graphs"])
+    for mine, other in zip(compiled.trained, plain.trained, strict=True):
+        torch.testing.assert_close(mine.grad, other.grad, rtol=1e-3, atol=1e-5)
+    assert graphs[0] > 0
+    assert graphs[-1] == graphs[1]
+
+
+def test_settings_say_whether_layers_are_compiled(make):
+    assert replace(make().settings, compile=True).train_command("mmer", 1).endswith("--compile")
