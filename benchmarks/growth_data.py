@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from benchmarks.growth_stages import DIM, Place
+from benchmarks.growth_place import DIM, Place
 from benchmarks.shapes import transcript, utterance_seconds
 from mmer_pipeline import files, paths
 from mmer_pipeline.corpora.labels import identity_map

@@ -10,56 +10,24 @@ import resource
 import sys
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from unittest.mock import patch
 
 import numpy as np
 
+from benchmarks.growth_place import DIM, Place
+
 if TYPE_CHECKING:
     from mmer_pipeline.encoders.encoder_files import EncoderFiles
     from mmer_pipeline.features.extraction import Extraction
     from mmer_pipeline.features.workers import Rows, SpeechItem, TextItem
 
-DIM = 8  # of a row of features
 DTYPE = "float16"
 MAX_BATCH_SECONDS = 30.0  # so that a step's eight utterances are cut into two or three parts
 FRAME_RATE = 50.0  # frames a second of wav2vec2-base
 
 Work = Callable[[], Any]
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where everything lies of one number of utterances."""
-
-    directory: Path
-
-    @property
-    def corpus(self) -> Path:
-        """The recordings, and their manifest for `prepare csv`."""
-        return self.directory / "corpus"
-
-    @property
-    def manifest(self) -> Path:
-        """What `prepare` writes."""
-        return self.directory / "cache" / "manifest.csv"
-
-    @property
-    def features(self) -> dict[str, Path]:
-        """What `extract` writes."""
-        return {kind: self.directory / "cache" / f"{kind}.h5" for kind in ("text", "speech")}
-
-    @property
-    def encoders(self) -> dict[str, Path]:
-        """The encoders' directories."""
-        return {kind: self.directory / f"{kind}-encoder" for kind in ("text", "speech")}
-
-    @property
-    def runs(self) -> Path:
-        """Where the evaluated runs are."""
-        return self.directory / "runs"
 
 
 def prepare(place: Place) -> Work:
