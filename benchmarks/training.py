@@ -24,7 +24,8 @@ from mmer_pipeline.audio import SAMPLE_RATE
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet
 from mmer_pipeline.settings import Settings
-from mmer_pipeline.systems.mmer import MMER, ctc_losses
+from mmer_pipeline.systems.base import ctc_losses
+from mmer_pipeline.systems.mmer import MMER
 from mmer_pipeline.training.assembly import Encoders, build_model
 from mmer_pipeline.training.batches import Examples, StoredFrames, StoredTokens, epoch_batches
 from mmer_pipeline.training.fold import make_accelerator

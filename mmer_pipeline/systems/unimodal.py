@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from mmer_pipeline.encoders.speech import SpeechEncoder
 from mmer_pipeline.encoders.text import empty_text_model
-from mmer_pipeline.systems.mmer import EmotionModel, Output, masked_mean
+from mmer_pipeline.systems.base import EmotionModel, Output, masked_mean
 
 
 class SpeechClassifier(EmotionModel):

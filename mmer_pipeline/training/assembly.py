@@ -24,7 +24,7 @@ from mmer_pipeline.features import extraction
 from mmer_pipeline.features.store import FeatureFile, digest_of, open_features
 from mmer_pipeline.paths import WEIGHTS_NAME
 from mmer_pipeline.settings import Settings
-from mmer_pipeline.systems.mmer import EmotionModel
+from mmer_pipeline.systems.base import EmotionModel
 from mmer_pipeline.systems.registry import SYSTEMS
 from mmer_pipeline.training.batches import (
     ComputedFrames,

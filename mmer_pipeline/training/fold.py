@@ -21,7 +21,7 @@ from mmer_pipeline.paths import FoldPaths
 from mmer_pipeline.runs import read_metrics
 from mmer_pipeline.scoring.metrics import Predictions
 from mmer_pipeline.settings import RunRecord, Settings, environment
-from mmer_pipeline.systems.mmer import EmotionModel
+from mmer_pipeline.systems.base import EmotionModel
 from mmer_pipeline.training.assembly import (
     Corpus,
     Encoders,

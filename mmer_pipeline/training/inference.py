@@ -10,7 +10,7 @@ from accelerate.utils import gather_object
 from mmer_pipeline.corpora.transcripts import Alphabet
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.scoring.metrics import Predictions
-from mmer_pipeline.systems.mmer import EmotionModel, Output
+from mmer_pipeline.systems.base import EmotionModel, Output
 from mmer_pipeline.training import memory
 from mmer_pipeline.training.batches import Examples, micro_batches
 

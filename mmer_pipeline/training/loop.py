@@ -19,7 +19,7 @@ from mmer_pipeline.paths import FoldPaths
 from mmer_pipeline.runs import read_metrics
 from mmer_pipeline.scoring.metrics import score
 from mmer_pipeline.settings import Settings
-from mmer_pipeline.systems.mmer import EmotionModel
+from mmer_pipeline.systems.base import EmotionModel
 from mmer_pipeline.training import checkpoint, memory
 from mmer_pipeline.training.batches import Examples, epoch_batches
 from mmer_pipeline.training.checkpoint import Progress

@@ -17,7 +17,8 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.settings import Settings
-from mmer_pipeline.systems.mmer import CrossModalEncoder, EmotionModel, ctc_losses
+from mmer_pipeline.systems.base import EmotionModel, ctc_losses
+from mmer_pipeline.systems.mmer import CrossModalEncoder
 from mmer_pipeline.training import memory
 from mmer_pipeline.training.batches import Batch, Examples, micro_batches
 

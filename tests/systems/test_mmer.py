@@ -14,7 +14,8 @@ from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET
 from mmer_pipeline.demo.encoders import SPEECH_FAMILIES, tiny_speech_encoder
 from mmer_pipeline.encoders.encoder_files import resolve_encoder
 from mmer_pipeline.encoders.speech import speech_config
-from mmer_pipeline.systems.mmer import MMER, CrossModalEncoder, MultimodalInteraction, ctc_losses, masked_mean
+from mmer_pipeline.systems.base import ctc_losses, masked_mean
+from mmer_pipeline.systems.mmer import MMER, CrossModalEncoder, MultimodalInteraction
 
 LABELS = ["happy", "angry", "neutral", "sad"]
 

@@ -18,7 +18,8 @@ from mmer_pipeline.encoders.speech import SpeechEncoder, speech_config
 from mmer_pipeline.errors import Busy, UserError
 from mmer_pipeline.files import locked
 from mmer_pipeline.settings import RunRecord, Settings
-from mmer_pipeline.systems.mmer import EmotionModel, MultimodalInteraction, Output
+from mmer_pipeline.systems.base import EmotionModel, Output
+from mmer_pipeline.systems.mmer import MultimodalInteraction
 from mmer_pipeline.systems.registry import NAMED_LISTS, POOLED, SYSTEMS, System, title
 from mmer_pipeline.systems.unimodal import SpeechClassifier, TextClassifier
 from mmer_pipeline.training.assembly import Encoders, build_model, ctc_alphabet, load_model, model_class

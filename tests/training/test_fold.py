@@ -16,7 +16,8 @@ from mmer_pipeline.errors import UserError
 from mmer_pipeline.features import extraction
 from mmer_pipeline.features.store import open_features
 from mmer_pipeline.settings import RunRecord, Settings
-from mmer_pipeline.systems.mmer import MMER, ctc_losses
+from mmer_pipeline.systems.base import ctc_losses
+from mmer_pipeline.systems.mmer import MMER
 from mmer_pipeline.training import checkpoint, loop
 from mmer_pipeline.training import fold as fold_module
 from mmer_pipeline.training.assembly import load_model

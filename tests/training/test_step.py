@@ -13,7 +13,7 @@ from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet
 from mmer_pipeline.demo.encoders import tiny_speech_encoder
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.settings import Settings
-from mmer_pipeline.systems import mmer as model_module
+from mmer_pipeline.systems import base as model_module
 from mmer_pipeline.training import inference, memory, step
 from mmer_pipeline.training.assembly import Encoders, build_model
 from mmer_pipeline.training.batches import Examples
