@@ -18,7 +18,8 @@ from mmer_pipeline.corpora.labels import identity_map
 from mmer_pipeline.corpora.manifest import Manifest, Utterance, read_manifest, write_manifest
 from mmer_pipeline.demo.encoders import tiny_speech_encoder, tiny_text_encoder
 from mmer_pipeline.demo.sentences import sample_lines
-from mmer_pipeline.runs import digest_of_file, write_predictions
+from mmer_pipeline.digests import digest_of_result
+from mmer_pipeline.runs import write_predictions
 from mmer_pipeline.scoring.metrics import Predictions, score
 from mmer_pipeline.settings import RunRecord, Settings, environment
 
@@ -114,8 +115,8 @@ def _write_fold(
         "labels": labels,
         "precision": settings.precision,
         "metrics": metrics,
-        "model_digest": digest_of_file(fold.weights),
-        "predictions_digest": digest_of_file(fold.predictions),
+        "model_digest": digest_of_result(fold.weights),
+        "predictions_digest": digest_of_result(fold.predictions),
     }
     files.write_json(fold.evaluation, evaluation)
 

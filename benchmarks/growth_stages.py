@@ -125,7 +125,7 @@ def batch_epoch(place: Place) -> Work:
     """Open corpus and features, and say which utterances make the steps of an epoch, and how they are cut."""
     from mmer_pipeline.corpora.manifest import read_manifest
     from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet
-    from mmer_pipeline.features.store import FeatureFile
+    from mmer_pipeline.features.feature_file import FeatureFile
     from mmer_pipeline.training.batches import Examples, StoredFrames, StoredTokens, epoch_batches, micro_batches
 
     def work() -> None:

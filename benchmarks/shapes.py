@@ -11,7 +11,8 @@ from scipy.stats import norm
 from mmer_pipeline.corpora.labels import BUILT_IN
 from mmer_pipeline.corpora.manifest import Manifest, Utterance, read_manifest, write_manifest
 from mmer_pipeline.demo.encoders import tiny_speech_encoder, tiny_text_encoder
-from mmer_pipeline.features.store import FeatureFile, FeatureIdentity, FeatureWriter, Row
+from mmer_pipeline.features.feature_file import FeatureFile, FeatureIdentity, Row
+from mmer_pipeline.features.feature_writer import FeatureWriter
 
 # Lengths of IEMOCAP's utterances: log-normal, the longest 34 s.
 MEDIAN_SECONDS, SIGMA, LONGEST_SECONDS = 3.5, 0.65, 34.0

@@ -12,7 +12,8 @@ from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.encoders.encoder_files import resolve_encoder
 from mmer_pipeline.features import extraction
 from mmer_pipeline.features.extraction import Request
-from mmer_pipeline.features.store import FeatureIdentity, FeatureWriter, Row
+from mmer_pipeline.features.feature_file import FeatureIdentity, Row
+from mmer_pipeline.features.feature_writer import FeatureWriter
 
 COMMAND = ("-m", "stages.cli")
 LEAST_ROUNDS = 5

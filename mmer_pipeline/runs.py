@@ -1,12 +1,12 @@
 """What a run's directory holds, for whoever reads it without loading a model."""
 
 import csv
-import hashlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
 from mmer_pipeline import files, paths
+from mmer_pipeline.digests import digest_of_result
 from mmer_pipeline.errors import UserError
 
 PREDICTION_COLUMNS = ("utterance_id", "fold", "speaker", "dialogue", "truth", "prediction")
@@ -47,12 +47,6 @@ def write_predictions(path: Path, labels: Sequence[str], rows: Iterable[Sequence
         writer.writerows(rows)
 
 
-def digest_of_file(path: Path) -> str:
-    """16 hex digits of a file's bytes."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()[:16]
-
-
 def read_evaluation(fold: paths.FoldPaths, identity: str) -> dict[str, Any] | None:
     """evaluation.json, or None where the fold is not evaluated.
 
@@ -66,8 +60,8 @@ def read_evaluation(fold: paths.FoldPaths, identity: str) -> dict[str, Any] | No
         return None
     made_of = {
         "identity": identity,
-        "model_digest": digest_of_file(fold.weights),
-        "predictions_digest": digest_of_file(fold.predictions),
+        "model_digest": digest_of_result(fold.weights),
+        "predictions_digest": digest_of_result(fold.predictions),
     }
     whole = isinstance(evaluation, dict) and made_of.items() <= evaluation.items()
     return evaluation if whole else None

@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from benchmarks.shapes import SIZES
 from benchmarks.training import OurStep, make_setup
 from mmer_pipeline import paths
-from mmer_pipeline.features.store import FeatureFile
+from mmer_pipeline.features.feature_file import FeatureFile
 from mmer_pipeline.runs import read_metrics
 from mmer_pipeline.settings import RunRecord
 from mmer_pipeline.training import memory

@@ -7,6 +7,7 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from mmer_pipeline.digests import SHORT, sha256_of_file
 from mmer_pipeline.errors import UserError
 
 CONFIG = "config.json"
@@ -61,15 +62,14 @@ class EncoderFiles:
         for path in (*small, *self.weight_files):
             stat = path.stat()
             digest.update(path.name.encode() + b"\0")
-            digest.update(_digest_of_file(path, stat.st_size, stat.st_mtime_ns))
-        return digest.hexdigest()[:16]
+            digest.update(_sha256_while_unchanged(path, stat.st_size, stat.st_mtime_ns))
+        return digest.hexdigest()[:SHORT]
 
 
 @lru_cache(maxsize=1024)
-def _digest_of_file(path: Path, _size: int, _mtime_ns: int) -> bytes:
+def _sha256_while_unchanged(path: Path, _size: int, _mtime_ns: int) -> bytes:
     """SHA-256 of a file's bytes, read again by this process when size or time of change differ."""
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").digest()
+    return sha256_of_file(path)
 
 
 def resolve_encoder(name: str, revision: str | None = None) -> EncoderFiles:

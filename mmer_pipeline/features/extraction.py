@@ -15,17 +15,11 @@ from typing import TYPE_CHECKING, Any
 from mmer_pipeline import audio, files, paths
 from mmer_pipeline.corpora.manifest import Manifest, Utterance
 from mmer_pipeline.corpora.transcripts import encoder_text
+from mmer_pipeline.digests import digest_of, digest_of_recording
 from mmer_pipeline.encoders.encoder_files import EncoderFiles, resolve_encoder
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.features.store import (
-    FeatureFile,
-    FeatureIdentity,
-    FeatureWriter,
-    Row,
-    digest_of,
-    digest_of_file,
-    restamp,
-)
+from mmer_pipeline.features.feature_file import FeatureFile, FeatureIdentity, Row
+from mmer_pipeline.features.feature_writer import FeatureWriter, restamp
 from mmer_pipeline.settings import Settings
 
 if TYPE_CHECKING:  # the workers' side loads torch, transformers and Dask
@@ -125,7 +119,7 @@ def speech_inputs(manifest: Manifest, known: FeatureFile | None) -> Inputs:
             digests[key] = known.input_digests[row]
             continue
         if path not in contents:
-            contents[path] = digest_of_file(path)
+            contents[path] = digest_of_recording(path)
         segment = f"{utterance.start_seconds} {utterance.end_seconds}"
         digests[key] = digest_of(contents[path].encode(), segment.encode())
     return Inputs(digests, stamps)

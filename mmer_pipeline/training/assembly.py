@@ -15,13 +15,14 @@ from mmer_pipeline import paths
 from mmer_pipeline.corpora.folds import SPLIT
 from mmer_pipeline.corpora.manifest import COLUMNS, Manifest
 from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet, corpus_alphabet
+from mmer_pipeline.digests import digest_of_texts
 from mmer_pipeline.encoders.encoder_files import EncoderFiles, resolve_encoder
 from mmer_pipeline.encoders.pretrained import plain_config, read_config
 from mmer_pipeline.encoders.speech import load_speech_encoder, speech_config
 from mmer_pipeline.encoders.text import TextTokenizer, load_text_model
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.features import extraction
-from mmer_pipeline.features.store import FeatureFile, digest_of, open_features
+from mmer_pipeline.features.feature_file import FeatureFile, open_features
 from mmer_pipeline.paths import WEIGHTS_NAME
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.base import EmotionModel
@@ -80,7 +81,7 @@ def open_corpus(manifest: Manifest, settings: Settings, cache: Path, encoders: E
     digests = {"manifest": manifest.fingerprint}
     if settings.folds not in (*COLUMNS, SPLIT):  # a column of the corpus's own, which the fingerprint leaves out
         cells = (f"{u.utterance_id}\0{u.value(settings.folds)}" for u in manifest.utterances)
-        digests["fold_column"] = digest_of(*map(str.encode, cells))[:16]
+        digests["fold_column"] = digest_of_texts(cells)
     text = speech = None
     if "text" in reads:
         inputs = extraction.text_inputs(manifest, settings.annotations).digests
@@ -88,13 +89,13 @@ def open_corpus(manifest: Manifest, settings: Settings, cache: Path, encoders: E
             text = _open_text(manifest, settings, cache, encoders, inputs)
             digests["text_features"] = text.digest(inputs)
         else:
-            digests["transcripts"] = digest_of(*map(str.encode, inputs.values()))[:16]
+            digests["transcripts"] = digest_of_texts(inputs.values())
     if "speech" in reads and settings.reads_speech_features:
         speech = _open_speech(manifest, settings, cache, encoders)
         digests["speech_features"] = speech.digest(u.utterance_id for u in manifest.utterances)
     elif "speech" in reads:
         recordings = extraction.speech_inputs(manifest, None).digests
-        digests["speech_features"] = digest_of(*map(str.encode, recordings.values()))[:16]
+        digests["speech_features"] = digest_of_texts(recordings.values())
     return Corpus(manifest, text, speech, digests)
 
 

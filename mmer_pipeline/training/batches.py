@@ -17,7 +17,7 @@ from mmer_pipeline.corpora.transcripts import Alphabet, encoder_text, frames_nee
 from mmer_pipeline.encoders.speech import SpeechEncoder
 from mmer_pipeline.encoders.text import TextTokenizer
 from mmer_pipeline.features.extraction import count_frames
-from mmer_pipeline.features.store import FeatureFile
+from mmer_pipeline.features.feature_file import FeatureFile
 
 TOKENS_PER_SECOND = 3.2  # of speech in IEMOCAP: how long an utterance counts whose speech is not read
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from mmer_pipeline import files, paths
 from mmer_pipeline.devices import is_main_process
-from mmer_pipeline.runs import digest_of_file, read_evaluation, write_predictions
+from mmer_pipeline.digests import digest_of_result
+from mmer_pipeline.runs import read_evaluation, write_predictions
 from mmer_pipeline.scoring.metrics import score
 from mmer_pipeline.settings import RunRecord
 from mmer_pipeline.training.assembly import load_model
@@ -41,8 +42,8 @@ def evaluate_fold(run: Path, number: int, *, cache: Path, device: str) -> tuple[
         }
         if is_main:  # of several processes, which have shared the work
             write_predictions(fold_paths.predictions, scored.labels, _rows(scored))
-            evaluation["model_digest"] = digest_of_file(fold_paths.weights)
-            evaluation["predictions_digest"] = digest_of_file(fold_paths.predictions)
+            evaluation["model_digest"] = digest_of_result(fold_paths.weights)
+            evaluation["predictions_digest"] = digest_of_result(fold_paths.predictions)
             files.write_json(fold_paths.evaluation, evaluation)
     return evaluation, True
 

@@ -22,7 +22,7 @@ from mmer_pipeline.encoders.encoder_files import EncoderFiles, resolve_encoder
 from mmer_pipeline.errors import Busy, UserError
 from mmer_pipeline.features import extraction, workers
 from mmer_pipeline.features.extraction import Extraction, Request, extract_speech, extract_text, requests_of
-from mmer_pipeline.features.store import FeatureFile
+from mmer_pipeline.features.feature_file import FeatureFile
 from mmer_pipeline.settings import Settings
 
 TOLERANCE = {"float16": 1e-3, "float32": 1e-5}

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from mmer_pipeline import files, paths
-from mmer_pipeline.runs import digest_of_file
+from mmer_pipeline.digests import digest_of_result
 from mmer_pipeline.scoring.metrics import Predictions, score
 from mmer_pipeline.settings import RunRecord, Settings
 
@@ -84,8 +84,8 @@ def write_fold(
                              *final.probabilities[i], ""])  # fmt: skip
     evaluation = {
         "identity": record.identity,
-        "model_digest": digest_of_file(fold.weights),
-        "predictions_digest": digest_of_file(fold.predictions),
+        "model_digest": digest_of_result(fold.weights),
+        "predictions_digest": digest_of_result(fold.predictions),
         "fold": number,
         "held_out": str(number),
         "labels": LABELS,

@@ -13,7 +13,7 @@ import soundfile
 from helpers.command_line import fail, succeed
 
 from mmer_pipeline import paths
-from mmer_pipeline.features.store import FeatureFile
+from mmer_pipeline.features.feature_file import FeatureFile
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RUN = Path("runs/mmer")

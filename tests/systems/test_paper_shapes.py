@@ -10,7 +10,7 @@ from click.testing import CliRunner
 from transformers import AutoConfig, AutoModel
 
 from mmer_pipeline import paths
-from mmer_pipeline.features.store import FeatureFile
+from mmer_pipeline.features.feature_file import FeatureFile
 from mmer_pipeline.training.assembly import load_model
 from stages.cli import main
 

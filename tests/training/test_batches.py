@@ -13,7 +13,8 @@ from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet, frames_needed
 from mmer_pipeline.encoders.encoder_files import resolve_encoder
 from mmer_pipeline.encoders.speech import SpeechEncoder, load_speech_encoder
-from mmer_pipeline.features.store import FeatureFile, FeatureIdentity, FeatureWriter, Row
+from mmer_pipeline.features.feature_file import FeatureFile, FeatureIdentity, Row
+from mmer_pipeline.features.feature_writer import FeatureWriter
 from mmer_pipeline.training.batches import (
     ComputedFrames,
     Examples,

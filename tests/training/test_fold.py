@@ -14,7 +14,7 @@ from mmer_pipeline.encoders.encoder_files import resolve_encoder
 from mmer_pipeline.encoders.speech import load_speech_encoder, speech_config
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.features import extraction
-from mmer_pipeline.features.store import open_features
+from mmer_pipeline.features.feature_file import open_features
 from mmer_pipeline.settings import RunRecord, Settings
 from mmer_pipeline.systems.base import ctc_losses
 from mmer_pipeline.systems.mmer import MMER

@@ -17,18 +17,10 @@ import numpy as np
 import pytest
 
 from mmer_pipeline import files
+from mmer_pipeline.digests import digest_of, digest_of_recording
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.features.store import (
-    SCHEMA_VERSION,
-    FeatureFile,
-    FeatureIdentity,
-    FeatureWriter,
-    Row,
-    digest_of,
-    digest_of_file,
-    open_features,
-    restamp,
-)
+from mmer_pipeline.features.feature_file import SCHEMA_VERSION, FeatureFile, FeatureIdentity, Row, open_features
+from mmer_pipeline.features.feature_writer import FeatureWriter, restamp
 
 DIM = 3
 LENGTHS = (4, 1, 7, 2, 5)
@@ -177,7 +169,7 @@ def test_a_writer_killed_without_warning_leaves_what_it_had_written(path: Path) 
     script = f"""
         import os, signal
         from pathlib import Path
-        from test_store import DIM, IDENTITY, PLAN, FeatureWriter, rows
+        from test_feature_files import DIM, IDENTITY, PLAN, FeatureWriter, rows
         writer = FeatureWriter(Path({str(path)!r}), IDENTITY, DIM, PLAN)
         writer.write(rows(0, 4))
         os.kill(os.getpid(), signal.SIGKILL)
@@ -465,7 +457,7 @@ def test_another_error_of_the_disk_keeps_its_traceback(path: Path) -> None:
 def test_a_file_s_digest_is_that_of_its_bytes(path: Path, content: bytes) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_bytes(content)
-    assert digest_of_file(path) == digest_of(content)
+    assert digest_of_recording(path) == digest_of(content)
 
 
 def test_no_call_of_hdf5_is_made_for_each_row(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

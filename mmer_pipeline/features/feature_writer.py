@@ -1,0 +1,161 @@
+"""Writing a feature file so that a killed run continues, and no reader ever sees half a file."""
+
+import json
+import os
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict
+from importlib.metadata import version
+from pathlib import Path
+
+import h5py
+import numpy as np
+
+from mmer_pipeline import files
+from mmer_pipeline.digests import DIGEST_BYTES
+from mmer_pipeline.errors import UserError
+from mmer_pipeline.features.feature_file import SCHEMA_VERSION, FeatureFile, FeatureIdentity, Row, value_digest
+
+_LIBRARIES = ("torch", "transformers", "h5py", "numpy", "mmer-pipeline")
+
+
+class FeatureWriter:
+    """Fills a `.partial.h5` beside the final file, and renames it when every row is there.
+
+    Rows whose input has not changed are taken over from the finished file and from a partial one left by a
+    killed run, each after its digest was verified.
+    """
+
+    def __init__(self, path: Path, identity: FeatureIdentity, dim: int, plan: Sequence[Row]) -> None:
+        self.path, self.plan = path, plan
+        self._dtype, self._row_bytes = np.dtype(identity.dtype), dim * np.dtype(identity.dtype).itemsize
+        self.partial = path.with_suffix(".partial.h5")
+        self._offsets = np.concatenate([[0], np.cumsum([row.length for row in plan])]).astype(np.int64)
+        with files.explain_disk_full(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            sources = [file for file in (_usable(path, identity), _usable(self.partial, identity)) if file is not None]
+            fresh = self.partial.with_suffix(".new")
+            try:
+                _create(fresh, identity, dim, plan, self._offsets)
+                self._file = h5py.File(fresh, "r+")  # open to the end: its lock keeps other writers away
+                self._places = {name: self._file[name].id.get_offset() for name in ("values", "value_digest")}
+                self._stream = fresh.open("r+b", buffering=0)
+                self.missing = self._take_over(sources)
+                fresh.replace(self.partial)
+            except BlockingIOError:  # another writer is laying out the very same file
+                raise _being_written(fresh) from None
+            except (OSError, RuntimeError):
+                fresh.unlink(missing_ok=True)
+                raise
+
+    def _take_over(self, sources: Sequence[FeatureFile]) -> list[int]:
+        """Copy unchanged sound rows; return the numbers of those that must be computed."""
+        missing = []
+        for number, row in enumerate(self.plan):
+            for source in sources:
+                old = source.index.get(row.utterance_id)
+                if (
+                    old is not None
+                    and source.input_digests[old] == row.input_digest
+                    and source.length(old) == row.length
+                    and source.is_sound(old)
+                ):
+                    self._put(number, source.at(old))
+                    break
+            else:
+                missing.append(number)
+        return missing
+
+    def _put(self, number: int, values: np.ndarray) -> None:
+        start, stop = self._offsets[number], self._offsets[number + 1]
+        values = np.ascontiguousarray(values, dtype=self._dtype)
+        if values.shape[0] != stop - start:
+            row = self.plan[number]
+            raise UserError(
+                f"{row.utterance_id}: {values.shape[0]} rows were computed, {row.length} expected. "
+                "Its recording changed while it was read; run the command again."
+            )
+        self._write_at(self._places["values"] + int(start) * self._row_bytes, values.tobytes())
+        # Behind the values: a writer that is killed in between leaves no digest of what is not there.
+        self._write_at(self._places["value_digest"] + number * 2 * DIGEST_BYTES, value_digest(values).encode())
+
+    def _write_at(self, place: int, content: bytes) -> None:
+        self._stream.seek(place)
+        while content:  # the system may take a part alone, most often the last one that the disk has room for
+            content = content[self._stream.write(content) :]
+
+    def write(self, rows: Iterable[tuple[int, np.ndarray]]) -> None:
+        """Write the rows `[length, dim]` of some utterances, by their number in the plan."""
+        with files.explain_disk_full(self.path):
+            for number, values in rows:
+                self._put(number, values)
+
+    def finish(self) -> None:
+        """Rename the partial file to the final one; every row must be there."""
+        digests = self._file["value_digest"].asstr()[:]
+        assert all(digests), "finish() before every row was written"
+        with files.explain_disk_full(self.path):
+            self.close()
+            self.partial.replace(self.path)
+
+    def close(self) -> None:
+        """Close the file; what was written stays for the next run."""
+        self._stream.close()
+        self._file.close()
+
+    def __enter__(self) -> "FeatureWriter":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+
+def restamp(path: Path, stamps: Mapping[str, str]) -> None:
+    """Record the stamps of recordings that were touched and found unchanged."""
+    with h5py.File(path, "r+") as file:
+        ids = file["utterance_id"].asstr()[:]
+        before = file["input_stamp"].asstr()[:]
+        after = [stamps.get(utterance_id, stamp) for utterance_id, stamp in zip(ids, before, strict=True)]
+        file["input_stamp"][:] = np.array(after, dtype=file["input_stamp"].dtype)
+
+
+def _being_written(path: Path) -> UserError:
+    return UserError(f"{path} is being written by another process. Wait until it ends.")
+
+
+def _usable(path: Path, identity: FeatureIdentity) -> FeatureFile | None:
+    """The file where it can serve as a source of rows, else None (a cut file is simply made anew)."""
+    if not path.is_file():
+        return None
+    try:
+        with h5py.File(path, "r"):
+            pass
+        file = FeatureFile(path)
+    except BlockingIOError:
+        raise _being_written(path) from None
+    except (OSError, UserError):
+        return None
+    return None if identity.mismatches(file.identity) else file
+
+
+def _create(path: Path, identity: FeatureIdentity, dim: int, plan: Sequence[Row], offsets: np.ndarray) -> None:
+    """Lay out the whole file and reserve its space, so that a full disk shows before the work, not after it."""
+    early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
+    early.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
+    digests = np.array([row.input_digest for row in plan], dtype=f"S{2 * DIGEST_BYTES}")
+    ids = [row.utterance_id.encode() for row in plan]
+    id_type = h5py.string_dtype("utf-8", max(map(len, ids)))
+    with h5py.File(path, "w") as file:
+        file.attrs["schema_version"] = SCHEMA_VERSION
+        file.attrs["library_versions"] = json.dumps({name: version(name) for name in _LIBRARIES})
+        for name, value in asdict(identity).items():
+            file.attrs[name] = value
+        file.create_dataset("offsets", data=offsets)
+        file.create_dataset("utterance_id", data=np.array(ids, dtype=id_type))
+        file.create_dataset("input_digest", data=digests)
+        file.create_dataset("value_digest", data=np.zeros(len(plan), dtype=digests.dtype))
+        file.create_dataset("input_stamp", data=np.array([row.stamp for row in plan], dtype=digests.dtype))
+        file.create_dataset("values", shape=(int(offsets[-1]), dim), dtype=identity.dtype, dcpl=early)
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as stream:
+            os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
