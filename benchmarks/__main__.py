@@ -14,7 +14,7 @@ from rich.table import Table
 
 from benchmarks.measure import Bench, Figure, machine
 from mmer_pipeline.devices import resolve_device
-from stages.console import quiet_libraries
+from stages.progress import quiet_libraries
 
 NAMES = ("start", "reading", "kernels", "training", "precision", "extraction", "folds", "growth")
 

@@ -19,9 +19,10 @@ from mmer_pipeline.corpora.manifest import Manifest, Utterance, read_manifest, w
 from mmer_pipeline.demo.encoders import tiny_speech_encoder, tiny_text_encoder
 from mmer_pipeline.demo.sentences import sample_lines
 from mmer_pipeline.digests import digest_of_result
-from mmer_pipeline.runs import write_predictions
+from mmer_pipeline.runs import RunRecord, environment, write_predictions
 from mmer_pipeline.scoring.metrics import Predictions, score
-from mmer_pipeline.settings import RunRecord, Settings, environment
+from mmer_pipeline.settings import Settings
+from mmer_pipeline.systems.registry import settings_for
 
 RATE = 400  # Hz
 UTTERANCES_PER_RECORDING = 50  # a recording is a dialogue of two speakers
@@ -78,7 +79,7 @@ def write_runs(place: Place, _count: int) -> None:
             positions = [i for i, u in enumerate(manifest.utterances) if u.session == session]
             _write_fold(
                 place.runs / system,
-                Settings.of(system, fold=number, epochs=EPOCHS),
+                settings_for(system, fold=number, epochs=EPOCHS),
                 manifest,
                 positions,
                 sessions,
@@ -109,7 +110,7 @@ def _write_fold(
     fold.weights.touch()
     write_predictions(fold.predictions, labels, _rows(utterances, labels, predictions, settings.fold))
     evaluation: dict[str, Any] = {
-        "identity": record.identity,
+        "identity": record.digest,
         "fold": settings.fold,
         "held_out": held_out,
         "labels": labels,

@@ -126,16 +126,17 @@ def batch_epoch(place: Place) -> Work:
     from mmer_pipeline.corpora.manifest import read_manifest
     from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet
     from mmer_pipeline.features.feature_file import FeatureFile
-    from mmer_pipeline.training.batches import Examples, StoredFrames, StoredTokens, epoch_batches, micro_batches
+    from mmer_pipeline.training.batches import epoch_batches, micro_batches
+    from mmer_pipeline.training.examples import Examples, StoredRows
 
     def work() -> None:
         manifest = read_manifest(place.manifest)
         text, speech = (FeatureFile(path) for path in place.features.values())
         examples = Examples(
             manifest,
-            speech=StoredFrames(manifest, speech),
+            speech=StoredRows(manifest, speech),
             frame_rate=FRAME_RATE,
-            text=StoredTokens(manifest, text),
+            text=StoredRows(manifest, text),
             alphabet=Alphabet(WAV2VEC2_ALPHABET),
         )
         positions = range(len(manifest.utterances))

@@ -16,7 +16,7 @@ from typing import Any
 import torch
 
 from mmer_pipeline.devices import hardware
-from mmer_pipeline.settings import environment
+from mmer_pipeline.runs import environment
 
 GIB = 2**30
 _ROOT = str(Path(__file__).resolve().parents[1])  # where children find the benchmarks too

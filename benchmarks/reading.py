@@ -13,7 +13,7 @@ from torch.nn.utils.rnn import pad_sequence
 from benchmarks.measure import Bench, Figure, in_turn, timed
 from benchmarks.shapes import SIZES
 from benchmarks.training import OurStep, Setup, make_setup
-from mmer_pipeline.training.batches import StoredFrames, StoredTokens
+from mmer_pipeline.training.examples import StoredRows
 
 TARGET = 20_000  # utterances a second
 SHARE = 0.02  # of a training step
@@ -62,8 +62,8 @@ def read(batch: Callable[[Sequence[int]], object], steps: Sequence[Sequence[int]
 
 def _bytes(setup: Setup) -> int:
     speech, text = setup.examples.speech, setup.examples.text
-    assert isinstance(speech, StoredFrames)
-    assert isinstance(text, StoredTokens)
+    assert isinstance(speech, StoredRows)
+    assert isinstance(text, StoredRows)
     return sum(file.shape[0] * file.shape[1] * 2 for file in (speech.features, text.features))
 
 
@@ -72,9 +72,9 @@ class PlainReader:
 
     def __init__(self, setup: Setup) -> None:
         speech, text = setup.examples.speech, setup.examples.text
-        assert isinstance(speech, StoredFrames)
-        assert isinstance(text, StoredTokens)
-        self.sources = [(h5py.File(s.features.path, "r")["values"], s.features, s.rows) for s in (speech, text)]
+        assert isinstance(speech, StoredRows)
+        assert isinstance(text, StoredRows)
+        self.sources = [(h5py.File(s.features.path, "r")["values"], s.features, s.numbers) for s in (speech, text)]
 
     def batch(self, positions: Sequence[int]) -> list[Tensor]:
         """Padded frames and tokens."""

@@ -26,10 +26,12 @@ from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.base import ctc_losses
 from mmer_pipeline.systems.mmer import MMER
-from mmer_pipeline.training.assembly import Encoders, build_model
-from mmer_pipeline.training.batches import Examples, StoredFrames, StoredTokens, epoch_batches
-from mmer_pipeline.training.fold import make_accelerator
-from mmer_pipeline.training.step import Optimisation
+from mmer_pipeline.training.accelerator import make_accelerator
+from mmer_pipeline.training.batches import epoch_batches
+from mmer_pipeline.training.examples import Examples, StoredRows
+from mmer_pipeline.training.fold_inputs import Encoders
+from mmer_pipeline.training.models import build_model
+from mmer_pipeline.training.step import Optimiser
 
 FOLDS, EPOCHS = 5, 100  # of the paper
 LETTERS = Alphabet(WAV2VEC2_ALPHABET)
@@ -45,13 +47,13 @@ class Setup:
     examples: Examples
     encoders: Encoders
 
-    def optimisation(self, device: torch.device, precision: str, **changes: Any) -> Optimisation:
+    def optimisation(self, device: torch.device, precision: str, **changes: Any) -> Optimiser:
         """A fresh model, ready to be trained."""
         settings = replace(self.settings, precision=precision, **changes)
         torch.manual_seed(1)
         model = build_model(settings, self.encoders, self.manifest.labels, LETTERS if settings.alpha else None).train()
         accelerator, _ = make_accelerator(str(device), precision)
-        made = Optimisation(settings, model, self.examples, accelerator)
+        made = Optimiser(settings, model, self.examples, accelerator)
         made.find_max_seconds(range(len(self.seconds)))
         return made
 
@@ -79,11 +81,11 @@ def make_setup(size: Size, count: int, directory: Path) -> Setup:
     text_dim = int(size.text.get("hidden_size", 64))
     examples = Examples(
         manifest,
-        speech=StoredFrames(
+        speech=StoredRows(
             manifest, made_up_features(directory / "speech.h5", "speech", manifest, frames, model.speech.front_dim)
         ),
         frame_rate=model.speech.frame_rate,
-        text=StoredTokens(
+        text=StoredRows(
             manifest, made_up_features(directory / "text.h5", "text", manifest, list(token_counts(seconds)), text_dim)
         ),
         alphabet=LETTERS,

@@ -1,17 +1,102 @@
-"""What a run's directory holds, for whoever reads it without loading a model."""
+"""Everything in a run's directory, for readers that load no model.
+
+The record of a run (`settings.json`), its epochs (`metrics.jsonl`), its evaluation and its predictions.
+"""
 
 import csv
+import platform
+import subprocess
 from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 from mmer_pipeline import files, paths
-from mmer_pipeline.digests import digest_of_result
+from mmer_pipeline.digests import digest_of_facts, digest_of_result
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.settings import Settings
 
 PREDICTION_COLUMNS = ("utterance_id", "fold", "speaker", "dialogue", "truth", "prediction")
 PROBABILITY_PREFIX = "probability_"  # before a class's name
 TRANSCRIPT_COLUMN = "transcript_ctc"
+_LIBRARIES = ("mmer-pipeline", "torch", "transformers", "accelerate", "numpy", "scikit-learn", "h5py")
+
+
+@dataclass(frozen=True)
+class RunRecord:
+    """`settings.json` of a fold."""
+
+    settings: Settings
+    inputs: dict[str, Any]  # digests of manifest and features, labels, alphabet: with the settings the identity
+    facts: dict[str, Any]  # where it ran and with what; not part of the identity
+
+    @property
+    def digest(self) -> str:
+        """16 hex digits of the run's identity: everything that can change its result."""
+        return digest_of_facts({"settings": self.settings.identity(), "inputs": self.inputs})
+
+    def write(self, path: Path) -> None:
+        """Write `settings.json`."""
+        value = {
+            "identity": self.digest,
+            "settings": asdict(self.settings),
+            "inputs": self.inputs,
+            "facts": self.facts,
+        }
+        files.write_json(path, value)
+
+    @staticmethod
+    def read(path: Path, made_by: str) -> "RunRecord":
+        """Read `settings.json`.
+
+        Raises:
+            UserError: it is missing, broken, or another version's.
+        """
+        value = files.read_json(path, made_by)
+        known = {field.name for field in fields(Settings)}
+        try:
+            unknown = sorted(set(value["settings"]) - known)
+            if not unknown:
+                return RunRecord(Settings(**value["settings"]), value["inputs"], value["facts"])
+        except (KeyError, TypeError) as error:
+            raise UserError(f"{path} is not a run's settings ({error}). Train again with --restart.") from None
+        raise UserError(f"{path} has settings that this version does not know: {', '.join(unknown)}.")
+
+    def differences(self, other: "RunRecord") -> list[str]:
+        """What differs between two records' identities, "name: this → that" each."""
+        mine, theirs = ({**record.settings.identity(), **record.inputs} for record in (self, other))
+        return [
+            f"{name}: {mine.get(name)!r} → {theirs.get(name)!r}" for name in mine if mine.get(name) != theirs.get(name)
+        ]
+
+
+def environment(device: str) -> dict[str, Any]:
+    """The facts of where a run takes place."""
+    return {
+        "device": device,
+        "python": platform.python_version(),
+        "platform": platform.platform(),
+        "versions": {name: version(name) for name in _LIBRARIES},
+        "git_commit": _git_commit(),
+    }
+
+
+def _git_commit() -> str | None:
+    """The commit of the source tree that runs, with `-dirty` where files differ; None for an installed wheel."""
+    here = Path(__file__)
+    commands = (
+        ["git", "ls-files", "--error-unmatch", here.name],  # a wheel in somebody's repository is none of its files
+        ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
+    )
+    said = ""
+    for command in commands:
+        try:
+            answer = subprocess.run(command, cwd=here.parent, capture_output=True, text=True, check=True, timeout=10)
+        except (OSError, subprocess.SubprocessError):
+            return None
+        said = answer.stdout.strip()
+    return said or None
 
 
 def trained_folds(run: Path) -> list[int]:

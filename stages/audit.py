@@ -10,12 +10,13 @@ from typing import Any
 import click
 
 from stages.options import DIRECTORY, Common, common_options, manifest_option, say
+from stages.setting_options import GroupedCommand
 
 STYLES = {"wrong": "bold red", "weigh": "yellow", "know": "cyan", "fine": "green"}
 SHOWN = ("wrong", "weigh")  # whose meaning and examples stand in the terminal too
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @manifest_option
 @click.option("--folds", default="session", show_default=True, metavar="session|speaker|split|COLUMN",
               help="What the folds are made by; split is the corpus's own train, dev and test.")  # fmt: skip
@@ -32,7 +33,7 @@ def audit(common: Common, manifest: Path | None, folds: str, audio: bool, output
     from mmer_pipeline.audit.audit_page import write_audit
     from mmer_pipeline.audit.review import make_audit
     from mmer_pipeline.corpora.manifest import read_manifest
-    from stages.console import Work
+    from stages.progress import Work
 
     began = time.monotonic()
     corpus = read_manifest(common.manifest(manifest))

@@ -14,6 +14,7 @@ import click
 from click.core import ParameterSource
 
 from stages.options import DIRECTORY, PART_OF_DEMO, Common, common_options, say
+from stages.setting_options import GroupedCommand
 
 SEED = 1
 HONEST = (
@@ -43,7 +44,7 @@ jobs = 2
 """
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.option("--output", type=DIRECTORY, default=Path("demo"), show_default=True, help="Where everything goes.")
 @common_options
 def demo(common: Common, output: Path) -> None:
@@ -54,7 +55,7 @@ def demo(common: Common, output: Path) -> None:
     from mmer_pipeline import files
     from mmer_pipeline.demo.corpus import write_demo_corpus
     from mmer_pipeline.demo.encoders import write_tiny_encoders
-    from stages.console import quiet_libraries
+    from stages.progress import quiet_libraries
 
     quiet_libraries()
     say(common, f"\nWriting the corpus and two encoders to {output} …")

@@ -9,9 +9,10 @@ from typing import Any
 import click
 
 from stages.options import Common, chain_run, common_options, run_option, say, suggest
+from stages.setting_options import GroupedCommand
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.option("--fold", "numbers", type=int, multiple=True, metavar="K",
               help="A fold to evaluate, repeatable.  [all that are trained]")  # fmt: skip
 @run_option
@@ -22,7 +23,7 @@ def evaluate(common: Common, numbers: tuple[int, ...], run_name: str | None) -> 
 
     from mmer_pipeline.runs import trained_folds
     from mmer_pipeline.training.evaluation import evaluate_fold
-    from stages.console import quiet_libraries
+    from stages.progress import quiet_libraries
     from stages.tables import class_table, confusion_table, scores_line
 
     quiet_libraries()

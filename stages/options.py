@@ -3,21 +3,21 @@
 import functools
 import json
 import os
+import re
 import shlex
 import sys
-import tomllib
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
 from click.core import ParameterSource
 
 from mmer_pipeline import paths
 from mmer_pipeline.errors import UserError
-
-Command = TypeVar("Command", bound=Callable[..., Any])
+from stages.config_file import load_config
+from stages.setting_options import GENERAL, Command, GroupedOption
 
 NEXT = "mmer.next"  # keys of click's meta, which the commands of a chain share
 RUN = "mmer.run"
@@ -52,63 +52,6 @@ class Common:
         """Print a command's result as one JSON object, where `--json` asked for it."""
         if self.as_json:
             click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
-
-
-def _load_config(context: click.Context, _parameter: click.Parameter, value: Path | None) -> Path | None:
-    """Feed `mmer.toml` (one table a command) to click's `default_map`; flags override it."""
-    path = value or Path(paths.CONFIG_NAME)
-    if value is None and (context.parent is not None or not path.is_file()):
-        return None
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise click.BadParameter(f"{path} cannot be read ({error.strerror}).") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise click.BadParameter(f"{path} is not TOML: {error}.") from None
-    context.default_map = _default_map(context, path, table)
-    return value
-
-
-def _default_map(context: click.Context, path: Path, table: dict[str, Any]) -> dict[str, Any]:
-    """The file's settings under click's names, for the group or for one command; cv inherits those of train.
-
-    A table or a key that no command has is refused: a misspelt setting must not be silently ignored.
-    """
-    group = context.find_root().command
-    assert isinstance(group, click.Group)
-    settings: dict[str, Any] = {}
-    for name, entry in table.items():
-        if not isinstance(entry, dict):
-            settings[
-                _parameter_name(group, name, f"{path}: what stands outside a table is for all commands, which")
-            ] = entry
-        elif name not in group.commands:
-            raise click.BadParameter(f"{path}: no command {name!r}. Commands: {', '.join(group.commands)}.")
-        else:
-            command = group.commands[name]
-            settings[name] = {_parameter_name(command, key, f"{path}: [{name}]"): item for key, item in entry.items()}
-    shared = {parameter.name for parameter in group.commands["cv"].params}
-    settings["cv"] = {
-        **{name: value for name, value in settings.get("train", {}).items() if name in shared},
-        **settings.get("cv", {}),
-    }
-    if context.parent is None:
-        return settings
-    places = {name: entry for name, entry in settings.items() if name not in group.commands}
-    return {**places, **settings.get(context.info_name or "", {})}
-
-
-def _parameter_name(command: click.Command, key: str, where: str) -> str:
-    """Click's name of the option that a key of the file means: `max-batch-seconds` or `max_batch_seconds`."""
-    options = {
-        flag.removeprefix("--"): parameter.name or ""
-        for parameter in command.params
-        for flag in parameter.opts
-        if flag.startswith("--")
-    }
-    if key.replace("_", "-") not in options:
-        raise click.BadParameter(f"{where} has no option {key!r}. Options: {', '.join(sorted(options))}.")
-    return options[key.replace("_", "-")]
 
 
 def common_options(command: Command) -> Command:
@@ -149,38 +92,17 @@ def common_options(command: Command) -> Command:
 
 
 def _common_parameters() -> list[Callable[[Any], Any]]:
+    option = functools.partial(click.option, cls=GroupedOption, group=GENERAL)
     return [
-        click.option("--cache-dir", type=DIRECTORY, help="Manifests and features.  [$MMER_CACHE_DIR or ./cache]"),
-        click.option("--runs-dir", type=DIRECTORY, help="Trained runs.  [$MMER_RUNS_DIR or ./runs]"),
-        click.option(
-            "--config",
-            type=FILE,
-            callback=_load_config,
-            is_eager=True,
-            help="Settings, one TOML table a command; flags override them.  [./mmer.toml]",
-        ),
-        click.option("--device", help="auto, cpu, cuda, cuda:1 …  [auto]"),
-        click.option("--json", "as_json", is_flag=True, default=None, help="Print the result as one JSON object."),
-        click.option("--quiet/--verbose", "quiet", default=None, help="Print results alone, or progress too."),
-        click.option("--debug", is_flag=True, default=None, help="Show the traceback of a failure."),
-    ]
-
-
-class LeadingArgument(click.Command):
-    """A command whose one argument may stand before its options: `prepare iemocap --root DIR extract`.
-
-    In a chain click reads a command's options up to the first argument alone, so the argument moves behind them.
-    """
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Move a leading argument behind the options that follow it."""
-        if args and not args[0].startswith("-"):
-            leading, rest = args[0], args[1:]
-            name = next(parameter.name or "" for parameter in self.params if isinstance(parameter, click.Argument))
-            values, left, _ = self.make_parser(ctx).parse_args(list(rest))
-            after = ([values[name]] if isinstance(values.get(name), str) else []) + left  # the next commands
-            args = [*rest[: len(rest) - len(after)], leading, *after]
-        return super().parse_args(ctx, args)
+        option("--cache-dir", type=DIRECTORY, help="Directory of manifest and features.  [$MMER_CACHE_DIR or ./cache]"),
+        option("--runs-dir", type=DIRECTORY, help="Directory of trained runs.  [$MMER_RUNS_DIR or ./runs]"),
+        option("--config", type=FILE, callback=load_config, is_eager=True,
+               help="TOML file with one table of options per command.  [./mmer.toml]"),
+        option("--device", help="Device: auto, cpu, cuda, cuda:1 …  [auto]"),
+        option("--json", "as_json", is_flag=True, default=None, help="Print the result as one JSON object."),
+        option("--quiet/--verbose", "quiet", default=None, help="Print only results, or progress as well."),
+        option("--debug", is_flag=True, default=None, help="Show the traceback of a failure."),
+    ]  # fmt: skip
 
 
 def say(common: Common, message: str) -> None:
@@ -231,32 +153,9 @@ def manifest_option(command: Command) -> Command:
     return click.option("--manifest", type=FILE, help="The corpus.  [<cache>/manifest.csv]")(command)
 
 
-def encoder_options(command: Command) -> Command:
-    """Add the options that say which features: encoders, revisions, annotation policy, number format."""
-    options = [
-        click.option("--text-encoder", default="roberta-base", show_default=True, metavar="NAME", callback=_absolute,
-                     help="Hub id or directory of the frozen text encoder."),
-        click.option("--text-revision", metavar="REV", help="Its commit, tag or branch on the hub."),
-        click.option("--speech-encoder", default="facebook/wav2vec2-base", show_default=True, metavar="NAME",
-                     callback=_absolute, help="Hub id or directory of the speech encoder."),
-        click.option("--speech-revision", metavar="REV", help="Its commit, tag or branch on the hub."),
-        click.option("--annotations", default="strip", show_default=True,
-                     type=click.Choice(["strip", "keep", "mask"]),
-                     help="[LAUGHTER] and the like in the encoder's text."),
-        click.option("--dtype", default="float16", show_default=True, type=click.Choice(["float16", "float32"]),
-                     help="Number format of the stored features."),
-        click.option("--speech-features/--no-speech-features", default=True, show_default=True,
-                     help="Store the front end's output, or compute it each time."),
-    ]  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
-
-
-def _absolute(_context: click.Context, _parameter: click.Parameter, encoder: str) -> str:
-    """A directory's whole path, for whoever reads the settings elsewhere; a hub id as it is."""
-    path = Path(encoder).expanduser()
-    return str(path.parent.resolve() / path.name) if path.is_dir() else encoder
+def directory_name(text: str) -> str:
+    """A directory's name for a system: "mmer", "mmer-alpha-0.01"."""
+    return re.sub(r"[^A-Za-z0-9._-]+", "-", text)
 
 
 def check_run_name(_context: click.Context, _parameter: click.Parameter, value: Any) -> Any:

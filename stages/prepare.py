@@ -18,7 +18,8 @@ from mmer_pipeline.corpora.published_counts import Agreement, compare
 from mmer_pipeline.corpora.readers import READERS, read_corpus
 from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet
 from mmer_pipeline.errors import UserError
-from stages.options import FILE, Common, LeadingArgument, common_options, say, suggest
+from stages.options import FILE, Common, common_options, say, suggest
+from stages.setting_options import LeadingArgument
 
 if TYPE_CHECKING:
     from mmer_pipeline.corpora.preparation import Preparation
@@ -60,7 +61,7 @@ def prepare(
     languages), or csv (any corpus, written down as manifest.csv).
     """
     from mmer_pipeline.corpora import preparation  # numpy and soundfile; `--help` does without them
-    from stages.console import Work
+    from stages.progress import Work
 
     path = common.manifest(manifest)
     reading = read_corpus(corpus, root)

@@ -13,9 +13,10 @@ import click
 
 from mmer_pipeline import paths
 from stages.options import DIRECTORY, FILE, RUN, Common, check_run_name, common_options, say
+from stages.setting_options import GroupedCommand
 
 
-@click.command()
+@click.command(cls=GroupedCommand)
 @click.option("--run", "names", multiple=True, metavar="NAME", callback=check_run_name,
               help="A run with its other seeds, repeatable.  [the one trained in this chain, or all]")  # fmt: skip
 @click.option("--import", "imported", multiple=True, type=FILE,

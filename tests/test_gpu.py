@@ -11,8 +11,7 @@ from benchmarks.shapes import SIZES
 from benchmarks.training import OurStep, make_setup
 from mmer_pipeline import paths
 from mmer_pipeline.features.feature_file import FeatureFile
-from mmer_pipeline.runs import read_metrics
-from mmer_pipeline.settings import RunRecord
+from mmer_pipeline.runs import RunRecord, read_metrics
 from mmer_pipeline.training import memory
 from stages.cli import main
 

@@ -13,8 +13,8 @@ from mmer_pipeline.corpora.labels import BUILT_IN, identity_map
 from mmer_pipeline.corpora.manifest import Utterance, write_manifest
 from mmer_pipeline.corpora.readers import read_corpus
 from mmer_pipeline.corpora.transcripts import Alphabet
+from mmer_pipeline.runs import RunRecord
 from mmer_pipeline.scoring.metrics import score
-from mmer_pipeline.settings import RunRecord
 from mmer_pipeline.training import assembly
 from mmer_pipeline.training import fold as fold_module
 from mmer_pipeline.training.inference import predict

@@ -9,10 +9,17 @@ from typing import Any
 import numpy as np
 
 from mmer_pipeline import paths
+from mmer_pipeline.commands import train_command
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.runs import PROBABILITY_PREFIX, read_evaluation, read_metrics, read_predictions, trained_folds
+from mmer_pipeline.runs import (
+    PROBABILITY_PREFIX,
+    RunRecord,
+    read_evaluation,
+    read_metrics,
+    read_predictions,
+    trained_folds,
+)
 from mmer_pipeline.scoring.metrics import Floats, Integers
-from mmer_pipeline.settings import RunRecord
 
 SELECTED_BY = "wa"
 _OF_A_FOLD = ("fold", "held_out")  # what differs between the folds of a run
@@ -193,18 +200,18 @@ def _read_run(run: Path, leave_out: Container[int | None]) -> tuple[RunResults, 
         total = max(total, len(record.facts["folds"]))
         if number in leave_out:
             continue
-        evaluation, epochs = read_evaluation(fold, record.identity), read_metrics(fold.metrics)
+        evaluation, epochs = read_evaluation(fold, record.digest), read_metrics(fold.metrics)
         if evaluation is None:
             missing[number] = f"trained, not evaluated: mmer-pipe evaluate --run {run.name} --fold {number}"
         elif not epochs:
-            again = record.settings.train_command(run.name, number)
+            again = train_command(record.settings, run.name, number)
             missing[number] = f"{fold.metrics.name} is gone: {again} --restart"
         else:
             held_out = _held_out(read_predictions(fold.predictions), record, evaluation["labels"])
             results.append(FoldResult(number, record, evaluation, epochs, held_out))
     for number in range(1, total + 1):
         if number not in numbers:
-            missing[number] = f"not trained: {record.settings.train_command(run.name, number)}"
+            missing[number] = f"not trained: {train_command(record.settings, run.name, number)}"
     _check_same_settings(run, results)
     return RunResults(run.name, tuple(results)), missing
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from mmer_pipeline.audio import SAMPLE_RATE, AudioError, sample_count
 from mmer_pipeline.corpora.manifest import Manifest, Utterance, read_manifest
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.settings import RunRecord
+from mmer_pipeline.runs import RunRecord
 
 
 @dataclass(frozen=True)

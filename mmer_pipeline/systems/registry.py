@@ -1,23 +1,38 @@
-"""The systems that can be trained, each on the same folds, features, loop and metrics. No heavy import here.
+"""The systems that can be trained, by name. No heavy import here.
 
-A new system is a class and a line in `SYSTEMS`: see "Adding a system" in the README.
+Each is trained on the same folds, features, loop and metrics. A system is a class with the interface of
+`systems.base.EmotionModel` and an entry: in `SYSTEMS`; in another package, as an entry point of the group
+`mmer_pipeline.systems`; or in a file, which is named as FILE.py:NAME and has a dictionary `SYSTEMS` of its own.
 """
 
+import importlib.util
+import re
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import cache
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.settings import DEFAULTS, OPTIONAL_SETTINGS, Settings
+
+if TYPE_CHECKING:
+    from mmer_pipeline.systems.base import EmotionModel
+
+ENTRY_POINTS = "mmer_pipeline.systems"
+_IN_A_FILE = re.compile(r"(?P<file>.+\.py):(?P<name>[^:]+)")
 
 
 @dataclass(frozen=True)
 class System:
-    """One system."""
+    """The entry of one system."""
 
-    model: str  # its class, "module:Class", imported when it is built
+    model: "str | type[EmotionModel]"  # its class, or "module:Class", which is imported when it is built
     title: str  # its name in tables
     reads: tuple[str, ...]  # of each utterance: "speech" (front-end frames), "text" (tokens)
-    options: tuple[str, ...] = ()  # settings that not every system has; a system with "alpha" has a CTC head
+    options: tuple[str, ...] = ()  # optional settings that it has; a system with "alpha" has a CTC head
 
 
 SYSTEMS = {
@@ -37,47 +52,110 @@ SYSTEMS = {
 }
 
 NAMED_LISTS = {  # for `mmer-pipe cv --systems NAME`
-    # The paper's own rows of Table 1. Its α is half of ours: see "IEMOCAP, with a GPU" in the README.
+    # The paper's own rows of Table 1. Its α is half of ours: the authors' code sums CTC over batches of two.
     "table-1": "roberta:finetune-text,wav2vec2,cai:alpha=0.2,"
     "mmer:alpha=0,mmer:alpha=0.002,mmer:alpha=0.02,mmer:alpha=0.2",
-    # What each part of MMER is worth. "no CTC" is α = 0.
+    # What each part of MMER contributes. "no CTC" is α = 0.
     "ablations": "mmer,mmer:no-gate,mmer:no-r-branch,mmer:no-q-branch,mmer:alpha=0,mmer:pooled=speech,"
     "mmer:pooled=fused,mmer:pooled=text",
-    # What annotations such as [LAUGHTER] in the text are worth.
+    # What annotations such as [LAUGHTER] in the text contribute.
     "annotations": "mmer,mmer:annotations=keep,mmer:annotations=mask",
 }
-POOLED = ("both", "speech", "fused", "text")  # what the emotion head of MMER reads
-_OPTIONAL = {name for system in SYSTEMS.values() for name in system.options}
 
 
-def applied(system: str, options: Mapping[str, Any], defaults: Mapping[str, Any]) -> dict[str, Any]:
-    """A system's settings: without a CTC head α is 0.
+def find_system(name: str) -> System:
+    """Find a system: one of ours, another package's, or FILE.py:NAME.
 
     Raises:
-        UserError: an option, other than its default, that this system does not have.
+        UserError: there is no such system, or what was found is not a `System`.
     """
-    settings = dict(options)
-    for name in sorted(_OPTIONAL - set(SYSTEMS[system].options)):
+    if name in SYSTEMS:
+        return SYSTEMS[name]
+    if in_file := _IN_A_FILE.fullmatch(name):
+        system = _systems_of_file(Path(in_file["file"]).expanduser().absolute()).get(in_file["name"])
+        if system is None:
+            raise UserError(f"{in_file['file']} has no system {in_file['name']!r} in its dictionary SYSTEMS.")
+    elif found := entry_points(group=ENTRY_POINTS, name=name):
+        system = next(iter(found)).load()
+    else:
+        raise UserError(
+            f"There is no system {name!r}. Systems: {', '.join(system_names())}; from a file: FILE.py:NAME."
+        )
+    if not isinstance(system, System):
+        raise UserError(
+            f"System {name!r} is a {type(system).__name__}, expected a mmer_pipeline.systems.registry.System."
+        )
+    return system
+
+
+def system_names() -> list[str]:
+    """The names of our systems and of those that other packages register."""
+    return [*SYSTEMS, *sorted(entry.name for entry in entry_points(group=ENTRY_POINTS))]
+
+
+def split_name(entry: str) -> tuple[str, list[str]]:
+    """Split an entry of `--systems` into the system's name and the settings behind it: "mmer:alpha=0:no-gate"."""
+    in_file = _IN_A_FILE.match(entry)
+    name = in_file[0] if in_file else entry.partition(":")[0]
+    return name, entry[len(name) :].split(":")[1:]
+
+
+@cache
+def _systems_of_file(path: Path) -> Mapping[str, Any]:
+    if not path.is_file():
+        raise UserError(f"There is no file {path} to take a system from.")
+    spec = importlib.util.spec_from_file_location(path.stem, path)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(path.stem, module)  # dataclasses look their module up
+    spec.loader.exec_module(module)
+    systems = getattr(module, "SYSTEMS", None)
+    if not isinstance(systems, dict):
+        raise UserError(f"{path} has no dictionary SYSTEMS: name → mmer_pipeline.systems.registry.System.")
+    return systems
+
+
+def settings_for(system: str, **settings: Any) -> Settings:
+    """The settings of a system; without a CTC head α is 0.
+
+    Raises:
+        UserError: an optional setting, other than its default, that this system does not have.
+    """
+    has = find_system(system).options
+    for name in OPTIONAL_SETTINGS:
+        if name in has:
+            continue
         if name == "alpha":
             settings[name] = 0.0
-        elif settings.get(name, defaults[name]) != defaults[name]:
-            have = " and ".join(other for other, entry in SYSTEMS.items() if name in entry.options)
-            raise UserError(f"System {system} has no setting {name.replace('_', '-')}; {have} has it.")
-    return settings
+        elif settings.get(name, DEFAULTS[name]) != DEFAULTS[name]:
+            others = " and ".join(other for other, entry in SYSTEMS.items() if name in entry.options)
+            raise UserError(f"System {system} has no setting {name.replace('_', '-')}; {others} has it.")
+    return Settings(system=system, **settings)
 
 
-_TAKEN_AWAY = {"gate": "no gate", "r_branch": "no R branch", "q_branch": "no Q branch"}
-_POOLED_ALONE = {"speech": "speech pooled alone", "fused": "words pooled alone", "text": "text alone"}
+def reads_text_features(settings: Settings) -> bool:
+    """Whether the system reads text features from the cache."""
+    return "text" in find_system(settings.system).reads and not settings.finetune_text
+
+
+def reads_speech_features(settings: Settings) -> bool:
+    """Whether the system reads front-end frames from the cache."""
+    return "speech" in find_system(settings.system).reads and settings.speech_features
+
+
+_REMOVED = {"gate": "no gate", "r_branch": "no R branch", "q_branch": "no Q branch"}
+_POOLED = {"speech": "speech pooled alone", "fused": "words pooled alone", "text": "text alone"}
 _ANNOTATIONS = {"keep": "annotations kept", "mask": "annotations masked"}
 
 
 def title(settings: Mapping[str, Any]) -> str:
-    """A system with what sets it apart, for a table's row: "MMER (α = 0.1, no gate)"."""
-    system = SYSTEMS[settings["system"]]
+    """A system with what distinguishes it, for a table's row: "MMER (α = 0.1, no gate)"."""
+    system = find_system(settings["system"])
     notes = [f"α = {settings['alpha']:g}"] if "alpha" in system.options else []
-    notes += [note for name, note in _TAKEN_AWAY.items() if name in system.options and not settings[name]]
-    if "pooled" in system.options and settings["pooled"] in _POOLED_ALONE:
-        notes.append(_POOLED_ALONE[settings["pooled"]])
+    notes += [note for name, note in _REMOVED.items() if name in system.options and not settings[name]]
+    if "pooled" in system.options and settings["pooled"] in _POOLED:
+        notes.append(_POOLED[settings["pooled"]])
     if "finetune_text" in system.options:
         notes.append("fine-tuned" if settings["finetune_text"] else "frozen")
     if "text" in system.reads and settings["annotations"] in _ANNOTATIONS:

@@ -1,18 +1,68 @@
-"""Evaluation of a trained fold: the saved model, loaded afresh, over the held-out part."""
+"""evaluate: the saved model of a trained fold, loaded again, over the held-out part."""
 
 from collections.abc import Iterator
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmer_pipeline import files, paths
+from mmer_pipeline.commands import train_command
+from mmer_pipeline.corpora.folds import Fold
+from mmer_pipeline.corpora.manifest import Manifest, read_manifest
+from mmer_pipeline.corpora.transcripts import Alphabet
 from mmer_pipeline.devices import is_main_process
 from mmer_pipeline.digests import digest_of_result
-from mmer_pipeline.runs import read_evaluation, write_predictions
-from mmer_pipeline.scoring.metrics import score
-from mmer_pipeline.settings import RunRecord
-from mmer_pipeline.training.assembly import load_model
-from mmer_pipeline.training.fold import Scored, score_fold
+from mmer_pipeline.errors import UserError
+from mmer_pipeline.runs import RunRecord, read_evaluation, write_predictions
+from mmer_pipeline.scoring.metrics import Predictions, score
+from mmer_pipeline.training.accelerator import make_accelerator
+from mmer_pipeline.training.fold_inputs import Encoders, fold_of, make_examples, open_corpus
+from mmer_pipeline.training.inference import predict
+from mmer_pipeline.training.models import load_model
+
+
+@dataclass(frozen=True)
+class Scored:
+    """A trained fold, loaded afresh and run over its held-out part."""
+
+    manifest: Manifest
+    fold: Fold
+    labels: tuple[str, ...]
+    precision: str  # fp32 or bf16, of this scoring
+    predictions: Predictions
+
+
+def score_fold(run: Path, number: int, *, cache: Path, device: str) -> Scored:
+    """Load a trained fold's model and predict its held-out part, with the features that it was trained on.
+
+    Raises:
+        UserError: the fold is not trained, or corpus or features are no longer those of its training.
+    """
+    fold_paths = paths.fold(run, number)
+    record = RunRecord.read(fold_paths.settings, f"mmer-pipe train --run {run.name} --fold {number}")
+    settings = record.settings
+    model = load_model(fold_paths.model, settings.system)
+    manifest = read_manifest(Path(record.facts["manifest"]))
+    fold = fold_of(settings, manifest)
+    corpus = open_corpus(manifest, settings, cache, None)
+    digests = dict(corpus.digests)
+    text_encoder = Encoders.of(settings).text if settings.finetune_text else None  # for its tokenizer
+    if text_encoder:
+        digests["text_encoder"] = text_encoder.digest()
+    changed = [name for name, digest in digests.items() if record.inputs[name] != digest]
+    if changed:
+        raise UserError(
+            f"{' and '.join(changed).replace('_', ' ')} of {manifest.path} have changed since {fold_paths.model} was "
+            f"trained. Train the fold again: `{train_command(settings, run.name, number)} --restart`."
+        )
+    alphabet = Alphabet(tuple(model.alphabet)) if model.alphabet else None
+    # A model that was trained in bf16 is scored in bf16 where the hardware has it.
+    accelerator, precision = make_accelerator(device, "auto" if settings.precision == "bf16" else "fp32")
+    model.to(accelerator.device)
+    examples = make_examples(settings, corpus, model, alphabet, text_encoder)
+    predictions = predict(model, examples, fold.test, accelerator)
+    return Scored(manifest, fold, tuple(model.labels), precision, predictions)
 
 
 def evaluate_fold(run: Path, number: int, *, cache: Path, device: str) -> tuple[dict[str, Any], bool]:
@@ -28,12 +78,12 @@ def evaluate_fold(run: Path, number: int, *, cache: Path, device: str) -> tuple[
         load_model(fold_paths.model, record.settings.system)  # says what is missing
     is_main = is_main_process()
     with files.locked(fold_paths.lock) if is_main else nullcontext():
-        before = read_evaluation(fold_paths, record.identity)
+        before = read_evaluation(fold_paths, record.digest)
         if before is not None:
             return before, False
         scored = score_fold(run, number, cache=cache, device=device)
         evaluation = {
-            "identity": record.identity,
+            "identity": record.digest,
             "fold": number,
             "held_out": scored.fold.held_out,
             "labels": list(scored.labels),

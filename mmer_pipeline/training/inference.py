@@ -12,7 +12,8 @@ from mmer_pipeline.errors import UserError
 from mmer_pipeline.scoring.metrics import Predictions
 from mmer_pipeline.systems.base import EmotionModel, Output
 from mmer_pipeline.training import memory
-from mmer_pipeline.training.batches import Examples, micro_batches
+from mmer_pipeline.training.batches import micro_batches
+from mmer_pipeline.training.examples import Examples
 
 Row = tuple[int, list[float], str]  # position, probability of each class, CTC transcript
 GPU_SECONDS = 120.0  # of audio in a batch, padding included; a small part of what training holds of as much

@@ -1,4 +1,4 @@
-"""The training loop (paper, section 4.3): readable and resumable; what a step is stands in `optimisation`."""
+"""The training loop (paper, section 4.3): epochs, steps, saved states, scores. What a step is, `step.py` says."""
 
 import math
 import time
@@ -21,26 +21,27 @@ from mmer_pipeline.scoring.metrics import score
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.base import EmotionModel
 from mmer_pipeline.training import checkpoint, memory
-from mmer_pipeline.training.batches import Examples, epoch_batches
+from mmer_pipeline.training.batches import epoch_batches
 from mmer_pipeline.training.checkpoint import Progress
+from mmer_pipeline.training.examples import Examples
 from mmer_pipeline.training.inference import predict
-from mmer_pipeline.training.step import Optimisation
+from mmer_pipeline.training.schedules import learning_rate_factor
+from mmer_pipeline.training.step import Optimiser
 
-WARM_UP_SHARE = 0.1  # of all steps, in the linear schedule
 STEPS_BETWEEN_READINGS = 10  # losses stay on the device in between
 
 
 class Observer(Protocol):
-    """Who is told how a run goes on."""
+    """Is told how a run progresses."""
 
     def step(self, progress: Progress, steps: int, epochs: int) -> None:
-        """Some steps are done; `steps` is how many an epoch has."""
+        """Some steps are done; `steps` is the number of steps in an epoch."""
 
     def epoch(self, record: dict[str, Any], epochs: int) -> None:
         """An epoch is done; `record` is its line of metrics.jsonl."""
 
     def less_memory(self, max_seconds: float) -> None:
-        """Memory ran out: micro-batches hold at most so many seconds of audio from now on."""
+        """Memory ran out: micro-batches hold at most this many seconds of audio from now on."""
 
     def stop_is_asked(self) -> bool:
         """Whether to save the state now and stop."""
@@ -48,7 +49,7 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class Pending:
-    """A step whose losses were not read yet."""
+    """A step whose losses are still on the device."""
 
     positions: tuple[int, ...]
     losses: Tensor  # [2] sums of CE and of CTC over this process's share of the step
@@ -69,80 +70,78 @@ class Trainer:
         observer: Observer,
         save_seconds: float,
     ) -> None:
+        """`identity` is the run's digest; a state that was saved under another one is refused."""
         self.settings, self.examples, self.fold, self.paths = settings, examples, fold, paths
         self.accelerator, self.observer, self.save_seconds = accelerator, observer, save_seconds
         self.model = model
-        self.optimisation = Optimisation(settings, model, examples, accelerator)
-        self.progress = checkpoint.load(paths.state, model, self.optimisation.optimiser, identity)
+        self.optimiser = Optimiser(settings, model, examples, accelerator)
+        self.progress = checkpoint.load(paths.state, model, self.optimiser.adamw, identity)
         self.records = read_metrics(paths.metrics)[: self.progress.epoch - 1]
         if len(self.records) < self.progress.epoch - 1:
             raise UserError(
-                f"{paths.metrics} has {len(self.records)} epochs, the saved state is behind {self.progress.epoch - 1}. "
-                "Put the file back, or start the fold again with --restart."
+                f"{paths.metrics} has {len(self.records)} epochs, the saved state expects {self.progress.epoch - 1}. "
+                "Restore the file, or start the fold again with --restart."
             )
         self.pending: list[Pending] = []
         self.saved_at = time.monotonic()
 
     def run(self) -> None:
-        """Train to the last epoch and write `model/`.
+        """Train from the saved state to the last epoch and write `model/`.
 
         Raises:
-            UserError: a loss is not a number, the disk is full, memory does not suffice for one utterance.
+            UserError: a loss is not a number, the disk is full, or one utterance does not fit in memory.
         """
-        optimisation, progress = self.optimisation, self.progress
-        if not self.settings.max_batch_seconds:
-            optimisation.max_seconds = progress.max_batch_seconds  # as before the stop
-        if not optimisation.max_seconds:
-            optimisation.find_max_seconds(self.fold.train)
-        progress.max_batch_seconds = optimisation.max_seconds
-        while self.progress.epoch <= self.settings.epochs:
-            self._epoch()
+        settings, progress, optimiser = self.settings, self.progress, self.optimiser
+        if not settings.max_batch_seconds:
+            optimiser.max_seconds = progress.max_batch_seconds  # as before the stop
+        if not optimiser.max_seconds:
+            optimiser.find_max_seconds(self.fold.train)
+        progress.max_batch_seconds = optimiser.max_seconds
+        while progress.epoch <= settings.epochs:
+            self.model.train()
+            batches = self._batches()
+            done, total = (progress.epoch - 1) * len(batches), settings.epochs * len(batches)
+            for step in range(progress.step, len(batches)):
+                began = time.perf_counter()
+                losses = optimiser.step(
+                    batches[step],
+                    seed=derive_seed(settings.seed, progress.epoch, step + 1, self.accelerator.process_index),
+                    learning_rate=settings.learning_rate * learning_rate_factor(settings.schedule, done + step, total),
+                )
+                self.pending.append(Pending(tuple(batches[step]), losses))
+                progress.seconds += time.perf_counter() - began
+                self._after_step(step + 1, len(batches))
+            self._close_epoch()
         if self.accelerator.is_main_process:
             save_model(self.model, self.paths.model)
         self.accelerator.wait_for_everyone()
 
-    def _epoch(self) -> None:
-        settings, progress = self.settings, self.progress
-        batches = epoch_batches(
+    def _batches(self) -> list[list[int]]:
+        """The optimiser steps of the epoch under way."""
+        return epoch_batches(
             self.fold.train,
             self.examples.seconds,
-            batch_size=settings.batch_size,
-            bucket_batches=settings.bucket_batches,
-            seed=derive_seed(settings.seed, progress.epoch),
+            batch_size=self.settings.batch_size,
+            bucket_batches=self.settings.bucket_batches,
+            seed=derive_seed(self.settings.seed, self.progress.epoch),
         )
-        self.model.train()
-        for step in range(progress.step, len(batches)):
-            self._step(batches[step], step)
-            last = step + 1 == len(batches)
-            if last or len(self.pending) >= STEPS_BETWEEN_READINGS or self._save_is_due():
-                self._read_losses(step + 1)
-                if self.accelerator.is_main_process:
-                    self.observer.step(progress, len(batches), settings.epochs)
-                if not last and self._save_is_due():
-                    self._save()
-        self._close_epoch()
 
-    def _step(self, positions: Sequence[int], step: int) -> None:
-        settings, progress = self.settings, self.progress
-        began = time.perf_counter()
-        losses = self.optimisation.step(
-            positions,
-            seed=derive_seed(settings.seed, progress.epoch, step + 1, self.accelerator.process_index),
-            learning_rate=settings.learning_rate * self._schedule_factor(step),
-        )
-        if self.optimisation.max_seconds < progress.max_batch_seconds:
-            progress.max_batch_seconds = self.optimisation.max_seconds
+    def _after_step(self, step: int, steps: int) -> None:
+        """Report memory that ran out; now and then read the losses, and save the state where it is due."""
+        progress, last = self.progress, step == steps
+        if self.optimiser.max_seconds < progress.max_batch_seconds:
+            progress.max_batch_seconds = self.optimiser.max_seconds
             self.observer.less_memory(progress.max_batch_seconds)
-        self.pending.append(Pending(tuple(positions), losses))
-        progress.seconds += time.perf_counter() - began
-
-    def _schedule_factor(self, step: int) -> float:
-        steps = math.ceil(len(self.fold.train) / self.settings.batch_size)  # an epoch has
-        done = (self.progress.epoch - 1) * steps + step
-        return schedule_factor(self.settings.schedule, done, self.settings.epochs * steps)
+        if not (last or len(self.pending) >= STEPS_BETWEEN_READINGS or self._save_is_due()):
+            return
+        self._read_losses(step)
+        if self.accelerator.is_main_process:
+            self.observer.step(progress, steps, self.settings.epochs)
+        if not last and self._save_is_due():
+            self._save()
 
     def _read_losses(self, step: int) -> None:
-        """Bring the losses of the pending steps to the host; the loop itself waits for the device nowhere else."""
+        """Bring the losses of the pending steps to the host; the loop waits for the device nowhere else."""
         began = time.perf_counter()
         losses = self.accelerator.reduce(torch.stack([entry.losses for entry in self.pending]), "sum")
         for entry, (ce, ctc) in zip(self.pending, losses.tolist(), strict=True):
@@ -160,11 +159,12 @@ class Trainer:
         names = ", ".join(utterances[position].utterance_id for position in entry.positions)
         return (
             f"The loss is not a number in epoch {self.progress.epoch} (CE {ce:g}, CTC {ctc:g}), in the step with the "
-            f"utterances {names}. Nothing saved is lost. Look at these recordings and features, or train with a "
+            f"utterances {names}. Everything saved is kept. Check these recordings and features, or train with a "
             "smaller --learning-rate or --precision fp32."
         )
 
     def _close_epoch(self) -> None:
+        """Score the epoch, write its line of metrics.jsonl, and save the state."""
         progress, fold = self.progress, self.fold
         record = {
             "epoch": progress.epoch,
@@ -194,34 +194,23 @@ class Trainer:
         return score(predictions, self.model.labels)
 
     def _save_is_due(self) -> bool:
-        # Several processes must agree, and each has its own clock: they save at the epochs' ends alone.
+        # Several processes must agree, and each has its own clock: they save at the end of an epoch only.
         waited = time.monotonic() - self.saved_at >= self.save_seconds
         return self.accelerator.num_processes == 1 and (waited or self.observer.stop_is_asked())
 
     def _save(self) -> None:
         if self.accelerator.is_main_process:
-            checkpoint.save(self.paths.state, self.model, self.optimisation.optimiser, self.progress)
+            checkpoint.save(self.paths.state, self.model, self.optimiser.adamw, self.progress)
         self.saved_at = time.monotonic()
         if self.observer.stop_is_asked() and self.progress.epoch <= self.settings.epochs:
             raise UserError(
                 f"Stopped in epoch {self.progress.epoch} after {self.progress.step} steps. "
-                "The state is saved; the same command goes on from there."
+                "The state is saved; the same command continues from there."
             )
 
 
-def schedule_factor(schedule: str, step: int, steps: int) -> float:
-    """What the learning rate is multiplied with at a step (from 0) of `steps` in all.
-
-    constant: always 1. linear: up over the first tenth of the steps, then down to nothing.
-    """
-    if schedule == "constant":
-        return 1.0
-    climb = max(1, round(WARM_UP_SHARE * steps))
-    return (step + 1) / climb if step < climb else (steps - step) / max(1, steps - climb)
-
-
 def derive_seed(*parts: int) -> int:
-    """One seed from several numbers, so that no two steps share their random numbers."""
+    """Make one seed of several numbers, so that no two steps share their random numbers."""
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 

@@ -21,9 +21,11 @@ from mmer_pipeline.demo.encoders import tiny_speech_encoder, tiny_text_encoder
 from mmer_pipeline.encoders.encoder_files import EncoderFiles, resolve_encoder
 from mmer_pipeline.errors import Busy, UserError
 from mmer_pipeline.features import extraction, workers
-from mmer_pipeline.features.extraction import Extraction, Request, extract_speech, extract_text, requests_of
+from mmer_pipeline.features import inputs as feature_inputs
+from mmer_pipeline.features.extraction import Extraction, extract_speech, extract_text
 from mmer_pipeline.features.feature_file import FeatureFile
-from mmer_pipeline.settings import Settings
+from mmer_pipeline.features.inputs import Request, requests_of
+from mmer_pipeline.systems.registry import settings_for
 
 TOLERANCE = {"float16": 1e-3, "float32": 1e-5}
 DTYPES = tuple(TOLERANCE)
@@ -244,9 +246,9 @@ def test_a_recording_of_many_segments_is_looked_at_once(manifest: Manifest, monk
     cuts = [n / 100 for n in range(20)]
     segments = [replace(first, utterance_id=f"{cut}", start_seconds=cut, end_seconds=cut + 0.1) for cut in cuts]
     manifest = replace(manifest, utterances=(*segments, *manifest.utterances))
-    state, seen = extraction._state, []
-    monkeypatch.setattr(extraction, "_state", lambda path, utterance: seen.append(path) or state(path, utterance))
-    inputs = extraction.speech_inputs(manifest, None)
+    state, seen = feature_inputs._state, []
+    monkeypatch.setattr(feature_inputs, "_state", lambda path, utterance: seen.append(path) or state(path, utterance))
+    inputs = feature_inputs.speech_inputs(manifest, None)
     assert len(set(inputs.stamps.values())) == len(set(inputs.digests.values())) == 36
     assert len(seen) == len(set(seen)) == 16
 
@@ -467,7 +469,7 @@ def test_a_scheduler_that_does_not_answer_is_refused(
 def test_a_run_asks_for_the_features_that_its_system_reads(
     system: str, options: dict[str, bool], kinds: list[str]
 ) -> None:
-    assert [request.kind for request in requests_of(Settings.of(system, fold=1, **options))] == kinds
+    assert [request.kind for request in requests_of(settings_for(system, fold=1, **options))] == kinds
 
 
 def test_a_requested_file_lies_where_a_run_looks_for_it(manifest: Manifest, tiny_text: Path, tmp_path: Path) -> None:

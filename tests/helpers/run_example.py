@@ -8,8 +8,9 @@ import numpy as np
 
 from mmer_pipeline import files, paths
 from mmer_pipeline.digests import digest_of_result
+from mmer_pipeline.runs import RunRecord
 from mmer_pipeline.scoring.metrics import Predictions, score
-from mmer_pipeline.settings import RunRecord, Settings
+from mmer_pipeline.settings import Settings
 
 LABELS = ["happy", "sad"]
 INPUTS = {"labels": LABELS, "manifest": "m", "text_features": "t", "speech_features": "s"}
@@ -83,7 +84,7 @@ def write_fold(
             writer.writerow([f"{number}{name}", number, f"s{number}", f"d{number}{i // 2}", *labels,
                              *final.probabilities[i], ""])  # fmt: skip
     evaluation = {
-        "identity": record.identity,
+        "identity": record.digest,
         "model_digest": digest_of_result(fold.weights),
         "predictions_digest": digest_of_result(fold.predictions),
         "fold": number,

@@ -83,8 +83,8 @@ def test_every_stage_run_again_does_nothing_and_says_so(corpus, encoders, traini
     chain = ["extract", *encoders, *training, "--fold", 2, "evaluate", "--fold", 2]
     succeed(*chain)
     again = succeed(*chain).stderr
-    assert again.count("up to date, nothing to do") == 2
-    assert "Fold 2 of runs/mmer is trained already with these settings: nothing to do." in again
+    assert again.count("are up to date") == 2
+    assert "Fold 2 of runs/mmer is already trained with these settings: nothing to do." in again
     assert "Fold 2 of runs/mmer is evaluated already: nothing to do." in again
 
 
@@ -306,7 +306,7 @@ def test_the_command_of_a_missing_fold_carries_the_settings_of_the_others(corpus
     missing = json.loads(succeed("report", "--json").stdout)["holes"][0]["why"]
     assert missing == (
         f"not trained: mmer-pipe train --run mmer --fold 2 --text-encoder {encoders[1]} --speech-encoder {encoders[3]} "
-        "--epochs 2 --learning-rate 0.001 --schedule linear"
+        "--epochs 2 --learning-rate 0.001 --schedule linear --precision fp32"
     )
 
 

@@ -131,7 +131,7 @@ def test_other_settings_are_refused_once_and_leave_the_report_alone_until_a_rest
     assert result.exit_code == 1
     assert result.stderr.count("begin such folds again with --restart") == 1
     assert "roberta, folds 1, 2:" in result.stderr
-    assert "No report is written" in result.stderr
+    assert "No report was written" in result.stderr
     assert Path("runs/report/report.json").read_bytes() == before
     succeed(*command, "--restart")
     models = [paths.fold(Path("runs/roberta"), fold).weights.stat().st_mtime_ns for fold in (1, 2)]

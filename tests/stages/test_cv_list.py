@@ -9,18 +9,18 @@ from helpers.command_line import fail, invoke
 
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.systems.registry import NAMED_LISTS
-from stages import cv
+from stages import cv, system_list
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 
 def test_an_entry_is_a_system_with_options_of_train_behind_colons():
-    entry = cv.Entry.parse("mmer:alpha=0.01:no-gate:pooled=speech")
+    entry = system_list.Entry.parse("mmer:alpha=0.01:no-gate:pooled=speech")
     assert (entry.system, entry.run) == ("mmer", "mmer-alpha-0.01-no-gate-pooled-speech")
     assert entry.options == {"alpha": 0.01, "gate": False, "pooled": "speech"}
-    assert cv.Entry.parse("roberta:finetune-text").options == {"finetune_text": True}
-    assert cv.Entry.parse("mmer").options == {}
-    assert cv.Entry.parse("wav2vec2:speech-encoder=some/model").run == "wav2vec2-speech-encoder-some-model"
+    assert system_list.Entry.parse("roberta:finetune-text").options == {"finetune_text": True}
+    assert system_list.Entry.parse("mmer").options == {}
+    assert system_list.Entry.parse("wav2vec2:speech-encoder=some/model").run == "wav2vec2-speech-encoder-some-model"
 
 
 @pytest.mark.parametrize(
@@ -39,7 +39,7 @@ def test_an_entry_is_a_system_with_options_of_train_behind_colons():
         ("mmer:run=a", "No such option"),
         ("mmer:device=cpu", "No such option"),
         ("mmer:help", "No such option"),
-        ("mmer:", "nothing stands behind a colon"),
+        ("mmer:", "expected a setting after each colon"),
         ("cai:no-gate", "System cai has no setting gate"),
         ("wav2vec2:finetune-text", "roberta has it"),
     ],
@@ -53,9 +53,9 @@ def test_an_entry_that_train_would_refuse_is_a_usage_error_that_names_it(text, s
 @pytest.mark.parametrize(
     ("systems", "said"),
     [
-        ("mmer,mmer", "'mmer' stands there twice"),
+        ("mmer,mmer", "'mmer' appears twice"),
         ("mmer:text-encoder=a/b,mmer:text-encoder=a-b", "would be the same run"),
-        ("mmer,,cai", "nothing stands between two commas"),
+        ("mmer,,cai", "expected a value between two commas"),
     ],
 )
 def test_the_same_run_twice_is_refused(systems, said):
@@ -68,15 +68,15 @@ def test_seeds_are_different_whole_numbers(seeds):
 
 
 def test_named_lists_stand_for_their_entries_and_share_some():
-    both = cv._entries(None, None, "table-1,ablations")
+    both = system_list.parse_systems(None, None, "table-1,ablations")
     texts = [entry.text for entry in both]
     assert len(texts) == len(set(texts)) < sum(len(NAMED_LISTS[name].split(",")) for name in ("table-1", "ablations"))
     assert {"roberta:finetune-text", "mmer:no-r-branch", "mmer:alpha=0"} <= set(texts)
 
 
 def test_options_that_do_not_go_together_are_usage_errors():
-    assert "give one" in fail("cv", "--jobs", 2, "--scheduler", "tcp://127.0.0.1:9", code=2)
-    assert "--resource is for" in fail("cv", "--resource", "GPU=1", code=2)
+    assert "give only one" in fail("cv", "--jobs", 2, "--scheduler", "tcp://127.0.0.1:9", code=2)
+    assert "--resource applies only" in fail("cv", "--resource", "GPU=1", code=2)
     assert "NAME=AMOUNT" in fail("cv", "--scheduler", "tcp://x", "--resource", "GPU", code=2)
 
 
@@ -99,7 +99,7 @@ def test_cv_inherits_the_settings_of_train_in_mmer_toml(monkeypatch):
 
 def corpus_jobs(corpus, systems, seeds=(1,), numbers=(), **options):
     base = {"text_encoder": "roberta-base", "speech_encoder": "facebook/wav2vec2-base", "folds": "session"}
-    return cv._jobs(cv._entries(None, None, systems), seeds, numbers, corpus, {**base, **options})
+    return cv._jobs(system_list.parse_systems(None, None, systems), seeds, numbers, corpus, {**base, **options})
 
 
 def test_every_fold_of_all_systems_comes_first_with_the_first_seed(tmp_path, tiny_corpus):
@@ -128,12 +128,12 @@ def test_a_job_names_encoder_directories_by_their_whole_path(tmp_path, tiny_corp
 
 def test_a_system_without_a_ctc_head_has_no_alpha_of_its_own():
     with pytest.raises(click.BadParameter, match="wav2vec2 has no CTC head"):
-        cv.Entry.parse("wav2vec2:alpha=0.5")
+        system_list.Entry.parse("wav2vec2:alpha=0.5")
 
 
 def test_a_fold_that_is_named_twice_is_one_job_and_a_repeated_seed_is_refused(tmp_path, tiny_corpus):
     assert len(corpus_jobs(tiny_corpus(tmp_path), "mmer", numbers=[2, 2])) == 1
-    assert "a seed stands there twice" in invoke("cv", "--seeds", "1,01").stderr
+    assert "a seed appears twice" in invoke("cv", "--seeds", "1,01").stderr
 
 
 def test_two_encoders_whose_features_would_lie_in_one_file_are_refused(tiny_corpus, tiny_text, tmp_path):
@@ -142,4 +142,4 @@ def test_two_encoders_whose_features_would_lie_in_one_file_are_refused(tiny_corp
         shutil.copytree(tiny_text, f"{name}/model")
     result = invoke("cv", "--systems", "roberta:text-encoder=a/model,roberta:text-encoder=b/model")
     assert result.exit_code == 1
-    assert "would lie in the same file" in result.stderr
+    assert "would be stored in the same file" in result.stderr

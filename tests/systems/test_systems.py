@@ -17,13 +17,15 @@ from mmer_pipeline.encoders.encoder_files import resolve_encoder
 from mmer_pipeline.encoders.speech import SpeechEncoder, speech_config
 from mmer_pipeline.errors import Busy, UserError
 from mmer_pipeline.files import locked
-from mmer_pipeline.settings import RunRecord, Settings
+from mmer_pipeline.runs import RunRecord
+from mmer_pipeline.settings import POOLED, Settings
 from mmer_pipeline.systems.base import EmotionModel, Output
 from mmer_pipeline.systems.mmer import MultimodalInteraction
-from mmer_pipeline.systems.registry import NAMED_LISTS, POOLED, SYSTEMS, System, title
+from mmer_pipeline.systems.registry import NAMED_LISTS, SYSTEMS, System, reads_text_features, settings_for, title
 from mmer_pipeline.systems.unimodal import SpeechClassifier, TextClassifier
-from mmer_pipeline.training.assembly import Encoders, build_model, ctc_alphabet, load_model, model_class
 from mmer_pipeline.training.evaluation import evaluate_fold
+from mmer_pipeline.training.fold_inputs import Encoders, ctc_alphabet
+from mmer_pipeline.training.models import build_model, load_model, model_class
 
 RUN = Path("runs/mmer")
 ABLATIONS = [
@@ -54,7 +56,7 @@ def corpus(tmp_path, tiny_corpus, tiny_text, tiny_speech):
 def settings_of(tiny_text, tiny_speech):
     def make(system, **options):
         places = {"text_encoder": str(tiny_text), "speech_encoder": str(tiny_speech)}
-        return Settings.of(system, fold=1, epochs=1, batch_size=8, learning_rate=1e-3, **places, **options)
+        return settings_for(system, fold=1, epochs=1, batch_size=8, learning_rate=1e-3, **places, **options)
 
     return make
 
@@ -168,7 +170,7 @@ def test_an_mmi_without_branches_is_refused(corpus, settings_of):
 
 def test_the_two_readings_of_roberta_read_what_they_say(corpus, settings_of):
     frozen, tuned = settings_of("roberta"), settings_of("roberta", finetune_text=True)
-    assert (frozen.reads_text_features, tuned.reads_text_features) == (True, False)
+    assert (reads_text_features(frozen), reads_text_features(tuned)) == (True, False)
     train(frozen, corpus)
     record = RunRecord.read(paths.fold(RUN, 1).settings, "mmer-pipe train")
     assert "text_features" in record.inputs
@@ -214,26 +216,26 @@ def test_the_readmes_example_of_a_new_system_trains_as_it_stands(corpus, setting
 
 
 def test_alpha_is_nothing_to_a_system_without_a_ctc_head():
-    assert Settings.of("wav2vec2", fold=1, alpha=0.5).alpha == 0.0
-    assert Settings.of("cai", fold=1, alpha=0.5).alpha == 0.5
+    assert settings_for("wav2vec2", fold=1, alpha=0.5).alpha == 0.0
+    assert settings_for("cai", fold=1, alpha=0.5).alpha == 0.5
     for system, options in (
         ("cai", {"gate": False}),
         ("mmer", {"finetune_text": True}),
         ("roberta", {"pooled": "text"}),
     ):
         with pytest.raises(UserError, match=f"System {system} has no setting"):
-            Settings.of(system, fold=1, **options)
+            settings_for(system, fold=1, **options)
 
 
 def test_titles_say_what_sets_a_system_apart():
-    titles = {name: title(asdict(Settings.of(name, fold=1))) for name in SYSTEMS}
+    titles = {name: title(asdict(settings_for(name, fold=1))) for name in SYSTEMS}
     assert titles == {
         "mmer": "MMER (α = 0.1)",
         "cai": "Cai et al. (α = 0.1)",
         "wav2vec2": "wav2vec2",
         "roberta": "RoBERTa (frozen)",
     }
-    assert title(asdict(Settings.of("mmer", fold=1, gate=False, alpha=0.0))) == "MMER (α = 0, no gate)"
+    assert title(asdict(settings_for("mmer", fold=1, gate=False, alpha=0.0))) == "MMER (α = 0, no gate)"
 
 
 def test_the_classes_of_the_registry_are_there():

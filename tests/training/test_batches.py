@@ -15,14 +15,8 @@ from mmer_pipeline.encoders.encoder_files import resolve_encoder
 from mmer_pipeline.encoders.speech import SpeechEncoder, load_speech_encoder
 from mmer_pipeline.features.feature_file import FeatureFile, FeatureIdentity, Row
 from mmer_pipeline.features.feature_writer import FeatureWriter
-from mmer_pipeline.training.batches import (
-    ComputedFrames,
-    Examples,
-    StoredFrames,
-    StoredTokens,
-    epoch_batches,
-    micro_batches,
-)
+from mmer_pipeline.training.batches import epoch_batches, micro_batches
+from mmer_pipeline.training.examples import ComputedFrames, Examples, StoredRows
 
 LETTERS = Alphabet(WAV2VEC2_ALPHABET)
 LENGTHS = np.random.default_rng(0).integers(20, 600, 83).tolist()  # frames of each utterance of a corpus
@@ -58,9 +52,9 @@ def rows() -> tuple[list[np.ndarray], list[np.ndarray]]:
 def make_examples(manifest: Manifest, text: FeatureFile, speech: FeatureFile) -> Examples:
     return Examples(
         manifest,
-        speech=StoredFrames(manifest, speech),
+        speech=StoredRows(manifest, speech),
         frame_rate=50.0,
-        text=StoredTokens(manifest, text),
+        text=StoredRows(manifest, text),
         alphabet=LETTERS,
     )
 
@@ -146,18 +140,18 @@ def test_computed_frames_are_the_front_end_s_of_each_recording(manifest: Manifes
     for position in (0, 7, 15):
         samples, _ = soundfile.read(manifest.audio_path(manifest.utterances[position]), dtype="float32")
         expected = encoder.frontend_arrays(encoder.normalise(samples)[None])[0]
-        np.testing.assert_array_equal(frames.frames(position), expected)
-        assert frames.frame_count(position) == len(expected)
+        np.testing.assert_array_equal(frames.row(position), expected)
+        assert frames.length(position) == len(expected)
 
 
 def test_stored_frames_are_found_by_utterance_and_counted_without_being_read(
     manifest: Manifest, rows: tuple[list[np.ndarray], list[np.ndarray]]
 ) -> None:
     features = write_features(Path("speech.h5"), "speech", manifest, rows[0])
-    frames = StoredFrames(manifest, features)
-    assert [frames.frame_count(position) for position in range(16)] == [len(row) for row in rows[0]]
+    frames = StoredRows(manifest, features)
+    assert [frames.length(position) for position in range(16)] == [len(row) for row in rows[0]]
     for position in range(16):
-        np.testing.assert_array_equal(frames.frames(position), rows[0][position])
+        np.testing.assert_array_equal(frames.row(position), rows[0][position])
 
 
 def epoch(seed: int = 0, bucket_batches: int = 4, batch_size: int = 8) -> list[list[int]]:

@@ -13,16 +13,18 @@ from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet
 from mmer_pipeline.encoders.encoder_files import resolve_encoder
 from mmer_pipeline.encoders.speech import load_speech_encoder, speech_config
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.features import extraction
+from mmer_pipeline.features import inputs as feature_inputs
 from mmer_pipeline.features.feature_file import open_features
-from mmer_pipeline.settings import RunRecord, Settings
+from mmer_pipeline.runs import RunRecord
+from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.base import ctc_losses
 from mmer_pipeline.systems.mmer import MMER
 from mmer_pipeline.training import checkpoint, loop
 from mmer_pipeline.training import fold as fold_module
-from mmer_pipeline.training.assembly import load_model
-from mmer_pipeline.training.batches import ComputedFrames, Examples, StoredFrames, StoredTokens, micro_batches
+from mmer_pipeline.training.batches import micro_batches
+from mmer_pipeline.training.examples import ComputedFrames, Examples, StoredRows
 from mmer_pipeline.training.inference import predict
+from mmer_pipeline.training.models import load_model
 from mmer_pipeline.training.step import add_gradients
 
 
@@ -64,22 +66,22 @@ def model_and_examples(settings, manifest, dtype="float16", stored=True):
     text_path = paths.text_features(Path("cache"), manifest.path, settings.text_encoder, "strip", dtype)
     text = open_features(
         text_path,
-        extraction.text_identity(resolve_encoder(settings.text_encoder), "strip", dtype),
-        extraction.text_inputs(manifest, "strip").digests,
+        feature_inputs.text_identity(resolve_encoder(settings.text_encoder), "strip", dtype),
+        feature_inputs.text_inputs(manifest, "strip").digests,
         "mmer-pipe extract",
     )
     if stored:
         path = paths.speech_features(Path("cache"), manifest.path, settings.speech_encoder, dtype)
-        identity = extraction.speech_identity(encoder, dtype)
-        inputs = extraction.speech_inputs(manifest, None).digests
-        source = StoredFrames(manifest, open_features(path, identity, inputs, "mmer-pipe extract"))
+        identity = feature_inputs.speech_identity(encoder, dtype)
+        inputs = feature_inputs.speech_inputs(manifest, None).digests
+        source = StoredRows(manifest, open_features(path, identity, inputs, "mmer-pipe extract"))
     else:
         source = ComputedFrames(manifest, model.speech)
     examples = Examples(
         manifest,
         speech=source,
         frame_rate=model.speech.frame_rate,
-        text=StoredTokens(manifest, text),
+        text=StoredRows(manifest, text),
         alphabet=Alphabet(WAV2VEC2_ALPHABET),
     )
     return model, examples
@@ -348,7 +350,7 @@ def test_the_record_of_a_run_holds_what_was_really_used(corpus, settings):
     assert record.inputs["labels"] == list(corpus.labels)
     assert record.inputs["manifest"] == corpus.fingerprint
     assert record.facts["versions"]["torch"] == torch.__version__
-    assert json.loads(paths.fold(Path("runs/mmer"), 1).settings.read_text())["identity"] == record.identity
+    assert json.loads(paths.fold(Path("runs/mmer"), 1).settings.read_text())["identity"] == record.digest
 
 
 def test_a_model_directory_without_weights_says_what_it_found(corpus, settings):

@@ -1,7 +1,6 @@
 """A step: it never waits for the device, it fits itself into the memory, and its layers can be compiled."""
 
 import re
-from contextlib import nullcontext
 from dataclasses import replace
 
 import numpy as np
@@ -9,15 +8,17 @@ import pytest
 import torch
 from accelerate import Accelerator
 
+from mmer_pipeline.commands import train_command
 from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet
 from mmer_pipeline.demo.encoders import tiny_speech_encoder
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems import base as model_module
-from mmer_pipeline.training import inference, memory, step
-from mmer_pipeline.training.assembly import Encoders, build_model
-from mmer_pipeline.training.batches import Examples
-from mmer_pipeline.training.step import Optimisation, add_gradients
+from mmer_pipeline.systems.registry import settings_for
+from mmer_pipeline.training import inference, memory
+from mmer_pipeline.training.examples import Examples
+from mmer_pipeline.training.fold_inputs import Encoders
+from mmer_pipeline.training.models import build_model
+from mmer_pipeline.training.step import Optimiser
 
 LETTERS = Alphabet(WAV2VEC2_ALPHABET)
 OUT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
@@ -31,15 +32,11 @@ class Rows:
         lengths = generator.integers(longest // 2, longest, len(manifest.utterances))
         self.rows = [generator.normal(size=(length, dim)).astype(np.float16) for length in lengths]
 
-    def frames(self, position):
+    def row(self, position):
         return self.rows[position]
 
-    tokens = frames
-
-    def frame_count(self, position):
+    def length(self, position):
         return len(self.rows[position])
-
-    token_count = frame_count
 
 
 @pytest.fixture
@@ -49,10 +46,10 @@ def manifest(tiny_corpus):
 
 @pytest.fixture
 def make(manifest, tiny_text, tiny_speech):
-    """A function that makes the optimisation of a system with tiny encoders."""
+    """A function that makes the optimiser of a system with tiny encoders."""
 
-    def optimisation_of(system="mmer", speech=tiny_speech, longest=300, **options):
-        settings = Settings.of(
+    def optimiser_of(system="mmer", speech=tiny_speech, longest=300, **options):
+        settings = settings_for(
             system, fold=1, text_encoder=str(tiny_text), speech_encoder=str(speech), **{"batch_size": 8, **options}
         )
         torch.manual_seed(0)
@@ -64,9 +61,9 @@ def make(manifest, tiny_text, tiny_speech):
             text=Rows(manifest, 64, 12),
             alphabet=LETTERS,
         )
-        return Optimisation(settings, model, examples, Accelerator(cpu=True))
+        return Optimiser(settings, model, examples, Accelerator(cpu=True))
 
-    return optimisation_of
+    return optimiser_of
 
 
 @pytest.mark.parametrize("family", ["wav2vec2", "hubert", "unispeech-sat", "data2vec-audio", "moonshine"])
@@ -82,9 +79,9 @@ def test_no_value_is_asked_of_the_device_within_a_step(family, make, tmp_path, m
     monkeypatch.setattr(model_module.functional, "ctc_loss", ctc_loss)
     augmented = {} if family == "moonshine" else {"mask_time_prob": 0.5, "mask_feature_prob": 0.5}
     made = make(speech=tiny_speech_encoder(tmp_path / family, family, **augmented))
-    batch = made.examples.batch(range(5)).to(torch.device("meta"))
     model = made.model.to("meta")
-    losses = add_gradients(model, batch, 0.1, 5, nullcontext)
+    made.device = torch.device("meta")
+    losses = made.add_gradient(range(5), 5)
     torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], 1.0)
     assert losses.is_meta
     with pytest.raises(RuntimeError):
@@ -92,13 +89,13 @@ def test_no_value_is_asked_of_the_device_within_a_step(family, make, tmp_path, m
 
 
 def test_a_step_is_begun_anew_with_half_the_audio_where_memory_runs_out(make, monkeypatch):
-    whole = step.add_gradients
+    whole = Optimiser.add_gradient
     sizes = []
 
-    def small_device(model, batch, *arguments):
-        sizes.append(len(batch.positions))
-        losses = whole(model, batch, *arguments)  # it runs out at the very end
-        if len(batch.positions) > 2:
+    def small_device(optimiser, positions, step_size):
+        sizes.append(len(positions))
+        losses = whole(optimiser, positions, step_size)  # it runs out at the very end
+        if len(positions) > 2:
             raise OUT_OF_MEMORY
         return losses
 
@@ -106,7 +103,7 @@ def test_a_step_is_begun_anew_with_half_the_audio_where_memory_runs_out(make, mo
     expected.model.eval()
     found.model.eval()
     wanted = expected.step(range(8), seed=1, learning_rate=1e-3)
-    monkeypatch.setattr(step, "add_gradients", small_device)
+    monkeypatch.setattr(Optimiser, "add_gradient", small_device)
     losses = found.step(range(8), seed=1, learning_rate=1e-3)
     assert sizes[0] == 8
     assert max(sizes[-4:]) <= 2
@@ -124,9 +121,9 @@ def test_one_utterance_that_does_not_fit_is_named(make, monkeypatch):
         raise OUT_OF_MEMORY
 
     made = make(max_batch_seconds=1e3)
-    monkeypatch.setattr(step, "add_gradients", no_memory)
+    monkeypatch.setattr(Optimiser, "add_gradient", no_memory)
     names = "|".join(re.escape(u.utterance_id) for u in made.examples.manifest.utterances)
-    with pytest.raises(UserError, match=rf"does not suffice for utterance ({names}) \(\d+\.\d s\) alone"):
+    with pytest.raises(UserError, match=rf"ran out of memory on utterance ({names}) \(\d+\.\d s\) alone"):
         made.step(range(8), seed=1, learning_rate=1e-3)
 
 
@@ -135,7 +132,7 @@ def test_an_error_that_is_not_about_memory_stays_what_it_is(make, monkeypatch):
         raise RuntimeError("a kernel failed")
 
     made = make(max_batch_seconds=1e3)
-    monkeypatch.setattr(step, "add_gradients", broken)
+    monkeypatch.setattr(Optimiser, "add_gradient", broken)
     for call in (lambda: made.step(range(8), seed=1, learning_rate=1e-3), lambda: inference_of(made)):
         monkeypatch.setattr(inference, "_predict_batch", broken)
         with pytest.raises(RuntimeError, match="a kernel failed"):
@@ -233,4 +230,4 @@ def test_compiled_layers_give_the_same_losses_and_no_length_is_compiled_anew(mak
 
 
 def test_settings_say_whether_layers_are_compiled(make):
-    assert replace(make().settings, compile=True).train_command("mmer", 1).endswith("--compile")
+    assert train_command(replace(make().settings, compile=True), "mmer", 1).endswith("--compile")

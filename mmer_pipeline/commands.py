@@ -1,0 +1,33 @@
+"""The commands that messages name, with every setting that is not the default."""
+
+import shlex
+from collections.abc import Iterable
+
+from mmer_pipeline.settings import FEATURE_SETTINGS, OPTIONS, Settings
+from mmer_pipeline.systems.registry import find_system
+
+
+def flags(settings: Settings, names: Iterable[str]) -> str:
+    """Those of the named settings that differ from the default, as they are typed on the command line."""
+    words: list[str] = []
+    for name, value in settings.changed(names).items():
+        flag = name.replace("_", "-")
+        words += [f"--{'' if value else 'no-'}{flag}"] if isinstance(value, bool) else [f"--{flag}", str(value)]
+    return shlex.join(words)
+
+
+def extract_command(settings: Settings) -> str:
+    """The command that computes the features of these settings."""
+    return f"mmer-pipe extract {flags(settings, FEATURE_SETTINGS)}".rstrip()
+
+
+def train_command(settings: Settings, run: str, fold: int) -> str:
+    """The command that trains a fold with these settings."""
+    without_ctc = () if "alpha" in find_system(settings.system).options else ("alpha",)
+    names = [name for name in ("system", *OPTIONS) if name not in without_ctc]
+    return f"mmer-pipe train --run {shlex.quote(run)} --fold {fold} {flags(settings, names)}".rstrip()
+
+
+def evaluate_command(run: str, fold: int | None = None) -> str:
+    """The command that evaluates a run, or one fold of it."""
+    return f"mmer-pipe evaluate --run {shlex.quote(run)}" + (f" --fold {fold}" if fold is not None else "")

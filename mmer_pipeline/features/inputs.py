@@ -1,0 +1,158 @@
+"""Which feature files a system reads, and what their rows are computed from.
+
+A feature file is up to date if it has the wanted identity and every utterance's input digest is the manifest's. Nothing
+is loaded to find that out.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mmer_pipeline import audio, paths
+from mmer_pipeline.corpora.manifest import Manifest, Utterance
+from mmer_pipeline.corpora.transcripts import encoder_text
+from mmer_pipeline.digests import digest_of, digest_of_recording, stamp_of
+from mmer_pipeline.encoders.encoder_files import EncoderFiles
+from mmer_pipeline.errors import UserError
+from mmer_pipeline.features.feature_file import FeatureFile, FeatureIdentity
+from mmer_pipeline.settings import Settings
+from mmer_pipeline.systems.registry import reads_speech_features, reads_text_features
+
+if TYPE_CHECKING:  # torch
+    from mmer_pipeline.encoders.speech import SpeechEncoder
+
+LAST_HIDDEN_STATE = "last_hidden_state"
+FRONT_END = "convolutional front end"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One feature file that is wanted."""
+
+    kind: str  # text or speech
+    encoder: str  # hub id or directory
+    revision: str | None
+    dtype: str
+    annotations: str = ""  # of text
+
+    def path(self, cache: Path, manifest: Path) -> Path:
+        """Where it lies."""
+        if self.kind == "text":
+            return paths.text_features(cache, manifest, self.encoder, self.annotations, self.dtype)
+        return paths.speech_features(cache, manifest, self.encoder, self.dtype)
+
+
+def requests_of(settings: Settings) -> list[Request]:
+    """The feature files that a run with these settings reads."""
+    found = []
+    if reads_text_features(settings):
+        text = settings.text_encoder, settings.text_revision
+        found.append(Request("text", *text, settings.dtype, settings.annotations))
+    if reads_speech_features(settings):
+        found.append(Request("speech", settings.speech_encoder, settings.speech_revision, settings.dtype))
+    return found
+
+
+@dataclass(frozen=True)
+class Inputs:
+    """What the rows of a corpus are computed from."""
+
+    digests: dict[str, str]  # utterance id → input digest
+    stamps: dict[str, str]  # utterance id → stamp of its recording; empty for text
+
+
+def text_identity(encoder: EncoderFiles, annotations: str, dtype: str) -> FeatureIdentity:
+    """The identity of text features."""
+    revision, digest = encoder.revision or "", encoder.digest()
+    return FeatureIdentity("text", encoder.name, revision, digest, LAST_HIDDEN_STATE, annotations, dtype)
+
+
+def speech_identity(encoder: EncoderFiles, dtype: str) -> FeatureIdentity:
+    """The identity of front-end features."""
+    policy = "zero mean, unit variance" if encoder.normalises else "as recorded"
+    revision, digest = encoder.revision or "", encoder.digest()
+    return FeatureIdentity("speech", encoder.name, revision, digest, FRONT_END, policy, dtype)
+
+
+def text_inputs(manifest: Manifest, annotations: str) -> Inputs:
+    """What the text features are computed from: each transcript under the annotation policy."""
+    texts = {u.utterance_id: encoder_text(u.transcript, annotations) for u in manifest.utterances}
+    return Inputs({utterance_id: digest_of(text.encode()) for utterance_id, text in texts.items()}, {})
+
+
+def speech_inputs(manifest: Manifest, known: FeatureFile | None) -> Inputs:
+    """What the speech features are computed from: each recording's bytes and segment.
+
+    A recording whose stamp is the one in `known` is not read again.
+
+    Raises:
+        UserError: a recording is missing.
+    """
+    digests, stamps = {}, {}
+    states: dict[Path, tuple[int, int]] = {}  # many segments may lie in one recording: each is looked at once
+    contents: dict[Path, str] = {}
+    for utterance in manifest.utterances:
+        key, path = utterance.utterance_id, manifest.audio_path(utterance)
+        if path not in states:
+            states[path] = _state(path, utterance)
+        stamps[key] = _stamp(utterance, states[path])
+        row = known.index.get(key) if known else None
+        if known and row is not None and known.stamps[row] == stamps[key]:
+            digests[key] = known.input_digests[row]
+            continue
+        if path not in contents:
+            contents[path] = digest_of_recording(path)
+        segment = f"{utterance.start_seconds} {utterance.end_seconds}"
+        digests[key] = digest_of(contents[path].encode(), segment.encode())
+    return Inputs(digests, stamps)
+
+
+def _state(path: Path, utterance: Utterance) -> tuple[int, int]:
+    """Size and time of the last change of an utterance's recording."""
+    try:
+        stat = path.stat()
+    except OSError as error:
+        raise UserError(
+            f"{utterance.utterance_id}: its recording {path} cannot be read ({error.strerror}). "
+            "Put it back, or run `mmer-pipe prepare` to leave the utterance out."
+        ) from None
+    return stat.st_size, stat.st_mtime_ns
+
+
+def _stamp(utterance: Utterance, state: tuple[int, int]) -> str:
+    return stamp_of(utterance.audio, *state, utterance.start_seconds, utterance.end_seconds)
+
+
+def known_features(path: Path, identity: FeatureIdentity | None) -> FeatureFile | None:
+    """The finished file at `path` where it has this identity (None: any), else None (it is made anew then)."""
+    if not path.is_file():
+        return None
+    try:
+        file = FeatureFile(path)
+    except UserError:
+        return None
+    return file if file.complete and not (identity and identity.mismatches(file.identity)) else None
+
+
+def covers(known: FeatureFile, inputs: Inputs) -> bool:
+    """Whether a file has the rows of every utterance, computed from these inputs."""
+    return all(
+        key in known.index and known.input_digests[known.index[key]] == digest for key, digest in inputs.digests.items()
+    )
+
+
+def count_frames(manifest: Manifest, utterance: Utterance, encoder: "SpeechEncoder") -> tuple[int, int]:
+    """Samples at 16 kHz and front-end frames of an utterance, by its header alone.
+
+    Raises:
+        UserError: the recording is missing, cut, or shorter than a frame.
+    """
+    recording = manifest.audio_path(utterance)
+    samples = audio.sample_count(recording, utterance.start_seconds, utterance.end_seconds)
+    frames = encoder.frames_of(samples)
+    if frames < 1:
+        raise UserError(
+            f"{utterance.utterance_id}: {recording} has {samples} samples at 16 kHz, fewer than the "
+            f"{encoder.receptive_field_samples} of one frame. Leave it out with `mmer-pipe prepare`."
+        )
+    return samples, frames

@@ -1,0 +1,141 @@
+"""What each utterance brings to training: rows from the feature cache or computed from the corpus, class, CTC target.
+
+Shape letters: B batch, J speech frames, M tokens. Masks: True is a real position.
+"""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+import numpy as np
+
+from mmer_pipeline import audio
+from mmer_pipeline.corpora.manifest import Manifest
+from mmer_pipeline.corpora.transcripts import Alphabet, encoder_text, frames_needed
+from mmer_pipeline.encoders.speech import SpeechEncoder
+from mmer_pipeline.encoders.text import TextTokenizer
+from mmer_pipeline.features.feature_file import FeatureFile
+from mmer_pipeline.features.inputs import count_frames
+from mmer_pipeline.training.batches import Batch, pad, vector
+
+TOKENS_PER_SECOND = 3.2  # of speech in IEMOCAP: the length of an utterance whose speech is not read
+
+
+class Rows(Protocol):
+    """Frames or tokens of every utterance of a manifest, by its position."""
+
+    def row(self, position: int) -> np.ndarray:
+        """`[length, dim]` features, or `[length]` token ids, of one utterance."""
+
+    def length(self, position: int) -> int:
+        """Frames or tokens of one utterance, without computing them."""
+
+
+class StoredRows:
+    """Features mapped from the feature cache: `[length, dim]` each."""
+
+    def __init__(self, manifest: Manifest, features: FeatureFile) -> None:
+        self.features = features
+        self.numbers = [features.index[utterance.utterance_id] for utterance in manifest.utterances]
+
+    def row(self, position: int) -> np.ndarray:
+        """As `Rows`."""
+        return self.features.at(self.numbers[position])
+
+    def length(self, position: int) -> int:
+        """As `Rows`."""
+        return self.features.length(self.numbers[position])
+
+
+class TokenIds:
+    """Token ids of the transcripts, for a text encoder that is fine-tuned: `[M]` each."""
+
+    def __init__(self, manifest: Manifest, tokenizer: TextTokenizer, annotations: str) -> None:
+        texts = [encoder_text(utterance.transcript, annotations) for utterance in manifest.utterances]
+        self.ids = [np.array(ids, dtype=np.int64) for ids in tokenizer(texts)]
+
+    def row(self, position: int) -> np.ndarray:
+        """As `Rows`."""
+        return self.ids[position]
+
+    def length(self, position: int) -> int:
+        """As `Rows`."""
+        return len(self.ids[position])
+
+
+class ComputedFrames:
+    """Front-end frames computed from the recording each time (`--no-speech-features`): `[J, front_dim]` each."""
+
+    def __init__(self, manifest: Manifest, encoder: SpeechEncoder) -> None:
+        self.manifest, self.encoder = manifest, encoder
+        self.counts = [count_frames(manifest, utterance, encoder)[1] for utterance in manifest.utterances]
+
+    def row(self, position: int) -> np.ndarray:
+        """As `Rows`."""
+        utterance = self.manifest.utterances[position]
+        path = self.manifest.audio_path(utterance)
+        waveform = audio.load(path, utterance.start_seconds, utterance.end_seconds)
+        frames: np.ndarray = self.encoder.frontend_arrays(self.encoder.normalise(waveform)[None])[0]
+        return frames
+
+    def length(self, position: int) -> int:
+        """As `Rows`."""
+        return self.counts[position]
+
+
+class Examples:
+    """Everything a system reads of each utterance of a corpus, by its position in the manifest."""
+
+    def __init__(
+        self,
+        manifest: Manifest,
+        *,
+        speech: Rows | None,  # None: the system reads no speech
+        frame_rate: float | None,  # frames per second of `speech`
+        text: Rows | None,  # None: the system reads no text
+        alphabet: Alphabet | None,  # None: it has no CTC head
+    ) -> None:
+        self.manifest, self.speech, self.text, self.alphabet = manifest, speech, text, alphabet
+        classes = {label: number for number, label in enumerate(manifest.labels)}
+        self.labels = [classes[str(manifest.label_map.class_of(u.emotion))] for u in manifest.utterances]
+        positions = range(len(self.labels))
+        self.seconds = [0.0] * len(positions)  # length of each utterance, by which batches are sorted and cut
+        if speech and frame_rate:
+            self.seconds = [speech.length(position) / frame_rate for position in positions]
+        elif text:
+            self.seconds = [text.length(position) / TOKENS_PER_SECOND for position in positions]
+        self.targets = [self._target(position) for position in positions]
+        # Utterances that add nothing to the CTC loss.
+        self.without_target = sum(not target for target in self.targets) if alphabet else 0
+
+    def _target(self, position: int) -> tuple[int, ...]:
+        if not self.alphabet or not self.speech:
+            return ()
+        target = self.alphabet.encode(self.manifest.utterances[position].transcript)
+        return tuple(target) if frames_needed(target) <= self.speech.length(position) else ()
+
+    def reference(self, position: int) -> str:
+        """The text that CTC should spell for an utterance; empty without a CTC head."""
+        return self.alphabet.words(self.manifest.utterances[position].transcript) if self.alphabet else ""
+
+    def batch(self, positions: Sequence[int], *, pin: bool = False) -> Batch:
+        """Pad the utterances at these positions into one batch, with features in their stored number format.
+
+        `pin` puts it into pinned memory, from which a GPU copies asynchronously.
+        """
+        inputs = {}
+        frame_counts: tuple[int, ...] = ()
+        if self.speech:
+            frames = [self.speech.row(position) for position in positions]
+            inputs["frames"], inputs["frame_mask"] = pad(frames, pin)
+            frame_counts = tuple(map(len, frames))
+        if self.text:
+            inputs["tokens"], inputs["token_mask"] = pad([self.text.row(position) for position in positions], pin)
+        targets = [self.targets[position] for position in positions]
+        return Batch(
+            positions=tuple(positions),
+            inputs=inputs,
+            labels=vector([self.labels[position] for position in positions], pin),
+            frame_counts=frame_counts,
+            symbols=vector([symbol for target in targets for symbol in target], pin),
+            symbol_counts=tuple(map(len, targets)),
+        )

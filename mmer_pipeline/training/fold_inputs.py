@@ -1,0 +1,148 @@
+"""What a fold is trained on: encoders, checked features, CTC alphabet, and the digests of them all."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from mmer_pipeline import paths
+from mmer_pipeline.commands import extract_command
+from mmer_pipeline.corpora.folds import SPLIT, Fold, make_fold
+from mmer_pipeline.corpora.manifest import COLUMNS, Manifest
+from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet, corpus_alphabet
+from mmer_pipeline.digests import digest_of_texts
+from mmer_pipeline.encoders.encoder_files import EncoderFiles, resolve_encoder
+from mmer_pipeline.encoders.text import TextTokenizer
+from mmer_pipeline.features import inputs
+from mmer_pipeline.features.feature_file import FeatureFile, open_features
+from mmer_pipeline.settings import Settings
+from mmer_pipeline.systems.base import EmotionModel
+from mmer_pipeline.systems.registry import find_system, reads_speech_features, reads_text_features
+from mmer_pipeline.training.examples import ComputedFrames, Examples, Rows, StoredRows, TokenIds
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """The pretrained encoders that a run starts from; None: its system does not read that modality."""
+
+    text: EncoderFiles | None
+    speech: EncoderFiles | None
+
+    @staticmethod
+    def of(settings: Settings) -> "Encoders":
+        """Find them.
+
+        Raises:
+            UserError: one is not available.
+        """
+        reads = find_system(settings.system).reads
+        return Encoders(
+            resolve_encoder(settings.text_encoder, settings.text_revision) if "text" in reads else None,
+            resolve_encoder(settings.speech_encoder, settings.speech_revision) if "speech" in reads else None,
+        )
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A manifest with the features that a system reads, checked against it."""
+
+    manifest: Manifest
+    text: FeatureFile | None  # None: not read, or the text encoder is fine-tuned on the transcripts
+    speech: FeatureFile | None  # None: not read, or frames are computed on the fly
+    digests: dict[str, str]  # one of them changes with the rows, transcripts, recordings or features
+
+
+def fold_of(settings: Settings, manifest: Manifest) -> Fold:
+    """The fold that the settings name.
+
+    Raises:
+        UserError: there is no such fold, or its parts share speakers.
+    """
+    return make_fold(
+        manifest,
+        settings.fold,
+        column=settings.folds,
+        validation=settings.validation,
+        seed=settings.seed,
+        text_disjoint=settings.text_disjoint,
+    )
+
+
+def open_corpus(manifest: Manifest, settings: Settings, cache: Path, encoders: Encoders | None) -> Corpus:
+    """Open the features that the settings ask for.
+
+    They must be those of `encoders`; None accepts any, for callers that compare the digests.
+
+    Raises:
+        UserError: features are missing, stale or another encoder's; the message names the command.
+    """
+    reads = find_system(settings.system).reads
+    digests = {"manifest": manifest.fingerprint}
+    if settings.folds not in (*COLUMNS, SPLIT):  # a column of the corpus's own, which the manifest's digest leaves out
+        digests["fold_column"] = digest_of_texts(
+            f"{u.utterance_id}\0{u.value(settings.folds)}" for u in manifest.utterances
+        )
+    text = speech = None
+    if "text" in reads:
+        texts = inputs.text_inputs(manifest, settings.annotations).digests
+        if reads_text_features(settings):
+            text = _open_text(manifest, settings, cache, encoders, texts)
+            digests["text_features"] = text.digest(texts)
+        else:
+            digests["transcripts"] = digest_of_texts(texts.values())
+    if reads_speech_features(settings):
+        speech = _open_speech(manifest, settings, cache, encoders)
+        digests["speech_features"] = speech.digest(u.utterance_id for u in manifest.utterances)
+    elif "speech" in reads:
+        recordings = inputs.speech_inputs(manifest, None).digests
+        digests["speech_features"] = digest_of_texts(recordings.values())
+    return Corpus(manifest, text, speech, digests)
+
+
+def _open_text(
+    manifest: Manifest, settings: Settings, cache: Path, encoders: Encoders | None, texts: Mapping[str, str]
+) -> FeatureFile:
+    policy, dtype = settings.annotations, settings.dtype
+    path = paths.text_features(cache, manifest.path, settings.text_encoder, policy, dtype)
+    encoder = encoders.text if encoders else None
+    identity = inputs.text_identity(encoder, policy, dtype) if encoder else None
+    return open_features(path, identity, texts, extract_command(settings))
+
+
+def _open_speech(manifest: Manifest, settings: Settings, cache: Path, encoders: Encoders | None) -> FeatureFile:
+    path = paths.speech_features(cache, manifest.path, settings.speech_encoder, settings.dtype)
+    encoder = encoders.speech if encoders else None
+    identity = inputs.speech_identity(encoder, settings.dtype) if encoder else None
+    recordings = inputs.speech_inputs(manifest, inputs.known_features(path, identity))
+    return open_features(path, identity, recordings.digests, extract_command(settings))
+
+
+def ctc_alphabet(settings: Settings, manifest: Manifest) -> Alphabet | None:
+    """The CTC symbols; None where no CTC head is trained."""
+    if not settings.alpha:
+        return None
+    if settings.ctc_alphabet == "corpus":
+        return corpus_alphabet(utterance.transcript for utterance in manifest.utterances)
+    return Alphabet(WAV2VEC2_ALPHABET)
+
+
+def make_examples(
+    settings: Settings,
+    corpus: Corpus,
+    model: EmotionModel,
+    alphabet: Alphabet | None,
+    text_encoder: EncoderFiles | None,
+) -> Examples:
+    """What the system reads of each utterance: from the cache, by the model's front end, or from the transcripts."""
+    speech: Rows | None = None
+    text: Rows | None = None
+    encoder = getattr(model, "speech", None)
+    if corpus.speech:
+        speech = StoredRows(corpus.manifest, corpus.speech)
+    elif encoder is not None:
+        speech = ComputedFrames(corpus.manifest, encoder)
+    if corpus.text:
+        text = StoredRows(corpus.manifest, corpus.text)
+    elif text_encoder and settings.finetune_text:
+        text = TokenIds(corpus.manifest, TextTokenizer(text_encoder), settings.annotations)
+    rate = encoder.frame_rate if encoder is not None else None
+    return Examples(corpus.manifest, speech=speech, frame_rate=rate, text=text, alphabet=alphabet)

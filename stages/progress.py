@@ -1,0 +1,140 @@
+"""Progress of long work, on standard error: rich bars on a terminal, plain lines elsewhere."""
+
+import logging
+import signal
+import time
+
+import click
+from rich.console import Console
+from rich.progress import (
+    BarColumn,
+    MofNCompleteColumn,
+    Progress,
+    ProgressColumn,
+    Task,
+    TextColumn,
+    TimeRemainingColumn,
+)
+from rich.text import Text
+
+from mmer_pipeline.errors import UserError
+from stages.options import Common, interactive
+
+SECONDS_BETWEEN_LINES = 10.0
+
+
+def quiet_libraries() -> None:
+    """Switch off the progress bars and load reports of transformers; its errors still raise."""
+    from transformers.utils import logging as transformers_logging
+
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
+    logging.getLogger("distributed").setLevel(logging.ERROR)
+
+
+class Stopped(UserError):  # noqa: N818 (it is a state of things, no defect)
+    """The user asked for a stop."""
+
+
+class StopRequest:
+    """Ctrl-C (or SIGTERM, as a batch system sends) asks for a stop at the next good moment; a second one forces it."""
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def __enter__(self) -> "StopRequest":
+        self.before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self.before.items():
+            signal.signal(number, handler)
+
+    def _ask(self, _number: int, _frame: object) -> None:
+        if self.asked:
+            raise KeyboardInterrupt
+        self.asked = True
+
+
+class RateColumn(ProgressColumn):
+    """Units a second."""
+
+    def render(self, task: Task) -> Text:
+        """As text, empty while nothing is done."""
+        speed = task.finished_speed or task.speed
+        return Text(f"{speed:.1f}/s" if speed else "", style="progress.data.speed")
+
+
+def _bar(transient: bool) -> Progress:
+    return Progress(
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        RateColumn(),
+        TimeRemainingColumn(),
+        console=Console(stderr=True),
+        transient=transient,
+    )
+
+
+class Work:
+    """Progress of one piece of work, counted in some unit."""
+
+    def __init__(self, common: Common, description: str, *, unit: str = "utterances", transient: bool = False) -> None:
+        self.description, self.unit, self.transient = description, unit, transient
+        self.bar = _bar(transient) if interactive() and not common.quiet else None
+        self.lines = not interactive() and not common.quiet
+        self.task = self.bar.add_task(description, total=None) if self.bar else None
+        self.began = self.last = time.monotonic()
+
+    def __enter__(self) -> "Work":
+        if self.bar:
+            self.bar.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self.bar:
+            self.bar.stop()
+
+    def show(self, done: int, total: int) -> None:
+        """Say that `done` of `total` units are done."""
+        if self.bar and self.task is not None:
+            self.bar.update(self.task, completed=done, total=total, description=self.description)
+        now = time.monotonic()
+        if self.lines and done and (now - self.last >= SECONDS_BETWEEN_LINES or (done == total and not self.transient)):
+            self.last = now
+            rate = done / max(now - self.began, 1e-9)
+            click.echo(f"{self.description}: {done}/{total} {self.unit}, {rate:.1f} a second", err=True)
+
+
+class ExtractionProgress(Work):
+    """Progress of an extraction."""
+
+    def __init__(self, common: Common, description: str) -> None:
+        super().__init__(common, description)
+        self.done = 0
+        self.stop = StopRequest()
+
+    def __enter__(self) -> "ExtractionProgress":
+        self.stop.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        super().__exit__()
+        self.stop.__exit__()
+
+    def progress(self, more: int, total: int) -> None:
+        """`more` utterances were written, of `total` to write."""
+        if self.bar and not self.bar.live.is_started and total:
+            self.bar.start()  # an extraction with nothing to do shows no bar
+        self.done += more
+        self.show(self.done, total)
+        if self.stop.asked and self.done < total:
+            raise Stopped(f"Stopped. {self.done} utterances are kept; the same command goes on from there.")
+
+
+def duration(seconds: float) -> str:
+    """4210 → "1:10:10"."""
+    minutes, seconds = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{seconds:02d}"

@@ -1,0 +1,166 @@
+"""Click options made from the fields of `Settings`, and commands whose help shows options in groups."""
+
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar, get_type_hints
+
+import click
+
+from mmer_pipeline.errors import UserError
+from mmer_pipeline.settings import DEFAULTS, OPTIONS, Option, Settings
+from mmer_pipeline.systems.registry import find_system, system_names
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+OWN, GENERAL = "Options", "General options"  # of one command; of all commands
+_TYPES = get_type_hints(Settings)
+
+
+class GroupedOption(click.Option):
+    """An option that help shows under the heading of its group."""
+
+    def __init__(self, *args: Any, group: str = OWN, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.group = group
+
+
+class GroupedCommand(click.Command):
+    """A command whose help shows options in groups: its own, then those of `Settings`, then the general ones."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write a section for each group."""
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx) if isinstance(parameter, click.Option) else None
+            if record:
+                default = GENERAL if "--help" in parameter.opts else OWN
+                groups.setdefault(getattr(parameter, "group", default), []).append(record)
+        for name in sorted(groups, key=lambda name: (name != OWN, name == GENERAL)):
+            with formatter.section(name):
+                formatter.write_dl(groups[name])
+
+
+class SystemName(click.ParamType[str]):
+    """The name of a registered system, or FILE.py:NAME, which becomes absolute."""
+
+    name = "system"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
+        """Refuse a system that does not exist."""
+        file, colon, name = str(value).rpartition(":")
+        system = f"{Path(file).expanduser().absolute()}{colon}{name}" if colon else str(value)
+        try:
+            find_system(system)
+        except UserError as error:
+            self.fail(str(error), param, ctx)
+        return system
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:  # noqa: ARG002
+        """Every registered name."""
+        return f"[{'|'.join(system_names())}|FILE.py:NAME]"
+
+
+class NumberOrWord(click.ParamType[float | None]):
+    """A number, or a word that stands for None."""
+
+    def __init__(self, number: click.ParamType[float], word: str) -> None:
+        self.number, self.word, self.name = number, word, word
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """The number, or None for the word."""
+        return None if value in (None, self.word) else self.number.convert(value, param, ctx)
+
+
+def setting_options(names: Iterable[str]) -> Callable[[Command], Command]:
+    """Add an option for each of these settings."""
+
+    def add(command: Command) -> Command:
+        for option in reversed(list(_decorators(names))):
+            command = option(command)
+        return command
+
+    return add
+
+
+def parse_settings(words: Sequence[str], name: str) -> dict[str, Any]:
+    """Read settings as they stand behind a system in `--systems`: "alpha=0.01", "no-gate".
+
+    Raises:
+        click.UsageError: there is no such setting, or it has no such value.
+    """
+    params = [GroupedOption(_flags(setting), **_facts(setting)) for setting in OPTIONS if setting != "seed"]
+    command = click.Command(name, params=list(params), add_help_option=False)
+    context = command.make_context(name, [f"--{word}" for word in words])
+    typed = click.core.ParameterSource.COMMANDLINE
+    return {key: value for key, value in context.params.items() if context.get_parameter_source(key) is typed}
+
+
+def _decorators(names: Iterable[str]) -> Iterator[Callable[[Any], Any]]:
+    wanted = set(names)
+    for setting in (entry.name for entry in fields(Settings)):
+        if setting in wanted:
+            yield click.option(*_flags(setting), cls=GroupedOption, **_facts(setting))
+
+
+def _flags(setting: str) -> list[str]:
+    flag = setting.replace("_", "-")
+    return [f"--{flag}/--no-{flag}" if _TYPES[setting] is bool else f"--{flag}"]
+
+
+def _facts(setting: str) -> dict[str, Any]:
+    if setting == "system":
+        return {"default": DEFAULTS[setting], "show_default": True, "type": SystemName(), "group": "Model options",
+                "help": "System to train."}  # fmt: skip
+    option = OPTIONS[setting]
+    default = option.none or DEFAULTS[setting]
+    callback = _absolute if setting.endswith("_encoder") else None
+    return {"default": default, "show_default": default is not None, "type": _type(setting, option),
+            "metavar": _metavar(option), "group": f"{option.group} options", "help": option.help,
+            "callback": callback}  # fmt: skip
+
+
+def _metavar(option: Option) -> str | None:
+    return f"{option.metavar}|{option.none}" if option.none else option.metavar
+
+
+def _type(setting: str, option: Option) -> Any:
+    kind = _TYPES[setting]
+    if option.choices:
+        return click.Choice(option.choices)
+    if kind is bool:
+        return click.BOOL
+    if kind is int:
+        return click.IntRange(min=None if option.least is None else int(option.least))
+    if kind in (float, float | None):
+        number = click.FloatRange(
+            min=option.least if option.above is None else option.above,
+            max=option.below,
+            min_open=option.above is not None,
+            max_open=option.below is not None,
+        )
+        return NumberOrWord(number, option.none) if option.none else number
+    return click.STRING
+
+
+def _absolute(_context: click.Context, _parameter: click.Parameter, encoder: str) -> str:
+    """A directory's absolute path, since the settings are read in other places too; a hub id as it is."""
+    path = Path(encoder).expanduser()
+    return str(path.parent.resolve() / path.name) if path.is_dir() else encoder
+
+
+class LeadingArgument(GroupedCommand):
+    """A command whose one argument may come before its options: `prepare iemocap --root DIR extract`.
+
+    In a chain click reads a command's options only up to the first argument, so the argument is moved behind them.
+    """
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Move a leading argument behind the options that follow it."""
+        if args and not args[0].startswith("-"):
+            leading, rest = args[0], args[1:]
+            name = next(parameter.name or "" for parameter in self.params if isinstance(parameter, click.Argument))
+            values, left, _ = self.make_parser(ctx).parse_args(list(rest))
+            after = ([values[name]] if isinstance(values.get(name), str) else []) + left  # the next commands
+            args = [*rest[: len(rest) - len(after)], leading, *after]
+        return super().parse_args(ctx, args)

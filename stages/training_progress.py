@@ -1,0 +1,80 @@
+"""Progress of training one fold: a bar within the epoch, a line per epoch."""
+
+import time
+from typing import Any
+
+import click
+
+from stages.options import Common, say
+from stages.progress import StopRequest, Work, duration
+
+
+class TrainingProgress:
+    """The observer of `training.loop` that a terminal shows."""
+
+    def __init__(self, common: Common, fold: int) -> None:
+        self.common, self.fold = common, fold
+        self.work: Work | None = None
+        self.epoch_seconds: list[float] = []
+        self.epoch_began = time.monotonic()
+        self.stop = StopRequest()
+
+    def __enter__(self) -> "TrainingProgress":
+        self.stop.__enter__()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._end_bar()
+        self.stop.__exit__()
+
+    def stop_is_asked(self) -> bool:
+        """As `training.Observer`."""
+        return self.stop.asked
+
+    def _end_bar(self) -> None:
+        if self.work:
+            self.work.__exit__()
+            self.work = None
+
+    def step(self, progress: Any, steps: int, epochs: int) -> None:
+        """As `training.Observer`."""
+        if self.work is None:
+            self.work = Work(self.common, "", transient=True).__enter__()
+        seen = max(1, progress.utterances)
+        ce, ctc = progress.ce_sum / seen, progress.ctc_sum / seen
+        self.work.description = f"Fold {self.fold}, epoch {progress.epoch}/{epochs}: CE {ce:.3f}, CTC {ctc:.1f}"
+        self.work.show(progress.utterances, round(progress.utterances * steps / max(1, progress.step)))
+
+    def less_memory(self, max_seconds: float) -> None:
+        """As `training.Observer`."""
+        self._end_bar()
+        say(
+            self.common,
+            f"Fold {self.fold}: memory ran out; going on with micro-batches of at most {max_seconds:.1f} s of audio.",
+        )
+
+    def epoch(self, record: dict[str, Any], epochs: int) -> None:
+        """As `training.Observer`."""
+        self._end_bar()
+        now = time.monotonic()
+        self.epoch_seconds.append(now - self.epoch_began)
+        self.epoch_began = now
+        if self.common.quiet:
+            return
+        train, held_out, validation = record["train"], record["held_out"], record["validation"]
+        ctc = f"  CTC {train['ctc']:7.2f}" if train["ctc"] is not None else ""
+        chosen = f"  validation WA {validation['wa']:.4f}" if validation else ""
+        left = sum(self.epoch_seconds) / len(self.epoch_seconds) * (epochs - record["epoch"])
+        click.echo(
+            f"Fold {self.fold}  epoch {record['epoch']:>{len(str(epochs))}}/{epochs}  CE {train['ce']:.4f}{ctc}"
+            f"  held-out WA {held_out['wa']:.4f}  UA {held_out['ua']:.4f}{chosen}"
+            f"  {record['speed']['utterances_per_second']:.1f} utt/s  {duration(left)} left in this fold",
+            err=True,
+        )
+        if record["epoch"] == epochs:
+            speed = record["speed"]
+            click.echo(
+                f"Fold {self.fold}  {duration(sum(self.epoch_seconds))} in all, peak memory "
+                f"{speed['peak_memory_gib']:.2f} GiB in micro-batches of at most {speed['max_batch_seconds']:.0f} s",
+                err=True,
+            )
