@@ -35,7 +35,7 @@ def figures(bench: Bench) -> Iterator[Figure]:
             setup = make_setup(SIZES[name], 8, Path(directory))
             step = OurStep(setup, bench.device, "bf16" if on_gpu else "fp32")
             (positions,) = setup.steps(bucket_batches=1)
-            made = step.optimisation
+            made = step.optimiser
             work: dict[str, Callable[[], object]] = {
                 "training": partial(step, positions),
                 "scoring": partial(predict, made.model, made.examples, positions, made.accelerator),

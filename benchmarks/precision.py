@@ -56,7 +56,7 @@ def figures(bench: Bench) -> Iterator[Figure]:
 
 def losses(bench: Bench, setup: Setup, precision: str, seed: int, count: int) -> list[float]:
     """CE + α · CTC of each of `count` steps."""
-    made = setup.optimisation(bench.device, precision)
+    made = setup.optimiser(bench.device, precision)
     steps = setup.steps(bucket_batches=16)
     sums = []
     for number in range(count):

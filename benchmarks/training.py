@@ -47,7 +47,7 @@ class Setup:
     examples: Examples
     encoders: Encoders
 
-    def optimisation(self, device: torch.device, precision: str, **changes: Any) -> Optimiser:
+    def optimiser(self, device: torch.device, precision: str, **changes: Any) -> Optimiser:
         """A fresh model, ready to be trained."""
         settings = replace(self.settings, precision=precision, **changes)
         torch.manual_seed(1)
@@ -140,11 +140,11 @@ class OurStep:
     """The step that `mmer-pipe train` takes."""
 
     def __init__(self, setup: Setup, device: torch.device, precision: str, **changes: Any) -> None:
-        self.optimisation = setup.optimisation(device, precision, **changes)
+        self.optimiser = setup.optimiser(device, precision, **changes)
 
     def __call__(self, positions: Sequence[int]) -> None:
         """Take a step."""
-        self.optimisation.step(positions, seed=1, learning_rate=1e-5)
+        self.optimiser.step(positions, seed=1, learning_rate=1e-5)
 
 
 def take(step: Callable[[Sequence[int]], None], steps: Sequence[Sequence[int]]) -> None:
@@ -198,7 +198,7 @@ def _against_plain(bench: Bench, setup: Setup, name: str, ways: dict[tuple[str, 
             ratio,
             f"{target:g} ×" if target else "",
             ratio >= target if target else None,
-            f"micro-batches of at most {ways[precision, compiled].optimisation.max_seconds:.0f} s",
+            f"micro-batches of at most {ways[precision, compiled].optimiser.max_seconds:.0f} s",
         )
     if device.type == "cuda" and name == "paper":
         fastest = min(statistics.median(took[way]) for way in ways)

@@ -82,7 +82,7 @@ def test_no_step_waits_for_the_gpu(tmp_path):
 
 
 def test_what_fits_into_the_gpu_is_found_and_a_step_of_that_much_fits(tmp_path):
-    made = OurStep(make_setup(SIZES["tiny"], 8, tmp_path), torch.device("cuda"), "fp32").optimisation
+    made = OurStep(make_setup(SIZES["tiny"], 8, tmp_path), torch.device("cuda"), "fp32").optimiser
     assert made.max_seconds == pytest.approx(8 * max(made.examples.seconds), rel=0.01)  # a GPU holds a tiny step whole
     made.step(range(8), seed=1, learning_rate=1e-5)
     assert made.max_seconds == pytest.approx(8 * max(made.examples.seconds), rel=0.01)
@@ -95,7 +95,7 @@ def test_losses_of_a_step_are_those_of_the_cpu(tmp_path, compiled):
     setup = make_setup(SIZES["tiny"], 8, tmp_path)
     losses = []
     for device, options in (("cpu", {}), ("cuda", {"compile": compiled})):
-        made = OurStep(setup, torch.device(device), "fp32", dropout=0.0, **options).optimisation
+        made = OurStep(setup, torch.device(device), "fp32", dropout=0.0, **options).optimiser
         made.model.eval()
         losses.append(made.step(range(8), seed=1, learning_rate=1e-5).cpu())
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-3, atol=1e-3)

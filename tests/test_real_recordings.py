@@ -15,9 +15,11 @@ from mmer_pipeline.corpora.readers import read_corpus
 from mmer_pipeline.corpora.transcripts import Alphabet
 from mmer_pipeline.runs import RunRecord
 from mmer_pipeline.scoring.metrics import score
-from mmer_pipeline.training import assembly
-from mmer_pipeline.training import fold as fold_module
+from mmer_pipeline.training.accelerator import make_accelerator
+from mmer_pipeline.training.evaluation import score_fold
+from mmer_pipeline.training.fold_inputs import make_examples, open_corpus
 from mmer_pipeline.training.inference import predict
+from mmer_pipeline.training.models import load_model
 from stages.cli import main
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -87,12 +89,12 @@ def test_the_ctc_head_learns_to_spell_the_sentences_it_is_trained_on(shared, enc
         4,
     )
     fold = paths.fold(Path("runs/mmer"), 1)
-    scored = fold_module.score_fold(Path("runs/mmer"), 1, cache=Path("cache"), device="cpu")
+    scored = score_fold(Path("runs/mmer"), 1, cache=Path("cache"), device="cpu")
     settings = RunRecord.read(fold.settings, "mmer-pipe train").settings
-    model = assembly.load_model(fold.model, settings.system)
-    corpus = assembly.open_corpus(scored.manifest, settings, Path("cache"), None)
-    examples = assembly.make_examples(settings, corpus, model, Alphabet(tuple(model.alphabet)), None)
-    accelerator, _ = fold_module.make_accelerator("cpu", "fp32")
+    model = load_model(fold.model, settings.system)
+    corpus = open_corpus(scored.manifest, settings, Path("cache"), None)
+    examples = make_examples(settings, corpus, model, Alphabet(tuple(model.alphabet)), None)
+    accelerator, _ = make_accelerator("cpu", "fp32")
     metrics = score(predict(model, examples, scored.fold.train, accelerator), model.labels)
     assert metrics["ctc_utterances"] == CTC_SENTENCES
     assert metrics["cer"] < 0.2

@@ -34,10 +34,15 @@ def plain_config(files: EncoderFiles) -> dict[str, Any]:
     Raises:
         UserError: it cannot be read.
     """
-    config: dict[str, Any] = read_config(files).to_diff_dict()
+    return plain_values(read_config(files))
+
+
+def plain_values(config: Any) -> dict[str, Any]:
+    """A configuration without what belongs to one checkpoint or version."""
+    values: dict[str, Any] = config.to_diff_dict()
     for key in ("architectures", "transformers_version", "_name_or_path", "dtype", "torch_dtype"):
-        config.pop(key, None)
-    return config
+        values.pop(key, None)
+    return values
 
 
 def load_pretrained(

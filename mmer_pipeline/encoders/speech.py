@@ -32,19 +32,30 @@ _NORMALISE_EPSILON = 1e-7  # of transformers' Wav2Vec2FeatureExtractor
 class SpeechEncoder(nn.Module):
     """A wav2vec2-like or Moonshine encoder as `frontend` and `context`.
 
-    Built from a plain configuration (`transformers` config as a dict), so that a saved model can be rebuilt
-    without the checkpoint that it was trained from.
-
-    Raises:
-        UserError: a model type that is neither of the wav2vec2 family nor Moonshine.
+    `load_speech_encoder` makes it from a checkpoint, `from_dict` from a plain configuration.
     """
 
-    def __init__(self, config: Mapping[str, Any], *, zero_mean_unit_variance: bool) -> None:
+    def __init__(self, encoder: PreTrainedModel, config: Mapping[str, Any], *, zero_mean_unit_variance: bool) -> None:
+        """`config` is the transformers configuration of `encoder` as plain values."""
         super().__init__()
-        self.encoder = _empty_speech_model(config)
+        self.encoder, self.config = encoder, dict(config)
         self.zero_mean_unit_variance = zero_mean_unit_variance
         self.is_moonshine = config["model_type"] == MOONSHINE
         self.frontend_modules().requires_grad_(False)
+
+    @staticmethod
+    def from_dict(facts: Mapping[str, Any]) -> "SpeechEncoder":
+        """An encoder with random weights, from the inverse of `as_dict`: a saved model needs no checkpoint.
+
+        Raises:
+            UserError: the model type is neither of the wav2vec2 family nor Moonshine.
+        """
+        normalises = bool(facts["zero_mean_unit_variance"])
+        return SpeechEncoder(_empty_speech_model(facts["config"]), facts["config"], zero_mean_unit_variance=normalises)
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values that `from_dict` builds the encoder from."""
+        return {"config": self.config, "zero_mean_unit_variance": self.zero_mean_unit_variance}
 
     def frontend_modules(self) -> nn.ModuleList:
         """The frozen modules, for counting and freezing."""
@@ -160,7 +171,7 @@ class SpeechEncoder(nn.Module):
 
 
 def _empty_speech_model(config: Mapping[str, Any]) -> PreTrainedModel:
-    _check_supported(config, "This")
+    _check_supported(config, "This encoder")
     if config["model_type"] == MOONSHINE:
         from transformers.models.moonshine.modeling_moonshine import MoonshineEncoder
 
@@ -171,11 +182,11 @@ def _empty_speech_model(config: Mapping[str, Any]) -> PreTrainedModel:
 def _check_supported(config: Mapping[str, Any], name: str) -> None:
     if config.get("model_type") not in (*WAV2VEC2_FAMILY, MOONSHINE):
         raise UserError(
-            f"{name} is a model of type {config.get('model_type')!r}, which is no speech encoder that is supported. "
+            f"{name}: model type {config.get('model_type')} is not a supported speech encoder. "
             f"Supported: {', '.join((*WAV2VEC2_FAMILY, MOONSHINE))}."
         )
     if config.get("add_adapter"):
-        raise UserError(f"{name} has a convolutional adapter behind its encoder (add_adapter): it is not supported.")
+        raise UserError(f"{name}: encoders with a convolutional adapter (add_adapter) are not supported.")
 
 
 def load_speech_encoder(files: EncoderFiles) -> SpeechEncoder:
@@ -187,20 +198,19 @@ def load_speech_encoder(files: EncoderFiles) -> SpeechEncoder:
     from transformers.models.moonshine.modeling_moonshine import MoonshineEncoder
 
     config = speech_config(files)
-    encoder = SpeechEncoder(config, zero_mean_unit_variance=files.normalises)
     is_moonshine = config["model_type"] == MOONSHINE
     loader = MoonshineEncoder if is_moonshine else AutoModel
     # A Moonshine checkpoint holds encoder and decoder; the encoder alone has no prefix.
     mapping = {r"^(model\.)?encoder\.": ""} if is_moonshine else None
-    encoder.encoder = load_pretrained(loader, files, key_mapping=mapping)
-    encoder.frontend_modules().requires_grad_(False)
-    return encoder
+    encoder = load_pretrained(loader, files, key_mapping=mapping)
+    return SpeechEncoder(encoder, config, zero_mean_unit_variance=files.normalises)
 
 
 def speech_outline(files: EncoderFiles) -> SpeechEncoder:
     """The encoder's shape without its weights: for frame counts and sizes."""
     with torch.device("meta"):
-        return SpeechEncoder(speech_config(files), zero_mean_unit_variance=files.normalises)
+        facts = {"config": speech_config(files), "zero_mean_unit_variance": files.normalises}
+        return SpeechEncoder.from_dict(facts)
 
 
 def speech_config(files: EncoderFiles) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""What all systems share: the model's interface, its output, pooling, the CTC loss.
+"""What all systems share: the model's interface, what it is built from, its output, pooling, the CTC loss.
 
 Shape letters: B batch, J speech frames, N positions, d hidden size, C classes, V symbols of the CTC alphabet. Masks:
 True is a real position.
@@ -6,12 +6,19 @@ True is a real position.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 import torch
 from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import PreTrainedModel
+
+from mmer_pipeline.encoders.encoder_files import EncoderFiles
+from mmer_pipeline.encoders.pretrained import plain_values, read_config
+from mmer_pipeline.encoders.speech import SpeechEncoder, load_speech_encoder
+from mmer_pipeline.encoders.text import empty_text_model, load_text_model
+from mmer_pipeline.settings import Settings
 
 _CARD = """\
 ---
@@ -20,37 +27,87 @@ tags: [speech-emotion-recognition]
 ---
 # {name}
 
-Emotion of an utterance: {labels}. One of the systems of the MMER experiments (Ghosh, Srivastava, Umesh,
+Classifies the emotion of an utterance: {labels}. One of the systems of the MMER experiments (Ghosh, Srivastava, Umesh,
 arXiv 2203.16794). Load it with `{module}.{name}.from_pretrained`.
 
-Corpus, held-out part, encoders, settings and versions stand in `settings.json` beside the directory that this
-model was saved to, its scores in `evaluation.json`.
+The corpus, the held-out part, the encoders, the settings and the versions are in `settings.json` beside the directory
+that this model was saved to; its scores are in `evaluation.json`.
 """
+# How a constructor's encoder becomes a part of config.json, and how an empty one is made of that.
+_CODERS = {
+    SpeechEncoder: (SpeechEncoder.as_dict, SpeechEncoder.from_dict),
+    PreTrainedModel: (lambda model: plain_values(model.config), empty_text_model),
+}
+
+
+@dataclass(frozen=True)
+class Parts:
+    """What a system can be built from."""
+
+    labels: list[str]  # the classes, in the order of the logits
+    alphabet: list[str]  # the CTC symbols, in the order of the logits, the blank first; empty: no CTC head
+    speech: EncoderFiles | None  # None: the system reads no speech
+    text: EncoderFiles | None  # None: the system reads no text
+
+    def speech_encoder(self) -> SpeechEncoder:
+        """The speech encoder with its pretrained weights."""
+        assert self.speech is not None, "the system's entry in the registry does not say that it reads speech"
+        return load_speech_encoder(self.speech)
+
+    def text_encoder(self) -> PreTrainedModel:
+        """The text encoder with its pretrained weights, to be fine-tuned."""
+        assert self.text is not None, "the system's entry in the registry does not say that it reads text"
+        return load_text_model(self.text)
+
+    @property
+    def text_dim(self) -> int:
+        """d_t, the size of a token's features."""
+        assert self.text is not None, "the system's entry in the registry does not say that it reads text"
+        return int(read_config(self.text).hidden_size)
 
 
 @dataclass(frozen=True)
 class Output:
-    """What the heads say."""
+    """The outputs of the heads."""
 
     logits: Tensor  # [B, C] emotion, before the softmax of eq. 3
     ctc_logits: Tensor | None  # [B, J, V] characters, before the softmax of eq. 5; None without a CTC head
 
 
 class EmotionModel(nn.Module, PyTorchModelHubMixin):
-    """What every system has in common.
+    """The interface of every system.
 
-    Its `forward` takes by name what it reads of a batch (frames, frame_mask, tokens, token_mask) and returns an
-    `Output`; its constructor names the settings and sizes that it needs (`experiment.build_model`).
+    `build` constructs it for training. `forward` takes by name what the system reads of a batch (frames, frame_mask,
+    tokens, token_mask) and returns an `Output`. A system that reads speech keeps its encoder as `speech`.
 
-    `save_pretrained`, `from_pretrained` and `push_to_hub` come from huggingface_hub; the constructor's arguments are
-    the saved `config.json`, so that a saved model needs no other file.
+    `save_pretrained`, `from_pretrained` and `push_to_hub` come from huggingface_hub. The constructor's arguments, which
+    are plain values and encoders, are saved as `config.json`, so that a saved model needs no other file.
     """
 
     labels: list[str]  # the classes, in the order of the logits
     alphabet: list[str]  # the CTC symbols, in the order of the logits; empty without a CTC head
 
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(coders=_CODERS, **options)
+
+    @classmethod
+    def build(cls, settings: Settings, parts: Parts) -> Self:
+        """Construct the system for training, its encoders with their pretrained weights."""
+        raise NotImplementedError
+
+    @classmethod
+    def _from_pretrained(cls, *, config: dict[str, Any], **options: Any) -> Self:  # type: ignore[override]
+        """Load a saved model; version 0.1 saved its encoders' configurations as arguments of their own."""
+        if "speech_config" in config:
+            facts = {"config": config["speech_config"], "zero_mean_unit_variance": config["zero_mean_unit_variance"]}
+            options["speech"] = SpeechEncoder.from_dict(facts)
+        if "text_config" in config:
+            options["text"] = empty_text_model(config["text_config"]) if config["text_config"] else None
+        loaded: Self = super()._from_pretrained(**options)
+        return loaded
+
     def generate_model_card(self, *_: Any, **__: Any) -> ModelCard:
-        """README.md of a saved model: what it is, and where its training is written down."""
+        """README.md of a saved model: what it is, and where its training is described."""
         name = type(self).__name__
         return ModelCard(_CARD.format(name=name, module=type(self).__module__, labels=", ".join(self.labels)))
 
@@ -66,12 +123,12 @@ def ctc_losses(
 ) -> Tensor:
     """−ln p(t|a) of each utterance, a sum over its frames (eq. 6): `[B]`, in float32.
 
-    The blank is symbol 0. An utterance with nothing to spell gets 0. The counts are the host's, which need not ask a
-    device for them then; torch's own kernel on a GPU copies them there, and the host waits once for that.
+    The blank is symbol 0. An utterance without a target gets 0. The counts are on the host, so that no device has to be
+    asked for them; torch's own GPU kernel copies them there, for which the host waits once.
 
     Args:
         ctc_logits: `[B, J, V]`.
-        symbols: the targets, one utterance's behind the other's `[sum of symbol_counts]`.
+        symbols: the targets, one utterance's after the other's `[sum of symbol_counts]`.
         frame_counts: real frames of each utterance.
         symbol_counts: symbols of each utterance.
     """

@@ -5,8 +5,6 @@ encoder, C classes, V symbols of the CTC alphabet. Masks: True is a real positio
 result.
 """
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -14,7 +12,8 @@ from torch.nn import functional
 from mmer_pipeline.encoders.attention import key_mask, padding
 from mmer_pipeline.encoders.speech import SpeechEncoder
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.systems.base import EmotionModel, Output, masked_mean
+from mmer_pipeline.settings import Settings
+from mmer_pipeline.systems.base import EmotionModel, Output, Parts, masked_mean
 
 
 class CrossModalEncoder(nn.Module):
@@ -73,19 +72,23 @@ class MultimodalInteraction(nn.Module):
 
     def forward(self, A: Tensor, A_mask: Tensor, T: Tensor, T_mask: Tensor) -> Tensor:
         """Speech A `[B, J, d]`, words T `[B, M, d]` → M, one fused vector a word `[B, M, d]`."""
-        branches = []
+        R = Q = None
         A_keys, T_keys = padding(A_mask), padding(T_mask)
         if self.cme_b is not None and self.cme_c is not None:
-            P = self.cme_b(A, T, T_keys)  # [B, J, d] words, seen from each frame
-            branches.append(self.cme_c(T, P, A_keys))  # R: [B, M, d] speech-aware words (3.3.1)
+            P = self.cme_b(A, T, T_keys)  # [B, J, d] words, as seen from each frame
+            R = self.cme_c(T, P, A_keys)  # [B, M, d] speech-aware words (3.3.1)
         if self.cme_d is not None:
             Q = self.cme_d(T, A, A_keys)  # [B, M, d] word-aware speech (3.3.2)
             if self.gate is not None:
-                g = torch.sigmoid(self.gate(torch.cat([*branches, Q], dim=-1)))  # [B, M, d] acoustic gate, eq. 2
+                g = torch.sigmoid(self.gate(_concatenated(R, Q)))  # [B, M, d] acoustic gate, eq. 2
                 Q = g * Q  # [B, M, d]
-            branches.insert(0, Q)
-        fused: Tensor = self.down(torch.cat(branches, dim=-1))  # [Q; R]: [B, M, 2d] → [B, M, d]
-        return fused
+        M: Tensor = self.down(_concatenated(Q, R))  # [B, M, 2d] → [B, M, d]
+        return M
+
+
+def _concatenated(*branches: Tensor | None) -> Tensor:
+    """[first; second], or the one that an ablation leaves: `[B, M, 2d]` or `[B, M, d]`."""
+    return torch.cat([branch for branch in branches if branch is not None], dim=-1)
 
 
 class MMER(EmotionModel):
@@ -97,9 +100,8 @@ class MMER(EmotionModel):
 
     def __init__(
         self,
+        speech: SpeechEncoder,
         *,
-        speech_config: dict[str, Any],  # transformers configuration of the speech encoder
-        zero_mean_unit_variance: bool,  # what is done to a waveform before the front end
         text_dim: int,  # d_t
         labels: list[str],  # the classes, in the order of the logits
         alphabet: list[str],  # the CTC symbols, in the order of the logits; the first is the blank; none: no CTC head
@@ -110,20 +112,38 @@ class MMER(EmotionModel):
         pooled: str = "both",  # what the emotion head reads: both (eq. 3), speech (A), fused (M) or text (T)
     ) -> None:
         super().__init__()
-        self.speech = SpeechEncoder(speech_config, zero_mean_unit_variance=zero_mean_unit_variance)
-        d = self.speech.hidden_size
+        self.speech = speech
+        d = speech.hidden_size
         self.labels, self.alphabet, self.pooled = list(labels), list(alphabet), pooled
         self.text_projection = nn.Identity() if text_dim == d else nn.Linear(text_dim, d)
         self.mmi = None
         if pooled in ("both", "fused"):
             if not (r_branch or q_branch):
-                raise UserError("--no-r-branch and --no-q-branch leave no MMI; --pooled speech is speech alone.")
+                raise UserError(
+                    "--no-r-branch and --no-q-branch leave nothing of the MMI. Keep one branch, or use --pooled speech "
+                    "for speech only."
+                )
             self.mmi = MultimodalInteraction(
-                d, self.speech.attention_heads, dropout, gate=gate, r_branch=r_branch, q_branch=q_branch
+                d, speech.attention_heads, dropout, gate=gate, r_branch=r_branch, q_branch=q_branch
             )
         self.dropout = nn.Dropout(dropout)
         self.emotion_head = nn.Linear(2 * d if pooled == "both" else d, len(labels))
         self.ctc_head = nn.Linear(d, len(alphabet)) if alphabet else None
+
+    @classmethod
+    def build(cls, settings: Settings, parts: Parts) -> "MMER":
+        """As `EmotionModel.build`."""
+        return cls(
+            parts.speech_encoder(),
+            text_dim=parts.text_dim,
+            labels=parts.labels,
+            alphabet=parts.alphabet,
+            dropout=settings.dropout,
+            gate=settings.gate,
+            r_branch=settings.r_branch,
+            q_branch=settings.q_branch,
+            pooled=settings.pooled,
+        )
 
     def forward(self, frames: Tensor, frame_mask: Tensor, tokens: Tensor, token_mask: Tensor) -> Output:
         """Front-end frames `[B, J, front_dim]` and text features `[B, M, d_t]`, each with its mask → `Output`."""

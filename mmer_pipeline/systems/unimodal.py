@@ -1,12 +1,11 @@
 """The unimodal systems (paper, section 4.2), in the letters of `model.py`."""
 
-from typing import Any
-
 from torch import Tensor, nn
+from transformers import PreTrainedModel
 
 from mmer_pipeline.encoders.speech import SpeechEncoder
-from mmer_pipeline.encoders.text import empty_text_model
-from mmer_pipeline.systems.base import EmotionModel, Output, masked_mean
+from mmer_pipeline.settings import Settings
+from mmer_pipeline.systems.base import EmotionModel, Output, Parts, masked_mean
 
 
 class SpeechClassifier(EmotionModel):
@@ -14,20 +13,24 @@ class SpeechClassifier(EmotionModel):
 
     def __init__(
         self,
+        speech: SpeechEncoder,
         *,
-        speech_config: dict[str, Any],  # transformers configuration of the speech encoder
-        zero_mean_unit_variance: bool,  # what is done to a waveform before the front end
         labels: list[str],  # the classes, in the order of the logits
         alphabet: list[str],  # the CTC symbols, in the order of the logits; the first is the blank; none: no CTC head
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        self.speech = SpeechEncoder(speech_config, zero_mean_unit_variance=zero_mean_unit_variance)
-        d = self.speech.hidden_size
+        self.speech = speech
+        d = speech.hidden_size
         self.labels, self.alphabet = list(labels), list(alphabet)
         self.dropout = nn.Dropout(dropout)
         self.emotion_head = nn.Linear(d, len(labels))
         self.ctc_head = nn.Linear(d, len(alphabet)) if alphabet else None
+
+    @classmethod
+    def build(cls, settings: Settings, parts: Parts) -> "SpeechClassifier":
+        """As `EmotionModel.build`."""
+        return cls(parts.speech_encoder(), labels=parts.labels, alphabet=parts.alphabet, dropout=settings.dropout)
 
     def forward(self, frames: Tensor, frame_mask: Tensor) -> Output:
         """Front-end frames `[B, J, front_dim]` and their mask → `Output`."""
@@ -41,17 +44,23 @@ class TextClassifier(EmotionModel):
 
     def __init__(
         self,
+        text: PreTrainedModel | None,  # an encoder that is fine-tuned; None: it is frozen
         *,
         text_dim: int,  # d_t
-        text_config: dict[str, Any] | None,  # transformers configuration of a trained encoder; None: it is frozen
         labels: list[str],  # the classes, in the order of the logits
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
         self.labels, self.alphabet = list(labels), list[str]()
-        self.text = empty_text_model(text_config) if text_config else None
+        self.text = text
         self.dropout = nn.Dropout(dropout)
         self.emotion_head = nn.Linear(text_dim, len(labels))
+
+    @classmethod
+    def build(cls, settings: Settings, parts: Parts) -> "TextClassifier":
+        """As `EmotionModel.build`."""
+        text = parts.text_encoder() if settings.finetune_text else None
+        return cls(text, text_dim=parts.text_dim, labels=parts.labels, dropout=settings.dropout)
 
     def forward(self, tokens: Tensor, token_mask: Tensor) -> Output:
         """Text features `[B, M, d_t]`, or token ids `[B, M]` where the encoder is trained, and their mask."""

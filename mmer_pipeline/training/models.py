@@ -1,24 +1,18 @@
 """Models: built with pretrained encoders for training, loaded from `model/` for evaluation."""
 
 import contextlib
-import inspect
 import io
 import pkgutil
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError
 
 from mmer_pipeline.corpora.transcripts import Alphabet
-from mmer_pipeline.encoders.pretrained import plain_config, read_config
-from mmer_pipeline.encoders.speech import load_speech_encoder, speech_config
-from mmer_pipeline.encoders.text import load_text_model
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.paths import WEIGHTS_NAME
 from mmer_pipeline.settings import Settings
-from mmer_pipeline.systems.base import EmotionModel
+from mmer_pipeline.systems.base import EmotionModel, Parts
 from mmer_pipeline.systems.registry import find_system
 from mmer_pipeline.training.fold_inputs import Encoders
 
@@ -33,30 +27,13 @@ def model_class(system: str) -> type[EmotionModel]:
 def build_model(
     settings: Settings, encoders: Encoders, labels: Sequence[str], alphabet: Alphabet | None
 ) -> EmotionModel:
-    """A system's model with its encoders' pretrained weights.
+    """Build a system's model, its encoders with their pretrained weights.
 
-    Its constructor is given what it names: a setting of the run, or one of the values below.
+    Raises:
+        UserError: weights that cannot be loaded, or settings that leave nothing to build.
     """
-    kind = model_class(settings.system)
-    values: dict[str, Any] = {
-        **asdict(settings),
-        "labels": list(labels),
-        "alphabet": list(alphabet.symbols) if alphabet else [],
-    }
-    if encoders.speech:
-        values["speech_config"] = speech_config(encoders.speech)
-        values["zero_mean_unit_variance"] = encoders.speech.normalises
-    if encoders.text:
-        values["text_dim"] = int(read_config(encoders.text).hidden_size)
-        values["text_config"] = plain_config(encoders.text) if settings.finetune_text else None
-    wanted = list(inspect.signature(kind.__init__).parameters.items())[1:]  # without self
-    required = {name for name, parameter in wanted if parameter.default is parameter.empty}
-    model = kind(**{name: values[name] for name, _ in wanted if name in values or name in required})
-    if encoders.speech:
-        model.speech = load_speech_encoder(encoders.speech)
-    if encoders.text and settings.finetune_text:
-        model.text = load_text_model(encoders.text)
-    return model
+    parts = Parts(list(labels), list(alphabet.symbols) if alphabet else [], encoders.speech, encoders.text)
+    return model_class(settings.system).build(settings, parts)
 
 
 def load_model(directory: Path, system: str) -> EmotionModel:

@@ -151,7 +151,7 @@ def test_an_encoder_rebuilt_from_its_configuration_has_the_checkpoint_s_weights_
     variant: tuple[SpeechEncoder, Any],
 ) -> None:
     ours, theirs = variant
-    rebuilt = SpeechEncoder(theirs.config.to_dict(), zero_mean_unit_variance=True)
+    rebuilt = SpeechEncoder.from_dict({"config": theirs.config.to_dict(), "zero_mean_unit_variance": True})
     assert {n: v.shape for n, v in rebuilt.state_dict().items()} == {n: v.shape for n, v in ours.state_dict().items()}
 
 
@@ -242,14 +242,14 @@ def test_a_long_text_is_cut_at_the_encoder_s_positions(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("model_type", ["whisper", "bert", None])
 def test_another_type_of_speech_encoder_is_refused_and_the_supported_ones_are_named(model_type: str | None) -> None:
-    with pytest.raises(UserError, match=rf"type {model_type!r}.*Supported: wav2vec2, hubert.*moonshine"):
-        SpeechEncoder({"model_type": model_type}, zero_mean_unit_variance=True)
+    with pytest.raises(UserError, match=rf"model type {model_type} .*Supported: wav2vec2, hubert.*moonshine"):
+        SpeechEncoder.from_dict({"config": {"model_type": model_type}, "zero_mean_unit_variance": True})
 
 
 def test_a_speech_encoder_with_an_adapter_is_refused(tiny_speech: Path) -> None:
     config = speech_config(resolve_encoder(str(tiny_speech)))
     with pytest.raises(UserError, match="add_adapter"):
-        SpeechEncoder({**config, "add_adapter": True}, zero_mean_unit_variance=True)
+        SpeechEncoder.from_dict({"config": {**config, "add_adapter": True}, "zero_mean_unit_variance": True})
 
 
 def test_weights_of_another_model_are_refused_and_the_missing_ones_named(
@@ -309,7 +309,7 @@ def test_a_broken_preprocessor_configuration_is_refused(tmp_path: Path) -> None:
 
 
 def test_text_and_speech_encoder_exchanged_are_refused(tiny_text: Path, tiny_speech: Path) -> None:
-    with pytest.raises(UserError, match="type 'roberta'") as caught:
+    with pytest.raises(UserError, match="model type roberta") as caught:
         load_speech_encoder(resolve_encoder(str(tiny_text)))
     assert str(tiny_text) in str(caught.value)
     with pytest.raises(UserError, match="tokenizer") as caught:
@@ -374,7 +374,7 @@ def test_the_real_shapes_have_the_published_numbers_of_parameters(shared: Path) 
     configs = shared / "models" / "configs"
     wav2vec2 = AutoConfig.from_pretrained(configs / "wav2vec2-base").to_dict()
     with torch.device("meta"):
-        speech = SpeechEncoder(wav2vec2, zero_mean_unit_variance=True)
+        speech = SpeechEncoder.from_dict({"config": wav2vec2, "zero_mean_unit_variance": True})
         text = AutoModel.from_config(AutoConfig.from_pretrained(configs / "roberta-base"), add_pooling_layer=False)
     assert sum(parameter.numel() for parameter in speech.parameters()) == 94_371_712
     assert sum(parameter.numel() for parameter in text.parameters()) == 124_055_040

@@ -13,7 +13,7 @@ from transformers import Wav2Vec2Config, Wav2Vec2ForCTC
 from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET
 from mmer_pipeline.demo.encoders import SPEECH_FAMILIES, tiny_speech_encoder
 from mmer_pipeline.encoders.encoder_files import resolve_encoder
-from mmer_pipeline.encoders.speech import speech_config
+from mmer_pipeline.encoders.speech import SpeechEncoder, speech_config
 from mmer_pipeline.systems.base import ctc_losses, masked_mean
 from mmer_pipeline.systems.mmer import MMER, CrossModalEncoder, MultimodalInteraction
 
@@ -24,13 +24,16 @@ def mask_of(*lengths: int) -> Tensor:
     return torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
 
 
+def untrained_speech(directory: Path) -> SpeechEncoder:
+    config = speech_config(resolve_encoder(str(directory)))
+    return SpeechEncoder.from_dict({"config": config, "zero_mean_unit_variance": True})
+
+
 def mmer(directory: Path, text_dim: int = 64, **options: Any) -> MMER:
     """An untrained model whose speech encoder has a checkpoint's shape; the same weights each time."""
     torch.manual_seed(0)
-    config = speech_config(resolve_encoder(str(directory)))
     model = MMER(
-        speech_config=config,
-        zero_mean_unit_variance=True,
+        untrained_speech(directory),
         text_dim=text_dim,
         labels=LABELS,
         alphabet=list(WAV2VEC2_ALPHABET),
@@ -122,8 +125,7 @@ def test_the_interaction_adds_the_paper_s_number_of_parameters_for_d_768() -> No
     config = Wav2Vec2Config(num_hidden_layers=1).to_dict()
     with torch.device("meta"):
         model = MMER(
-            speech_config=config,
-            zero_mean_unit_variance=True,
+            SpeechEncoder.from_dict({"config": config, "zero_mean_unit_variance": True}),
             text_dim=768,
             labels=LABELS,
             alphabet=list(WAV2VEC2_ALPHABET),
@@ -243,5 +245,5 @@ def test_a_saved_model_is_safetensors_and_plain_json(tiny_speech: Path, tmp_path
     assert not [path for path in tmp_path.rglob("*") if path.suffix in (".bin", ".pt", ".pkl")]
     config = json.loads((tmp_path / "config.json").read_text())
     assert config["labels"] == LABELS
-    assert config["speech_config"]["model_type"] == "wav2vec2"
+    assert config["speech"]["config"]["model_type"] == "wav2vec2"
     assert str(tiny_speech) not in (tmp_path / "config.json").read_text()  # a model knows no place on a disk

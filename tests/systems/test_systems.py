@@ -1,9 +1,9 @@
 """Every registered system: it trains, saves, evaluates; the ablations take away what they say."""
 
-import sys
+import json
 from dataclasses import asdict
+from importlib.metadata import EntryPoint
 from pathlib import Path
-from types import ModuleType
 
 import pytest
 import torch
@@ -14,14 +14,26 @@ from torch import Tensor
 
 from mmer_pipeline import paths, runs
 from mmer_pipeline.encoders.encoder_files import resolve_encoder
-from mmer_pipeline.encoders.speech import SpeechEncoder, speech_config
+from mmer_pipeline.encoders.speech import load_speech_encoder
 from mmer_pipeline.errors import Busy, UserError
 from mmer_pipeline.files import locked
 from mmer_pipeline.runs import RunRecord
 from mmer_pipeline.settings import POOLED, Settings
-from mmer_pipeline.systems.base import EmotionModel, Output
+from mmer_pipeline.systems import registry
+from mmer_pipeline.systems.base import EmotionModel
 from mmer_pipeline.systems.mmer import MultimodalInteraction
-from mmer_pipeline.systems.registry import NAMED_LISTS, SYSTEMS, System, reads_text_features, settings_for, title
+from mmer_pipeline.systems.registry import (
+    ENTRY_POINTS,
+    NAMED_LISTS,
+    SYSTEMS,
+    System,
+    find_system,
+    reads_text_features,
+    settings_for,
+    split_name,
+    system_names,
+    title,
+)
 from mmer_pipeline.systems.unimodal import SpeechClassifier, TextClassifier
 from mmer_pipeline.training.evaluation import evaluate_fold
 from mmer_pipeline.training.fold_inputs import Encoders, ctc_alphabet
@@ -164,7 +176,7 @@ def test_the_flags_of_mmi_take_away_their_parameters():
 
 
 def test_an_mmi_without_branches_is_refused(corpus, settings_of):
-    with pytest.raises(UserError, match="leave no MMI"):
+    with pytest.raises(UserError, match="leave nothing of the MMI"):
         train(settings_of("mmer", r_branch=False, q_branch=False), corpus)
 
 
@@ -196,23 +208,66 @@ def test_evaluation_refuses_another_text_encoder_than_the_one_that_was_fine_tune
         evaluate_fold(RUN, 1, cache=Path("cache"), device="cpu")
 
 
-def test_the_readmes_example_of_a_new_system_trains_as_it_stands(corpus, settings_of, monkeypatch):
-    readme = (Path(__file__).resolve().parents[2] / "README.md").read_text(encoding="utf-8")
-    code = readme.partition("# mmer_pipeline/last_frame.py\n")[2].partition("\n\n\n# in systems.SYSTEMS\n")
-    module = ModuleType("mmer_pipeline.last_frame")
-    module.__dict__.update(
-        torch=torch, nn=torch.nn, EmotionModel=EmotionModel, SpeechEncoder=SpeechEncoder, Output=Output
-    )
-    exec(code[0], module.__dict__)
-    monkeypatch.setitem(sys.modules, module.__name__, module)
-    line = code[2].partition("\n")[0]
-    for name, system in eval(f"{{{line}}}", {"System": System}).items():
-        monkeypatch.setitem(SYSTEMS, name, system)
-    settings = settings_of("last-frame")
+EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "last_frame.py"
+
+
+def test_the_documented_system_from_a_file_is_trained_and_evaluated(corpus, settings_of):
+    settings = settings_of(f"{EXAMPLE}:last-frame")
     assert train(settings, corpus)
     evaluation, _ = evaluate_fold(RUN, 1, cache=Path("cache"), device="cpu")
     assert evaluation["metrics"]["utterances"] == 8
     assert title(asdict(settings)) == "Last frame"
+    assert split_name(f"{EXAMPLE}:last-frame:epochs=3") == (f"{EXAMPLE}:last-frame", ["epochs=3"])
+
+
+def test_a_system_that_another_package_registers_is_found(monkeypatch):
+    entry = EntryPoint("of-a-package", "mmer_pipeline.systems.registry:SYSTEMS", ENTRY_POINTS)
+    monkeypatch.setattr(EntryPoint, "load", lambda _: System("some.module:Class", "Of a package", ("text",)))
+    monkeypatch.setattr(
+        registry,
+        "entry_points",
+        lambda group, name=None: (entry,) * (group == entry.group and name in (None, entry.name)),
+    )
+    assert find_system("of-a-package").title == "Of a package"
+    assert system_names() == [*SYSTEMS, "of-a-package"]
+    monkeypatch.setattr(EntryPoint, "load", lambda _: "no system")
+    with pytest.raises(UserError, match=r"'of-a-package' is a str, expected a .*System"):
+        find_system("of-a-package")
+
+
+@pytest.mark.parametrize(
+    ("name", "said"),
+    [
+        ("mmre", r"no system 'mmre'\. Systems: mmer, cai, wav2vec2, roberta; from a file"),
+        ("gone.py:x", "There is no file .*gone.py"),
+        ("empty.py:x", "has no dictionary SYSTEMS"),
+        (f"{EXAMPLE}:first-frame", "has no system 'first-frame'"),
+    ],
+)
+def test_a_system_that_is_not_there_is_named_with_those_that_are(name, said):
+    Path("empty.py").touch()
+    with pytest.raises(UserError, match=said):
+        find_system(name)
+
+
+@pytest.mark.parametrize("system", ["mmer", "roberta"])
+def test_a_model_that_version_0_1_saved_is_still_read(corpus, settings_of, system):
+    """Its config.json had the encoders' configurations as arguments of their own."""
+    settings = settings_of(system, **({"finetune_text": True} if system == "roberta" else {}))
+    train(settings, corpus)
+    fold = paths.fold(RUN, 1)
+    expected, _ = evaluate_fold(RUN, 1, cache=Path("cache"), device="cpu")
+    config = json.loads((fold.model / "config.json").read_text())
+    if system == "mmer":
+        speech = config.pop("speech")
+        config |= {"speech_config": speech["config"], "zero_mean_unit_variance": speech["zero_mean_unit_variance"]}
+    else:
+        config["text_config"] = config.pop("text")
+    (fold.model / "config.json").write_text(json.dumps(config))
+    fold.evaluation.unlink()
+    found, computed = evaluate_fold(RUN, 1, cache=Path("cache"), device="cpu")
+    assert computed
+    assert found == expected
 
 
 def test_alpha_is_nothing_to_a_system_without_a_ctc_head():
@@ -246,9 +301,7 @@ def test_the_classes_of_the_registry_are_there():
 
 def test_a_saved_model_says_how_it_is_loaded(tmp_path, tiny_speech):
     encoder = resolve_encoder(str(tiny_speech))
-    model = SpeechClassifier(
-        speech_config=speech_config(encoder), zero_mean_unit_variance=True, labels=["a", "b"], alphabet=[]
-    )
+    model = SpeechClassifier(load_speech_encoder(encoder), labels=["a", "b"], alphabet=[])
     model.save_pretrained(tmp_path)
     card = ModelCard.load(tmp_path / "README.md").text
     assert "mmer_pipeline.systems.unimodal.SpeechClassifier.from_pretrained" in card

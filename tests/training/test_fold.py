@@ -6,12 +6,13 @@ from pathlib import Path
 
 import pytest
 import torch
+from accelerate import Accelerator
 from helpers.pipeline import Silent, extract, metrics, train
 
 from mmer_pipeline import paths, runs
 from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet
 from mmer_pipeline.encoders.encoder_files import resolve_encoder
-from mmer_pipeline.encoders.speech import load_speech_encoder, speech_config
+from mmer_pipeline.encoders.speech import load_speech_encoder
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.features import inputs as feature_inputs
 from mmer_pipeline.features.feature_file import open_features
@@ -20,12 +21,13 @@ from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.base import ctc_losses
 from mmer_pipeline.systems.mmer import MMER
 from mmer_pipeline.training import checkpoint, loop
-from mmer_pipeline.training import fold as fold_module
+from mmer_pipeline.training.accelerator import make_accelerator
 from mmer_pipeline.training.batches import micro_batches
 from mmer_pipeline.training.examples import ComputedFrames, Examples, StoredRows
 from mmer_pipeline.training.inference import predict
 from mmer_pipeline.training.models import load_model
-from mmer_pipeline.training.step import add_gradients
+from mmer_pipeline.training.schedules import learning_rate_factor
+from mmer_pipeline.training.step import Optimiser
 
 
 @pytest.fixture
@@ -54,14 +56,12 @@ def model_and_examples(settings, manifest, dtype="float16", stored=True):
     encoder = resolve_encoder(settings.speech_encoder)
     torch.manual_seed(0)
     model = MMER(
-        speech_config=speech_config(encoder),
-        zero_mean_unit_variance=encoder.normalises,
+        load_speech_encoder(encoder),
         text_dim=64,
         labels=list(manifest.labels),
         alphabet=list(WAV2VEC2_ALPHABET),
         dropout=0.0,
     )
-    model.speech = load_speech_encoder(encoder)
     model.eval()
     text_path = paths.text_features(Path("cache"), manifest.path, settings.text_encoder, "strip", dtype)
     text = open_features(
@@ -87,14 +87,11 @@ def model_and_examples(settings, manifest, dtype="float16", stored=True):
     return model, examples
 
 
-def no_autocast():
-    return torch.autocast("cpu", enabled=False)
-
-
-def gradients(model, batches, step_size):
+def gradients(settings, model, examples, parts, step_size):
+    """Losses and gradients of micro-batches that share a step, without dropout."""
+    optimiser = Optimiser(settings, model, examples, Accelerator(cpu=True))
     model.zero_grad()
-    batches = [batch.to(torch.device("cpu")) for batch in batches]
-    losses = sum(add_gradients(model, batch, 0.1, step_size, no_autocast) for batch in batches)
+    losses = sum(optimiser.add_gradient(part, step_size) for part in parts)
     return losses, {name: p.grad.clone() for name, p in model.named_parameters() if p.grad is not None}
 
 
@@ -102,8 +99,8 @@ def test_eight_utterances_as_one_batch_or_as_four_give_the_same_gradient(corpus,
     model, examples = model_and_examples(settings, corpus)
     positions = list(range(8))
     parts = [positions[i : i + 2] for i in range(0, 8, 2)]
-    whole_losses, whole = gradients(model, [examples.batch(positions)], 8)
-    cut_losses, cut = gradients(model, [examples.batch(part) for part in parts], 8)
+    whole_losses, whole = gradients(settings, model, examples, [positions], 8)
+    cut_losses, cut = gradients(settings, model, examples, parts, 8)
     assert len({len(part) for part in micro_batches(positions, examples.seconds, 1e9)}) == 1
     torch.testing.assert_close(whole_losses, cut_losses, rtol=1e-5, atol=1e-5)
     assert whole.keys() == cut.keys()
@@ -114,7 +111,7 @@ def test_eight_utterances_as_one_batch_or_as_four_give_the_same_gradient(corpus,
 
 def test_the_front_end_gets_no_gradient(corpus, settings):
     model, examples = model_and_examples(settings, corpus)
-    _, grads = gradients(model, [examples.batch([0, 1])], 2)
+    _, grads = gradients(settings, model, examples, [[0, 1]], 2)
     frozen = {f"speech.{name}" for name, p in model.speech.named_parameters() if not p.requires_grad}
     assert frozen
     assert not frozen & grads.keys()
@@ -193,7 +190,7 @@ def test_a_state_whose_metrics_are_gone_is_refused(corpus, settings):
     with pytest.raises(StopError):
         train(settings, corpus, observer=StopsAt(2, 1), save_seconds=0.0)
     paths.fold(Path("runs/mmer"), 1).metrics.unlink()
-    with pytest.raises(UserError, match=r"has 0 epochs, the saved state is behind 1.*--restart"):
+    with pytest.raises(UserError, match=r"has 0 epochs, the saved state expects 1.*--restart"):
         train(settings, corpus)
     assert train(settings, corpus, restart=True)
 
@@ -209,7 +206,7 @@ def test_what_a_killed_process_left_is_swept_away(corpus, settings):
 def test_frames_computed_on_the_fly_are_the_same_in_training_and_in_evaluation_in_bf16(corpus, settings):
     """The front end runs outside autocast in both."""
     model, examples = model_and_examples(settings, corpus, stored=False)
-    accelerator, _ = fold_module.make_accelerator("cpu", "bf16")
+    accelerator, _ = make_accelerator("cpu", "bf16")
     seen = []
     whole = Examples.batch
 
@@ -221,7 +218,7 @@ def test_frames_computed_on_the_fly_are_the_same_in_training_and_in_evaluation_i
         patch.setattr(Examples, "batch", spy)
         predict(model, examples, [0], accelerator)
     assert torch.equal(seen[0], examples.batch([0]).inputs["frames"])
-    torch.testing.assert_close(seen[0][0], torch.from_numpy(examples.speech.frames(0)))
+    torch.testing.assert_close(seen[0][0], torch.from_numpy(examples.speech.row(0)))
 
 
 def test_other_settings_under_the_same_name_are_refused_and_named(corpus, settings):
@@ -295,7 +292,7 @@ def test_a_stop_that_is_asked_for_saves_the_state_and_loses_no_step(corpus, sett
     settings = Settings(**{**settings.__dict__, "batch_size": 1})  # losses are read every ten steps: eight an epoch
     settings = Settings(**{**settings.__dict__, "epochs": 3})
     assert train(settings, corpus)
-    with pytest.raises(UserError, match=r"Stopped in epoch 3 after 0 steps.*goes on from there"):
+    with pytest.raises(UserError, match=r"Stopped in epoch 3 after 0 steps.*continues from there"):
         train(settings, corpus, run=Path("runs/stopped"), observer=AsksToStop())
     assert len(runs.read_metrics(paths.fold(Path("runs/stopped"), 1).metrics)) == 2
     assert train(settings, corpus, run=Path("runs/stopped"))
@@ -392,12 +389,12 @@ def test_a_checkpoint_brings_back_weights_moments_and_progress(tmp_path):
 
 
 def test_the_linear_schedule_climbs_for_a_tenth_and_falls_to_nothing():
-    factors = [loop.schedule_factor("linear", step, 100) for step in range(100)]
+    factors = [learning_rate_factor("linear", step, 100) for step in range(100)]
     assert factors[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
     assert factors[9] == max(factors) == 1.0
     assert factors[10:] == pytest.approx([(100 - step) / 90 for step in range(10, 100)])
     assert factors[-1] > 0
-    assert {loop.schedule_factor("constant", step, 100) for step in range(100)} == {1.0}
+    assert {learning_rate_factor("constant", step, 100) for step in range(100)} == {1.0}
 
 
 def test_no_two_steps_share_a_seed():
