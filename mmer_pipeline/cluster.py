@@ -127,7 +127,7 @@ def devices_to_share(device: str) -> list[str]:
     return list(map(str, range(count))) if named is None else named.split(",")[:count]
 
 
-class _Obedient(WorkerPlugin):  # type: ignore[misc]
+class _Obedient(WorkerPlugin):
     """Keeps a worker to its share of the cores, and to the main process's word on when to stop.
 
     A terminal sends Ctrl-C to the workers too.

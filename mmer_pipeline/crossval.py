@@ -190,7 +190,7 @@ class _Flight:
     """A job that is in Dask's hands."""
 
     job: Job
-    future: Future
+    future: Future[Done]
     started: bool = False
 
 
@@ -263,7 +263,7 @@ class CrossValidation:
         else:
             self._end(Outcome(job, "failed", message="The Dask scheduler forgot it: the connection was lost."))
 
-    def _fail(self, job: Job, error: BaseException, future: Future) -> None:
+    def _fail(self, job: Job, error: BaseException, future: Future[Done]) -> None:
         if isinstance(error, UserError) and self.stopping:
             self._end(Outcome(job, "stopped"))
         elif isinstance(error, Busy):

@@ -97,7 +97,7 @@ def cv(
         device=common.device, save_seconds=60 * save_minutes, keep_state=keep_state, restart=restart,
     )  # fmt: skip
     with _client(common, scheduler, workers or 1, resources) as client:
-        broken = _extract(common, corpus, jobs, client.scheduler.address, resources)
+        broken = _extract(common, corpus, jobs, str(client.scheduler_info()["address"]), resources)
         reasons = {job: [broken[r] for r in requests_of(job.settings) if r in broken] for job in jobs}
         outcomes = [Outcome(job, "failed", message=reasons[job][0]) for job in jobs if reasons[job]]
         with CrossValidationProgress(common, place.runs, jobs) as progress:

@@ -143,4 +143,5 @@ def _byte_level_bpe(sentences: Iterable[str]) -> RobertaTokenizer:
         show_progress=False,
     )
     model = json.loads(trained.to_str())["model"]
-    return RobertaTokenizer(vocab=model["vocab"], merges=[tuple(merge) for merge in model["merges"]])
+    merges: Any = [tuple(merge) for merge in model["merges"]]  # pairs, whatever the annotation says
+    return RobertaTokenizer(vocab=model["vocab"], merges=merges)

@@ -59,10 +59,10 @@ class SpeechEncoder(nn.Module):
 
     def frontend_modules(self) -> nn.ModuleList:
         """The frozen modules, for counting and freezing."""
+        model: Any = self.encoder
         if self.is_moonshine:
-            model = self.encoder
             return nn.ModuleList([model.conv1, model.groupnorm, model.conv2, model.conv3])
-        return nn.ModuleList([self.encoder.feature_extractor])
+        return nn.ModuleList([model.feature_extractor])
 
     @cached_property
     def kernels_and_strides(self) -> list[tuple[int, int]]:
@@ -91,9 +91,8 @@ class SpeechEncoder(nn.Module):
     @property
     def front_dim(self) -> int:
         """Size of a front-end frame (512 for wav2vec2-base)."""
-        if self.is_moonshine:
-            return int(self.encoder.conv3.out_channels)
-        return int(self.encoder.config.conv_dim[-1])
+        model: Any = self.encoder
+        return int(model.conv3.out_channels if self.is_moonshine else model.config.conv_dim[-1])
 
     @property
     def hidden_size(self) -> int:
@@ -159,7 +158,7 @@ class SpeechEncoder(nn.Module):
         return hidden_states  # [B, J, d]
 
     def _moonshine_context(self, frames: Tensor, mask: Tensor) -> Tensor:
-        model = self.encoder
+        model: Any = self.encoder
         positions = torch.arange(frames.shape[1], device=frames.device).unsqueeze(0)  # [1, J]
         rotary = model.rotary_emb(frames, position_ids=positions)
         attention_mask = attention.key_mask(attention.padding(mask))  # [B, 1, 1, J], True is attended to
@@ -175,7 +174,8 @@ def _empty_speech_model(config: Mapping[str, Any]) -> PreTrainedModel:
     if config["model_type"] == MOONSHINE:
         from transformers.models.moonshine.modeling_moonshine import MoonshineEncoder
 
-        return MoonshineEncoder._from_config(AutoConfig.for_model(**config))
+        moonshine: PreTrainedModel = MoonshineEncoder._from_config(AutoConfig.for_model(**config))
+        return moonshine
     return attention.never_waiting(AutoModel.from_config(AutoConfig.for_model(**config)))
 
 

@@ -66,8 +66,8 @@ class TextEncoder:
     """A frozen text encoder: token ids → last hidden state (paper, section 3.2.2)."""
 
     def __init__(self, files: EncoderFiles, device: torch.device) -> None:
-        self.model = load_text_model(files).to(device).eval()
-        self.device = device
+        model: Any = load_text_model(files)
+        self.model, self.device = model.to(device).eval(), device
 
     def encode(self, token_ids: Sequence[Sequence[int]]) -> list[np.ndarray]:
         """Last hidden states, one float32 array `[M, d_t]` a text."""
@@ -111,5 +111,5 @@ def empty_text_model(config: Mapping[str, Any]) -> PreTrainedModel:
 def _without_pooler(model: PreTrainedModel) -> PreTrainedModel:
     """Take off the sentence-level head: nothing here reads it, and many checkpoints lack its weights."""
     if hasattr(model, "pooler"):
-        model.pooler = None
+        setattr(model, "pooler", None)  # noqa: B010 (annotated as a module)
     return model
