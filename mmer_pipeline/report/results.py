@@ -21,10 +21,10 @@ from mmer_pipeline.runs import (
 )
 from mmer_pipeline.scoring.metrics import Floats, Integers
 
-SELECTED_BY = "wa"
 _OF_A_FOLD = ("fold", "held_out")  # what differs between the folds of a run
 _SEED_SUFFIX = re.compile(r"-seed\d+$")
 
+Confusion = Sequence[Sequence[int]]  # [C, C] counts, rows are the truth
 Failures = Mapping[str, Mapping[int | None, str]]  # run → fold (None: all of it) → why it is not there
 
 
@@ -42,24 +42,84 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
+class Scores:
+    """What the report reads of one set of metrics, as evaluation.json and metrics.jsonl hold them."""
+
+    wa: float  # a fraction
+    ua: float
+    confusion: Confusion
+    wer: float | None  # None: nothing to spell
+    cer: float | None
+
+    @staticmethod
+    def read(metrics: Mapping[str, Any]) -> "Scores":
+        """Of a JSON object of metrics."""
+        return Scores(metrics["wa"], metrics["ua"], metrics["confusion"], metrics["wer"], metrics["cer"])
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """evaluation.json."""
+
+    held_out: str  # the value that the fold holds out: a session, a speaker
+    labels: tuple[str, ...]
+    utterances: int
+    scores: Scores
+
+    @staticmethod
+    def read(value: Mapping[str, Any]) -> "Evaluation":
+        """Of the file's JSON object."""
+        metrics = value["metrics"]
+        return Evaluation(str(value["held_out"]), tuple(value["labels"]), metrics["utterances"], Scores.read(metrics))
+
+
+@dataclass(frozen=True)
+class Epoch:
+    """One line of metrics.jsonl."""
+
+    number: int  # counted from 1
+    ce: float  # training loss, the mean over the epoch
+    ctc: float | None  # None: no CTC head
+    held_out: Scores
+    validation: Scores | None  # None: no validation part
+    seconds: float  # of training
+    utterances_per_second: float
+
+    @staticmethod
+    def read(line: Mapping[str, Any]) -> "Epoch":
+        """Of the line's JSON object."""
+        train, validation, speed = line["train"], line["validation"], line["speed"]
+        return Epoch(
+            number=line["epoch"],
+            ce=train["ce"],
+            ctc=train["ctc"],
+            held_out=Scores.read(line["held_out"]),
+            validation=None if validation is None else Scores.read(validation),
+            seconds=speed["seconds"],
+            utterances_per_second=speed["utterances_per_second"],
+        )
+
+
+@dataclass(frozen=True)
 class FoldResult:
     """One evaluated fold."""
 
     number: int  # counted from 1
     record: RunRecord
-    evaluation: dict[str, Any]  # evaluation.json
-    epochs: list[dict[str, Any]]  # metrics.jsonl
+    evaluation: Evaluation
+    epochs: tuple[Epoch, ...]
     held_out: HeldOut
 
-    def chosen(self, selection: str) -> tuple[int, dict[str, Any]] | None:
-        """The epoch that a selection takes and its held-out metrics; None where it had nothing to choose on."""
+    def chosen(self, selection: str) -> tuple[int, Confusion] | None:
+        """The epoch that a selection takes and its held-out confusion; None where it had nothing to choose on."""
         if selection == "final":
-            return self.epochs[-1]["epoch"], self.evaluation["metrics"]
-        part = "held_out" if selection == "oracle" else "validation"
-        if self.epochs[0][part] is None:
+            return self.epochs[-1].number, self.evaluation.scores.confusion
+        chosen_on = [(epoch, epoch.held_out if selection == "oracle" else epoch.validation) for epoch in self.epochs]
+        known = [(scores.wa, epoch) for epoch, scores in chosen_on if scores is not None]
+        if not known:
             return None
-        best = max(self.epochs, key=lambda line: (line[part][SELECTED_BY], -line["epoch"]))
-        return best["epoch"], best["held_out"]
+        _, best = max(known, key=lambda pick: (pick[0], -pick[1].number))
+        return best.number, best.held_out.confusion
 
 
 @dataclass(frozen=True)
@@ -200,15 +260,17 @@ def _read_run(run: Path, leave_out: Container[int | None]) -> tuple[RunResults, 
         total = max(total, len(record.facts["folds"]))
         if number in leave_out:
             continue
-        evaluation, epochs = read_evaluation(fold, record.digest), read_metrics(fold.metrics)
+        evaluation = read_evaluation(fold, record.digest)
+        epochs = tuple(map(Epoch.read, read_metrics(fold.metrics)))
         if evaluation is None:
             missing[number] = f"trained, not evaluated: mmer-pipe evaluate --run {run.name} --fold {number}"
         elif not epochs:
             again = train_command(record.settings, run.name, number)
             missing[number] = f"{fold.metrics.name} is gone: {again} --restart"
         else:
-            held_out = _held_out(read_predictions(fold.predictions), record, evaluation["labels"])
-            results.append(FoldResult(number, record, evaluation, epochs, held_out))
+            evaluated = Evaluation.read(evaluation)
+            held_out = _held_out(read_predictions(fold.predictions), record, evaluated.labels)
+            results.append(FoldResult(number, record, evaluated, epochs, held_out))
     for number in range(1, total + 1):
         if number not in numbers:
             missing[number] = f"not trained: {train_command(record.settings, run.name, number)}"
@@ -249,7 +311,7 @@ def _check_same_settings(run: Path, results: Sequence[FoldResult]) -> None:
 def _check_same_corpus(runs: Sequence[RunResults]) -> None:
     corpora: dict[str, list[str]] = {}
     for run in runs:
-        labels = ", ".join(run.folds[0].evaluation["labels"])
+        labels = ", ".join(run.folds[0].evaluation.labels)
         corpora.setdefault(f"{run.record.facts['corpus']} ({labels})", []).append(run.name)
     if len(corpora) > 1:
         listed = "\n  ".join(f"{corpus}: {', '.join(names)}" for corpus, names in corpora.items())
@@ -286,5 +348,5 @@ def _named(groups: Sequence[Sequence[RunResults]]) -> dict[str, Sequence[RunResu
 
 def _system(name: str, runs: Sequence[RunResults]) -> SystemResults:
     folds = [fold for run in runs for fold in run.folds]
-    held_outs = {fold.number: str(fold.evaluation["held_out"]) for fold in folds}
+    held_outs = {fold.number: fold.evaluation.held_out for fold in folds}
     return SystemResults(name, tuple(runs), None, held_outs, join([fold.held_out for fold in folds]))

@@ -55,7 +55,7 @@ def make_report(
     """
     systems, holes = read_systems(runs, failures)
     records = [run.record for system in systems for run in system.runs]
-    labels = list(systems[0].runs[0].folds[0].evaluation["labels"]) if systems else []
+    labels = list(systems[0].runs[0].folds[0].evaluation.labels) if systems else []
     corpus = str(records[0].facts["corpus"]) if records else "unknown"
     known, notes = known_utterances(systems) if imports else {}, []
     taken = {system.name for system in systems} | {path.name for path in runs}
@@ -157,10 +157,9 @@ def _picks(system: SystemResults, selection: str, classes: int) -> Iterator[tupl
             if chosen is None:
                 yield None
             else:
-                epoch, metrics = chosen
-                held_out = str(fold.evaluation["held_out"])
-                row = {"seed": run.seed, "fold": fold.number, "held_out": held_out, "epoch": epoch}
-                yield row, metrics["confusion"]
+                epoch, confusion = chosen
+                held_out = fold.evaluation.held_out
+                yield {"seed": run.seed, "fold": fold.number, "held_out": held_out, "epoch": epoch}, confusion
     if not system.runs:
         folds = np.array(system.held_out.folds)
         for number, held_out in sorted(system.held_outs.items()):
@@ -246,19 +245,17 @@ def _lengths(held_out: HeldOut, spoken: Spoken) -> list[dict[str, Any]] | None:
 
 
 def _curve(seed: int, fold: FoldResult) -> dict[str, Any]:
-    train = [line["train"] for line in fold.epochs]
-    validation = [line["validation"] for line in fold.epochs]
     chosen = {name: fold.chosen(name) for name in ("oracle", "validated")}
     epochs = {name: pick[0] if pick else None for name, pick in chosen.items()}
     return {
         "seed": seed,
         "fold": fold.number,
-        "epochs": [line["epoch"] for line in fold.epochs],
-        "ce": [entry["ce"] for entry in train],
-        "ctc": None if train[0]["ctc"] is None else [entry["ctc"] for entry in train],
-        "wa": [line["held_out"]["wa"] for line in fold.epochs],
-        "ua": [line["held_out"]["ua"] for line in fold.epochs],
-        "validation_wa": None if validation[0] is None else [entry["wa"] for entry in validation],
+        "epochs": [epoch.number for epoch in fold.epochs],
+        "ce": [epoch.ce for epoch in fold.epochs],
+        "ctc": None if fold.epochs[0].ctc is None else [epoch.ctc for epoch in fold.epochs],
+        "wa": [epoch.held_out.wa for epoch in fold.epochs],
+        "ua": [epoch.held_out.ua for epoch in fold.epochs],
+        "validation_wa": [epoch.validation.wa for epoch in fold.epochs if epoch.validation] or None,
         "oracle_epoch": epochs["oracle"],
         "validated_epoch": epochs["validated"],
     }
@@ -266,10 +263,12 @@ def _curve(seed: int, fold: FoldResult) -> dict[str, Any]:
 
 def _spelling(system: SystemResults) -> dict[str, float] | None:
     """Mean WER and CER over the jobs; None where no CTC head was trained or nothing can be spelt."""
-    metrics = [fold.evaluation["metrics"] for run in system.runs for fold in run.folds]
-    if not system.runs or not system.runs[0].record.settings.alpha or any(entry["wer"] is None for entry in metrics):
+    scores = [fold.evaluation.scores for run in system.runs for fold in run.folds]
+    if not system.runs or not system.runs[0].record.settings.alpha:
         return None
-    return {name: float(np.mean([entry[name] for entry in metrics])) for name in ("wer", "cer")}
+    wer = [entry.wer for entry in scores if entry.wer is not None]
+    cer = [entry.cer for entry in scores if entry.cer is not None]
+    return {"wer": float(np.mean(wer)), "cer": float(np.mean(cer))} if len(wer) == len(cer) == len(scores) else None
 
 
 def _errors(held_out: HeldOut, labels: list[str], spoken: Spoken) -> list[dict[str, Any]]:
@@ -306,13 +305,11 @@ def _run(run: RunResults) -> dict[str, Any]:
         "folds": [
             {
                 "fold": fold.number,
-                "held_out": str(fold.evaluation["held_out"]),
-                "utterances": fold.evaluation["metrics"]["utterances"],
+                "held_out": fold.evaluation.held_out,
+                "utterances": fold.evaluation.utterances,
                 "facts": fold.record.facts,
-                "training_seconds": float(sum(line["speed"]["seconds"] for line in fold.epochs)),
-                "utterances_per_second": float(
-                    np.median([line["speed"]["utterances_per_second"] for line in fold.epochs])
-                ),
+                "training_seconds": float(sum(epoch.seconds for epoch in fold.epochs)),
+                "utterances_per_second": float(np.median([epoch.utterances_per_second for epoch in fold.epochs])),
             }
             for fold in run.folds
         ],
