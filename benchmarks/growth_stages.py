@@ -150,7 +150,7 @@ def batch_epoch(place: Place) -> Work:
 def report(place: Place) -> Work:
     """Compare the two runs, write tables, page and plots."""
     from mmer_pipeline.report import report_page, report_plots  # noqa: F401
-    from mmer_pipeline.report.summary import make_report
+    from mmer_pipeline.report.build import make_report
     from mmer_pipeline.report.writing import write_report
 
     def work() -> None:

@@ -209,7 +209,7 @@ def _finish(common: Common, jobs: "Sequence[Job]", outcomes: "Sequence[Outcome]"
 
 def _report(common: Common, jobs: "Sequence[Job]", failed: "Sequence[Outcome]") -> Path:
     """Write and show the report of all these runs; returns its directory."""
-    from mmer_pipeline.report.summary import make_report
+    from mmer_pipeline.report.build import make_report
     from mmer_pipeline.report.writing import write_report
 
     failures: dict[str, dict[int | None, str]] = {}

@@ -4,6 +4,7 @@ Reads `<runs>/<run>/fold-k/{settings.json,model/}`, the manifest and the feature
 predictions.csv beside them.
 """
 
+from collections.abc import Mapping
 from typing import Any
 
 import click
@@ -21,10 +22,12 @@ def evaluate(common: Common, numbers: tuple[int, ...], run_name: str | None) -> 
     """Score trained folds: every metric, the confusion matrix, one prediction a row."""
     from rich.console import Console
 
+    from mmer_pipeline.report import system_tables
+    from mmer_pipeline.report.build import class_scores
+    from mmer_pipeline.report.table_formats import as_rich
     from mmer_pipeline.runs import trained_folds
     from mmer_pipeline.training.evaluation import evaluate_fold
     from stages.progress import quiet_libraries
-    from stages.tables import class_table, confusion_table, scores_line
 
     quiet_libraries()
     run = common.runs / (run_name or chain_run())
@@ -37,9 +40,23 @@ def evaluate(common: Common, numbers: tuple[int, ...], run_name: str | None) -> 
             say(common, f"Fold {number} of {run} is evaluated already: nothing to do.")
         metrics, labels = evaluation["metrics"], evaluation["labels"]
         console.print(f"Fold {number}, held out {evaluation['held_out']}, {metrics['utterances']} utterances:")
-        console.print(f"  {scores_line(metrics)}", highlight=False)
+        console.print(f"  {_scores_line(metrics)}", highlight=False)
     if len(results) == 1:  # for several the report has them
-        console.print(class_table(metrics["per_class"]))
-        console.print(confusion_table(metrics["confusion"], labels))
+        for table in (
+            system_tables.classes(class_scores(metrics["per_class"]), "utterances"),
+            system_tables.confusion(metrics["confusion"], labels),
+        ):
+            console.print(as_rich(table, console.width))
     common.result({"run": str(run), "folds": results})
     suggest(common, "report", "run_name")
+
+
+def _scores_line(metrics: Mapping[str, Any]) -> str:
+    """The metrics of one fold in a line."""
+    line = (
+        f"WA {metrics['wa']:.3f}  UA {metrics['ua']:.3f}  WF1 {metrics['wf1']:.3f}  "
+        f"macro-F1 {metrics['macro_f1']:.3f}  ECE {metrics['ece']:.3f}"
+    )
+    if metrics["wer"] is not None:
+        line += f"  WER {metrics['wer']:.3f}  CER {metrics['cer']:.3f}"
+    return line

@@ -7,13 +7,16 @@ name, and the files given with `--import`. Writes report.md, report.html, report
 import glob
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
 import click
 
 from mmer_pipeline import paths
 from stages.options import DIRECTORY, FILE, RUN, Common, check_run_name, common_options, say
 from stages.setting_options import GroupedCommand
+
+if TYPE_CHECKING:
+    from mmer_pipeline.report.content import Report
 
 
 @click.command(cls=GroupedCommand)
@@ -36,7 +39,7 @@ def report(
         raise click.UsageError(
             f"--import FILE and --name NAME go in pairs: {len(imported)} files, {len(titles)} names."
         )
-    from mmer_pipeline.report.summary import make_report
+    from mmer_pipeline.report.build import make_report
     from mmer_pipeline.report.writing import write_report
 
     chosen = _with_seeds(common, names) or _runs_to_report(common, needed=not imported)
@@ -44,7 +47,7 @@ def report(
     directory = output or common.runs / (chosen[0] if len(chosen) == 1 and not imported else paths.REPORT_NAME)
     written = write_report(value, directory)
     show_report(common, value)
-    common.result(value)
+    common.result(value.as_json())
     plots = sum(path.suffix == ".png" for path in written)
     say(common, f"Written: {', '.join(path.name for path in written if path.parent == directory)} and {plots} plots "
                 f"in {directory}")  # fmt: skip
@@ -85,38 +88,43 @@ def _runs_to_report(common: Common, *, needed: bool) -> list[str]:
         return []
 
 
-def show_report(common: Common, value: dict[str, Any]) -> None:
+def show_report(common: Common, value: "Report") -> None:
     """Print a report's tables: of one system in full, of several the comparison."""
     from rich.console import Console
 
-    from mmer_pipeline.report.formats import MEANING, PAIRS_NOTE, counted, folds_line, hole_lines, row_names
-    from stages import tables
+    from mmer_pipeline.report import system_tables, tables
+    from mmer_pipeline.report.table_formats import Table, as_rich
+    from mmer_pipeline.report.wording import MEANING, folds_line, hole_lines
 
     console = Console(quiet=common.as_json)
 
     def line(text: str) -> None:
         console.print(text, markup=False, highlight=False)
 
-    systems, names = value["systems"], row_names(value)
+    def show(table: Table) -> None:
+        line(f"\n{table.caption}")
+        console.print(as_rich(table, console.width))
+        for note in table.notes:
+            line(note)
+
     line("")
-    for system in systems:
-        line(f"{system['name']}: {names[system['name']]} on {value['corpus']}, {folds_line(system)}")
-    for text in value["notes"]:
+    for system in value.systems:
+        line(f"{system.name}: {system.title} on {value.corpus}, {folds_line(system)}")
+    for text in value.notes:
         line(f"Note: {text}")
-    if value["holes"]:
+    if value.holes:
         line("Missing:")
         for text in hole_lines(value):
             line(f"  {text}")
-    if len(systems) > 1:
-        console.print(tables.comparison_table(value))
-        console.print(tables.pair_table(value))
-        line(PAIRS_NOTE)
+    if len(value.systems) > 1:
+        show(tables.headline(value))
+        if value.pairs:
+            show(tables.pairs(value))
         return
-    system = systems[0]
-    console.print(tables.fold_table(system))
-    console.print(tables.summary_table(system))
+    (system,) = value.systems
+    show(system_tables.folds(system))
+    show(system_tables.scores(system))
     for name, meaning in MEANING.items():
         line(f"  {name}: {meaning}")
-    line("\nClasses: final, all folds pooled")
-    console.print(tables.class_table(system["per_class"], counted(system)))
-    console.print(tables.confusion_table(system["confusion"], value["labels"]))
+    show(system_tables.classes(system.per_class, system.counted))
+    show(system_tables.confusion(system.confusion, value.labels))

@@ -1,47 +1,47 @@
 """Every pair of systems compared: difference, paired bootstrap interval, p-value."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
+from mmer_pipeline.report.content import MetricDifference, PairComparison
 from mmer_pipeline.report.results import HeldOut, SystemResults
 from mmer_pipeline.scoring import statistics
 from mmer_pipeline.scoring.metrics import Floats
 
 
-def compare_all(systems: Sequence[SystemResults], classes: int) -> list[dict[str, Any]]:
-    """Every pair of systems with utterances in common, compared on these; plain values for JSON.
+def compare_all(systems: Sequence[SystemResults], classes: int) -> tuple[PairComparison, ...]:
+    """Every pair of systems with utterances in common, compared on these.
 
     Holm's correction is over all pairs of a metric.
     """
-    pairs: list[dict[str, Any]] = []
+    pairs: list[PairComparison] = []
     for number, first in enumerate(systems):
         for second in systems[number + 1 :]:
-            shared = sorted(set(first.held_out.utterance_ids) & set(second.held_out.utterance_ids))
-            if not shared:
-                continue
-            # Both by the first one's dialogues.
-            cluster = dict(zip(first.held_out.utterance_ids, first.held_out.clusters, strict=True))
-            counts = [_shared_counts(system.held_out, cluster, set(shared), classes) for system in (first, second)]
-            found = statistics.compare(*counts)
-            metrics = {
-                name: {
-                    "difference": entry.difference,
-                    "interval_95": list(entry.interval) if entry.interval else None,
-                    "p": entry.p,
-                }
-                for name, entry in found.items()
-            }
-            pairs.append(
-                {"first": first.name, "second": second.name, "utterances": len(shared),
-                 "clusters": len(counts[0]), "metrics": metrics}
-            )  # fmt: skip
-    for name in statistics.COMPARED:
-        entries = [pair["metrics"][name] for pair in pairs]
-        for entry, corrected in zip(entries, statistics.holm([entry["p"] for entry in entries]), strict=True):
-            entry["p_holm"] = corrected
-    return pairs
+            shared = set(first.held_out.utterance_ids) & set(second.held_out.utterance_ids)
+            if shared:
+                pairs.append(_compare(first, second, shared, classes))
+    for metric in statistics.COMPARED:
+        corrected = statistics.holm([pair.metrics[metric].p for pair in pairs])
+        pairs = [_with_holm(pair, metric, p) for pair, p in zip(pairs, corrected, strict=True)]
+    return tuple(pairs)
+
+
+def _compare(first: SystemResults, second: SystemResults, shared: set[str], classes: int) -> PairComparison:
+    # Both by the first one's dialogues.
+    cluster = dict(zip(first.held_out.utterance_ids, first.held_out.clusters, strict=True))
+    counts = [_shared_counts(system.held_out, cluster, shared, classes) for system in (first, second)]
+    metrics = {
+        name: MetricDifference(found.difference, found.interval, found.p, p_holm=None)
+        for name, found in statistics.compare(*counts).items()
+    }
+    return PairComparison(first.name, second.name, len(shared), len(counts[0]), metrics)
+
+
+def _with_holm(pair: PairComparison, metric: str, p_holm: float | None) -> PairComparison:
+    entry = replace(pair.metrics[metric], p_holm=p_holm)
+    return replace(pair, metrics={**pair.metrics, metric: entry})
 
 
 def _shared_counts(held_out: HeldOut, cluster: Mapping[str, str], shared: set[str], classes: int) -> Floats:

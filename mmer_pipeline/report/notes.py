@@ -1,11 +1,11 @@
 """What a reader of the report should know first: what changes the meaning of its numbers, a sentence each."""
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from mmer_pipeline.corpora.folds import natural_order
+from mmer_pipeline.report.content import PairComparison
 from mmer_pipeline.report.results import SystemResults
 
 FEW_CLUSTERS = 15  # fewer than this, and a bootstrap interval is too narrow to be trusted
@@ -18,12 +18,10 @@ UNKNOWN_DIALOGUES = (
 # Settings that make a difference between two systems one of their training, not of the systems.
 TRAINING = ("folds", "validation", "epochs", "learning_rate", "schedule", "batch_size")
 
-Pairs = Sequence[Mapping[str, Any]]
 
-
-def notes_of(systems: Sequence[SystemResults], pairs: Pairs, labels: Sequence[str]) -> list[str]:
+def notes_of(systems: Sequence[SystemResults], pairs: Sequence[PairComparison], labels: Sequence[str]) -> list[str]:
     """Few or unknown dialogues, single seeds, imports, classes that a fold lacks, and each system's protocol."""
-    paired = {pair[side] for pair in pairs for side in ("first", "second")}
+    paired = {name for pair in pairs for name in (pair.first, pair.second)}
     return [
         *_few_clusters(systems, pairs),
         *_together((system.name, UNKNOWN_DIALOGUES) for system in systems if _draws_utterances(system)),
@@ -52,8 +50,8 @@ def _together(said: Iterable[tuple[str, str]]) -> list[str]:
     return [f"{', '.join(of)}: {sentence}" for sentence, of in names.items()]
 
 
-def _few_clusters(systems: Sequence[SystemResults], pairs: Pairs) -> list[str]:
-    in_pairs = [int(pair["clusters"]) for pair in pairs]
+def _few_clusters(systems: Sequence[SystemResults], pairs: Sequence[PairComparison]) -> list[str]:
+    in_pairs = [pair.clusters for pair in pairs]
     few = min([*(len(set(system.held_out.clusters)) for system in systems), *in_pairs])
     if few >= FEW_CLUSTERS:
         return []

@@ -2,9 +2,9 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
-from mmer_pipeline.systems.registry import SYSTEMS
+from mmer_pipeline.report.content import SettingValue, System, Table1Row
+from mmer_pipeline.systems.registry import find_system
 
 CORPUS = "iemocap"
 CLASSES = {"happy", "angry", "neutral", "sad"}
@@ -51,17 +51,26 @@ TABLE_1 = (
     Published(PROPOSED, "MMER (α = 0.1)", 5, "a,t", 0.7764),
 )
 
-# Row of Table 1 → what of our settings makes the same system. α is the authors' own.
-_COUNTERPARTS: dict[str, dict[str, Any]] = {
-    "RoBERTa (base)": {"system": "roberta", "finetune_text": True},
-    "wav2vec 2.0": {"system": "wav2vec2"},
-    "Cai et al. [28], run by the paper's authors": {"system": "cai", "alpha": 0.1},
+
+@dataclass(frozen=True)
+class _Counterpart:
+    """What of our settings makes the system of a row of Table 1."""
+
+    settings: Mapping[str, SettingValue]
+    alpha: float | None = None  # the authors' own; None: no CTC head
+
+
+_COUNTERPARTS = {
+    "RoBERTa (base)": _Counterpart({"system": "roberta", "finetune_text": True}),
+    "wav2vec 2.0": _Counterpart({"system": "wav2vec2"}),
+    "Cai et al. [28], run by the paper's authors": _Counterpart({"system": "cai"}, alpha=0.1),
     **{
-        f"MMER (α = {alpha:g})": {"system": "mmer", "alpha": alpha, "gate": True, "r_branch": True, "q_branch": True,
-                                  "pooled": "both"}
+        f"MMER (α = {alpha:g})": _Counterpart(
+            {"system": "mmer", "gate": True, "r_branch": True, "q_branch": True, "pooled": "both"}, alpha
+        )
         for alpha in (0.0, 0.001, 0.01, 0.1)
     },
-}  # fmt: skip
+}
 
 
 def comparable(corpus: str, labels: Sequence[str], utterances: int) -> bool:
@@ -69,61 +78,55 @@ def comparable(corpus: str, labels: Sequence[str], utterances: int) -> bool:
     return corpus == CORPUS and set(labels) == CLASSES and utterances >= ENOUGH
 
 
-def table_1(systems: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+def table_1(systems: Sequence[System]) -> tuple[Table1Row, ...]:
     """The rows of Table 1 with the name of our system beside each, and rows of their own for the others of ours.
 
-    `systems` are those of the report. A row takes the system whose α weighs CTC as the authors' code does (twice
-    the row's α); where there is none, the one with the α that the row names.
+    A row takes the system whose α weighs CTC as the authors' code does (twice the row's α); where there is none, the
+    one with the α that the row names.
     """
-    left = {system["name"]: system for system in systems}
+    left = {system.name: system for system in systems}
     found: dict[str, str] = {}
     for factor in (ALPHA_FACTOR, 1):
         for method, wanted in _COUNTERPARTS.items():
-            scaled = {**wanted, "alpha": factor * wanted["alpha"]} if "alpha" in wanted else wanted
-            match = next((name for name, system in left.items() if _is_like(system, scaled)), None)
+            match = next((name for name, system in left.items() if _is_like(system, wanted, factor)), None)
             if method not in found and match is not None:
                 found[method] = match
                 del left[match]
-    rows = [
-        {"group": row.group, "method": row.method, "folds": row.folds, "modality": row.modality,
-         "published_wa": row.wa, "ours": found.get(row.method)}
-        for row in TABLE_1
-    ]  # fmt: skip
+    rows = [Table1Row(row.group, row.method, row.folds, row.modality, row.wa, found.get(row.method)) for row in TABLE_1]
     for system in left.values():
         group = _group(system)
-        places = [number for number, row in enumerate(rows) if row["group"] == group]
+        places = [number for number, row in enumerate(rows) if row.group == group]
         place = places[-1] + 1 if places else len(rows)
-        rows.insert(
-            place,
-            {"group": group, "method": system["title"], "folds": system["folds_expected"],
-             "modality": _modality(system), "published_wa": None, "ours": system["name"]},
-        )  # fmt: skip
-    return rows
+        rows.insert(place, Table1Row(group, system.title, system.folds_expected, _modality(system), None, system.name))
+    return tuple(rows)
 
 
-def _is_like(system: Mapping[str, Any], wanted: Mapping[str, Any]) -> bool:
+def _is_like(system: System, wanted: _Counterpart, alpha_factor: int) -> bool:
     """Whether a system has the settings of a row and was trained on the texts that the paper had."""
-    settings = _settings(system)
-    if not wanted.items() <= settings.items() or settings["text_disjoint"]:
+    if not system.runs:
         return False
-    return "text" not in SYSTEMS[settings["system"]].reads or settings["annotations"] == "strip"
+    settings = system.runs[0].settings
+    alike = wanted.settings.items() <= settings.items()
+    if wanted.alpha is not None:
+        alike = alike and settings["alpha"] == alpha_factor * wanted.alpha
+    reads_text = "text" in find_system(str(settings["system"])).reads
+    return alike and not settings["text_disjoint"] and (not reads_text or settings["annotations"] == "strip")
 
 
-def _settings(system: Mapping[str, Any]) -> Mapping[str, Any]:
-    return system["runs"][0]["settings"] if system["runs"] else {}
-
-
-def _group(system: Mapping[str, Any]) -> str:
-    if system["imported"] is not None:
+def _group(system: System) -> str:
+    if system.imported is not None:
         return IMPORTED
-    return PROPOSED if system["system"] == "mmer" else BASELINES
+    return PROPOSED if system.system == "mmer" else BASELINES
 
 
-def _modality(system: Mapping[str, Any]) -> str:
+def _modality(system: System) -> str:
     """As the paper writes it: what a CTC head hears and learns to spell counts too. Nothing is known of an import."""
-    if system["imported"] is not None:
+    if system.imported is not None:
         return ""
-    settings = _settings(system)
-    reads, alone = set(SYSTEMS[system["system"]].reads), {settings["pooled"]}  # of MMER one branch may answer alone
+    settings = system.runs[0].settings
+    reads, alone = (
+        set(find_system(str(settings["system"])).reads),
+        {settings["pooled"]},
+    )  # of MMER one branch may answer alone
     parts = (reads & alone or reads) | ({"speech", "text"} if settings["alpha"] else set())
     return ",".join(letter for letter, part in (("a", "speech"), ("t", "text")) if part in parts)

@@ -1,4 +1,4 @@
-"""The plots of a report, each drawn from the report's dict alone (the schema of `report.json`).
+"""The plots of a report, each drawn from its content alone.
 
 One colour a system, in the report's order, again from the first when they run out; each plot names its system in
 words too. The same report gives the same bytes.
@@ -7,7 +7,6 @@ words too. The same report gives the same bytes.
 import re
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
@@ -17,61 +16,58 @@ from matplotlib.ticker import MaxNLocator
 
 from mmer_pipeline import files
 from mmer_pipeline.pages.plotting import HUES, INK, WIDTH, png, styled, svg
-from mmer_pipeline.report.formats import METRIC_NAMES, chance, counted, percent
+from mmer_pipeline.report.content import Curve, Report, System
+from mmer_pipeline.report.wording import METRIC_NAMES, chance, percent
 
 DIRECTORY = "plots"  # below the report's own
-Report = dict[str, Any]
-System = dict[str, Any]
 
 
 def hue(report: Report, system: System) -> str:
     """The colour of a system, the same in every plot of the report."""
-    names = [entry["name"] for entry in report["systems"]]
-    return HUES[names.index(system["name"]) % len(HUES)]
+    names = [entry.name for entry in report.systems]
+    return HUES[names.index(system.name) % len(HUES)]
 
 
 def slugs(report: Report) -> dict[str, str]:
     """System name → what stands for it in file names and anchors; no two the same, whatever a disk thinks of case."""
     taken: dict[str, str] = {}
-    for system in report["systems"]:
-        base = slug = re.sub(r"[^A-Za-z0-9._=-]+", "-", system["name"]).strip("-.") or "system"
+    for system in report.systems:
+        base = slug = re.sub(r"[^A-Za-z0-9._=-]+", "-", system.name).strip("-.") or "system"
         number = 2
         while slug.casefold() in {other.casefold() for other in taken.values()}:
             slug, number = f"{base}-{number}", number + 1
-        taken[system["name"]] = slug
+        taken[system.name] = slug
     return taken
 
 
 @styled
 def systems(report: Report) -> Figure:
     """Pooled WA and UA of every system with the 95 % interval, the folds' values, published figures and chance."""
-    names = [system["name"] for system in report["systems"]]
+    names = [system.name for system in report.systems]
     published = _published(report)
     guessing = 100 * chance(report)
     figure = Figure(figsize=(WIDTH, 0.75 + 0.72 * len(names)), layout="constrained")
     axes = figure.subplots()
     ticks = []
-    for number, system in enumerate(report["systems"]):
+    for number, system in enumerate(report.systems):
         top, colour = 3.4 * number, hue(report, system)
-        axes.text(
-            0.01, top, _short(system["title"], 44), transform=axes.get_yaxis_transform(), va="center", weight="bold"
-        )
-        final = system["selections"]["final"]
+        axes.text(0.01, top, _short(system.title, 44), transform=axes.get_yaxis_transform(), va="center", weight="bold")
+        final = system.selections.final
         for row, metric in enumerate(("wa", "ua"), start=1):
             y = top + row
-            summary, marker = final["summary"][metric], "o" if metric == "wa" else "D"
+            summary, marker = final.summary[metric], "o" if metric == "wa" else "D"
             ticks.append((y, METRIC_NAMES[metric]))
-            if summary["interval_95"]:
-                axes.plot(100 * np.array(summary["interval_95"]), [y, y], color=colour, linewidth=2.2)
-            axes.plot(100 * summary["pooled"], y, marker, color=colour, markersize=6)
-            folds = [100 * fold[metric] for fold in final["folds"]]
+            if summary.interval_95:
+                axes.plot(100 * np.array(summary.interval_95), [y, y], color=colour, linewidth=2.2)
+            axes.plot(100 * summary.pooled, y, marker, color=colour, markersize=6)
+            folds = [100 * getattr(fold, metric) for fold in final.folds]
             axes.plot(folds, np.full(len(folds), y + 0.36), "o", color=colour, alpha=0.55, markersize=2.4, mew=0)
             axes.text(
-                1.015, y, percent(summary["pooled"]), transform=axes.get_yaxis_transform(), va="center", clip_on=False
+                1.015, y, percent(summary.pooled), transform=axes.get_yaxis_transform(), va="center", clip_on=False
             )
         axes.plot([guessing] * 2, [top + 1.6, top + 2.5], color=INK, linewidth=1.2, linestyle=(0, (2, 1.2)))
-        if system["name"] in published:
-            axes.plot(100 * published[system["name"]], top + 1, "|", color=INK, markersize=13, mew=1.6)
+        if system.name in published:
+            axes.plot(100 * published[system.name], top + 1, "|", color=INK, markersize=13, mew=1.6)
     axes.set_ylim(3.4 * len(names) - 0.6, -0.7)
     axes.set_yticks([y for y, _ in ticks], [name for _, name in ticks])
     axes.grid(visible=False, axis="y")
@@ -90,18 +86,19 @@ def systems(report: Report) -> Figure:
 
 def _published(report: Report) -> dict[str, float]:
     """System name → the published WA that its own may be held against."""
-    table = report["table_1"]
-    there = [row for row in table["rows"] if row["ours"] and row["published_wa"] is not None]
-    return {row["ours"]: row["published_wa"] for row in there} if table["comparable"] else {}
+    table = report.table_1
+    if not table.comparable:
+        return {}
+    return {row.ours: row.published_wa for row in table.rows if row.ours and row.published_wa is not None}
 
 
 @styled
 def confusion(report: Report, system: System) -> Figure:
     """Counts and shares of the true class, final, pooled; the darker a cell, the higher its share."""
-    counts = np.array(system["confusion"])
+    counts = np.array(system.confusion)
     classes = len(counts)
     few = classes < 6
-    labels = [_short(label, 14 if few else 10) for label in report["labels"]]
+    labels = [_short(label, 14 if few else 10) for label in report.labels]
     shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
     figure = Figure(figsize=(WIDTH, 3.2 if few else 4.0), layout="constrained")
     axes = figure.subplots()
@@ -128,17 +125,19 @@ def confusion(report: Report, system: System) -> Figure:
 _EPOCH_MARKS = {"final": ("o", "final"), "oracle_epoch": ("D", "oracle"), "validated_epoch": ("v", "validated")}
 
 
-def _marked(line: dict[str, Any], mark: str) -> int | None:
+def _marked(line: Curve, mark: str) -> int | None:
     """The epoch that a mark stands for in one fold's curve."""
-    epoch: int | None = line["epochs"][-1] if mark == "final" else line[mark]
+    epoch: int | None = line.epochs[-1] if mark == "final" else getattr(line, mark)
     return epoch
 
 
 @styled
-def curves(report: Report, system: System) -> Figure:
+def curves(report: Report, system: System) -> Figure | None:
     """Training losses, and held-out WA and UA, by epoch; a thin line a fold and seed, and their mean."""
-    lines, colour = system["curves"], hue(report, system)
-    with_ctc = all(line["ctc"] is not None for line in lines)
+    if not system.curves:
+        return None
+    lines, colour = system.curves, hue(report, system)
+    with_ctc = all(line.ctc is not None for line in lines)
     figure = Figure(figsize=(WIDTH, 3.7), layout="constrained")
     panels = figure.subplot_mosaic("AB;CD" if with_ctc else "AA;CD", sharex=True)
     drawn = [("A", "ce", "CE loss, training"), ("C", "wa", "WA, held out (%)"), ("D", "ua", "UA, held out (%)")]
@@ -148,14 +147,16 @@ def curves(report: Report, system: System) -> Figure:
     for place, key, title in drawn:
         axes, scale = panels[place], 100 if place in "CD" else 1
         for line in lines:
-            axes.plot(line["epochs"], scale * np.array(line[key]), color=colour, alpha=0.3, linewidth=0.8)
-        shared = min(len(line["epochs"]) for line in lines)
-        mean = np.mean([line[key][:shared] for line in lines], axis=0)
-        axes.plot(lines[0]["epochs"][:shared], scale * mean, "." if shared == 1 else "-", color=colour, linewidth=2.2)
+            axes.plot(line.epochs, scale * np.array(getattr(line, key)), color=colour, alpha=0.3, linewidth=0.8)
+        shared = min(len(line.epochs) for line in lines)
+        mean = np.mean([getattr(line, key)[:shared] for line in lines], axis=0)
+        axes.plot(lines[0].epochs[:shared], scale * mean, "." if shared == 1 else "-", color=colour, linewidth=2.2)
         for mark in used if place in "CD" else ():
             sign, face = _EPOCH_MARKS[mark][0], colour if mark == "final" else "none"
             epochs = np.array([_marked(line, mark) for line in lines])
-            values = [100 * line[key][line["epochs"].index(epoch)] for line, epoch in zip(lines, epochs, strict=True)]
+            values = [
+                100 * getattr(line, key)[line.epochs.index(epoch)] for line, epoch in zip(lines, epochs, strict=True)
+            ]
             axes.plot(epochs, values, sign, color=colour, mfc=face, markersize=3.6, mew=0.9, clip_on=False)
         axes.set_title(title)
         axes.xaxis.set_major_locator(MaxNLocator(nbins=5, integer=True))
@@ -178,66 +179,71 @@ def curves(report: Report, system: System) -> Figure:
 
 
 @styled
-def reliability(report: Report, system: System) -> Figure:
+def reliability(report: Report, system: System) -> Figure | None:
     """How often the prediction is right against how sure the system says it is, and how many answers that is."""
-    bins, colour = system["reliability"]["bins"], hue(report, system)
+    if system.reliability is None:
+        return None
+    bins, colour = system.reliability.bins, hue(report, system)
     figure = Figure(figsize=(WIDTH, 4.1), layout="constrained")
     axes, below = figure.subplots(2, 1, sharex=True, height_ratios=(2.4, 1))
-    edges = 100 * np.array([[entry["lower"], entry["upper"]] for entry in bins])
+    edges = 100 * np.array([[entry.lower, entry.upper] for entry in bins])
     middles, widths = edges.mean(axis=1), 0.92 * (edges[:, 1] - edges[:, 0])
-    counts = [entry["utterances"] for entry in bins]
-    axes.bar(middles, [100 * entry["accuracy"] for entry in bins], widths, color=colour, alpha=0.45, linewidth=0)
-    points = 100 * np.array([[entry["confidence"], entry["accuracy"]] for entry in bins])
+    counts = [entry.utterances for entry in bins]
+    axes.bar(middles, [100 * entry.accuracy for entry in bins], widths, color=colour, alpha=0.45, linewidth=0)
+    points = 100 * np.array([[entry.confidence, entry.accuracy] for entry in bins])
     axes.plot(points[:, 0], points[:, 1], "o", color=colour, markersize=4, clip_on=False)
     axes.plot([0, 100], [0, 100], color=INK, linewidth=1, linestyle=(0, (3, 2)))
-    ece = percent(system["reliability"]["ece"])
+    ece = percent(system.reliability.ece)
     axes.set_title(f"ECE {ece} %; dashed: perfectly calibrated")
     axes.set(xlim=(0, 100), ylim=(0, 100), ylabel="right (%)")
     below.bar(middles, counts, widths, color=colour, alpha=0.45, linewidth=0)
     for x, count in zip(middles, counts, strict=True):
         below.text(x, count + 0.03 * max(counts), str(count), ha="center", va="bottom", rotation=90, size=8)
-    below.set(xlabel="confidence: highest probability (%)", ylabel=counted(system), ylim=(0, 1.5 * max(counts)))
+    below.set(xlabel="confidence: highest probability (%)", ylabel=system.counted, ylim=(0, 1.5 * max(counts)))
     below.yaxis.set_major_locator(MaxNLocator(nbins=3, integer=True))
     return figure
 
 
 @styled
-def lengths(report: Report, system: System) -> Figure:
+def lengths(report: Report, system: System) -> Figure | None:
     """The error rate of each length of utterance, and that of all as a line."""
-    bins, colour = system["lengths"], hue(report, system)
-    overall = 100 * (1 - system["selections"]["final"]["summary"]["wa"]["pooled"])
-    rates = [100 * entry["error_rate"] for entry in bins]
+    if not system.lengths:
+        return None
+    bins, colour = system.lengths, hue(report, system)
+    overall = 100 * (1 - system.selections.final.summary["wa"].pooled)
+    rates = [100 * entry.error_rate for entry in bins]
     figure = Figure(figsize=(WIDTH, 1.0 + 0.3 * len(bins)), layout="constrained")
     axes = figure.subplots()
     axes.barh(range(len(bins)), rates, 0.72, color=colour, alpha=0.45, linewidth=0)
     axes.axvline(overall, color=INK, linewidth=1, linestyle=(0, (3, 2)))
     for y, (rate, entry) in enumerate(zip(rates, bins, strict=True)):
-        text = f"{rate:.1f} % of {entry['utterances']}"
+        text = f"{rate:.1f} % of {entry.utterances}"
         axes.text(1.02, y, text, transform=axes.get_yaxis_transform(), va="center", size=9)
-    axes.set_yticks(range(len(bins)), [f"{entry['from_seconds']:.1f}–{entry['to_seconds']:.1f} s" for entry in bins])
+    axes.set_yticks(range(len(bins)), [f"{entry.from_seconds:.1f}–{entry.to_seconds:.1f} s" for entry in bins])
     axes.set(ylim=(len(bins) - 0.4, -0.6), xlim=(0, max(*rates, overall, 1) * 1.05), xlabel="error rate (%)")
     axes.set_title(f"dashed: all utterances, {overall:.1f} %")
     axes.grid(visible=False, axis="y")
     return figure
 
 
-# What there is for a system: kind → how it is drawn, and the part of its dict that must be there.
-PER_SYSTEM: dict[str, tuple[Callable[[Report, System], Figure], str]] = {
-    "confusion": (confusion, "confusion"),
-    "curves": (curves, "curves"),
-    "reliability": (reliability, "reliability"),
-    "lengths": (lengths, "lengths"),
+# Kind → how it is drawn; None where a system has nothing to draw.
+PER_SYSTEM: dict[str, Callable[[Report, System], Figure | None]] = {
+    "confusion": confusion,
+    "curves": curves,
+    "reliability": reliability,
+    "lengths": lengths,
 }
 
 
 def figures(report: Report) -> Iterator[tuple[str, Figure]]:
     """Every plot of the report and its file name without suffix: `systems`, then `<system>-confusion` and so on."""
     yield "systems", systems(report)
-    for system in report["systems"]:
-        slug = slugs(report)[system["name"]]
-        for kind, (draw, part) in PER_SYSTEM.items():
-            if system[part]:
-                yield f"{slug}-{kind}", draw(report, system)
+    for system in report.systems:
+        slug = slugs(report)[system.name]
+        for kind, draw in PER_SYSTEM.items():
+            figure = draw(report, system)
+            if figure is not None:
+                yield f"{slug}-{kind}", figure
 
 
 def write_plots(report: Report, directory: Path) -> list[Path]:

@@ -11,6 +11,7 @@ import numpy as np
 from mmer_pipeline import paths
 from mmer_pipeline.commands import train_command
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.report.content import Hole
 from mmer_pipeline.runs import (
     PROBABILITY_PREFIX,
     RunRecord,
@@ -149,15 +150,6 @@ class SystemResults:
     imported: Path | None  # the file that it was imported from
     held_outs: Mapping[int, str]  # fold → what it holds out
     held_out: HeldOut  # all folds and seeds
-
-
-@dataclass(frozen=True)
-class Hole:
-    """Something that should stand in the report and does not."""
-
-    run: str
-    fold: int | None  # None: the whole run
-    why: str  # with the command that mends it
 
 
 def read_systems(runs: Sequence[Path], failures: Failures | None = None) -> tuple[list[SystemResults], list[Hole]]:

@@ -1,16 +1,16 @@
 """The report as files: the same numbers for a reader, a browser, a program and a paper."""
 
 from pathlib import Path
-from typing import Any
 
 from mmer_pipeline import files
+from mmer_pipeline.report.content import Report
 from mmer_pipeline.report.latex import latex
 from mmer_pipeline.report.markdown import markdown
 
 MARKDOWN, JSON, HTML, LATEX = "report.md", "report.json", "report.html", "table.tex"
 
 
-def write_report(report: dict[str, Any], directory: Path) -> list[Path]:
+def write_report(report: Report, directory: Path) -> list[Path]:
     """Write report.md, report.html, report.json, table.tex and plots/ below a directory; returns the files, in order.
 
     Each is whole or not there: a kill leaves the file that was there before.
@@ -27,6 +27,6 @@ def write_report(report: dict[str, Any], directory: Path) -> list[Path]:
     written = [directory / name for name in (MARKDOWN, HTML, JSON, LATEX)]
     files.write_text(written[0], markdown(report, pictures))
     files.write_text(written[1], html(report))
-    files.write_json(written[2], report)
+    files.write_json(written[2], report.as_json())
     files.write_text(written[3], latex(report))
     return [*written, *plots]

@@ -1,20 +1,44 @@
-"""A made-up cross-validation report (the dict of report.json) with everything in it that a page can stumble over.
+"""The content of a made-up cross-validation report with everything in it that a page can stumble over.
 
 Four trained systems of five folds and two seeds, one of them with validated numbers, one with a hole; one imported
 system without probabilities; names and transcripts that are markup, very long, or both. The same on every call.
 """
 
-from copy import deepcopy
-from dataclasses import asdict
+from collections.abc import Callable
+from dataclasses import asdict, replace
 from functools import cache
 from typing import Any
 
 import numpy as np
 
-from mmer_pipeline.scoring.metrics import HEADLINE, calibration_error, rates
+from mmer_pipeline.report.build import class_scores
+from mmer_pipeline.report.content import (
+    ConfidentError,
+    Curve,
+    Encoders,
+    FoldScores,
+    Hole,
+    LengthBin,
+    MetricDifference,
+    MetricSummary,
+    OracleGap,
+    PairComparison,
+    Reliability,
+    Report,
+    Selection,
+    Selections,
+    SpeakerScores,
+    Spelling,
+    System,
+    Table1,
+    Table1Row,
+    TrainedFold,
+    TrainedRun,
+)
+from mmer_pipeline.scoring.metrics import HEADLINE, ReliabilityBin, calibration_error, rates
 from mmer_pipeline.settings import Settings
 
-LABELS = ["happy", "angry", "neutral", "sad"]
+LABELS = ("happy", "angry", "neutral", "sad")
 FOLDS, SEEDS, EPOCHS = 5, (1, 2), 8
 UTTERANCES = 672
 SPEECH = "moonshine-tiny-encoder"
@@ -37,37 +61,49 @@ FACTS = {
 }
 
 
-def report_example() -> dict[str, Any]:
-    """The report; a fresh copy on every call."""
-    return deepcopy(_example())
-
-
 @cache
-def _example() -> dict[str, Any]:
+def report_example() -> Report:
+    """The report."""
     rng = np.random.default_rng(7)
-    systems = [
+    systems = (
         _system(rng, "mmer", "MMER (α = 0.1)", 1.9, ctc=True, validated=True, validation="speaker"),
         _system(rng, "cai", "Cai et al. (α = 0.1)", 1.6, ctc=True),
         _system(rng, "wav2vec2", "wav2vec2", 1.5, learning_rate=1e-4),
         _system(rng, "roberta", "RoBERTa (frozen)", 0.02, holes={(2, 3)}),
         _system(rng, "theirs <b>&|", "theirs <b>&| of a very long name that goes on and on", 1.2, imported=True),
-    ]
-    return {
-        "corpus": "ravdess",
-        "labels": LABELS,
-        "systems": systems,
-        "pairs": _pairs(systems),
-        "table_1": _table_1(),
-        "notes": ["Intervals from 12 dialogues are too narrow to be trusted; see `--folds`."],
-        "holes": [
-            {
-                "run": "roberta-seed2",
-                "fold": 3,
-                "why": "the loss of epoch 2 is NaN: `mmer-pipe train --run roberta-seed2 --fold 3 --restart`",
-            },
-            {"run": "wav2vec2-<seed3>", "fold": None, "why": "no fold is evaluated: `mmer-pipe cv`"},
-        ],
-    }
+    )
+    why = "the loss of epoch 2 is NaN: `mmer-pipe train --run roberta-seed2 --fold 3 --restart`"
+    return Report(
+        corpus="ravdess",
+        labels=LABELS,
+        systems=systems,
+        pairs=_pairs(systems),
+        table_1=_table_1(),
+        holes=(
+            Hole("roberta-seed2", 3, why),
+            Hole("wav2vec2-<seed3>", None, "no fold is evaluated: `mmer-pipe cv`"),
+        ),
+        notes=("Intervals from 12 dialogues are too narrow to be trusted; see `--folds`.",),
+    )
+
+
+def with_system(report: Report, number: int, change: Callable[[System], System]) -> Report:
+    """The report with one of its systems changed."""
+    systems = list(report.systems)
+    systems[number] = change(systems[number])
+    return replace(report, systems=tuple(systems))
+
+
+def with_comparable(report: Report) -> Report:
+    """The report as if its corpus were that of the published figures."""
+    return replace(report, table_1=replace(report.table_1, comparable=True))
+
+
+def without_last_fold(system: System) -> System:
+    """The system with a fold missing."""
+    final = system.selections.final
+    final = replace(final, folds=final.folds[:-1])
+    return replace(system, selections=replace(system.selections, final=final))
 
 
 def _system(
@@ -81,7 +117,7 @@ def _system(
     imported: bool = False,
     holes: set[tuple[int, int]] = frozenset(),  # type: ignore[assignment]
     **settings: Any,
-) -> dict[str, Any]:
+) -> System:
     jobs = [(seed, fold) for seed in ((1,) if imported else SEEDS) for fold in range(1, FOLDS + 1)]
     jobs = [job for job in jobs if job not in holes]
     truth = np.repeat(np.arange(4), UTTERANCES // FOLDS // 4 + 1)[: UTTERANCES // FOLDS]
@@ -93,65 +129,62 @@ def _system(
         wa = [entry["wa"] for entry in scores]
         chosen = {"final": EPOCHS - 1, "oracle": int(np.argmax(wa)), "validated": int(np.argmax(wa[:-1]))}
         for selection, epoch in chosen.items():
-            folds[selection].append(
-                {"seed": seed, "fold": fold, "held_out": str(fold), "epoch": None if imported else epoch + 1,
-                 "utterances": len(truth)} | {metric: scores[epoch][metric] for metric in HEADLINE}
-            )  # fmt: skip
+            values = {metric: scores[epoch][metric] for metric in HEADLINE}
+            at = None if imported else epoch + 1
+            folds[selection].append(FoldScores(seed, fold, str(fold), at, len(truth), **values))
         decay = 0.75 ** np.arange(EPOCHS)
         curves.append(
-            {
-                "seed": seed,
-                "fold": fold,
-                "epochs": list(range(1, EPOCHS + 1)),
-                "ce": (1.386 * decay + rng.uniform(0, 0.05, EPOCHS)).tolist(),
-                "ctc": (230 * decay + 60 + rng.uniform(0, 4, EPOCHS)).tolist() if ctc else None,
-                "wa": wa,
-                "ua": [entry["ua"] for entry in scores],
-                "validation_wa": wa if validated else None,
-                "oracle_epoch": chosen["oracle"] + 1,
-                "validated_epoch": chosen["validated"] + 1 if validated else None,
-            }
+            Curve(
+                seed=seed,
+                fold=fold,
+                epochs=tuple(range(1, EPOCHS + 1)),
+                ce=tuple((1.386 * decay + rng.uniform(0, 0.05, EPOCHS)).tolist()),
+                ctc=tuple((230 * decay + 60 + rng.uniform(0, 4, EPOCHS)).tolist()) if ctc else None,
+                wa=tuple(wa),
+                ua=tuple(entry["ua"] for entry in scores),
+                validation_wa=tuple(wa) if validated else None,
+                oracle_epoch=chosen["oracle"] + 1,
+                validated_epoch=chosen["validated"] + 1 if validated else None,
+            )
         )
         parts.append(by_epoch[-1])
     probabilities, truths = np.concatenate(parts), np.tile(truth, len(jobs))
     predicted = probabilities.argmax(axis=1)
-    selections = {selection: _selection(rows, selection == "final") for selection, rows in folds.items()}
-    return {
-        "name": name,
-        "title": title,
-        "system": None if imported else name,
-        "imported": "outputs/their <i>predictions</i>.csv" if imported else None,
-        "seeds": [] if imported else list(SEEDS),
-        "encoders": {
-            "text": TEXT if name in ("mmer", "roberta") else None,
-            "speech": None if imported or name == "roberta" else SPEECH,
-        },
-        "folds_expected": FOLDS,
-        "utterances": UTTERANCES,
-        "selections": {
-            "final": selections["final"],
-            "validated": selections["validated"] if validated else None,
-            "oracle": None if imported else selections["oracle"],
-        },
-        "oracle_gap": None
+    final, validated_scores, oracle = (
+        _selection(folds[name], name == "final") for name in ("final", "validated", "oracle")
+    )
+    return System(
+        name=name,
+        title=title,
+        system=None if imported else name,
+        imported="outputs/their <i>predictions</i>.csv" if imported else None,
+        seeds=() if imported else SEEDS,
+        encoders=Encoders(
+            text=TEXT if name in ("mmer", "roberta") else None,
+            speech=None if imported or name == "roberta" else SPEECH,
+        ),
+        folds_expected=FOLDS,
+        utterances=UTTERANCES,
+        selections=Selections(final, validated_scores if validated else None, None if imported else oracle),
+        oracle_gap=None
         if imported
-        else {m: _mean(selections["oracle"], m) - _mean(selections["final"], m) for m in ("wa", "ua")},
-        "per_class": rates(truths, predicted, LABELS)["per_class"],
-        "confusion": [[int(((truths == i) & (predicted == j)).sum()) for j in range(4)] for i in range(4)],
-        "speakers": [
-            {"speaker": f"Actor_{number:02}", "utterances": 28, **{m: rng.uniform(0.4, 0.9) for m in ("wa", "ua")}}
+        else OracleGap(*(oracle.summary[metric].mean - final.summary[metric].mean for metric in ("wa", "ua"))),
+        per_class=class_scores(rates(truths, predicted, LABELS)["per_class"]),
+        confusion=tuple(tuple(int(((truths == i) & (predicted == j)).sum()) for j in range(4)) for i in range(4)),
+        speakers=tuple(
+            SpeakerScores(f"Actor_{number:02}", 28, wa=rng.uniform(0.4, 0.9), ua=rng.uniform(0.4, 0.9))
             for number in range(1, 25)
-        ],
-        "reliability": None if imported else _reliability(probabilities, truths),
-        "lengths": [
-            {"from_seconds": low, "to_seconds": high, "utterances": 134, "error_rate": rng.uniform(0.15, 0.4)}
+        ),
+        reliability=None if imported else _reliability(probabilities, truths),
+        lengths=tuple(
+            LengthBin(low, high, 134, rng.uniform(0.15, 0.4))
             for low, high in ((2.9, 3.4), (3.4, 3.6), (3.6, 3.8), (3.8, 4.1), (4.1, 5.3))
-        ],
-        "curves": [] if imported else curves,
-        "spelling": {"wer": 0.4321, "cer": 0.1987} if ctc else None,
-        "errors": [] if imported else _errors(probabilities, truths),
-        "runs": [] if imported else [_run(rng, name, seed, jobs, settings, ctc) for seed in SEEDS],
-    }  # fmt: skip
+        ),
+        curves=() if imported else tuple(curves),
+        spelling=Spelling(0.4321, 0.1987) if ctc else None,
+        errors=() if imported else _errors(probabilities, truths),
+        runs=() if imported else tuple(_run(rng, name, seed, jobs, settings, ctc) for seed in SEEDS),
+    )
 
 
 def _predict(rng: np.random.Generator, truth: np.ndarray, skill: float) -> np.ndarray:
@@ -162,100 +195,94 @@ def _predict(rng: np.random.Generator, truth: np.ndarray, skill: float) -> np.nd
     return np.exp(scores * 1.5) / np.exp(scores * 1.5).sum(axis=1, keepdims=True)
 
 
-def _selection(rows: list[dict[str, Any]], with_interval: bool) -> dict[str, Any]:
+def _selection(rows: list[FoldScores], with_interval: bool) -> Selection:
     summary = {}
     for metric in HEADLINE:
-        values = np.array([row[metric] for row in rows])
+        values = np.array([getattr(row, metric) for row in rows])
         mean = float(values.mean())
-        summary[metric] = {"mean": mean, "sd": float(values.std(ddof=1)), "pooled": mean + 0.001,
-                           "interval_95": [mean - 0.037, mean + 0.031] if with_interval else None}  # fmt: skip
-    return {"folds": rows, "summary": summary}
+        interval = (mean - 0.037, mean + 0.031) if with_interval else None
+        summary[metric] = MetricSummary(mean, float(values.std(ddof=1)), mean + 0.001, interval)
+    return Selection(tuple(rows), summary)
 
 
-def _mean(selection: dict[str, Any], metric: str) -> float:
-    return float(selection["summary"][metric]["mean"])
-
-
-def _reliability(probabilities: np.ndarray, truth: np.ndarray) -> dict[str, Any]:
+def _reliability(probabilities: np.ndarray, truth: np.ndarray) -> Reliability:
     confidence, right = probabilities.max(axis=1), probabilities.argmax(axis=1) == truth
     bins = []
     for number in range(15):
         there = (confidence > number / 15) & (confidence <= (number + 1) / 15)
         if there.any():
             bins.append(
-                {"lower": number / 15, "upper": (number + 1) / 15, "utterances": int(there.sum()),
-                 "confidence": float(confidence[there].mean()), "accuracy": float(right[there].mean())}
+                ReliabilityBin(number / 15, (number + 1) / 15, int(there.sum()),
+                               float(confidence[there].mean()), float(right[there].mean()))
             )  # fmt: skip
-    return {"ece": calibration_error(probabilities, truth), "bins": bins}
+    return Reliability(calibration_error(probabilities, truth), tuple(bins))
 
 
-def _errors(probabilities: np.ndarray, truth: np.ndarray) -> list[dict[str, Any]]:
+def _errors(probabilities: np.ndarray, truth: np.ndarray) -> tuple[ConfidentError, ...]:
     predicted = probabilities.argmax(axis=1)
     wrong = np.flatnonzero(predicted != truth)
     worst = wrong[np.argsort(-probabilities[wrong].max(axis=1))][:10]
-    return [
-        {
-            "utterance_id": f"03-01-0{1 + truth[row]}-01-02-01-{row % 24 + 1:02}",
-            "fold": int(row % 5 + 1),
-            "speaker": f"Actor_{row % 24 + 1:02}",
-            "truth": LABELS[truth[row]],
-            "prediction": LABELS[predicted[row]],
-            "probabilities": dict(zip(LABELS, probabilities[row].tolist(), strict=True)),
-            "transcript": TRANSCRIPTS[number % len(TRANSCRIPTS)],
-        }
+    return tuple(
+        ConfidentError(
+            utterance_id=f"03-01-0{1 + truth[row]}-01-02-01-{row % 24 + 1:02}",
+            fold=int(row % 5 + 1),
+            speaker=f"Actor_{row % 24 + 1:02}",
+            truth=LABELS[truth[row]],
+            prediction=LABELS[predicted[row]],
+            probabilities=dict(zip(LABELS, probabilities[row].tolist(), strict=True)),
+            transcript=TRANSCRIPTS[number % len(TRANSCRIPTS)],
+        )
         for number, row in enumerate(worst)
-    ]
+    )
 
 
 def _run(
     rng: np.random.Generator, name: str, seed: int, jobs: list[tuple[int, int]], settings: dict[str, Any], ctc: bool
-) -> dict[str, Any]:
+) -> TrainedRun:
     used = asdict(Settings(fold=1, system=name, text_encoder=TEXT, speech_encoder=SPEECH, alpha=0.1 if ctc else 0.0,
                            epochs=EPOCHS, seed=seed, **settings))  # fmt: skip
-    return {
-        "run": f"{name}-seed{seed}",
-        "seed": seed,
-        "settings": {key: value for key, value in used.items() if key != "fold"},
-        "inputs": {
+    return TrainedRun(
+        run=f"{name}-seed{seed}",
+        seed=seed,
+        settings={key: value for key, value in used.items() if key != "fold"},
+        inputs={
             "manifest": "f3c4c06e150aa2d8",
             "text_features": "2229c7d418d1dfd5",
             "speech_features": "b577d7cf23ef862c",
-            "labels": LABELS,
+            "labels": list(LABELS),
             "alphabet": list("<>|ETAONIHSRDLUMWCFGYPBVK'XJQZ"),
         },
-        "folds": [
-            {
-                "fold": fold,
-                "held_out": str(fold),
-                "utterances": UTTERANCES // FOLDS,
-                "facts": FACTS if fold < FOLDS else {**FACTS, "device": "cpu"},
-                "training_seconds": rng.uniform(200, 4000),
-                "utterances_per_second": rng.uniform(16, 400),
-            }
+        folds=tuple(
+            TrainedFold(
+                fold=fold,
+                held_out=str(fold),
+                utterances=UTTERANCES // FOLDS,
+                facts=FACTS if fold < FOLDS else {**FACTS, "device": "cpu"},
+                training_seconds=rng.uniform(200, 4000),
+                utterances_per_second=rng.uniform(16, 400),
+            )
             for other, fold in jobs
             if other == seed
-        ],
-    }
+        ),
+    )
 
 
-def _pairs(systems: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _pairs(systems: tuple[System, ...]) -> tuple[PairComparison, ...]:
     pairs = []
     for number, first in enumerate(systems):
         for second in systems[number + 1 :]:
             metrics = {}
             for metric in ("wa", "ua"):
-                pooled = [entry["selections"]["final"]["summary"][metric]["pooled"] for entry in (first, second)]
-                difference = pooled[0] - pooled[1]
-                p = float(np.exp(-abs(difference) * 60))
-                metrics[metric] = {"difference": difference, "interval_95": [difference - 0.03, difference + 0.03],
-                                   "p": p, "p_holm": min(1.0, 4 * p)}  # fmt: skip
-            pairs.append({"first": first["name"], "second": second["name"], "utterances": UTTERANCES, "clusters": 24,
-                          "metrics": metrics})  # fmt: skip
-    return pairs
+                one, other = (system.selections.final.summary[metric].pooled for system in (first, second))
+                p = float(np.exp(-abs(one - other) * 60))
+                interval = (one - other - 0.03, one - other + 0.03)
+                metrics[metric] = MetricDifference(one - other, interval, p, min(1.0, 4 * p))
+            pairs.append(PairComparison(first.name, second.name, UTTERANCES, 24, metrics))
+    return tuple(pairs)
 
 
-def _table_1() -> dict[str, Any]:
-    rows = [
+def _table_1() -> Table1:
+    rows = (
         ("Unimodal prior art", "Wang et al. [35]", "a", 0.7330, None),
         ("Multimodal prior art", "Morais et al. [30]", "a,t", 0.7736, None),
         ("Baselines", "RoBERTa (base)", "t", 0.6982, "roberta"),
@@ -264,6 +291,8 @@ def _table_1() -> dict[str, Any]:
         ("Baselines", "theirs", "a,t", None, "theirs <b>&|"),
         ("Proposed", "MMER (α = 0)", "a,t", 0.7655, None),
         ("Proposed", "MMER (α = 0.1)", "a,t", 0.7764, "mmer"),
-    ]
-    keys = ("group", "method", "modality", "published_wa", "ours")
-    return {"rows": [{**dict(zip(keys, row, strict=True)), "folds": 5} for row in rows], "comparable": False}
+    )
+    return Table1(
+        tuple(Table1Row(group, method, FOLDS, modality, wa, ours) for group, method, modality, wa, ours in rows),
+        comparable=False,
+    )

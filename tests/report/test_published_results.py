@@ -1,9 +1,12 @@
 """The paper's Table 1: every row, and which of ours stands beside it."""
 
 import re
+from dataclasses import replace
 
 import pytest
+from helpers.report_example import report_example
 
+from mmer_pipeline.report.content import TrainedRun
 from mmer_pipeline.report.published_results import TABLE_1, comparable, table_1
 from mmer_pipeline.settings import Settings
 
@@ -12,12 +15,12 @@ LABELS = ["happy", "angry", "neutral", "sad"]
 
 def system(name, **settings):
     values = Settings(fold=1, **settings)
-    return {"name": name, "title": f"title of {name}", "system": values.system, "imported": None, "folds_expected": 5,
-            "runs": [{"settings": vars(values)}]}  # fmt: skip
+    run = TrainedRun(name, 1, vars(values), inputs={}, folds=())
+    return replace(report_example().systems[0], name=name, title=f"title of {name}", system=values.system, runs=(run,))
 
 
 def beside(*systems):
-    return {row["method"]: row["ours"] for row in table_1(systems) if row["ours"]}
+    return {row.method: row.ours for row in table_1(systems) if row.ours}
 
 
 @pytest.mark.real
@@ -69,23 +72,21 @@ def test_what_stands_in_the_text_is_nothing_to_a_system_that_reads_none():
     ],
 )
 def test_the_modality_is_what_reaches_the_heads(settings, modality):
-    (row,) = [row for row in table_1([system("x", **{"gate": False, "alpha": 0.7} | settings)]) if row["ours"]]
-    assert row["modality"] == modality
+    (row,) = [row for row in table_1([system("x", **{"gate": False, "alpha": 0.7} | settings)]) if row.ours]
+    assert row.modality == modality
 
 
 def test_ablations_and_frozen_text_have_rows_of_their_own_in_their_group():
     rows = table_1([system("frozen", system="roberta", alpha=0.0), system("no-gate", gate=False)])
-    ours = [row for row in rows if row["ours"]]
-    shown = [(row["group"], row["method"], row["modality"], row["published_wa"], row["ours"]) for row in ours]
+    ours = [row for row in rows if row.ours]
+    shown = [(row.group, row.method, row.modality, row.published_wa, row.ours) for row in ours]
     assert shown == [
         ("Baselines", "title of frozen", "t", None, "frozen"),
         ("Proposed", "title of no-gate", "a,t", None, "no-gate"),
     ]
-    assert [row["folds"] for row in ours] == [5, 5]
+    assert [row.folds for row in ours] == [5, 5]
     assert len(rows) == len(TABLE_1) + 2
-    assert [row["group"] for row in rows] == sorted(
-        (row["group"] for row in rows), key=[row.group for row in TABLE_1].index
-    )
+    assert [row.group for row in rows] == sorted((row.group for row in rows), key=[row.group for row in TABLE_1].index)
 
 
 def test_only_iemocap_in_the_paper_s_classes_is_compared():

@@ -1,5 +1,6 @@
 """The report's page: complete, escaped, one file, and readable in a real browser on a phone and on a desktop."""
 
+from dataclasses import replace
 from itertools import pairwise
 
 import pytest
@@ -13,12 +14,13 @@ from helpers.page_checks import (
     browser,
     opened,
 )
-from helpers.report_example import TEXT, TRANSCRIPTS, report_example
+from helpers.report_example import TEXT, TRANSCRIPTS, report_example, with_comparable, with_system, without_last_fold
 
 from mmer_pipeline.pages.page import DARK_HUES
 from mmer_pipeline.pages.plotting import HUES
-from mmer_pipeline.report.formats import ALPHA_NOTE, PAIRS_NOTE
+from mmer_pipeline.report.content import MetricDifference
 from mmer_pipeline.report.report_page import PAPER, html
+from mmer_pipeline.report.wording import ALPHA_NOTE, PAIRS_NOTE
 
 chromium = pytest.fixture(scope="module")(browser)
 
@@ -36,11 +38,9 @@ def page(source):
 def one_system(number):
     """The example with one of its systems alone: quicker to draw."""
     report = report_example()
-    report["systems"] = [report["systems"][number]]
-    report["pairs"], report["holes"] = [], []
-    for row in report["table_1"]["rows"]:
-        row["ours"] = row["ours"] if row["ours"] == report["systems"][0]["name"] else None
-    return report
+    system = report.systems[number]
+    rows = tuple(replace(row, ours=row.ours if row.ours == system.name else None) for row in report.table_1.rows)
+    return replace(report, systems=(system,), pairs=(), holes=(), table_1=replace(report.table_1, rows=rows))
 
 
 def test_the_same_report_gives_the_same_page():
@@ -106,42 +106,40 @@ def test_a_whole_cross_validation_has_no_alarm():
 def test_published_figures_are_subtracted_only_where_comparable():
     report = one_system(0)
     text = html(report)
-    assert "Not comparable" in text
+    assert "cannot be subtracted" in text
     assert "ours − published" not in text
-    report["table_1"]["comparable"] = True
-    mean = report["systems"][0]["selections"]["final"]["summary"]["wa"]["mean"]
+    report = with_comparable(report)
+    mean = report.systems[0].selections.final.summary["wa"].mean
     text = html(report)
-    assert "Not comparable" not in text
+    assert "cannot be subtracted" not in text
     assert f"{100 * (mean - 0.7764):+.2f}" in text
 
 
 def test_the_published_figure_is_not_subtracted_from_missing_folds():
-    report = one_system(0)
-    report["table_1"]["comparable"] = True
-    mean = report["systems"][0]["selections"]["final"]["summary"]["wa"]["mean"]
+    report = with_comparable(one_system(0))
+    mean = report.systems[0].selections.final.summary["wa"].mean
     assert f"{100 * (mean - 0.7764):+.2f}" in html(report)
-    report["systems"][0]["selections"]["final"]["folds"].pop()
+    report = with_system(report, 0, without_last_fold)
     assert f"{100 * (mean - 0.7764):+.2f}" not in html(report)
 
 
 def test_table_1_says_which_of_ours_stands_in_a_row_and_what_our_alpha_is(source, page):
     table = source[source.index('aria-labelledby="t-table-1"') :]
-    assert "<small>MMER (α = 0.1)</small>" not in table  # it is the row's own name
-    assert "<small>Cai et al. (α = 0.1)</small>" in table
+    assert "<small>/ MMER (α = 0.1)</small>" not in table  # it is the row's own name
+    assert "<small>/ Cai et al. (α = 0.1)</small>" in table
     assert ALPHA_NOTE in page.text
 
 
 def test_nothing_is_known_of_what_an_import_reads():
     report = one_system(-1)
-    for row in report["table_1"]["rows"]:
-        row["modality"] = "" if row["ours"] else row["modality"]
-    assert "<td>–<small>5 folds</small></td>" in html(report)
+    rows = tuple(replace(row, modality="" if row.ours else row.modality) for row in report.table_1.rows)
+    assert "<td>–</td><td>5</td>" in html(replace(report, table_1=replace(report.table_1, rows=rows)))
 
 
 def test_each_system_has_its_folds_and_seeds_in_the_main_table(page):
-    main = page.text[page.text.index("Which system is better") : page.text.index("Final, validated and oracle")]
-    assert "5 × 2 folds and seeds" in main
-    assert "9 of 5 × 2 folds and seeds" in main
+    main = page.text[page.text.index("Which system is better") : page.text.index("All held-out predictions")]
+    assert "5 × 2" in main
+    assert "9 of 5 × 2" in main
 
 
 def test_counts_of_several_seeds_are_of_predictions(source):
@@ -151,7 +149,7 @@ def test_counts_of_several_seeds_are_of_predictions(source):
 
 def test_one_held_out_part_is_called_no_cross_validation():
     report = one_system(2)
-    report["systems"][0]["folds_expected"] = 1
+    report = with_system(report, 0, lambda system: replace(system, folds_expected=1))
     text = Page(html(report)).text
     assert "Speech emotion recognition: results on ravdess" in text
     assert "one held-out part" in text
@@ -180,9 +178,12 @@ def test_several_devices_are_counted(page):
 def test_pairs_without_intervals_and_p_values_make_a_page():
     """As from a single dialogue."""
     report = report_example()
-    for pair in report["pairs"]:
-        for entry in pair["metrics"].values():
-            entry |= {"interval_95": None, "p": None, "p_holm": None}
+    pairs = tuple(
+        replace(pair, metrics={name: MetricDifference(found.difference, None, None, None)
+                               for name, found in pair.metrics.items()})
+        for pair in report.pairs
+    )  # fmt: skip
+    report = replace(report, pairs=pairs)
     assert "Are the differences real?" in html(report)
 
 

@@ -2,16 +2,18 @@
 
 import subprocess
 import sys
-from copy import deepcopy
+from dataclasses import replace
 from xml.etree import ElementTree
 
 import matplotlib
 import pytest
-from helpers.report_example import report_example
+from helpers.report_example import report_example, with_comparable
 
 from mmer_pipeline.pages.plotting import HUES, svg
 from mmer_pipeline.report import report_plots
+from mmer_pipeline.report.content import LengthBin, Reliability
 from mmer_pipeline.report.report_plots import figures, slugs, write_plots
+from mmer_pipeline.scoring.metrics import ReliabilityBin
 
 
 @pytest.fixture
@@ -25,7 +27,7 @@ def words(figure):
 
 
 def test_every_plot_is_written_as_png_and_svg(report, tmp_path):
-    report["systems"] = [report["systems"][0], report["systems"][-1]]
+    report = replace(report, systems=(report.systems[0], report.systems[-1]))
     written = write_plots(report, tmp_path)
     names = {path.relative_to(tmp_path).as_posix() for path in written}
     stems = ("systems", "mmer-confusion", "mmer-curves", "mmer-reliability", "mmer-lengths",
@@ -38,8 +40,8 @@ def test_every_plot_is_written_as_png_and_svg(report, tmp_path):
 
 
 def test_the_same_report_gives_the_same_bytes(report, tmp_path):
-    report["systems"] = report["systems"][:1]
-    first, second = (write_plots(deepcopy(report), tmp_path / name) for name in "ab")
+    report = replace(report, systems=report.systems[:1])
+    first, second = (write_plots(report, tmp_path / name) for name in "ab")
     assert [path.read_bytes() for path in first] == [path.read_bytes() for path in second]
 
 
@@ -51,21 +53,20 @@ def test_the_users_matplotlib_settings_have_no_say(report):
 
 def test_published_figures_are_drawn_only_where_comparable(report):
     assert "published, IEMOCAP" not in words(report_plots.systems(report))
-    report["table_1"]["comparable"] = True
-    assert "published, IEMOCAP" in words(report_plots.systems(report))
+    assert "published, IEMOCAP" in words(report_plots.systems(with_comparable(report)))
 
 
 def test_the_systems_plot_says_pooled_values_and_chance(report):
     said = words(report_plots.systems(report))
     assert "chance, UA (25)" in said
-    for system in report["systems"]:
+    for system in report.systems:
         for metric in ("wa", "ua"):
-            assert f"{100 * system['selections']['final']['summary'][metric]['pooled']:.2f}" in said
+            assert f"{100 * system.selections.final.summary[metric].pooled:.2f}" in said
 
 
 def test_a_confusion_cell_says_count_and_share(report):
-    system = report["systems"][0]
-    system["confusion"] = [[6, 2, 0, 0], [0, 8, 0, 0], [0, 0, 0, 0], [0, 0, 1, 3]]  # nobody was neutral
+    counts = ((6, 2, 0, 0), (0, 8, 0, 0), (0, 0, 0, 0), (0, 0, 1, 3))  # nobody was neutral
+    system = replace(report.systems[0], confusion=counts)
     said = words(report_plots.confusion(report, system))
     assert said.count("75.0 %") == 2
     assert said.count("25.0 %") == 2
@@ -74,31 +75,33 @@ def test_a_confusion_cell_says_count_and_share(report):
 
 
 def test_curves_mark_the_epochs_that_are_there(report):
-    mmer, cai = report["systems"][:2]
+    mmer, cai = report.systems[:2]
     assert {"final epoch", "oracle epoch", "validated epoch", "CTC loss, training"} <= set(
         words(report_plots.curves(report, mmer))
     )
     assert "validated epoch" not in words(report_plots.curves(report, cai))
-    assert "CTC loss, training" not in words(report_plots.curves(report, report["systems"][2]))
+    assert "CTC loss, training" not in words(report_plots.curves(report, report.systems[2]))
 
 
 def test_one_fold_of_one_epoch_is_drawn(report):
-    system = report["systems"][1]
-    line = system["curves"][0]
-    for key in ("epochs", "ce", "ctc", "wa", "ua"):
-        line[key] = line[key][:1]
-    line["oracle_epoch"] = 1
-    system["curves"] = [line]
-    system["selections"]["final"]["summary"]["wa"]["interval_95"] = None
-    report["systems"] = [system]
-    assert len(list(figures(report))) == 5
+    system = report.systems[1]
+    final, line = system.selections.final, system.curves[0]
+    short = {key: getattr(line, key)[:1] for key in ("epochs", "ce", "ctc", "wa", "ua")}
+    summary = {**final.summary, "wa": replace(final.summary["wa"], interval_95=None)}
+    system = replace(
+        system,
+        curves=(replace(line, **short, oracle_epoch=1),),
+        selections=replace(system.selections, final=replace(final, summary=summary)),
+    )
+    assert len(list(figures(replace(report, systems=(system,))))) == 5
 
 
 def test_reliability_and_lengths_say_their_numbers(report):
-    system = report["systems"][1]
-    system["reliability"] = {"ece": 0.1234, "bins": [{"lower": 0.4, "upper": 0.5, "utterances": 70_001,
-                             "confidence": 0.44, "accuracy": 1.0}]}  # fmt: skip
-    system["lengths"] = [{"from_seconds": 1.0, "to_seconds": 2.0, "utterances": 7, "error_rate": 0.0}]
+    system = replace(
+        report.systems[1],
+        reliability=Reliability(0.1234, (ReliabilityBin(0.4, 0.5, 70_001, confidence=0.44, accuracy=1.0),)),
+        lengths=(LengthBin(1.0, 2.0, utterances=7, error_rate=0.0),),
+    )
     said = words(report_plots.reliability(report, system))
     assert "70001" in said
     assert any("ECE 12.34 %" in text for text in said)
@@ -106,27 +109,26 @@ def test_reliability_and_lengths_say_their_numbers(report):
 
 
 def test_with_several_seeds_reliability_counts_predictions(report):
-    system = report["systems"][0]
+    system = report.systems[0]
     assert "predictions" in words(report_plots.reliability(report, system))
-    system["seeds"] = [1]
-    assert "utterances" in words(report_plots.reliability(report, system))
+    assert "utterances" in words(report_plots.reliability(report, replace(system, seeds=(1,))))
 
 
 def test_many_systems_and_many_classes_are_drawn(report):
     systems = [
-        {**report["systems"][0], "name": f"mmer-{number}", "title": f"$MMER_{number}$ & <i>"} for number in range(14)
+        replace(report.systems[0], name=f"mmer-{number}", title=f"$MMER_{number}$ & <i>") for number in range(14)
     ]
-    report["systems"] = systems
-    report["labels"] = [f"a long name of class {number}" for number in range(9)]
-    systems[13]["confusion"] = [[10_000] * 9] * 9
+    systems[13] = replace(systems[13], confusion=((10_000,) * 9,) * 9)
+    labels = tuple(f"a long name of class {number}" for number in range(9))
+    report = replace(report, systems=tuple(systems), labels=labels)
     assert "$MMER_13$ & <i>" in words(report_plots.systems(report))
     assert len(words(report_plots.confusion(report, systems[13]))) > 2 * 81
     assert report_plots.hue(report, systems[0]) == report_plots.hue(report, systems[len(HUES)])
 
 
-def test_file_names_are_safe_and_never_shared():
+def test_file_names_are_safe_and_never_shared(report):
     names = ["a b", "a-b", "A/B", "../..", "…", "mmer_α=0.1"]
-    given = slugs({"systems": [{"name": name} for name in names]})
+    given = slugs(replace(report, systems=tuple(replace(report.systems[0], name=name) for name in names)))
     assert list(given.values()) == ["a-b", "a-b-2", "A-B-3", "system", "system-2", "mmer_-=0.1"]
 
 

@@ -1,0 +1,344 @@
+"""The report's content, made of runs and imports.
+
+Three numbers that are never mixed up. final: the last epoch, no selection; the headline. validated: the epoch that
+is best on the validation part. oracle: the epoch that is best on the held-out fold itself, as most published numbers
+are; never used for anything else. "Best" is the highest WA, the earliest epoch of those.
+"""
+
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mmer_pipeline import paths
+from mmer_pipeline.corpora.folds import natural_order
+from mmer_pipeline.errors import UserError
+from mmer_pipeline.report import content, published_results
+from mmer_pipeline.report.comparisons import compare_all
+from mmer_pipeline.report.content import Report, Selection, System
+from mmer_pipeline.report.imported import classes_of, known_utterances, read_import, read_rows
+from mmer_pipeline.report.notes import notes_of
+from mmer_pipeline.report.results import (
+    Confusion,
+    Failures,
+    FoldResult,
+    HeldOut,
+    RunResults,
+    SystemResults,
+    check_same_truth,
+    read_systems,
+)
+from mmer_pipeline.report.utterance_facts import Spoken, read_spoken
+from mmer_pipeline.scoring import statistics
+from mmer_pipeline.scoring.metrics import HEADLINE, calibration_error, rates_of_confusion, reliability
+from mmer_pipeline.settings import Settings
+from mmer_pipeline.systems.registry import find_system, title
+
+LENGTH_BINS = 6
+MOST_CONFIDENT_ERRORS = 10
+_OF_A_FOLD = ("fold", "held_out")  # settings and inputs that differ between the folds of a run
+
+
+def make_report(
+    runs: Sequence[Path], imports: Sequence[tuple[str, Path]] = (), failures: Failures | None = None
+) -> Report:
+    """Read runs and imports (name, file) and say everything of them that the report says.
+
+    `failures` are better reasons for what is missing than the disk shows: see `results.read_systems`.
+
+    Raises:
+        UserError: nothing to report, or what cannot be compared; a file to import that is not good.
+    """
+    systems, holes = read_systems(runs, failures)
+    records = [run.record for system in systems for run in system.runs]
+    labels = list(systems[0].runs[0].folds[0].evaluation.labels) if systems else []
+    corpus = str(records[0].facts["corpus"]) if records else "unknown"
+    known, notes = known_utterances(systems) if imports else {}, []
+    taken = {system.name for system in systems} | {path.name for path in runs}
+    for name, path in imports:
+        if name in taken:
+            raise UserError(f"The name {name} is taken by another system of this report. Give --name another one.")
+        taken.add(name)
+        rows = read_rows(path)
+        labels = labels or classes_of(rows)
+        system, said = read_import(name, path, rows, labels, known)
+        systems.append(system)
+        notes += said
+    if not systems:
+        raise UserError("There is nothing to report: name a run with --run, or a file of predictions with --import.")
+    check_same_truth(systems, labels)
+    spoken = read_spoken(records)
+    return build(systems, labels, corpus, holes, spoken, notes)
+
+
+def build(
+    systems: Sequence[SystemResults],
+    labels: Sequence[str],
+    corpus: str,
+    holes: Sequence[content.Hole],
+    spoken: Spoken,
+    notes: Sequence[str] = (),
+) -> Report:
+    """Everything that the report says; the same input gives the same report."""
+    rows = _set_apart([_system(system, labels, spoken) for system in systems])
+    pairs = compare_all(systems, len(labels))
+    utterances = len({name for system in systems for name in system.held_out.utterance_ids})
+    return Report(
+        corpus=corpus,
+        labels=tuple(labels),
+        systems=rows,
+        pairs=pairs,
+        table_1=content.Table1(
+            published_results.table_1(rows), published_results.comparable(corpus, labels, utterances)
+        ),
+        holes=tuple(holes),
+        notes=(*spoken.notes, *notes, *notes_of(systems, pairs, labels)),
+    )
+
+
+def _set_apart(rows: Sequence[System]) -> tuple[System, ...]:
+    """The systems, with the name in the title too where two have the same one."""
+    titles = [row.title for row in rows]
+    return tuple(
+        replace(row, title=f"{row.title} [{row.name}]") if titles.count(row.title) > 1 else row for row in rows
+    )
+
+
+def _system(system: SystemResults, labels: Sequence[str], spoken: Spoken) -> System:
+    held_out = system.held_out
+    record = system.runs[0].record if system.runs else None
+    settings = record.settings if record else None
+    final = _selection(system, "final", labels)
+    assert final is not None, "every fold has a last epoch"
+    oracle = _selection(system, "oracle", labels)
+    confusion = _confusion(held_out, len(labels))
+    return System(
+        name=system.name,
+        title=title(asdict(settings)) if settings else system.name,
+        system=settings.system if settings else None,
+        imported=str(system.imported) if system.imported else None,
+        seeds=tuple(run.seed for run in system.runs),
+        encoders=_encoders(settings),
+        folds_expected=len(record.facts["folds"]) if record else len(system.held_outs),
+        utterances=len(set(held_out.utterance_ids)),
+        selections=content.Selections(final, _selection(system, "validated", labels), oracle),
+        oracle_gap=_gap(final, oracle),
+        per_class=class_scores(rates_of_confusion(confusion, labels)["per_class"]),
+        confusion=tuple(map(tuple, confusion.tolist())),
+        speakers=_speakers(held_out, len(labels)),
+        reliability=_reliability(held_out),
+        lengths=_lengths(held_out, spoken),
+        curves=tuple(_curve(run.seed, fold) for run in system.runs for fold in run.folds),
+        spelling=_spelling(system),
+        errors=_errors(held_out, labels, spoken),
+        runs=tuple(map(_run, system.runs)),
+    )
+
+
+def class_scores(per_class: Mapping[str, Mapping[str, Any]]) -> dict[str, content.ClassScores]:
+    """The scores of each class, from those that `scoring.metrics` gives."""
+    return {label: content.ClassScores(**scores) for label, scores in per_class.items()}
+
+
+def _encoders(settings: Settings | None) -> content.Encoders:
+    if settings is None:
+        return content.Encoders(None, None)
+    reads = find_system(settings.system).reads
+    return content.Encoders(
+        text=paths.encoder_name(settings.text_encoder) if "text" in reads else None,
+        speech=paths.encoder_name(settings.speech_encoder) if "speech" in reads else None,
+    )
+
+
+@dataclass(frozen=True)
+class _Pick:
+    """What a selection takes of one job."""
+
+    seed: int | None
+    fold: int
+    held_out: str
+    epoch: int | None
+    confusion: Confusion
+
+
+def _picks(system: SystemResults, selection: str, classes: int) -> Iterator[_Pick | None]:
+    """What a selection takes of each job; None where it had nothing to choose on."""
+    for run in system.runs:
+        for fold in run.folds:
+            chosen = fold.chosen(selection)
+            if chosen is None:
+                yield None
+            else:
+                epoch, confusion = chosen
+                yield _Pick(run.seed, fold.number, fold.evaluation.held_out, epoch, confusion)
+    if not system.runs:
+        folds = np.array(system.held_out.folds)
+        for number, held_out in sorted(system.held_outs.items()):
+            confusion = _confusion(system.held_out, classes, folds == number).tolist()
+            yield _Pick(None, number, held_out, None, confusion) if selection == "final" else None
+
+
+def _selection(system: SystemResults, selection: str, labels: Sequence[str]) -> Selection | None:
+    """Per job, mean ± sample sd over them, pooled; None where a job had nothing to choose on."""
+    jobs: list[content.FoldScores] = []
+    confusions = []
+    for pick in _picks(system, selection, len(labels)):
+        if pick is None:
+            return None
+        scores = rates_of_confusion(pick.confusion, labels)
+        utterances, rates = int(np.sum(pick.confusion)), {name: scores[name] for name in HEADLINE}
+        jobs.append(content.FoldScores(pick.seed, pick.fold, pick.held_out, pick.epoch, utterances, **rates))
+        confusions.append(np.asarray(pick.confusion))
+    pooled = rates_of_confusion(np.sum(confusions, axis=0), labels)
+    intervals = _intervals(system.held_out, len(labels)) if selection == "final" else None
+    summary = {}
+    for name in HEADLINE:
+        values = np.array([getattr(job, name) for job in jobs])
+        summary[name] = content.MetricSummary(
+            mean=float(values.mean()),
+            sd=float(values.std(ddof=1)) if len(values) > 1 else None,
+            pooled=pooled[name],
+            interval_95=intervals[name] if intervals else None,
+        )
+    return Selection(tuple(jobs), summary)
+
+
+def _intervals(held_out: HeldOut, classes: int) -> Mapping[str, tuple[float, float]] | None:
+    counts = statistics.cluster_counts(held_out.truth, held_out.predicted, held_out.clusters, classes)
+    return statistics.bootstrap_intervals(counts)
+
+
+def _gap(final: Selection, oracle: Selection | None) -> content.OracleGap | None:
+    """What choosing the epoch on the test fold would have added."""
+    if oracle is None:
+        return None
+    return content.OracleGap(
+        **{name: oracle.summary[name].mean - final.summary[name].mean for name in statistics.COMPARED}
+    )
+
+
+def _confusion(held_out: HeldOut, classes: int, where: Any = slice(None)) -> npt.NDArray[np.int64]:
+    counts = np.zeros((classes, classes), dtype=np.int64)
+    np.add.at(counts, (held_out.truth[where], held_out.predicted[where]), 1)
+    return counts
+
+
+def _speakers(held_out: HeldOut, classes: int) -> tuple[content.SpeakerScores, ...]:
+    counts = statistics.cluster_counts(held_out.truth, held_out.predicted, held_out.speakers, classes)
+    scores = statistics.rates_of_confusions(counts)
+    utterances = Counter(speaker for speaker, _ in set(zip(held_out.speakers, held_out.utterance_ids, strict=True)))
+    rows = [
+        content.SpeakerScores(speaker, utterances[speaker], float(wa), float(ua))
+        for speaker, wa, ua in zip(sorted(utterances), scores["wa"], scores["ua"], strict=True)
+        if speaker  # "": unknown
+    ]
+    return tuple(sorted(rows, key=lambda row: natural_order(row.speaker)))
+
+
+def _reliability(held_out: HeldOut) -> content.Reliability | None:
+    if held_out.probabilities is None:
+        return None
+    ece = calibration_error(held_out.probabilities, held_out.truth)
+    return content.Reliability(ece, tuple(reliability(held_out.probabilities, held_out.truth)))
+
+
+def _lengths(held_out: HeldOut, spoken: Spoken) -> tuple[content.LengthBin, ...] | None:
+    """The error rate in bins of utterance length that hold about as many utterances each."""
+    lengths = {name: spoken.seconds.get(name) for name in held_out.utterance_ids}
+    if any(seconds is None for seconds in lengths.values()):
+        return None
+    # Rounded to a millisecond, or lengths that are the same but for a sample would make bins of their own.
+    seconds = np.round([lengths[name] for name in held_out.utterance_ids], 3)  # [N], seeds repeat an utterance
+    distinct = np.round(list(lengths.values()), 3)
+    edges = np.unique(np.quantile(distinct, np.linspace(0, 1, LENGTH_BINS + 1), method="inverted_cdf"))
+    inner = edges[1:-1]  # a bin is (from, to]; the first holds the shortest utterance too
+    bins, of_distinct = np.searchsorted(inner, seconds), np.searchsorted(inner, distinct)
+    wrong = held_out.truth != held_out.predicted
+    return tuple(
+        content.LengthBin(
+            from_seconds=float(edges[number]),
+            to_seconds=float(edges[min(number + 1, len(edges) - 1)]),
+            utterances=int((of_distinct == number).sum()),
+            error_rate=float(wrong[bins == number].mean()),
+        )
+        for number in np.unique(bins).tolist()
+    )
+
+
+def _curve(seed: int, fold: FoldResult) -> content.Curve:
+    oracle, validated = (fold.chosen(name) for name in ("oracle", "validated"))
+    ctc = [epoch.ctc for epoch in fold.epochs if epoch.ctc is not None]
+    validation = [epoch.validation.wa for epoch in fold.epochs if epoch.validation is not None]
+    return content.Curve(
+        seed=seed,
+        fold=fold.number,
+        epochs=tuple(epoch.number for epoch in fold.epochs),
+        ce=tuple(epoch.ce for epoch in fold.epochs),
+        ctc=tuple(ctc) or None,
+        wa=tuple(epoch.held_out.wa for epoch in fold.epochs),
+        ua=tuple(epoch.held_out.ua for epoch in fold.epochs),
+        validation_wa=tuple(validation) or None,
+        oracle_epoch=oracle[0] if oracle else None,
+        validated_epoch=validated[0] if validated else None,
+    )
+
+
+def _spelling(system: SystemResults) -> content.Spelling | None:
+    """Mean WER and CER over the jobs; None where no CTC head was trained or nothing can be spelt."""
+    scores = [fold.evaluation.scores for run in system.runs for fold in run.folds]
+    if not system.runs or not system.runs[0].record.settings.alpha:
+        return None
+    wer = [entry.wer for entry in scores if entry.wer is not None]
+    cer = [entry.cer for entry in scores if entry.cer is not None]
+    if not len(wer) == len(cer) == len(scores):
+        return None
+    return content.Spelling(float(np.mean(wer)), float(np.mean(cer)))
+
+
+def _errors(held_out: HeldOut, labels: Sequence[str], spoken: Spoken) -> tuple[content.ConfidentError, ...]:
+    """The errors that the system was surest of, each utterance once."""
+    if held_out.probabilities is None:
+        return ()
+    wrong = np.flatnonzero(held_out.truth != held_out.predicted)
+    confidence = held_out.probabilities[wrong, held_out.predicted[wrong]]
+    # Stable, so that equals keep the order of the runs.
+    order = wrong[np.argsort(-confidence, kind="stable")].tolist()
+    first = {held_out.utterance_ids[row]: row for row in reversed(order)}
+    rows = [row for row in order if first[held_out.utterance_ids[row]] == row][:MOST_CONFIDENT_ERRORS]
+    return tuple(
+        content.ConfidentError(
+            utterance_id=held_out.utterance_ids[row],
+            fold=held_out.folds[row],
+            speaker=held_out.speakers[row],
+            truth=labels[held_out.truth[row]],
+            prediction=labels[held_out.predicted[row]],
+            probabilities=dict(zip(labels, held_out.probabilities[row].tolist(), strict=True)),
+            transcript=spoken.transcripts.get(held_out.utterance_ids[row]),
+        )
+        for row in rows
+    )
+
+
+def _run(run: RunResults) -> content.TrainedRun:
+    record = run.record
+    return content.TrainedRun(
+        run=run.name,
+        seed=run.seed,
+        settings={name: value for name, value in asdict(record.settings).items() if name not in _OF_A_FOLD},
+        inputs={name: value for name, value in record.inputs.items() if name not in _OF_A_FOLD},
+        folds=tuple(
+            content.TrainedFold(
+                fold=fold.number,
+                held_out=fold.evaluation.held_out,
+                utterances=fold.evaluation.utterances,
+                facts=fold.record.facts,
+                training_seconds=float(sum(epoch.seconds for epoch in fold.epochs)),
+                utterances_per_second=float(np.median([epoch.utterances_per_second for epoch in fold.epochs])),
+            )
+            for fold in run.folds
+        ),
+    )

@@ -1,0 +1,323 @@
+"""The report's content as plain data: every number that any of its forms shows, and the schema of report.json.
+
+The fields stand in the order of report.json's keys. Rates, shares and differences of rates are fractions from 0 to 1;
+the forms print them in percent. Folds and epochs are counted from 1.
+"""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from mmer_pipeline.scoring.metrics import ReliabilityBin
+
+SettingValue = str | int | float | bool | None
+JsonObject = Mapping[str, Any]  # as read from a run's settings.json
+Interval = tuple[float, float]  # 95 %, bootstrap over dialogues
+
+
+@dataclass(frozen=True)
+class Encoders:
+    """The encoders that a system uses."""
+
+    text: str | None  # None: it reads no text
+    speech: str | None  # None: it reads no recording
+
+    @property
+    def used(self) -> dict[str, str]:
+        """Kind ("text", "speech") → name."""
+        return {kind: name for kind, name in asdict(self).items() if name}
+
+
+@dataclass(frozen=True)
+class FoldScores:
+    """The held-out scores of one fold and seed at the epoch that a selection takes."""
+
+    seed: int | None  # None: an import
+    fold: int
+    held_out: str  # the value that the fold holds out: a session, a speaker
+    epoch: int | None  # None: an import
+    utterances: int
+    wa: float
+    ua: float
+    wf1: float
+    macro_f1: float
+
+
+@dataclass(frozen=True)
+class MetricSummary:
+    """One metric over all folds and seeds of a system."""
+
+    mean: float  # over folds and seeds, each counted once
+    sd: float | None  # the sample standard deviation; None: one fold and seed
+    pooled: float  # from all held-out predictions together
+    interval_95: Interval | None  # of the pooled value; None: not the final selection, or a single dialogue
+
+
+@dataclass(frozen=True)
+class Selection:
+    """What a way of choosing the epoch gives."""
+
+    folds: tuple[FoldScores, ...]
+    summary: Mapping[str, MetricSummary]  # by metric: "wa", "ua", "wf1", "macro_f1"
+
+
+@dataclass(frozen=True)
+class Selections:
+    """The three numbers that are kept apart."""
+
+    final: Selection  # the last epoch: no selection
+    validated: Selection | None  # best on the validation part; None: there is none
+    oracle: Selection | None  # best on the held-out fold itself; None: an import
+
+    @property
+    def known(self) -> dict[str, Selection]:
+        """Name → selection, of those that there are."""
+        every = {"final": self.final, "validated": self.validated, "oracle": self.oracle}
+        return {name: selection for name, selection in every.items() if selection is not None}
+
+
+@dataclass(frozen=True)
+class OracleGap:
+    """What choosing the epoch on the test fold would have added: oracle − final, of the means."""
+
+    wa: float
+    ua: float
+
+
+@dataclass(frozen=True)
+class ClassScores:
+    """One class, final, pooled."""
+
+    precision: float
+    recall: float
+    f1: float
+    support: int  # predictions whose true class it is
+
+
+@dataclass(frozen=True)
+class SpeakerScores:
+    """One speaker in the fold that holds it out, final, all seeds."""
+
+    speaker: str
+    utterances: int
+    wa: float
+    ua: float
+
+
+@dataclass(frozen=True)
+class Reliability:
+    """How well confidence and accuracy agree, final, pooled."""
+
+    ece: float  # expected calibration error
+    bins: tuple[ReliabilityBin, ...]  # those that hold a prediction, lowest confidence first
+
+
+@dataclass(frozen=True)
+class LengthBin:
+    """The utterances of (from, to] seconds; the first bin holds the shortest one too."""
+
+    from_seconds: float
+    to_seconds: float
+    utterances: int
+    error_rate: float  # over all seeds
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One fold and seed by epoch; all sequences run over the epochs."""
+
+    seed: int
+    fold: int
+    epochs: tuple[int, ...]
+    ce: tuple[float, ...]  # training loss
+    ctc: tuple[float, ...] | None  # None: no CTC head
+    wa: tuple[float, ...]  # held out
+    ua: tuple[float, ...]  # held out
+    validation_wa: tuple[float, ...] | None  # None: no validation part
+    oracle_epoch: int | None
+    validated_epoch: int | None
+
+
+@dataclass(frozen=True)
+class Spelling:
+    """The greedy CTC transcripts, the mean over folds and seeds."""
+
+    wer: float  # word error rate; may exceed 1
+    cer: float  # character error rate
+
+
+@dataclass(frozen=True)
+class ConfidentError:
+    """One of the wrong predictions that the system was surest of."""
+
+    utterance_id: str
+    fold: int
+    speaker: str  # "": unknown
+    truth: str
+    prediction: str
+    probabilities: Mapping[str, float]  # by class
+    transcript: str | None  # None: unknown
+
+
+@dataclass(frozen=True)
+class JobFacts:
+    """What the report shows of a trained fold's facts."""
+
+    device: str
+    hardware: str | None
+    platform: str
+    python: str
+    git_commit: str | None
+    versions: Mapping[str, str]  # by library
+    trained_parameters: int | None
+    without_ctc_target: int | None  # training utterances
+    revisions: Mapping[str, str]  # of the encoders that have one, by kind
+
+    @staticmethod
+    def read(facts: JsonObject) -> "JobFacts":
+        """Of the facts of a settings.json, of which older ones lack some."""
+        return JobFacts(
+            device=facts["device"],
+            hardware=facts.get("hardware"),
+            platform=facts["platform"],
+            python=facts["python"],
+            git_commit=facts["git_commit"],
+            versions=facts["versions"],
+            trained_parameters=facts.get("trained_parameters"),
+            without_ctc_target=facts.get("without_ctc_target"),
+            revisions={part: revision for part, revision in facts.get("revisions", {}).items() if revision},
+        )
+
+
+@dataclass(frozen=True)
+class TrainedFold:
+    """How one fold was trained."""
+
+    fold: int
+    held_out: str
+    utterances: int  # held out
+    facts: JsonObject  # where it ran and with what, as its settings.json says; see `JobFacts`
+    training_seconds: float
+    utterances_per_second: float  # in the median epoch
+
+    @property
+    def job_facts(self) -> JobFacts:
+        """The facts that the report shows."""
+        return JobFacts.read(self.facts)
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """One seed of a system."""
+
+    run: str
+    seed: int
+    settings: Mapping[str, SettingValue]  # by name, all but the fold
+    inputs: JsonObject  # digests of manifest and features, labels, alphabet
+    folds: tuple[TrainedFold, ...]
+
+
+@dataclass(frozen=True)
+class System:
+    """One system: a row of the report's tables."""
+
+    name: str  # unique in the report
+    title: str  # what tables and plots call it
+    system: str | None  # a name in `systems.registry.SYSTEMS`; None: an import
+    imported: str | None  # the file that it was imported from
+    seeds: tuple[int, ...]
+    encoders: Encoders
+    folds_expected: int  # a seed
+    utterances: int  # held out, each counted once
+    selections: Selections
+    oracle_gap: OracleGap | None  # None: an import
+    per_class: Mapping[str, ClassScores]
+    confusion: tuple[tuple[int, ...], ...]  # rows are the truth; final, pooled
+    speakers: tuple[SpeakerScores, ...]
+    reliability: Reliability | None  # None: an import without probabilities
+    lengths: tuple[LengthBin, ...] | None  # None: lengths are unknown
+    curves: tuple[Curve, ...]
+    spelling: Spelling | None  # None: no CTC head, or nothing to spell
+    errors: tuple[ConfidentError, ...]  # the surest first
+    runs: tuple[TrainedRun, ...]  # one a seed; none: an import
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether every seed has all its folds."""
+        return len(self.selections.final.folds) == self.folds_expected * max(1, len(self.seeds))
+
+    @property
+    def counted(self) -> str:
+        """What the pooled counts are of: with several seeds an utterance is predicted several times."""
+        return "predictions" if len(self.seeds) > 1 else "utterances"
+
+
+@dataclass(frozen=True)
+class MetricDifference:
+    """First − second of a pair of systems in one metric, pooled."""
+
+    difference: float
+    interval_95: Interval | None  # paired bootstrap; None: a single dialogue
+    p: float | None  # two-sided, paired randomisation test; None: a single dialogue
+    p_holm: float | None  # corrected over all pairs
+
+
+@dataclass(frozen=True)
+class PairComparison:
+    """Two systems on the utterances that both have."""
+
+    first: str  # names of systems
+    second: str
+    utterances: int
+    clusters: int  # dialogues
+    metrics: Mapping[str, MetricDifference]  # by metric: "wa", "ua"
+
+
+@dataclass(frozen=True)
+class Table1Row:
+    """A row of the paper's Table 1, or one of ours in it."""
+
+    group: str
+    method: str
+    folds: int
+    modality: str  # "a" (speech), "t" (text), "a,t"; "": unknown
+    published_wa: float | None
+    ours: str | None  # the name of our system that stands in the row
+
+
+@dataclass(frozen=True)
+class Table1:
+    """The paper's Table 1 with ours in it."""
+
+    rows: tuple[Table1Row, ...]
+    comparable: bool  # whether ours may be subtracted from the published figures
+
+
+@dataclass(frozen=True)
+class Hole:
+    """Something that should stand in the report and does not."""
+
+    run: str
+    fold: int | None  # None: the whole run
+    why: str  # with the command that mends it
+
+
+@dataclass(frozen=True)
+class Report:
+    """All that a report says."""
+
+    corpus: str
+    labels: tuple[str, ...]
+    systems: tuple[System, ...]
+    pairs: tuple[PairComparison, ...]
+    table_1: Table1
+    holes: tuple[Hole, ...]
+    notes: tuple[str, ...]  # what a reader should know first, a sentence each
+
+    def system(self, name: str) -> System:
+        """The system of that name."""
+        return next(system for system in self.systems if system.name == name)
+
+    def as_json(self) -> dict[str, object]:
+        """report.json as plain values."""
+        return asdict(self)

@@ -1,0 +1,132 @@
+"""How the numbers were made: the facts of a system, and the tables of settings, inputs, places and jobs."""
+
+from collections import Counter
+from collections.abc import Callable
+
+from mmer_pipeline.report.content import (
+    Report,
+    System,
+    TrainedFold,
+    TrainedRun,
+)
+from mmer_pipeline.report.table_formats import Column, Filled, Table, table_of
+from mmer_pipeline.report.wording import (
+    duration,
+    folds_line,
+    percent,
+    plain,
+)
+from mmer_pipeline.settings import DEFAULTS
+
+_PER_RUN = ("seed",)  # settings that differ between the runs of a system
+
+
+def system_facts(report: Report, system: System) -> list[tuple[str, str]]:
+    """What a system is and was made of: (name, value) each."""
+    first = system.runs[0].folds[0].job_facts if system.runs else None
+    seeds = ", ".join(map(str, system.seeds))
+    spelling = system.spelling
+    facts = [
+        ("run", f"{system.name}, {'seed' if len(system.seeds) == 1 else 'seeds'} {seeds}" if system.runs else ""),
+        ("imported", f"as “{system.name}” from {system.imported}" if system.imported else ""),
+        *((f"{kind} encoder", name) for kind, name in system.encoders.used.items()),
+        ("held out", f"{system.utterances} utterances of {report.corpus}, {folds_line(system)}"),
+        (
+            "spelling",
+            f"WER {percent(spelling.wer)} %, CER {percent(spelling.cer)} % (greedy CTC transcripts, "
+            "mean over folds and seeds)"
+            if spelling
+            else "",
+        ),
+    ]
+    if first is not None:
+        trained, unspelt = first.trained_parameters, first.without_ctc_target
+        facts += [
+            ("trained", f"{trained:,} parameters" if trained is not None else ""),
+            ("without CTC target", f"{unspelt} training utterances of the first fold" if unspelt is not None else ""),
+            ("revisions", ", ".join(f"{part} {revision}" for part, revision in first.revisions.items())),
+        ]
+    return [(name, value) for name, value in facts if value]
+
+
+def settings(report: Report, *, changed_only: bool = False) -> Table:
+    """The settings of each trained system beside the defaults; of all, or of those that are not the default in one."""
+    trained = _trained(report)
+    names = dict.fromkeys(name for system in trained for name in system.runs[0].settings if name not in _PER_RUN)
+    if changed_only:
+        names = {
+            name: None
+            for name in names
+            if any(system.runs[0].settings.get(name) != DEFAULTS.get(name) for system in trained)
+        }
+
+    def value(system: System) -> Callable[[str], str]:
+        return lambda name: plain(system.runs[0].settings.get(name))
+
+    columns: list[Filled[str]] = [
+        (Column("setting", "text"), lambda name: name),
+        (Column("default", "text"), lambda name: plain(DEFAULTS.get(name))),
+        *((Column(system.title, "text"), value(system)) for system in trained),
+    ]
+    caption = "Settings that are not the default in at least one system." if changed_only else "All but the seed."
+    return table_of(caption, names, columns)
+
+
+def inputs(report: Report) -> Table:
+    """What each trained system read."""
+    trained = _trained(report)
+
+    def value(system: System) -> Callable[[str], str]:
+        return lambda name: plain(system.runs[0].inputs.get(name))
+
+    columns: list[Filled[str]] = [
+        (Column("input", "text"), lambda name: name),
+        *((Column(system.title, "text"), value(system)) for system in trained),
+    ]
+    names = dict.fromkeys(name for system in trained for name in system.runs[0].inputs)
+    return table_of(
+        "What the systems read: digests of the manifest and the features, class order, CTC alphabet.", names, columns
+    )
+
+
+def environment(report: Report) -> Table:
+    """Where the jobs ran and with what; several values with the number of jobs of each."""
+    seen: dict[str, Counter[str]] = {}
+    for _, fold in _jobs(report):
+        facts = fold.job_facts
+        named = {"device": facts.device, "hardware": facts.hardware, "platform": facts.platform,
+                 "python": facts.python, "git commit": facts.git_commit, **facts.versions}  # fmt: skip
+        for name, value in named.items():
+            seen.setdefault(name, Counter())[plain(value)] += 1
+
+    def values(row: tuple[str, Counter[str]]) -> str:
+        return next(iter(row[1])) if len(row[1]) == 1 else "; ".join(f"{v} ({n} jobs)" for v, n in row[1].items())
+
+    columns: list[Filled[tuple[str, Counter[str]]]] = [
+        (Column("what", "text"), lambda row: row[0]),
+        (Column("value", "text"), values),
+    ]
+    return table_of(f"Of all {len(_jobs(report))} jobs.", seen.items(), columns)
+
+
+def jobs(report: Report) -> Table:
+    """The training of every fold."""
+    columns: list[Filled[tuple[TrainedRun, TrainedFold]]] = [
+        (Column("run", "text"), lambda job: job[0].run),
+        (Column("seed"), lambda job: str(job[0].seed)),
+        (Column("fold"), lambda job: str(job[1].fold)),
+        (Column("training time"), lambda job: duration(job[1].training_seconds)),
+        (Column("utterances a second"), lambda job: f"{job[1].utterances_per_second:.1f}"),
+        (Column("held out", "word"), lambda job: job[1].held_out),
+        (Column("utterances"), lambda job: str(job[1].utterances)),
+        (Column("device", "text"), lambda job: job[1].job_facts.device),
+    ]
+    return table_of("Training of each fold; utterances a second in the median epoch.", _jobs(report), columns)
+
+
+def _trained(report: Report) -> list[System]:
+    return [system for system in report.systems if system.runs]
+
+
+def _jobs(report: Report) -> list[tuple[TrainedRun, TrainedFold]]:
+    return [(run, fold) for system in report.systems for run in system.runs for fold in run.folds]

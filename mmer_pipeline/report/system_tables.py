@@ -1,0 +1,152 @@
+"""The report's tables of one system, as in `tables.py`."""
+
+from collections.abc import Callable, Mapping, Sequence
+
+from mmer_pipeline.report.content import (
+    ClassScores,
+    ConfidentError,
+    FoldScores,
+    MetricSummary,
+    System,
+)
+from mmer_pipeline.report.table_formats import Cell, Column, Filled, Table, table_of
+from mmer_pipeline.report.tables import mean_and_sd, pooled_cell
+from mmer_pipeline.report.wording import (
+    METRIC_NAMES,
+    NOTHING,
+    interval,
+    percent,
+)
+from mmer_pipeline.scoring.metrics import HEADLINE
+from mmer_pipeline.scoring.statistics import COMPARED
+
+
+def scores(system: System) -> Table:
+    """Every metric under each selection, the mean and pooled."""
+
+    def summary(name: str, of: Callable[[MetricSummary], Cell]) -> Callable[[str], Cell]:
+        return lambda metric: of(system.selections.known[name].summary[metric])
+
+    columns: list[Filled[str]] = [(Column("metric", "word"), METRIC_NAMES.__getitem__)]
+    for name in system.selections.known:
+        columns += [
+            (Column("mean ± sd", group=name), summary(name, mean_and_sd)),
+            (Column("pooled (95\u00a0%)" if name == "final" else "pooled", group=name), summary(name, pooled_cell)),
+        ]
+    return table_of("Percent; mean ± sample standard deviation over folds and seeds, and pooled.", HEADLINE, columns)
+
+
+def folds(system: System) -> Table:
+    """The scores of every fold and seed."""
+    at = {
+        name: {(row.seed, row.fold): row for row in selection.folds}
+        for name, selection in system.selections.known.items()
+    }
+
+    def score(name: str, metric: str) -> Callable[[FoldScores], str]:
+        return lambda row: percent(getattr(at[name][row.seed, row.fold], metric))
+
+    def epoch(name: str) -> Callable[[FoldScores], str]:
+        return lambda row: str(at[name][row.seed, row.fold].epoch)
+
+    columns: list[Filled[FoldScores]] = [
+        (Column("fold", "word"), lambda row: str(row.fold)),
+        *([(Column("seed", "word"), lambda row: str(row.seed))] if len(system.seeds) > 1 else []),
+        (Column("held out", "word"), lambda row: row.held_out),
+        (Column("utterances", priority=1), lambda row: str(row.utterances)),
+    ]
+    for name in at:
+        if name == "final":  # always the last epoch
+            metrics = [(metric, 0 if metric in COMPARED else 2) for metric in HEADLINE]
+        else:
+            columns.append((Column("epoch", group=name), epoch(name)))
+            metrics = [(metric, 0) for metric in COMPARED]
+        columns += [
+            (Column(METRIC_NAMES[metric], group=name, priority=rank), score(name, metric)) for metric, rank in metrics
+        ]
+    return table_of("Percent, each fold and seed.", system.selections.final.folds, columns)
+
+
+def classes(per_class: Mapping[str, ClassScores], counted: str) -> Table:
+    """Precision, recall and F1 of each class; `counted` is what its last column counts."""
+    columns: list[Filled[tuple[str, ClassScores]]] = [
+        (Column("class", "text"), lambda row: row[0]),
+        (Column("precision"), lambda row: percent(row[1].precision)),
+        (Column("recall"), lambda row: percent(row[1].recall)),
+        (Column("F1"), lambda row: percent(row[1].f1)),
+        (Column(counted), lambda row: str(row[1].support)),
+    ]
+    return table_of("Percent, final, pooled.", per_class.items(), columns)
+
+
+def confusion(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> Table:
+    """How often each class is taken for which."""
+
+    def share(place: int) -> Callable[[tuple[str, Sequence[int]]], Cell]:
+        return lambda row: Cell(str(row[1][place]), f"({percent(row[1][place] / max(1, sum(row[1])), 1)})")
+
+    columns: list[Filled[tuple[str, Sequence[int]]]] = [
+        (Column("truth ╲ predicted", "text"), lambda row: row[0]),
+        *((Column(label), share(place)) for place, label in enumerate(labels)),
+    ]
+    return table_of("Final, pooled; in brackets percent of the row.", zip(labels, counts, strict=True), columns)
+
+
+def speakers(system: System) -> Table:
+    """The scores of each speaker."""
+    return table_of(
+        "Percent, final, each speaker in the fold that holds it out.",
+        system.speakers,
+        [
+            (Column("speaker", "text"), lambda row: row.speaker),
+            (Column("utterances"), lambda row: str(row.utterances)),
+            (Column("WA"), lambda row: percent(row.wa)),
+            (Column("UA"), lambda row: percent(row.ua)),
+        ],
+    )
+
+
+def lengths(system: System) -> Table:
+    """The error rate by length of utterance."""
+    return table_of(
+        "Error rate by length of the utterance, percent, final, pooled.",
+        system.lengths or (),
+        [
+            (Column("seconds", "word"), lambda row: f"{row.from_seconds:.2f}–{row.to_seconds:.2f}"),
+            (Column("utterances"), lambda row: str(row.utterances)),
+            (Column("errors"), lambda row: percent(row.error_rate)),
+        ],
+    )
+
+
+def reliability(system: System) -> Table:
+    """How often a prediction is right, against the probability that it is given."""
+    found = system.reliability
+    return table_of(
+        "Percent, final, pooled.",
+        found.bins if found else (),
+        [
+            (Column("confidence", "word"), lambda row: interval((row.lower, row.upper))),
+            (Column(system.counted), lambda row: str(row.utterances)),
+            (Column("mean confidence"), lambda row: percent(row.confidence)),
+            (Column("right"), lambda row: percent(row.accuracy)),
+        ],
+        [f"Expected calibration error: {percent(found.ece)}."] if found else (),
+    )
+
+
+def errors(system: System, labels: Sequence[str]) -> Table:
+    """The wrong predictions that the system was surest of."""
+
+    def probability(label: str) -> Callable[[ConfidentError], str]:
+        return lambda row: percent(row.probabilities[label], 1)
+
+    columns: list[Filled[ConfidentError]] = [
+        (Column("utterance", "text"), lambda row: row.utterance_id),
+        (Column("speaker", "text"), lambda row: row.speaker or NOTHING),
+        (Column("truth", "word"), lambda row: row.truth),
+        (Column("predicted", "word"), lambda row: row.prediction),
+        (Column("transcript", "text"), lambda row: NOTHING if row.transcript is None else row.transcript),
+        *((Column(label), probability(label)) for label in labels),
+    ]
+    return table_of("The probability of each class, percent.", system.errors, columns)

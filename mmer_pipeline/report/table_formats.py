@@ -1,0 +1,238 @@
+"""A table as data, and what Markdown, LaTeX and the terminal make of it (HTML: `pages/templates/table.jinja`).
+
+`tables.py` builds every table of the report once; nothing here knows what stands in it.
+"""
+
+import re
+import textwrap
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from itertools import groupby
+from typing import Literal, TypeVar
+
+from rich.table import Table as RichTable
+from rich.text import Text
+
+Kind = Literal["number", "word", "text"]  # at the right; a short one; of any length, broken into lines
+Item = TypeVar("Item")
+
+LONGEST_WRAPPED = 20  # characters of a line of text that the terminal does not break while it can drop a column
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One cell."""
+
+    text: str
+    more: str = ""  # what belongs to it, behind it or small below: "± 4.77"
+    system: str = ""  # the name of the system that it is about, for a link and a colour
+    strong: bool = False
+
+    @property
+    def line(self) -> str:
+        """All of it in one line."""
+        return f"{self.text} {self.more}".rstrip()
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column, without its cells; the first of a table heads its rows."""
+
+    title: str
+    kind: Kind = "number"
+    group: str = ""  # a heading that neighbours share
+    priority: int = 0  # above 0: LaTeX leaves it out, and so does a terminal too narrow, the highest first
+
+
+@dataclass(frozen=True)
+class RowGroup:
+    """Rows below a heading of theirs; "": none."""
+
+    title: str
+    rows: tuple[tuple[Cell, ...], ...]
+
+
+@dataclass(frozen=True)
+class Table:
+    """A table of the report. In caption and notes commands stand between backticks."""
+
+    caption: str
+    columns: tuple[Column, ...]
+    groups: tuple[RowGroup, ...]
+    notes: tuple[str, ...] = ()  # what is said below it
+
+    @property
+    def rows(self) -> list[tuple[Cell, ...]]:
+        """The rows of all groups."""
+        return [row for group in self.groups for row in group.rows]
+
+    @property
+    def column_groups(self) -> list[tuple[str, list[Column]]]:
+        """Neighbouring columns below their shared heading; "": those that have none."""
+        return [(title, list(columns)) for title, columns in groupby(self.columns, lambda column: column.group)]
+
+    def essential(self, priority: int = 0) -> "Table":
+        """The table with only the columns up to a priority."""
+        kept = [number for number, column in enumerate(self.columns) if column.priority <= priority]
+        return replace(
+            self,
+            columns=tuple(self.columns[number] for number in kept),
+            groups=tuple(
+                replace(group, rows=tuple(tuple(row[number] for number in kept) for row in group.rows))
+                for group in self.groups
+            ),
+        )
+
+
+Filled = tuple[Column, Callable[[Item], Cell | str]]  # a column and what it says of an item
+
+
+def table_of(caption: str, items: Iterable[Item], columns: Sequence[Filled[Item]], notes: Sequence[str] = ()) -> Table:
+    """A table with a row an item."""
+    return grouped_table_of(caption, [("", items)], columns, notes)
+
+
+def grouped_table_of(
+    caption: str,
+    groups: Iterable[tuple[str, Iterable[Item]]],
+    columns: Sequence[Filled[Item]],
+    notes: Sequence[str] = (),
+) -> Table:
+    """A table with a row an item below the heading of each group."""
+    filled = tuple(
+        RowGroup(title, tuple(tuple(_cell(fill(item)) for _, fill in columns) for item in items))
+        for title, items in groups
+    )
+    return Table(caption, tuple(column for column, _ in columns), filled, tuple(note for note in notes if note))
+
+
+def _cell(value: Cell | str) -> Cell:
+    return Cell(value) if isinstance(value, str) else value
+
+
+def markdown_text(value: object) -> str:
+    """A value as text of Markdown, in a table's cell too: no column, markup or line of its own."""
+    text = re.sub(r"([\\|`*<~$]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(str(value).split()))
+    return text.replace("](", "]\\(")  # no link
+
+
+def markdown_prose(text: str) -> str:
+    """A sentence as Markdown, in which commands stand between backticks."""
+    return markdown_text(text).replace("\\`", "`")
+
+
+def as_markdown(table: Table) -> str:
+    """A table as Markdown, caption before it and notes below."""
+
+    def of(cell: Cell) -> str:
+        text = markdown_text(cell.line)
+        return f"**{text}**" if cell.strong else text
+
+    header = [markdown_text(f"{column.group} {column.title}".strip()) for column in table.columns]
+    lines = [header, ["---:" if column.kind == "number" else "---" for column in table.columns]]
+    for group in table.groups:
+        if group.title:
+            lines.append([f"**{markdown_text(group.title)}**", *[""] * (len(header) - 1)])
+        lines += [list(map(of, row)) for row in group.rows]
+    parts = [markdown_prose(table.caption), "\n".join(f"| {' | '.join(line)} |" for line in lines)]
+    return "\n\n".join([*parts, *map(markdown_prose, table.notes)]) + "\n"
+
+
+_LATEX = {
+    "\\": r"\textbackslash{}",
+    **{mark: rf"\{mark}" for mark in "&%$#_{}"},
+    "~": r"\textasciitilde{}",
+    "^": r"\textasciicircum{}",
+    "<": r"\textless{}",
+    ">": r"\textgreater{}",
+    "|": r"\textbar{}",
+    '"': r"\textquotedbl{}",
+    "[": "{[}",  # not the option of a line's end before it
+    "α": r"$\alpha$",
+    "±": r"$\pm$",
+    "×": r"$\times$",
+    "−": "$-$",
+    "–": "--",
+    "…": r"\dots{}",
+}
+
+
+def latex_text(text: str) -> str:
+    """Text as LaTeX sets it, on one line."""
+    return "".join(_LATEX.get(letter, letter) for letter in " ".join(text.split()))
+
+
+def as_latex(table: Table) -> list[str]:
+    """The lines of a `tabular` with booktabs' rules, of the columns that a paper has room for."""
+    table = table.essential()
+
+    def line(cells: Iterable[str]) -> str:
+        return "  " + " & ".join(cells) + r" \\"
+
+    titles = (f"{column.group} {column.title}".strip() for column in table.columns)
+    alignment = "".join("r" if column.kind == "number" else "l" for column in table.columns)
+    lines = [rf"\begin{{tabular}}{{{alignment}}}", r"  \toprule"]
+    lines.append(line(latex_text(title[0].upper() + title[1:]) for title in titles))
+    for group in table.groups:
+        lines.append(r"  \midrule")
+        if group.title:
+            lines.append(rf"  \multicolumn{{{len(table.columns)}}}{{l}}{{\emph{{{latex_text(group.title)}}}}} \\")
+        lines += [line(latex_text(cell.line) for cell in row) for row in group.rows]
+    return [*lines, r"  \bottomrule", r"\end{tabular}"]
+
+
+def as_rich(table: Table, width: int) -> RichTable:
+    """A table for a terminal of `width` characters.
+
+    Where it is too narrow, what follows in a cell goes below it; then columns go by their priority, then the air
+    between them.
+    """
+    stacked = _width(table, stacked=False) > width
+    for priority in sorted({column.priority for column in table.columns if column.priority}, reverse=True):
+        if _width(table, stacked) > width:
+            table = table.essential(priority - 1)
+    air = 1 if _width(table, stacked) <= width else 0
+    fits = _width(table, stacked, air) <= width
+    shown = RichTable(padding=(0, air))
+    for number, column in enumerate(table.columns):
+        lines = _header(column, _content_width(table, number, stacked))
+        is_number = column.kind == "number"
+        justify: Literal["left", "right"] = "right" if is_number else "left"
+        shown.add_column(Text("\n".join(lines)), justify=justify, no_wrap=is_number and fits, overflow="fold")
+    for group in table.groups:
+        if group.title:
+            shown.add_row(Text(group.title, style="bold"))
+        for row in group.rows:
+            shown.add_row(*(_text(cell, stacked) for cell in row))
+        shown.add_section()
+    return shown
+
+
+def _text(cell: Cell, stacked: bool) -> Text:
+    text = "\n".join(filter(None, (cell.text, cell.more))) if stacked else cell.line
+    return Text(text, style="bold" if cell.strong else "")
+
+
+def _header(column: Column, width: int) -> list[str]:
+    """The lines above a column of that width; its group on one of its own."""
+    width = max([width, *(len(word) for word in f"{column.group} {column.title}".split(" "))])
+    return [line for part in (column.group, column.title) for line in textwrap.wrap(part, width)]
+
+
+def _content_width(table: Table, number: int, stacked: bool) -> int:
+    """The characters that the longest cell of a column takes, below its heading."""
+    cells = [row[number] for row in table.rows]
+    lengths = [max(len(cell.text), len(cell.more)) if stacked else len(cell.line) for cell in cells]
+    if number == 0:
+        lengths += [len(group.title) for group in table.groups]
+    return max(lengths, default=0)
+
+
+def _width(table: Table, stacked: bool, air: int = 1) -> int:
+    """The characters that a table takes on a terminal, where text is broken at words."""
+    total = 1
+    for number, column in enumerate(table.columns):
+        width = _content_width(table, number, stacked)
+        width = max([width, *map(len, _header(column, width))])
+        total += 1 + 2 * air + (min(width, LONGEST_WRAPPED) if column.kind == "text" else width)
+    return total

@@ -1,0 +1,250 @@
+"""The report's tables of systems beside each other; those of one system are in `system_tables.py`, those of how the
+numbers were made in `provenance_tables.py`.
+
+Each table is built once, and every form of the report sets it (`table_formats.py`). A new column is one line: its
+heading and what it says of a row's item.
+"""
+
+from collections.abc import Callable
+from itertools import groupby
+
+from mmer_pipeline.report.content import (
+    MetricSummary,
+    PairComparison,
+    Report,
+    System,
+    Table1Row,
+)
+from mmer_pipeline.report.table_formats import Cell, Column, Filled, Table, grouped_table_of, table_of
+from mmer_pipeline.report.wording import (
+    ALPHA_NOTE,
+    METRIC_NAMES,
+    NOTHING,
+    PAIRS_NOTE,
+    chance,
+    epoch_caveat,
+    folds_and_seeds,
+    interval,
+    not_comparable,
+    p_value,
+    percent,
+    signed,
+    signed_interval,
+)
+from mmer_pipeline.scoring.metrics import HEADLINE
+from mmer_pipeline.scoring.statistics import COMPARED
+
+SIGNIFICANT = 0.05  # the level of Holm's correction that is marked in the table of pairs
+
+
+def mean_and_sd(summary: MetricSummary) -> Cell:
+    """The mean ± the sample standard deviation, in percent."""
+    return Cell(percent(summary.mean), f"± {percent(summary.sd)}" if summary.sd is not None else "")
+
+
+def pooled_cell(summary: MetricSummary) -> Cell:
+    """The pooled value and its interval, in percent."""
+    return Cell(percent(summary.pooled), f"({interval(summary.interval_95)})" if summary.interval_95 else "")
+
+
+def _named(system: System) -> Cell:
+    return Cell(system.title, system=system.name)
+
+
+_SYSTEM: Filled[System] = (Column("system", "text"), _named)
+
+
+def headline(report: Report) -> Table:
+    """The final numbers of every system."""
+
+    def mean(metric: str) -> Callable[[System], Cell]:
+        return lambda system: mean_and_sd(system.selections.final.summary[metric])
+
+    columns: list[Filled[System]] = [
+        _SYSTEM,
+        (Column("WA"), mean("wa")),
+        (Column("UA"), mean("ua")),
+        (Column("WF1", priority=1), mean("wf1")),
+        (Column("macro-F1", priority=2), mean("macro_f1")),
+        (Column("WA pooled (95\u00a0%)"), lambda system: pooled_cell(system.selections.final.summary["wa"])),
+        (
+            Column("oracle\u00a0− final\u00a0WA"),
+            lambda system: signed(system.oracle_gap.wa) if system.oracle_gap else NOTHING,
+        ),
+        (Column("folds ×\u00a0seeds"), folds_and_seeds),
+        (Column("utterances", priority=3), lambda system: str(system.utterances)),
+        (Column("encoders", "text", priority=4), _encoders),
+    ]
+    return table_of(
+        "Final: last epoch, no selection. Percent: mean ± sample standard deviation over folds and seeds; pooled over "
+        "all held-out predictions together, with the 95 % interval.",
+        report.systems,
+        columns,
+        [f"Guessing has a UA of {percent(chance(report))}. {epoch_caveat(report)}".rstrip()],
+    )
+
+
+def _encoders(system: System) -> str:
+    return ", ".join(system.encoders.used.values()) or NOTHING
+
+
+def pooled(report: Report) -> Table:
+    """All held-out predictions of a system together."""
+
+    def of(metric: str) -> Callable[[System], Cell]:
+        return lambda system: pooled_cell(system.selections.final.summary[metric])
+
+    columns: list[Filled[System]] = [
+        _SYSTEM,
+        *((Column(METRIC_NAMES[metric]), of(metric)) for metric in HEADLINE),
+        (Column("ECE"), lambda system: percent(system.reliability.ece) if system.reliability else NOTHING),
+        (Column("WER"), lambda system: percent(system.spelling.wer) if system.spelling else NOTHING),
+        (Column("CER"), lambda system: percent(system.spelling.cer) if system.spelling else NOTHING),
+    ]
+    return table_of(
+        "Final, pooled, percent. In brackets the 95 % bootstrap interval that draws whole dialogues, not utterances.",
+        report.systems,
+        columns,
+        ["ECE: expected calibration error. WER and CER: of the greedy transcripts of CTC heads, the mean over folds "
+         "and seeds."],
+    )  # fmt: skip
+
+
+def selections(report: Report) -> Table:
+    """Final, validated and oracle numbers, kept apart."""
+
+    def mean(name: str, metric: str) -> Callable[[System], Cell | str]:
+        def cell(system: System) -> Cell | str:
+            selection = system.selections.known.get(name)
+            return mean_and_sd(selection.summary[metric]) if selection else NOTHING
+
+        return cell
+
+    names = list(dict.fromkeys(name for system in report.systems for name in system.selections.known))
+    columns: list[Filled[System]] = [_SYSTEM]
+    for name in sorted(names, key=["final", "validated", "oracle"].index):
+        columns += [(Column(METRIC_NAMES[metric], group=name), mean(name, metric)) for metric in COMPARED]
+    gap = "oracle − final"
+    columns += [
+        (Column("WA", group=gap), lambda system: signed(system.oracle_gap.wa) if system.oracle_gap else NOTHING),
+        (Column("UA", group=gap), lambda system: signed(system.oracle_gap.ua) if system.oracle_gap else NOTHING),
+    ]
+    return table_of(
+        "Percent, mean ± sample standard deviation over folds and seeds. Oracle − final is what choosing the epoch on "
+        "the test fold would have added.",
+        report.systems,
+        columns,
+        ["The oracle is not a result: it chooses the epoch on the test fold, as many published numbers do."],
+    )
+
+
+def pairs(report: Report) -> Table:
+    """Every pair of systems: the differences, their intervals and p-values."""
+
+    def significant(pair: PairComparison, metric: str) -> bool:
+        p = pair.metrics[metric].p_holm
+        return p is not None and p < SIGNIFICANT
+
+    def difference(metric: str) -> Callable[[PairComparison], Cell]:
+        def cell(pair: PairComparison) -> Cell:
+            entry = pair.metrics[metric]
+            low_high = f"({signed_interval(entry.interval_95)})" if entry.interval_95 else ""
+            return Cell(signed(entry.difference), low_high, strong=significant(pair, metric))
+
+        return cell
+
+    def p(metric: str) -> Callable[[PairComparison], str]:
+        return lambda pair: p_value(pair.metrics[metric].p)
+
+    def p_holm(metric: str) -> Callable[[PairComparison], Cell]:
+        return lambda pair: Cell(p_value(pair.metrics[metric].p_holm), strong=significant(pair, metric))
+
+    columns: list[Filled[PairComparison]] = [
+        (Column("first − second", "text"), lambda pair: Cell(f"{title(pair.first)} −", title(pair.second)))
+    ]
+    for metric in COMPARED:
+        group = METRIC_NAMES[metric]
+        columns += [
+            (Column("difference (95\u00a0%)", group=group), difference(metric)),
+            (Column("p", group=group, priority=1), p(metric)),
+            (Column("p (Holm)", group=group), p_holm(metric)),
+        ]
+    columns += [
+        (Column("utterances", priority=2), lambda pair: str(pair.utterances)),
+        (Column("dialogues", priority=2), lambda pair: str(pair.clusters)),
+    ]
+
+    def title(name: str) -> str:
+        return report.system(name).title
+
+    found = {metric: sum(significant(pair, metric) for pair in report.pairs) for metric in COMPARED}
+    return table_of(
+        "First − second, pooled, final, in percentage points, on the utterances that both have, each counting once. "
+        "95 %: paired bootstrap over dialogues. p: paired randomisation test, dialogues swapped as a whole; Holm: "
+        "corrected for the number of pairs, WA and UA apart.",
+        report.pairs,
+        columns,
+        [f"In bold: p (Holm) < {SIGNIFICANT}, of {len(report.pairs)} pairs {found['wa']} in WA and {found['ua']} in "
+         f"UA. {PAIRS_NOTE}"],
+    )  # fmt: skip
+
+
+def class_f1(report: Report) -> Table:
+    """F1 of each class."""
+
+    def f1(label: str) -> Callable[[System], str]:
+        return lambda system: percent(system.per_class[label].f1)
+
+    return table_of(
+        "F1 of each class, percent, final, pooled. Each system's own table has precision and recall.",
+        report.systems,
+        [_SYSTEM, *((Column(label), f1(label)) for label in report.labels)],
+    )
+
+
+def table_1(report: Report) -> Table:
+    """The paper's Table 1 with our systems in it."""
+    ours_in = {row: report.system(row.ours) for row in report.table_1.rows if row.ours is not None}
+
+    def method(row: Table1Row) -> Cell:
+        ours = ours_in.get(row)
+        if ours is None:
+            return Cell(row.method)
+        return Cell(row.method, f"/ {ours.title}" if ours.title != row.method else "", system=ours.name)
+
+    def mean(name: str, metric: str) -> Callable[[Table1Row], Cell | str]:
+        def cell(row: Table1Row) -> Cell | str:
+            selection = ours_in[row].selections.known.get(name) if row in ours_in else None
+            return mean_and_sd(selection.summary[metric]) if selection else NOTHING
+
+        return cell
+
+    def difference(row: Table1Row) -> str:
+        ours = ours_in.get(row)
+        if ours is None or row.published_wa is None or not ours.is_complete:
+            return NOTHING
+        return signed(ours.selections.final.summary["wa"].mean - row.published_wa)
+
+    comparable = report.table_1.comparable
+    columns: list[Filled[Table1Row]] = [
+        (Column("method", "text"), method),
+        (Column("modality", "word"), lambda row: row.modality or NOTHING),
+        (Column("folds", "word"), lambda row: str(row.folds)),
+        (Column("published WA"), lambda row: NOTHING if row.published_wa is None else percent(row.published_wa)),
+        (Column("our WA"), mean("final", "wa")),
+        (Column("our UA"), mean("final", "ua")),
+        *([(Column("ours − published"), difference)] if comparable else []),
+        (Column("our oracle WA", priority=1), mean("oracle", "wa")),
+        (
+            Column("our encoders", "text", priority=2),
+            lambda row: _encoders(ours_in[row]) if row in ours_in else NOTHING,
+        ),
+    ]
+    return grouped_table_of(
+        f"Percent, as published for IEMOCAP, and ours on {report.corpus}: final, mean ± sample standard deviation. "
+        "Modality as the paper writes it: a, speech; t, text.",
+        groupby(report.table_1.rows, lambda row: row.group),
+        columns,
+        ["Ours − published is of the mean WA. Published numbers often have their epoch chosen on the test fold, as the "
+         "oracle does." if comparable else not_comparable(report), ALPHA_NOTE],
+    )  # fmt: skip
