@@ -32,7 +32,7 @@ from mmer_pipeline.report.results import (
     check_same_truth,
     read_systems,
 )
-from mmer_pipeline.report.utterance_facts import Spoken, read_spoken
+from mmer_pipeline.report.utterance_facts import UtteranceFacts, read_utterance_facts
 from mmer_pipeline.scoring import statistics
 from mmer_pipeline.scoring.metrics import HEADLINE, calibration_error, rates_of_confusion, reliability
 from mmer_pipeline.settings import Settings
@@ -71,8 +71,8 @@ def make_report(
     if not systems:
         raise UserError("There is nothing to report: name a run with --run, or a file of predictions with --import.")
     check_same_truth(systems, labels)
-    spoken = read_spoken(records)
-    return build(systems, labels, corpus, holes, spoken, notes)
+    facts = read_utterance_facts(records)
+    return build(systems, labels, corpus, holes, facts, notes)
 
 
 def build(
@@ -80,11 +80,11 @@ def build(
     labels: Sequence[str],
     corpus: str,
     holes: Sequence[content.Hole],
-    spoken: Spoken,
+    facts: UtteranceFacts,
     notes: Sequence[str] = (),
 ) -> Report:
     """Everything that the report says; the same input gives the same report."""
-    rows = _set_apart([_system(system, labels, spoken) for system in systems])
+    rows = _set_apart([_system(system, labels, facts) for system in systems])
     pairs = compare_all(systems, len(labels))
     utterances = len({name for system in systems for name in system.held_out.utterance_ids})
     return Report(
@@ -96,7 +96,7 @@ def build(
             published_results.table_1(rows), published_results.comparable(corpus, labels, utterances)
         ),
         holes=tuple(holes),
-        notes=(*spoken.notes, *notes, *notes_of(systems, pairs, labels)),
+        notes=(*facts.notes, *notes, *notes_of(systems, pairs, labels)),
     )
 
 
@@ -108,7 +108,7 @@ def _set_apart(rows: Sequence[System]) -> tuple[System, ...]:
     )
 
 
-def _system(system: SystemResults, labels: Sequence[str], spoken: Spoken) -> System:
+def _system(system: SystemResults, labels: Sequence[str], facts: UtteranceFacts) -> System:
     held_out = system.held_out
     record = system.runs[0].record if system.runs else None
     settings = record.settings if record else None
@@ -131,10 +131,10 @@ def _system(system: SystemResults, labels: Sequence[str], spoken: Spoken) -> Sys
         confusion=tuple(map(tuple, confusion.tolist())),
         speakers=_speakers(held_out, len(labels)),
         reliability=_reliability(held_out),
-        lengths=_lengths(held_out, spoken),
+        lengths=_lengths(held_out, facts),
         curves=tuple(_curve(run.seed, fold) for run in system.runs for fold in run.folds),
         spelling=_spelling(system),
-        errors=_errors(held_out, labels, spoken),
+        errors=_errors(held_out, labels, facts),
         runs=tuple(map(_run, system.runs)),
     )
 
@@ -221,7 +221,9 @@ def _gap(final: Selection, oracle: Selection | None) -> content.OracleGap | None
     )
 
 
-def _confusion(held_out: HeldOut, classes: int, where: Any = slice(None)) -> npt.NDArray[np.int64]:
+def _confusion(
+    held_out: HeldOut, classes: int, where: npt.NDArray[np.bool_] | slice = slice(None)
+) -> npt.NDArray[np.int64]:
     counts = np.zeros((classes, classes), dtype=np.int64)
     np.add.at(counts, (held_out.truth[where], held_out.predicted[where]), 1)
     return counts
@@ -246,9 +248,9 @@ def _reliability(held_out: HeldOut) -> content.Reliability | None:
     return content.Reliability(ece, tuple(reliability(held_out.probabilities, held_out.truth)))
 
 
-def _lengths(held_out: HeldOut, spoken: Spoken) -> tuple[content.LengthBin, ...] | None:
+def _lengths(held_out: HeldOut, facts: UtteranceFacts) -> tuple[content.LengthBin, ...] | None:
     """The error rate in bins of utterance length that hold about as many utterances each."""
-    lengths = {name: spoken.seconds.get(name) for name in held_out.utterance_ids}
+    lengths = {name: facts.seconds.get(name) for name in held_out.utterance_ids}
     if any(seconds is None for seconds in lengths.values()):
         return None
     # Rounded to a millisecond, or lengths that are the same but for a sample would make bins of their own.
@@ -299,7 +301,7 @@ def _spelling(system: SystemResults) -> content.Spelling | None:
     return content.Spelling(float(np.mean(wer)), float(np.mean(cer)))
 
 
-def _errors(held_out: HeldOut, labels: Sequence[str], spoken: Spoken) -> tuple[content.ConfidentError, ...]:
+def _errors(held_out: HeldOut, labels: Sequence[str], facts: UtteranceFacts) -> tuple[content.ConfidentError, ...]:
     """The errors that the system was surest of, each utterance once."""
     if held_out.probabilities is None:
         return ()
@@ -317,7 +319,7 @@ def _errors(held_out: HeldOut, labels: Sequence[str], spoken: Spoken) -> tuple[c
             truth=labels[held_out.truth[row]],
             prediction=labels[held_out.predicted[row]],
             probabilities=dict(zip(labels, held_out.probabilities[row].tolist(), strict=True)),
-            transcript=spoken.transcripts.get(held_out.utterance_ids[row]),
+            transcript=facts.transcripts.get(held_out.utterance_ids[row]),
         )
         for row in rows
     )

@@ -11,7 +11,7 @@ from mmer_pipeline.runs import RunRecord
 
 
 @dataclass(frozen=True)
-class Spoken:
+class UtteranceFacts:
     """By utterance id; an utterance that is not in them is unknown."""
 
     transcripts: dict[str, str] = field(default_factory=dict)  # as the corpus has them
@@ -19,39 +19,39 @@ class Spoken:
     notes: list[str] = field(default_factory=list)  # why something is unknown, a sentence each
 
 
-def read_spoken(records: Sequence[RunRecord]) -> Spoken:
+def read_utterance_facts(records: Sequence[RunRecord]) -> UtteranceFacts:
     """Transcripts and lengths from the manifests that the runs' records name.
 
     A manifest that is gone or has changed since gives nothing, and a note; it is never an error.
     """
-    spoken = Spoken()
+    facts = UtteranceFacts()
     manifests = {record.facts["manifest"]: record.inputs["manifest"] for record in records}
     for path, fingerprint in manifests.items():
         try:
             manifest = read_manifest(Path(path))
         except UserError as error:
-            spoken.notes.append(f"Transcripts and utterance lengths are unknown: {error}")
+            facts.notes.append(f"Transcripts and utterance lengths are unknown: {error}")
             continue
         if manifest.fingerprint != fingerprint:
-            spoken.notes.append(
+            facts.notes.append(
                 f"Transcripts and utterance lengths are unknown: {path} has changed since the runs were trained "
                 f"(fingerprint {manifest.fingerprint}, trained on {fingerprint})."
             )
             continue
-        spoken.transcripts.update((u.utterance_id, u.transcript) for u in manifest.utterances)
-        _add_seconds(spoken, manifest)
-    return spoken
+        facts.transcripts.update((u.utterance_id, u.transcript) for u in manifest.utterances)
+        _add_seconds(facts, manifest)
+    return facts
 
 
-def _add_seconds(spoken: Spoken, manifest: Manifest) -> None:
+def _add_seconds(facts: UtteranceFacts, manifest: Manifest) -> None:
     failed: list[AudioError] = []
     for utterance in manifest.utterances:
         try:
-            spoken.seconds[utterance.utterance_id] = _seconds(manifest, utterance)
+            facts.seconds[utterance.utterance_id] = _seconds(manifest, utterance)
         except AudioError as error:
             failed.append(error)
     if failed:
-        spoken.notes.append(f"The lengths of {len(failed)} utterances are unknown. {failed[0]}")
+        facts.notes.append(f"The lengths of {len(failed)} utterances are unknown. {failed[0]}")
 
 
 def _seconds(manifest: Manifest, utterance: Utterance) -> float:

@@ -15,7 +15,7 @@ from mmer_pipeline.report.build import _lengths, _set_apart, _speakers, make_rep
 from mmer_pipeline.report.content import ConfidentError, Encoders, Hole, LengthBin
 from mmer_pipeline.report.notes import UNKNOWN_DIALOGUES
 from mmer_pipeline.report.results import HeldOut, read_systems
-from mmer_pipeline.report.utterance_facts import Spoken, read_spoken
+from mmer_pipeline.report.utterance_facts import UtteranceFacts, read_utterance_facts
 from mmer_pipeline.scoring.metrics import HEADLINE, rates
 
 
@@ -320,20 +320,20 @@ def of_a_corpus(tmp_path, tiny_corpus, fingerprint=None):
     manifest = tiny_corpus(tmp_path)
     facts = {"manifest": str(manifest.path), "folds": ["1", "2"]}
     run = write_run(tmp_path / "r", folds=(1, 2), facts=facts, inputs={"manifest": fingerprint or manifest.fingerprint})
-    return manifest, run, read_spoken([read_systems([run])[0][0].runs[0].record])
+    return manifest, run, read_utterance_facts([read_systems([run])[0][0].runs[0].record])
 
 
 def test_transcripts_and_lengths_come_from_the_manifest_and_the_recordings(tmp_path, tiny_corpus):
-    manifest, _, spoken = of_a_corpus(tmp_path, tiny_corpus)
-    assert spoken.notes == []
+    manifest, _, facts = of_a_corpus(tmp_path, tiny_corpus)
+    assert facts.notes == []
     for utterance in manifest.utterances:
-        assert spoken.transcripts[utterance.utterance_id] == utterance.transcript
-        assert 0.4 <= spoken.seconds[utterance.utterance_id] <= 1.2
+        assert facts.transcripts[utterance.utterance_id] == utterance.transcript
+        assert 0.4 <= facts.seconds[utterance.utterance_id] <= 1.2
 
 
 def test_a_manifest_that_has_changed_gives_no_transcripts_and_the_report_says_so(tmp_path, tiny_corpus):
-    _, run, spoken = of_a_corpus(tmp_path, tiny_corpus, fingerprint="0123456789abcdef")
-    assert (spoken.transcripts, spoken.seconds) == ({}, {})
+    _, run, facts = of_a_corpus(tmp_path, tiny_corpus, fingerprint="0123456789abcdef")
+    assert (facts.transcripts, facts.seconds) == ({}, {})
     assert "has changed since the runs were trained" in make_report([run]).notes[0]
 
 
@@ -350,13 +350,13 @@ def test_errors_by_length_are_in_bins_of_about_as_many_utterances():
     truth = np.zeros(24, dtype=int)
     predicted = np.array([0] * 10 + [1] * 2 + [0] * 9 + [1] * 3)  # the longest are wrong, in two seeds
     rows = HeldOut(names * 2, (1,) * 24, ("s",) * 24, ("d",) * 24, truth, predicted, None)
-    bins = _lengths(rows, Spoken(seconds={name: float(number) for number, name in enumerate(names, start=1)}))
+    bins = _lengths(rows, UtteranceFacts(seconds={name: float(number) for number, name in enumerate(names, start=1)}))
     assert [entry.utterances for entry in bins] == [2, 2, 2, 2, 2, 2]
     assert [entry.error_rate for entry in bins] == [0, 0, 0, 0, 0.25, 1]
     assert (bins[0].from_seconds, bins[-1].to_seconds) == (1.0, 12.0)
-    same = _lengths(rows, Spoken(seconds=dict.fromkeys(names, 2.0)))
+    same = _lengths(rows, UtteranceFacts(seconds=dict.fromkeys(names, 2.0)))
     assert same == (LengthBin(2.0, 2.0, 12, pytest.approx(5 / 24)),)
-    assert _lengths(rows, Spoken(seconds={"u0": 1.0})) is None
+    assert _lengths(rows, UtteranceFacts(seconds={"u0": 1.0})) is None
 
 
 def test_every_metric_has_a_summary(run):
