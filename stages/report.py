@@ -1,4 +1,4 @@
-"""report: evaluated runs, and predictions from elsewhere, compared in one report.
+"""report: compare evaluated runs, and predictions from elsewhere, in one report.
 
 Reads `<runs>/<run>/fold-*/{settings.json,metrics.jsonl,evaluation.json,predictions.csv}`, the manifest that they
 name, and the files given with `--import`. Writes report.md, report.html, report.json, table.tex and plots/.
@@ -21,23 +21,23 @@ if TYPE_CHECKING:
 
 @click.command(cls=GroupedCommand)
 @click.option("--run", "names", multiple=True, metavar="NAME", callback=check_run_name,
-              help="A run with its other seeds, repeatable.  [the one trained in this chain, or all]")  # fmt: skip
+              help="Run to report, with its other seeds; repeatable.  [the run of this chain, or all]")  # fmt: skip
 @click.option("--import", "imported", multiple=True, type=FILE,
-              help="Another system's predictions.csv, repeatable.")  # fmt: skip
-@click.option("--name", "titles", multiple=True, metavar="NAME", help="What an imported system is called.")
+              help="predictions.csv of another system; repeatable.")  # fmt: skip
+@click.option("--name", "titles", multiple=True, metavar="NAME", help="Name of the imported system; one per --import.")
 @click.option("--output", type=DIRECTORY,
-              help="Where the report goes.  [the run's directory; for several <runs>/report]")  # fmt: skip
+              help="Output directory.  [the run's directory, or <runs>/report for several]")  # fmt: skip
 @common_options
 def report(
     common: Common, names: tuple[str, ...], imported: tuple[Path, ...], titles: tuple[str, ...], output: Path | None
 ) -> None:
-    """Say which system is better, by how much, and whether the difference is real.
+    """Compare systems: scores, intervals, p-values.
 
-    Runs that differ in their seed alone are one system. Final, validated and oracle numbers stand apart.
+    Runs that differ only in their seed are one system. Final, validated and oracle numbers are kept apart.
     """
     if len(imported) != len(titles):
         raise click.UsageError(
-            f"--import FILE and --name NAME go in pairs: {len(imported)} files, {len(titles)} names."
+            f"Each --import FILE needs one --name NAME: found {len(imported)} files and {len(titles)} names."
         )
     from mmer_pipeline.report.build import make_report
     from mmer_pipeline.report.writing import write_report
@@ -54,10 +54,10 @@ def report(
 
 
 def _with_seeds(common: Common, names: Sequence[str]) -> list[str]:
-    """The runs that were named, each with those of its other seeds.
+    """Return the named runs, each with the runs of its other seeds.
 
     Raises:
-        UserError: there is no such run.
+        UserError: a run does not exist.
     """
     from mmer_pipeline.corpora.folds import natural_order
     from mmer_pipeline.errors import UserError
@@ -73,7 +73,7 @@ def _with_seeds(common: Common, names: Sequence[str]) -> list[str]:
 
 
 def _runs_to_report(common: Common, *, needed: bool) -> list[str]:
-    """The run that was trained in this chain, else every run that has an evaluated fold."""
+    """Return the run trained in this chain, or else every run with an evaluated fold."""
     from mmer_pipeline.errors import UserError
     from mmer_pipeline.report.results import evaluated_runs
 
@@ -89,7 +89,7 @@ def _runs_to_report(common: Common, *, needed: bool) -> list[str]:
 
 
 def show_report(common: Common, value: "Report") -> None:
-    """Print a report's tables: of one system in full, of several the comparison."""
+    """Print a report's tables: one system in full, several compared."""
     from rich.console import Console
 
     from mmer_pipeline.report import system_tables, tables

@@ -1,1 +1,4 @@
-"""The report: what runs say together, as one dict of plain values, and everything that is drawn from it."""
+"""The report: content.py says what it holds, build.py makes it from runs, the other modules show it.
+
+Imports corpora, scoring, systems and pages; only `stages` imports it.
+"""

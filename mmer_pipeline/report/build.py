@@ -1,8 +1,8 @@
-"""The report's content, made of runs and imports.
+"""Build the report's content from runs and imports.
 
-Three numbers that are never mixed up. final: the last epoch, no selection; the headline. validated: the epoch that
+Three numbers are kept apart. final: the last epoch, no selection; the headline. validated: the epoch that
 is best on the validation part. oracle: the epoch that is best on the held-out fold itself, as most published numbers
-are; never used for anything else. "Best" is the highest WA, the earliest epoch of those.
+are; never used for anything else. "Best" is the highest WA; among equals, the earliest epoch.
 """
 
 from collections import Counter
@@ -46,12 +46,12 @@ _OF_A_FOLD = ("fold", "held_out")  # settings and inputs that differ between the
 def make_report(
     runs: Sequence[Path], imports: Sequence[tuple[str, Path]] = (), failures: Failures | None = None
 ) -> Report:
-    """Read runs and imports (name, file) and say everything of them that the report says.
+    """Read runs and imports (name, file) and build their report.
 
-    `failures` are better reasons for what is missing than the disk shows: see `results.read_systems`.
+    `failures` gives reasons for missing folds: see `results.read_systems`.
 
     Raises:
-        UserError: nothing to report, or what cannot be compared; a file to import that is not good.
+        UserError: there is nothing to report, the systems cannot be compared, or an import is invalid.
     """
     systems, holes = read_systems(runs, failures)
     records = [run.record for system in systems for run in system.runs]
@@ -61,7 +61,7 @@ def make_report(
     taken = {system.name for system in systems} | {path.name for path in runs}
     for name, path in imports:
         if name in taken:
-            raise UserError(f"The name {name} is taken by another system of this report. Give --name another one.")
+            raise UserError(f"The name {name} is already used by another system in this report. Choose another --name.")
         taken.add(name)
         rows = read_rows(path)
         labels = labels or classes_of(rows)
@@ -69,7 +69,7 @@ def make_report(
         systems.append(system)
         notes += said
     if not systems:
-        raise UserError("There is nothing to report: name a run with --run, or a file of predictions with --import.")
+        raise UserError("Nothing to report: give a run with --run, or a file of predictions with --import.")
     check_same_truth(systems, labels)
     facts = read_utterance_facts(records)
     return build(systems, labels, corpus, holes, facts, notes)
@@ -83,7 +83,7 @@ def build(
     facts: UtteranceFacts,
     notes: Sequence[str] = (),
 ) -> Report:
-    """Everything that the report says; the same input gives the same report."""
+    """Build the report; the same input gives the same report."""
     rows = _set_apart([_system(system, labels, facts) for system in systems])
     pairs = compare_all(systems, len(labels))
     utterances = len({name for system in systems for name in system.held_out.utterance_ids})
@@ -101,7 +101,7 @@ def build(
 
 
 def _set_apart(rows: Sequence[System]) -> tuple[System, ...]:
-    """The systems, with the name in the title too where two have the same one."""
+    """Add the name to the title of systems that share one."""
     titles = [row.title for row in rows]
     return tuple(
         replace(row, title=f"{row.title} [{row.name}]") if titles.count(row.title) > 1 else row for row in rows
@@ -140,7 +140,7 @@ def _system(system: SystemResults, labels: Sequence[str], facts: UtteranceFacts)
 
 
 def class_scores(per_class: Mapping[str, Mapping[str, Any]]) -> dict[str, content.ClassScores]:
-    """The scores of each class, from those that `scoring.metrics` gives."""
+    """Convert the class scores of `scoring.metrics`."""
     return {label: content.ClassScores(**scores) for label, scores in per_class.items()}
 
 
@@ -156,7 +156,7 @@ def _encoders(settings: Settings | None) -> content.Encoders:
 
 @dataclass(frozen=True)
 class _Pick:
-    """What a selection takes of one job."""
+    """The epoch that a selection takes of one fold and seed, with its confusion matrix."""
 
     seed: int | None
     fold: int
@@ -166,7 +166,7 @@ class _Pick:
 
 
 def _picks(system: SystemResults, selection: str, classes: int) -> Iterator[_Pick | None]:
-    """What a selection takes of each job; None where it had nothing to choose on."""
+    """Yield what a selection takes of each fold and seed; None if it had nothing to choose on."""
     for run in system.runs:
         for fold in run.folds:
             chosen = fold.chosen(selection)
@@ -183,7 +183,7 @@ def _picks(system: SystemResults, selection: str, classes: int) -> Iterator[_Pic
 
 
 def _selection(system: SystemResults, selection: str, labels: Sequence[str]) -> Selection | None:
-    """Per job, mean ± sample sd over them, pooled; None where a job had nothing to choose on."""
+    """Score each fold and seed and summarise them; None if one had nothing to choose on."""
     jobs: list[content.FoldScores] = []
     confusions = []
     for pick in _picks(system, selection, len(labels)):
@@ -213,7 +213,7 @@ def _intervals(held_out: HeldOut, classes: int) -> Mapping[str, tuple[float, flo
 
 
 def _gap(final: Selection, oracle: Selection | None) -> content.OracleGap | None:
-    """What choosing the epoch on the test fold would have added."""
+    """Return what choosing the epoch on the test fold would have added."""
     if oracle is None:
         return None
     return content.OracleGap(
@@ -249,15 +249,15 @@ def _reliability(held_out: HeldOut) -> content.Reliability | None:
 
 
 def _lengths(held_out: HeldOut, facts: UtteranceFacts) -> tuple[content.LengthBin, ...] | None:
-    """The error rate in bins of utterance length that hold about as many utterances each."""
+    """Return the error rate in bins of utterance length with about as many utterances each."""
     lengths = {name: facts.seconds.get(name) for name in held_out.utterance_ids}
     if any(seconds is None for seconds in lengths.values()):
         return None
-    # Rounded to a millisecond, or lengths that are the same but for a sample would make bins of their own.
-    seconds = np.round([lengths[name] for name in held_out.utterance_ids], 3)  # [N], seeds repeat an utterance
+    # Rounded to a millisecond, so that lengths a sample apart do not make separate bins.
+    seconds = np.round([lengths[name] for name in held_out.utterance_ids], 3)  # [N]; each seed repeats an utterance
     distinct = np.round(list(lengths.values()), 3)
     edges = np.unique(np.quantile(distinct, np.linspace(0, 1, LENGTH_BINS + 1), method="inverted_cdf"))
-    inner = edges[1:-1]  # a bin is (from, to]; the first holds the shortest utterance too
+    inner = edges[1:-1]  # a bin is (from, to]; the first also has the shortest utterance
     bins, of_distinct = np.searchsorted(inner, seconds), np.searchsorted(inner, distinct)
     wrong = held_out.truth != held_out.predicted
     return tuple(
@@ -290,7 +290,7 @@ def _curve(seed: int, fold: FoldResult) -> content.Curve:
 
 
 def _spelling(system: SystemResults) -> content.Spelling | None:
-    """Mean WER and CER over the jobs; None where no CTC head was trained or nothing can be spelt."""
+    """Average WER and CER over folds and seeds; None without a CTC head or without references."""
     scores = [fold.evaluation.scores for run in system.runs for fold in run.folds]
     if not system.runs or not system.runs[0].record.settings.alpha:
         return None
@@ -302,12 +302,12 @@ def _spelling(system: SystemResults) -> content.Spelling | None:
 
 
 def _errors(held_out: HeldOut, labels: Sequence[str], facts: UtteranceFacts) -> tuple[content.ConfidentError, ...]:
-    """The errors that the system was surest of, each utterance once."""
+    """Return the errors with the highest confidence, each utterance once."""
     if held_out.probabilities is None:
         return ()
     wrong = np.flatnonzero(held_out.truth != held_out.predicted)
     confidence = held_out.probabilities[wrong, held_out.predicted[wrong]]
-    # Stable, so that equals keep the order of the runs.
+    # A stable sort: equals keep the order of the runs.
     order = wrong[np.argsort(-confidence, kind="stable")].tolist()
     first = {held_out.utterance_ids[row]: row for row in reversed(order)}
     rows = [row for row in order if first[held_out.utterance_ids[row]] == row][:MOST_CONFIDENT_ERRORS]

@@ -1,4 +1,4 @@
-"""Every pair of systems compared: difference, paired bootstrap interval, p-value."""
+"""Compare every pair of systems: difference, paired bootstrap interval, p-value."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -12,9 +12,9 @@ from mmer_pipeline.scoring.metrics import Floats
 
 
 def compare_all(systems: Sequence[SystemResults], classes: int) -> tuple[PairComparison, ...]:
-    """Every pair of systems with utterances in common, compared on these.
+    """Compare every pair of systems on the utterances that both have.
 
-    Holm's correction is over all pairs of a metric.
+    Holm's correction is over all pairs, for each metric separately.
     """
     pairs: list[PairComparison] = []
     for number, first in enumerate(systems):
@@ -29,7 +29,7 @@ def compare_all(systems: Sequence[SystemResults], classes: int) -> tuple[PairCom
 
 
 def _compare(first: SystemResults, second: SystemResults, shared: set[str], classes: int) -> PairComparison:
-    # Both by the first one's dialogues.
+    # The first system's dialogues serve for both.
     cluster = dict(zip(first.held_out.utterance_ids, first.held_out.clusters, strict=True))
     counts = [_shared_counts(system.held_out, cluster, shared, classes) for system in (first, second)]
     metrics = {
@@ -45,7 +45,7 @@ def _with_holm(pair: PairComparison, metric: str, p_holm: float | None) -> PairC
 
 
 def _shared_counts(held_out: HeldOut, cluster: Mapping[str, str], shared: set[str], classes: int) -> Floats:
-    """Confusion matrices by cluster over the shared utterances, each counting 1 however many seeds predicted it."""
+    """Count confusions by dialogue over the shared utterances; each counts 1 however many seeds predicted it."""
     rows = [row for row, name in enumerate(held_out.utterance_ids) if name in shared]
     names = [held_out.utterance_ids[row] for row in rows]
     _, utterance, predictions = np.unique(np.array(names), return_inverse=True, return_counts=True)

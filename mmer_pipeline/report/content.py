@@ -1,7 +1,7 @@
-"""The report's content as plain data: every number that any of its forms shows, and the schema of report.json.
+"""The report's content: every number that it shows in any format, and the schema of report.json.
 
-The fields stand in the order of report.json's keys. Rates, shares and differences of rates are fractions from 0 to 1;
-the forms print them in percent. Folds and epochs are counted from 1.
+Fields are in the order of the keys in report.json. Rates, and differences of rates, are fractions from 0 to 1, shown
+in percent. Folds and epochs are counted from 1.
 """
 
 from collections.abc import Mapping
@@ -19,12 +19,12 @@ Interval = tuple[float, float]  # 95 %, bootstrap over dialogues
 class Encoders:
     """The encoders that a system uses."""
 
-    text: str | None  # None: it reads no text
-    speech: str | None  # None: it reads no recording
+    text: str | None  # None: the system reads no text
+    speech: str | None  # None: the system reads no recordings
 
     @property
     def used(self) -> dict[str, str]:
-        """Kind ("text", "speech") → name."""
+        """Map kind ("text", "speech") to name."""
         return {kind: name for kind, name in asdict(self).items() if name}
 
 
@@ -49,13 +49,13 @@ class MetricSummary:
 
     mean: float  # over folds and seeds, each counted once
     sd: float | None  # the sample standard deviation; None: one fold and seed
-    pooled: float  # from all held-out predictions together
+    pooled: float  # over all held-out predictions together
     interval_95: Interval | None  # of the pooled value; None: not the final selection, or a single dialogue
 
 
 @dataclass(frozen=True)
 class Selection:
-    """What a way of choosing the epoch gives."""
+    """The scores under one way of choosing the epoch."""
 
     folds: tuple[FoldScores, ...]
     summary: Mapping[str, MetricSummary]  # by metric: "wa", "ua", "wf1", "macro_f1"
@@ -63,22 +63,22 @@ class Selection:
 
 @dataclass(frozen=True)
 class Selections:
-    """The three numbers that are kept apart."""
+    """The three ways of choosing the epoch, kept apart."""
 
-    final: Selection  # the last epoch: no selection
-    validated: Selection | None  # best on the validation part; None: there is none
-    oracle: Selection | None  # best on the held-out fold itself; None: an import
+    final: Selection  # the last epoch, no selection
+    validated: Selection | None  # best epoch on the validation part; None: no validation part
+    oracle: Selection | None  # best epoch on the held-out fold itself; None: an import
 
     @property
     def known(self) -> dict[str, Selection]:
-        """Name → selection, of those that there are."""
+        """Map name to selection, leaving out those that are None."""
         every = {"final": self.final, "validated": self.validated, "oracle": self.oracle}
         return {name: selection for name, selection in every.items() if selection is not None}
 
 
 @dataclass(frozen=True)
 class OracleGap:
-    """What choosing the epoch on the test fold would have added: oracle − final, of the means."""
+    """Oracle − final of the means: what choosing the epoch on the test fold would have added."""
 
     wa: float
     ua: float
@@ -86,17 +86,17 @@ class OracleGap:
 
 @dataclass(frozen=True)
 class ClassScores:
-    """One class, final, pooled."""
+    """The final scores of one class, pooled."""
 
     precision: float
     recall: float
     f1: float
-    support: int  # predictions whose true class it is
+    support: int  # predictions with this true class
 
 
 @dataclass(frozen=True)
 class SpeakerScores:
-    """One speaker in the fold that holds it out, final, all seeds."""
+    """The final scores of one speaker in the fold that holds it out, over all seeds."""
 
     speaker: str
     utterances: int
@@ -106,15 +106,15 @@ class SpeakerScores:
 
 @dataclass(frozen=True)
 class Reliability:
-    """How well confidence and accuracy agree, final, pooled."""
+    """How well confidence matches accuracy; final, pooled."""
 
     ece: float  # expected calibration error
-    bins: tuple[ReliabilityBin, ...]  # those that hold a prediction, lowest confidence first
+    bins: tuple[ReliabilityBin, ...]  # those with predictions, lowest confidence first
 
 
 @dataclass(frozen=True)
 class LengthBin:
-    """The utterances of (from, to] seconds; the first bin holds the shortest one too."""
+    """The utterances of (from, to] seconds; the first bin also has the shortest one."""
 
     from_seconds: float
     to_seconds: float
@@ -124,7 +124,7 @@ class LengthBin:
 
 @dataclass(frozen=True)
 class Curve:
-    """One fold and seed by epoch; all sequences run over the epochs."""
+    """One fold and seed by epoch; all sequences have one value per epoch."""
 
     seed: int
     fold: int
@@ -140,7 +140,7 @@ class Curve:
 
 @dataclass(frozen=True)
 class Spelling:
-    """The greedy CTC transcripts, the mean over folds and seeds."""
+    """Error rates of the greedy CTC transcripts, averaged over folds and seeds."""
 
     wer: float  # word error rate; may exceed 1
     cer: float  # character error rate
@@ -148,7 +148,7 @@ class Spelling:
 
 @dataclass(frozen=True)
 class ConfidentError:
-    """One of the wrong predictions that the system was surest of."""
+    """A wrong prediction with high confidence."""
 
     utterance_id: str
     fold: int
@@ -161,7 +161,7 @@ class ConfidentError:
 
 @dataclass(frozen=True)
 class JobFacts:
-    """What the report shows of a trained fold's facts."""
+    """The facts of a trained fold that the report shows."""
 
     device: str
     hardware: str | None
@@ -171,11 +171,11 @@ class JobFacts:
     versions: Mapping[str, str]  # by library
     trained_parameters: int | None
     without_ctc_target: int | None  # training utterances
-    revisions: Mapping[str, str]  # of the encoders that have one, by kind
+    revisions: Mapping[str, str]  # of the encoders that name one, by kind
 
     @staticmethod
     def read(facts: JsonObject) -> "JobFacts":
-        """Of the facts of a settings.json, of which older ones lack some."""
+        """Read the facts of a settings.json; older files lack some."""
         return JobFacts(
             device=facts["device"],
             hardware=facts.get("hardware"),
@@ -196,9 +196,9 @@ class TrainedFold:
     fold: int
     held_out: str
     utterances: int  # held out
-    facts: JsonObject  # where it ran and with what, as its settings.json says; see `JobFacts`
+    facts: JsonObject  # as in its settings.json: hardware, versions; see `JobFacts`
     training_seconds: float
-    utterances_per_second: float  # in the median epoch
+    utterances_per_second: float  # median over epochs
 
     @property
     def job_facts(self) -> JobFacts:
@@ -208,11 +208,11 @@ class TrainedFold:
 
 @dataclass(frozen=True)
 class TrainedRun:
-    """One seed of a system."""
+    """One run: a seed of a system."""
 
     run: str
     seed: int
-    settings: Mapping[str, SettingValue]  # by name, all but the fold
+    settings: Mapping[str, SettingValue]  # by name, without the fold
     inputs: JsonObject  # digests of manifest and features, labels, alphabet
     folds: tuple[TrainedFold, ...]
 
@@ -222,13 +222,13 @@ class System:
     """One system: a row of the report's tables."""
 
     name: str  # unique in the report
-    title: str  # what tables and plots call it
-    system: str | None  # a name in `systems.registry.SYSTEMS`; None: an import
+    title: str  # its name in tables and plots
+    system: str | None  # its name in `systems.registry`; None: an import
     imported: str | None  # the file that it was imported from
     seeds: tuple[int, ...]
     encoders: Encoders
-    folds_expected: int  # a seed
-    utterances: int  # held out, each counted once
+    folds_expected: int  # per seed
+    utterances: int  # held-out utterances, each counted once
     selections: Selections
     oracle_gap: OracleGap | None  # None: an import
     per_class: Mapping[str, ClassScores]
@@ -238,8 +238,8 @@ class System:
     lengths: tuple[LengthBin, ...] | None  # None: lengths are unknown
     curves: tuple[Curve, ...]
     spelling: Spelling | None  # None: no CTC head, or nothing to spell
-    errors: tuple[ConfidentError, ...]  # the surest first
-    runs: tuple[TrainedRun, ...]  # one a seed; none: an import
+    errors: tuple[ConfidentError, ...]  # highest confidence first
+    runs: tuple[TrainedRun, ...]  # one per seed; empty: an import
 
     @property
     def is_complete(self) -> bool:
@@ -248,13 +248,13 @@ class System:
 
     @property
     def counted(self) -> str:
-        """What the pooled counts are of: with several seeds an utterance is predicted several times."""
+        """The unit of pooled counts: with several seeds, an utterance has several predictions."""
         return "predictions" if len(self.seeds) > 1 else "utterances"
 
 
 @dataclass(frozen=True)
 class MetricDifference:
-    """First − second of a pair of systems in one metric, pooled."""
+    """First − second of two systems in one metric, pooled."""
 
     difference: float
     interval_95: Interval | None  # paired bootstrap; None: a single dialogue
@@ -264,7 +264,7 @@ class MetricDifference:
 
 @dataclass(frozen=True)
 class PairComparison:
-    """Two systems on the utterances that both have."""
+    """Two systems compared on the utterances that both have."""
 
     first: str  # names of systems
     second: str
@@ -275,36 +275,36 @@ class PairComparison:
 
 @dataclass(frozen=True)
 class Table1Row:
-    """A row of the paper's Table 1, or one of ours in it."""
+    """A row of the paper's Table 1, or a row that we add to it."""
 
     group: str
     method: str
     folds: int
     modality: str  # "a" (speech), "t" (text), "a,t"; "": unknown
     published_wa: float | None
-    ours: str | None  # the name of our system that stands in the row
+    ours: str | None  # the name of our matching system
 
 
 @dataclass(frozen=True)
 class Table1:
-    """The paper's Table 1 with ours in it."""
+    """The paper's Table 1 with our systems."""
 
     rows: tuple[Table1Row, ...]
-    comparable: bool  # whether ours may be subtracted from the published figures
+    comparable: bool  # whether the corpus is that of the published figures
 
 
 @dataclass(frozen=True)
 class Hole:
-    """Something that should stand in the report and does not."""
+    """A fold or run that is missing from the report."""
 
     run: str
     fold: int | None  # None: the whole run
-    why: str  # with the command that mends it
+    why: str  # with the command to run
 
 
 @dataclass(frozen=True)
 class Report:
-    """All that a report says."""
+    """The whole report."""
 
     corpus: str
     labels: tuple[str, ...]
@@ -312,12 +312,12 @@ class Report:
     pairs: tuple[PairComparison, ...]
     table_1: Table1
     holes: tuple[Hole, ...]
-    notes: tuple[str, ...]  # what a reader should know first, a sentence each
+    notes: tuple[str, ...]  # what changes the meaning of the numbers, one sentence each
 
     def system(self, name: str) -> System:
-        """The system of that name."""
+        """Return the system of that name."""
         return next(system for system in self.systems if system.name == name)
 
     def as_json(self) -> dict[str, object]:
-        """report.json as plain values."""
+        """Return the plain values of report.json."""
         return asdict(self)

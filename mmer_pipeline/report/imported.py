@@ -1,4 +1,4 @@
-"""Predictions of systems that were not trained here, from a file with the columns of predictions.csv."""
+"""Import the predictions of a system that was trained elsewhere: a CSV file with the columns of predictions.csv."""
 
 import csv
 import math
@@ -14,15 +14,15 @@ from mmer_pipeline.report.results import HeldOut, SystemResults
 from mmer_pipeline.runs import PREDICTION_COLUMNS, PROBABILITY_PREFIX
 
 REQUIRED = ("utterance_id", "truth", "prediction")
-SUM_TOLERANCE = 1e-3  # of a row's probabilities, which may have been rounded
-ONE_FOLD = "all"  # what is held out where a file says nothing of folds
+SUM_TOLERANCE = 1e-3  # of the sum of a row's probabilities, which may be rounded
+ONE_FOLD = "all"  # the held-out value if the file has no folds
 
-Row = tuple[str, dict[str, str]]  # where it stands, "FILE, line 7", and its cells
+Row = tuple[str, dict[str, str]]  # its place, "FILE, line 7", and its cells by column
 
 
 @dataclass(frozen=True)
 class Known:
-    """What the project's own runs say of an utterance."""
+    """What our own runs record about an utterance."""
 
     fold: int
     held_out: str
@@ -32,7 +32,7 @@ class Known:
 
 
 def known_utterances(systems: Sequence[SystemResults]) -> dict[str, Known]:
-    """Utterance id → what the first of the systems that has it says."""
+    """Map each utterance id to what the first system that has it records."""
     known: dict[str, Known] = {}
     for system in systems:
         rows = system.held_out
@@ -43,10 +43,11 @@ def known_utterances(systems: Sequence[SystemResults]) -> dict[str, Known]:
 
 
 def read_rows(path: Path) -> list[Row]:
-    """The rows of a file of predictions.
+    """Read the rows of a file of predictions.
 
     Raises:
-        UserError: it cannot be read, is no UTF-8 CSV, is empty, lacks a column that is needed, has an utterance twice.
+        UserError: the file cannot be read, is not UTF-8 CSV, is empty, lacks a required column or repeats an
+            utterance.
     """
     try:
         with path.open(newline="", encoding="utf-8-sig") as stream:
@@ -55,28 +56,29 @@ def read_rows(path: Path) -> list[Row]:
             _check_header(path, header)
             rows = [(f"{path}, line {reader.line_num}", row) for row in reader]
     except FileNotFoundError:
-        raise UserError(f"There is no {path} to import. Expected a CSV file like a run's predictions.csv.") from None
+        raise UserError(f"{path} does not exist. Expected a CSV file like a run's predictions.csv.") from None
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}. Expected a CSV file of predictions.") from None
     except (csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not a UTF-8 CSV file: {error}. Save it as CSV with the encoding UTF-8.") from None
+        raise UserError(f"{path} is not a UTF-8 CSV file: {error}. Save it as CSV in UTF-8.") from None
     if not rows:
-        raise UserError(f"{path} holds no predictions: there is no line below the header.")
+        raise UserError(f"{path} has no predictions: nothing follows the header.")
     seen: dict[str, str] = {}
     for where, row in rows:
-        if None in row or None in row.values():
-            raise UserError(f"{where}: the row has not as many cells as the header has columns.")
+        found = sum(cell is not None for column, cell in row.items() if column is not None) + len(row.get(None, ()))
+        if found != len(header):
+            raise UserError(f"{where}: expected {len(header)} cells, found {found}.")
         name = row["utterance_id"]
         if not name:
             raise UserError(f"{where}: utterance_id is empty.")
         if name in seen:
-            raise UserError(f"{where}: utterance {name} stands in {seen[name]} already. Keep one row an utterance.")
+            raise UserError(f"{where}: utterance {name} also appears in {seen[name]}. Keep one row per utterance.")
         seen[name] = where
     return rows
 
 
 def classes_of(rows: Sequence[Row]) -> list[str]:
-    """The classes that a file knows: those of its probability columns in their order, else all that occur, sorted."""
+    """Return a file's classes: those of its probability columns in order, or else all that occur, sorted."""
     columns = [name.removeprefix(PROBABILITY_PREFIX) for name in rows[0][1] if name.startswith(PROBABILITY_PREFIX)]
     occurring = {row[side] for _, row in rows for side in ("truth", "prediction")}
     return columns or sorted(occurring, key=natural_order)
@@ -85,12 +87,13 @@ def classes_of(rows: Sequence[Row]) -> list[str]:
 def read_import(
     name: str, path: Path, rows: Sequence[Row], labels: Sequence[str], known: Mapping[str, Known]
 ) -> tuple[SystemResults, list[str]]:
-    """A system made of a file's rows, and what the reader of the report should know of it, a sentence each.
+    """Make a system from a file's rows; return it with notes for the reader of the report, one sentence each.
 
-    Fold, speaker and dialogue of an utterance are those of our own runs where they have it, else the file's.
+    Fold, speaker and dialogue of an utterance come from our own runs if they have it, otherwise from the file.
 
     Raises:
-        UserError: an unknown class, a truth that is not ours, probabilities that are none; the line is named.
+        UserError: an unknown class, a truth that differs from ours, or invalid probabilities; the message names the
+            line.
     """
     places = [_place(where, row, known) for where, row in rows]
     truth = np.array([_class(row, "truth", where, labels) for where, row in rows], dtype=np.int64)
@@ -119,10 +122,11 @@ def read_import(
 def _check_header(path: Path, header: Sequence[str]) -> None:
     missing = [column for column in REQUIRED if column not in header]
     if missing:
-        hint = " Its columns are separated by `;`, expected `,`." if ";" in "".join(header) else ""
+        hint = " The columns are separated by `;`, expected `,`." if ";" in "".join(header) else ""
+        optional = [column for column in PREDICTION_COLUMNS if column not in REQUIRED]
         raise UserError(
-            f"{path}: column {', '.join(missing)} is missing. Found: {', '.join(header) or 'nothing'}. Expected: "
-            f"{', '.join(PREDICTION_COLUMNS)}, {PROBABILITY_PREFIX}CLASS …; needed are {', '.join(REQUIRED)}.{hint}"
+            f"{path}: missing columns: {', '.join(missing)}. Found: {', '.join(header) or 'none'}. Required: "
+            f"{', '.join(REQUIRED)}; optional: {', '.join(optional)}, {PROBABILITY_PREFIX}CLASS.{hint}"
         )
 
 
@@ -133,32 +137,32 @@ def _class(row: Mapping[str, str], column: str, where: str, labels: Sequence[str
 
 
 def _place(where: str, row: Mapping[str, str], known: Mapping[str, Known]) -> Known:
-    """Where an utterance belongs: as our runs say, else as the file does."""
+    """Find the fold, speaker and dialogue of an utterance: in our runs, or else in the file."""
     name = row["utterance_id"]
     if name in known:
         return known[name]
     cell, speaker = row.get("fold", ""), row.get("speaker", "")
     if not cell and known:
         raise UserError(
-            f"{where}: {name} is in none of our runs, and the file does not say its fold. "
-            "Add the column `fold`, or leave the utterance out."
+            f"{where}: {name} is in none of our runs, and the file does not give its fold. "
+            "Add a column `fold`, or remove the utterance."
         )
     if cell and not (cell.isdecimal() and int(cell) > 0):
-        raise UserError(f"{where}: fold is {cell!r}, expected a number from 1.")
+        raise UserError(f"{where}: fold is {cell!r}, expected a positive integer.")
     fold = int(cell) if cell else 1
     cluster = row.get("dialogue") or speaker or name
     return Known(fold, cell or ONE_FOLD, speaker, f"{fold}/{cluster}", truth=-1)
 
 
 def _probabilities(path: Path, rows: Sequence[Row], labels: Sequence[str]) -> np.ndarray | None:
-    """[N, C], or None where the file has no probability columns."""
+    """Return the probabilities `[N, C]`, or None if the file has no columns for them."""
     columns = [name for name in rows[0][1] if name.startswith(PROBABILITY_PREFIX)]
     if not columns:
         return None
     wanted = [f"{PROBABILITY_PREFIX}{label}" for label in labels]
     if set(columns) != set(wanted):
         raise UserError(
-            f"{path}: its probability columns are {', '.join(columns)}; expected {', '.join(wanted)}, or none at all."
+            f"{path}: found the probability columns {', '.join(columns)}; expected {', '.join(wanted)}, or none."
         )
     return np.array([_distribution(row, wanted, where) for where, row in rows])
 
@@ -174,7 +178,7 @@ def _distribution(row: Mapping[str, str], columns: Sequence[str], where: str) ->
             raise UserError(f"{where}: {column} is {row[column]!r}, expected a probability from 0 to 1.")
         values.append(value)
     if abs(sum(values) - 1) > SUM_TOLERANCE:
-        raise UserError(f"{where}: the probabilities add up to {sum(values):g}, expected 1 (is it a softmax?).")
+        raise UserError(f"{where}: the probabilities add up to {sum(values):g}, expected 1 (softmax?).")
     return values
 
 
@@ -182,14 +186,16 @@ def _notes(name: str, held_out: HeldOut, known: Mapping[str, Known]) -> list[str
     notes = []
     theirs = set(held_out.utterance_ids)
     if known and (more := len(theirs - set(known))):
-        notes.append(f"{name} has predictions of {more} utterances that none of our runs has; pairs leave them out.")
+        notes.append(
+            f"{name} has predictions for {more} utterances that are in none of our runs; comparisons leave them out."
+        )
     if fewer := len(set(known) - theirs):
-        notes.append(f"{name} has no prediction of {fewer} utterances that our runs have; pairs leave them out.")
+        notes.append(f"{name} has no prediction for {fewer} utterances of our runs; comparisons leave them out.")
     if held_out.probabilities is not None:
         said = held_out.probabilities[np.arange(len(held_out.predicted)), held_out.predicted]
         if unlike := int((said < held_out.probabilities.max(axis=1)).sum()):
             notes.append(
-                f"In {unlike} rows of {name} the prediction is not the most probable class. The prediction is what "
-                "counts; reliability and its error are of the most probable class."
+                f"In {unlike} rows of {name} the prediction is not the most probable class. Scores use the "
+                "prediction; reliability and ECE use the most probable class."
             )
     return notes

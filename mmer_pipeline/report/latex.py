@@ -1,4 +1,4 @@
-r"""The report's main table as LaTeX: our systems beside the published figures, to `\input` where booktabs is loaded."""
+r"""Render the paper's Table 1 with our systems as LaTeX, for `\input` where booktabs is loaded."""
 
 from mmer_pipeline.report import tables
 from mmer_pipeline.report.content import Report
@@ -7,7 +7,7 @@ from mmer_pipeline.report.wording import epoch_caveat, not_comparable, protocol
 
 
 def latex(report: Report) -> str:
-    """`table.tex`: one `table` environment with the label `tab:results`."""
+    """Render `table.tex`: a `table` environment with the label `tab:results`."""
     lines = [
         "% Needs \\usepackage{booktabs}.",
         r"\begin{table}",
@@ -28,7 +28,7 @@ def _caption(report: Report) -> str:
     used = sorted({name for system in report.systems for name in system.encoders.used.values()})
     text = [
         f"Speech emotion recognition on {latex_text(report.corpus)} in percent: {how};",
-        "mean $\\pm$ standard deviation over folds and seeds, at the last epoch, without any selection.",
+        "mean $\\pm$ standard deviation over folds and seeds, at the last epoch, without selection.",
     ]
     if caveat := epoch_caveat(report):
         text.append(latex_text(caveat))

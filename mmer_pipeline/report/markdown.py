@@ -1,4 +1,4 @@
-"""The report as Markdown."""
+"""Render the report as Markdown."""
 
 from collections.abc import Sequence
 from pathlib import PurePosixPath
@@ -10,19 +10,19 @@ from mmer_pipeline.report.wording import MEANING, NO_CROSS_VALIDATION, hole_line
 
 
 def markdown(report: Report, pictures: Sequence[str] = ()) -> str:
-    """The whole report; `pictures` are the paths of its plots as they stand beside it."""
+    """Render the whole report; `pictures` are the paths of its plots, relative to it."""
     count = f"{len(report.systems)} system" + ("s" if len(report.systems) > 1 else "")
     parts = [
         f"# Speech emotion recognition: {count} on {markdown_text(report.corpus)}\n",
         *_warnings(report),
         f"Classes: {', '.join(map(markdown_text, report.labels))}. Held-out utterances: "
-        f"{max(system.utterances for system in report.systems)}. All numbers are percent.\n",
+        f"{max(system.utterances for system in report.systems)}. Numbers are percent.\n",
         *_section("Results: the last epoch, no selection", tables.headline(report)),
-        *_section("All held-out predictions together, with 95 % intervals", tables.pooled(report)),
-        *_section("Three numbers, kept apart", tables.selections(report)),
+        *_section("Pooled over all held-out predictions, with 95 % intervals", tables.pooled(report)),
+        *_section("Final, validated and oracle numbers", tables.selections(report)),
         "".join(f"- {name}: {meaning}\n" for name, meaning in MEANING.items()),
-        *(_section("Is the difference real?", tables.pairs(report)) if report.pairs else []),
-        *_section("On which classes", tables.class_f1(report)),
+        *(_section("Are the differences real?", tables.pairs(report)) if report.pairs else []),
+        *_section("F1 by class", tables.class_f1(report)),
         *_section("The paper's Table 1", tables.table_1(report)),
         *(part for system in report.systems for part in _system(report, system)),
         "## How the numbers were made\n",
@@ -64,13 +64,13 @@ def _system(report: Report, system: System) -> list[str]:
     if system.reliability:
         parts += _section("Reliability", system_tables.reliability(system), 3)
     if system.errors:
-        parts += _section("The most confident errors", system_tables.errors(system, report.labels), 3)
+        parts += _section("Most confident errors", system_tables.errors(system, report.labels), 3)
     return parts
 
 
 def _made(report: Report) -> list[str]:
     if not any(system.runs for system in report.systems):
-        return ["No system of this report was trained here: all are imported predictions.\n"]
+        return ["No system in this report was trained here: all are imported predictions.\n"]
     return [
         *_section("Settings", provenance_tables.settings(report), 3),
         *_section("Corpus and features", provenance_tables.inputs(report), 3),

@@ -1,4 +1,4 @@
-"""What a reader of the report should know first: what changes the meaning of its numbers, a sentence each."""
+"""Notes at the top of a report: what changes the meaning of its numbers, one sentence each."""
 
 from collections.abc import Iterable, Sequence
 
@@ -8,30 +8,30 @@ from mmer_pipeline.corpora.folds import natural_order
 from mmer_pipeline.report.content import PairComparison
 from mmer_pipeline.report.results import SystemResults
 
-FEW_CLUSTERS = 15  # fewer than this, and a bootstrap interval is too narrow to be trusted
-NAMED = 8  # speakers or folds that a note names
+FEW_CLUSTERS = 15  # below it a bootstrap interval is too narrow to be trusted
+NAMED = 8  # the most speakers or folds that a note names
 
 UNKNOWN_DIALOGUES = (
-    "dialogues are unknown; intervals draw single utterances and are too narrow. "
+    "dialogues are unknown, so intervals resample single utterances and are too narrow. "
     "Fill in the manifest's column dialogue."
 )
-# Settings that make a difference between two systems one of their training, not of the systems.
+# If these settings differ between two systems, so does their training.
 TRAINING = ("folds", "validation", "epochs", "learning_rate", "schedule", "batch_size")
 
 
 def notes_of(systems: Sequence[SystemResults], pairs: Sequence[PairComparison], labels: Sequence[str]) -> list[str]:
-    """Few or unknown dialogues, single seeds, imports, classes that a fold lacks, and each system's protocol."""
+    """Note few or unknown dialogues, single seeds, imports, classes missing from a fold, and each system's protocol."""
     paired = {name for pair in pairs for name in (pair.first, pair.second)}
     return [
         *_few_clusters(systems, pairs),
         *_together((system.name, UNKNOWN_DIALOGUES) for system in systems if _draws_utterances(system)),
         *_together(
-            (system.name, "from one seed; training again may differ.")
+            (system.name, "trained with one seed; training again may give other numbers.")
             for system in systems
             if system.name in paired and len(system.runs) == 1
         ),
         *_together(
-            (system.name, "imported; how its epoch was chosen is not known here.")
+            (system.name, "imported; how its epoch was chosen is unknown.")
             for system in systems
             if system.imported is not None
         ),
@@ -42,7 +42,7 @@ def notes_of(systems: Sequence[SystemResults], pairs: Sequence[PairComparison], 
 
 
 def _together(said: Iterable[tuple[str, str]]) -> list[str]:
-    """The same of several systems is said once; of an empty sentence nothing."""
+    """Join systems with the same sentence; drop empty sentences."""
     names: dict[str, list[str]] = {}
     for name, sentence in said:
         if sentence:
@@ -56,36 +56,34 @@ def _few_clusters(systems: Sequence[SystemResults], pairs: Sequence[PairComparis
     if few >= FEW_CLUSTERS:
         return []
     if few == 1:
-        return ["From one dialogue alone there is no interval and no p-value."]
+        return ["A single dialogue gives no interval and no p-value."]
     note = f"Intervals from {few} dialogues are too narrow to be trusted."
     if in_pairs and (fewest := min(in_pairs)) < FEW_CLUSTERS:
-        note += f" p-values hold, but from {fewest} dialogues they cannot be far below {2 / 2**fewest:.2g}."
+        note += f" The p-values are valid, but with {fewest} dialogues they cannot fall far below {2 / 2**fewest:.2g}."
     return [note]
 
 
 def _trained_otherwise(systems: Sequence[SystemResults]) -> list[str]:
-    """Those that were trained or folded otherwise than the first."""
+    """Note the systems whose training or folds differ from the first one's."""
     notes = []
     for system in systems[1:]:
         first, mine = systems[0].runs[0].record.settings, system.runs[0].record.settings
         other = [name for name in TRAINING if getattr(first, name) != getattr(mine, name)]
         if other:
             said = ", ".join(f"{name.replace('_', ' ')} {getattr(mine, name)}" for name in other)
-            notes.append(
-                f"{system.name}: {said}, unlike {systems[0].name}; what sets them apart is not the system alone."
-            )
+            notes.append(f"{system.name}: {said}, unlike {systems[0].name}; the two differ in more than the system.")
     return notes
 
 
 def _draws_utterances(system: SystemResults) -> bool:
-    """Whether every utterance is its own dialogue by name, as where nothing is known of dialogues."""
+    """Whether every utterance is its own dialogue, as when dialogues are unknown."""
     rows = system.held_out
     cells = zip(rows.clusters, rows.folds, rows.utterance_ids, strict=True)
     return all(cluster in (name, f"{fold}/{name}") for cluster, fold, name in cells)
 
 
 def _missing_classes(system: SystemResults, labels: Sequence[str]) -> str:
-    """The folds that lack a class which others have."""
+    """Name the folds that lack a class which other folds have."""
     folds, truth = np.array(system.held_out.folds), system.held_out.truth
     missing = [
         f"fold {fold} has no {labels[number]}"
@@ -94,7 +92,7 @@ def _missing_classes(system: SystemResults, labels: Sequence[str]) -> str:
     ]
     if not missing:
         return ""
-    return f"{_named(missing)}; UA of such a fold is a mean over fewer classes."
+    return f"{_named(missing)}; the UA of such a fold averages fewer classes."
 
 
 def _protocol(system: SystemResults) -> list[str]:
@@ -103,14 +101,14 @@ def _protocol(system: SystemResults) -> list[str]:
     shared = sorted({name for entry in facts for name in entry.get("shared_speakers", ())}, key=natural_order)
     if shared:
         notes.append(
-            f"{system.name}: {len(shared)} speakers are in training and in the held-out part ({_named(shared)}), as "
-            "the corpus's own split has it. Voices that were trained on are easier."
+            f"{system.name}: {len(shared)} speakers are in both the training and the held-out part "
+            f"({_named(shared)}), as in the corpus's own split. Known voices are easier."
         )
     left_out = [entry.get("utterances", {}).get("left_out", 0) for entry in facts]
     if any(left_out):
         notes.append(
-            f"{system.name}: {min(left_out)} to {max(left_out)} training utterances a fold were left out, since "
-            "their words stand in the held-out part (--text-disjoint)."
+            f"{system.name}: {min(left_out)} to {max(left_out)} training utterances per fold were left out because "
+            "their words are also in the held-out part (`--text-disjoint`)."
         )
     return notes
 

@@ -1,4 +1,4 @@
-"""How the numbers were made: the facts of a system, and the tables of settings, inputs, places and jobs."""
+"""How the numbers were made: facts of a system; tables of settings, inputs, environment and jobs."""
 
 from collections import Counter
 from collections.abc import Callable
@@ -22,7 +22,7 @@ _PER_RUN = ("seed",)  # settings that differ between the runs of a system
 
 
 def system_facts(report: Report, system: System) -> list[tuple[str, str]]:
-    """What a system is and was made of: (name, value) each."""
+    """List what is known about a system: (name, value) each."""
     first = system.runs[0].folds[0].job_facts if system.runs else None
     seeds = ", ".join(map(str, system.seeds))
     spelling = system.spelling
@@ -43,14 +43,14 @@ def system_facts(report: Report, system: System) -> list[tuple[str, str]]:
         trained, unspelt = first.trained_parameters, first.without_ctc_target
         facts += [
             ("trained", f"{trained:,} parameters" if trained is not None else ""),
-            ("without CTC target", f"{unspelt} training utterances of the first fold" if unspelt is not None else ""),
+            ("without CTC target", f"{unspelt} training utterances (first fold)" if unspelt is not None else ""),
             ("revisions", ", ".join(f"{part} {revision}" for part, revision in first.revisions.items())),
         ]
     return [(name, value) for name, value in facts if value]
 
 
 def settings(report: Report, *, changed_only: bool = False) -> Table:
-    """The settings of each trained system beside the defaults; of all, or of those that are not the default in one."""
+    """Settings of each trained system beside the defaults; all, or only those that differ from the default."""
     trained = _trained(report)
     names = dict.fromkeys(name for system in trained for name in system.runs[0].settings if name not in _PER_RUN)
     if changed_only:
@@ -68,12 +68,12 @@ def settings(report: Report, *, changed_only: bool = False) -> Table:
         (Column("default", "text"), lambda name: plain(DEFAULTS.get(name))),
         *((Column(system.title, "text"), value(system)) for system in trained),
     ]
-    caption = "Settings that are not the default in at least one system." if changed_only else "All but the seed."
+    caption = "Settings that differ from the default in a system." if changed_only else "All settings but the seed."
     return table_of(caption, names, columns)
 
 
 def inputs(report: Report) -> Table:
-    """What each trained system read."""
+    """Inputs of each trained system."""
     trained = _trained(report)
 
     def value(system: System) -> Callable[[str], str]:
@@ -84,13 +84,11 @@ def inputs(report: Report) -> Table:
         *((Column(system.title, "text"), value(system)) for system in trained),
     ]
     names = dict.fromkeys(name for system in trained for name in system.runs[0].inputs)
-    return table_of(
-        "What the systems read: digests of the manifest and the features, class order, CTC alphabet.", names, columns
-    )
+    return table_of("Digests of manifest and features, class order, CTC alphabet.", names, columns)
 
 
 def environment(report: Report) -> Table:
-    """Where the jobs ran and with what; several values with the number of jobs of each."""
+    """Hardware and versions of all jobs; if values differ, the number of jobs with each."""
     seen: dict[str, Counter[str]] = {}
     for _, fold in _jobs(report):
         facts = fold.job_facts
@@ -103,25 +101,25 @@ def environment(report: Report) -> Table:
         return next(iter(row[1])) if len(row[1]) == 1 else "; ".join(f"{v} ({n} jobs)" for v, n in row[1].items())
 
     columns: list[Filled[tuple[str, Counter[str]]]] = [
-        (Column("what", "text"), lambda row: row[0]),
+        (Column("item", "text"), lambda row: row[0]),
         (Column("value", "text"), values),
     ]
-    return table_of(f"Of all {len(_jobs(report))} jobs.", seen.items(), columns)
+    return table_of(f"All {len(_jobs(report))} jobs.", seen.items(), columns)
 
 
 def jobs(report: Report) -> Table:
-    """The training of every fold."""
+    """Training of each fold."""
     columns: list[Filled[tuple[TrainedRun, TrainedFold]]] = [
         (Column("run", "text"), lambda job: job[0].run),
         (Column("seed"), lambda job: str(job[0].seed)),
         (Column("fold"), lambda job: str(job[1].fold)),
         (Column("training time"), lambda job: duration(job[1].training_seconds)),
-        (Column("utterances a second"), lambda job: f"{job[1].utterances_per_second:.1f}"),
+        (Column("utterances/s"), lambda job: f"{job[1].utterances_per_second:.1f}"),
         (Column("held out", "word"), lambda job: job[1].held_out),
         (Column("utterances"), lambda job: str(job[1].utterances)),
         (Column("device", "text"), lambda job: job[1].job_facts.device),
     ]
-    return table_of("Training of each fold; utterances a second in the median epoch.", _jobs(report), columns)
+    return table_of("Training time and speed of each fold; utterances/s: median over epochs.", _jobs(report), columns)
 
 
 def _trained(report: Report) -> list[System]:

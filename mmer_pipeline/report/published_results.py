@@ -1,4 +1,4 @@
-"""The paper's Table 1 as data, and which of our systems stands beside which of its rows."""
+"""The paper's Table 1 as data, matched with our systems."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,13 +9,13 @@ from mmer_pipeline.systems.registry import find_system
 CORPUS = "iemocap"
 CLASSES = {"happy", "angry", "neutral", "sad"}
 UTTERANCES = 5531  # of IEMOCAP in these four classes
-ENOUGH = 5000  # of them, for a corpus named IEMOCAP to be it: a few recordings may be lost, a sample is another corpus
+ENOUGH = 5000  # fewer of them are a sample of IEMOCAP, not the corpus (a few recordings may be missing)
 # The authors' code sums the CTC loss over its batches of two: their α is half of ours.
 ALPHA_FACTOR = 2
 
 UNIMODAL, MULTIMODAL = "Unimodal prior art", "Multimodal prior art"
 BASELINES, PROPOSED = "Baselines", "Proposed"
-IMPORTED = "Imported predictions"  # a group of ours
+IMPORTED = "Imported predictions"  # our own group
 
 
 @dataclass(frozen=True)
@@ -24,7 +24,7 @@ class Published:
 
     group: str
     method: str
-    folds: int  # of its cross-validation
+    folds: int  # of the cross-validation
     modality: str  # "a" (speech), "t" (text), "a,t"
     wa: float  # a fraction
 
@@ -54,7 +54,7 @@ TABLE_1 = (
 
 @dataclass(frozen=True)
 class _Counterpart:
-    """What of our settings makes the system of a row of Table 1."""
+    """The settings that make our system the one of a row of Table 1."""
 
     settings: Mapping[str, SettingValue]
     alpha: float | None = None  # the authors' own; None: no CTC head
@@ -74,15 +74,15 @@ _COUNTERPARTS = {
 
 
 def comparable(corpus: str, labels: Sequence[str], utterances: int) -> bool:
-    """Whether numbers on a corpus may be subtracted from those of Table 1: it is IEMOCAP in the paper's classes."""
+    """Whether a corpus is that of Table 1, IEMOCAP in the paper's classes, so that numbers may be subtracted."""
     return corpus == CORPUS and set(labels) == CLASSES and utterances >= ENOUGH
 
 
 def table_1(systems: Sequence[System]) -> tuple[Table1Row, ...]:
-    """The rows of Table 1 with the name of our system beside each, and rows of their own for the others of ours.
+    """Match the rows of Table 1 with our systems, and add rows for our other systems.
 
-    A row takes the system whose α weighs CTC as the authors' code does (twice the row's α); where there is none, the
-    one with the α that the row names.
+    A row takes the system whose α weighs CTC as the authors' code does (twice the row's α), or else the one with the
+    row's own α.
     """
     left = {system.name: system for system in systems}
     found: dict[str, str] = {}
@@ -102,7 +102,7 @@ def table_1(systems: Sequence[System]) -> tuple[Table1Row, ...]:
 
 
 def _is_like(system: System, wanted: _Counterpart, alpha_factor: int) -> bool:
-    """Whether a system has the settings of a row and was trained on the texts that the paper had."""
+    """Whether a system has the settings of a row and was trained on the same texts as in the paper."""
     if not system.runs:
         return False
     settings = system.runs[0].settings
@@ -120,13 +120,13 @@ def _group(system: System) -> str:
 
 
 def _modality(system: System) -> str:
-    """As the paper writes it: what a CTC head hears and learns to spell counts too. Nothing is known of an import."""
+    """Return the modality in the paper's notation; the CTC head counts as speech and text. "" for an import."""
     if system.imported is not None:
         return ""
     settings = system.runs[0].settings
     reads, alone = (
         set(find_system(str(settings["system"])).reads),
         {settings["pooled"]},
-    )  # of MMER one branch may answer alone
+    )  # MMER may use a single branch
     parts = (reads & alone or reads) | ({"speech", "text"} if settings["alpha"] else set())
     return ",".join(letter for letter, part in (("a", "speech"), ("t", "text")) if part in parts)

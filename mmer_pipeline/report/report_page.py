@@ -1,7 +1,6 @@
-"""The report as one self-contained HTML page, drawn from its content alone.
+"""Render the report as one self-contained HTML page.
 
-No script, no font and no picture from elsewhere: the styles and the plots stand in the page, and the plots take the
-page's colours, so that light and dark both read.
+The page loads no script, font or image: styles and plots are in it, and the plots take its colours, light and dark.
 """
 
 from mmer_pipeline.pages.page import code, inline, template
@@ -21,7 +20,7 @@ PAPER = "https://arxiv.org/abs/2203.16794"
 
 
 def html(report: Report) -> str:
-    """The whole page; the same report gives the same text."""
+    """Render the page; the same report gives the same text."""
     return template(TEMPLATE, {"percent": percent, "code": code}).render(
         report=report,
         tables=tables,
@@ -41,7 +40,7 @@ def html(report: Report) -> str:
 
 
 def _encoders(report: Report) -> dict[str, list[str]]:
-    """Kind → the names of the encoders that any system uses."""
+    """Map each kind to the names of the encoders in use."""
     used: dict[str, list[str]] = {"speech": [], "text": []}
     for system in report.systems:
         for kind, name in system.encoders.used.items():

@@ -1,7 +1,7 @@
-"""The plots of a report, each drawn from its content alone.
+"""Draw the plots of a report.
 
-One colour a system, in the report's order, again from the first when they run out; each plot names its system in
-words too. The same report gives the same bytes.
+Each system has a colour, in the report's order, starting over when they run out; each plot also names its system. The
+same report gives the same bytes.
 """
 
 import re
@@ -23,13 +23,13 @@ DIRECTORY = "plots"  # below the report's own
 
 
 def hue(report: Report, system: System) -> str:
-    """The colour of a system, the same in every plot of the report."""
+    """Return the colour of a system, the same in every plot."""
     names = [entry.name for entry in report.systems]
     return HUES[names.index(system.name) % len(HUES)]
 
 
 def slugs(report: Report) -> dict[str, str]:
-    """System name → what stands for it in file names and anchors; no two the same, whatever a disk thinks of case."""
+    """Map system names to file names and anchors, unique even where case is ignored."""
     taken: dict[str, str] = {}
     for system in report.systems:
         base = slug = re.sub(r"[^A-Za-z0-9._=-]+", "-", system.name).strip("-.") or "system"
@@ -42,7 +42,7 @@ def slugs(report: Report) -> dict[str, str]:
 
 @styled
 def systems(report: Report) -> Figure:
-    """Pooled WA and UA of every system with the 95 % interval, the folds' values, published figures and chance."""
+    """Draw pooled WA and UA of every system with interval, fold values, published figure and chance."""
     names = [system.name for system in report.systems]
     published = _published(report)
     guessing = 100 * chance(report)
@@ -85,7 +85,7 @@ def systems(report: Report) -> Figure:
 
 
 def _published(report: Report) -> dict[str, float]:
-    """System name → the published WA that its own may be held against."""
+    """Map system names to the published WA that theirs may be compared with."""
     table = report.table_1
     if not table.comparable:
         return {}
@@ -94,7 +94,7 @@ def _published(report: Report) -> dict[str, float]:
 
 @styled
 def confusion(report: Report, system: System) -> Figure:
-    """Counts and shares of the true class, final, pooled; the darker a cell, the higher its share."""
+    """Draw counts and shares of the true class, final, pooled; darker cells have higher shares."""
     counts = np.array(system.confusion)
     classes = len(counts)
     few = classes < 6
@@ -105,7 +105,7 @@ def confusion(report: Report, system: System) -> Figure:
     for truth in range(classes):
         for said in range(classes):
             share = shares[truth, said]
-            # Never so dark that the ink, dark or light, would not read on it.
+            # Light enough for the text on it, dark or light, to be readable.
             corner = (said - 0.48, truth - 0.48)
             axes.add_patch(
                 Rectangle(corner, 0.96, 0.96, color=hue(report, system), alpha=0.04 + 0.5 * share, linewidth=0)
@@ -126,14 +126,14 @@ _EPOCH_MARKS = {"final": ("o", "final"), "oracle_epoch": ("D", "oracle"), "valid
 
 
 def _marked(line: Curve, mark: str) -> int | None:
-    """The epoch that a mark stands for in one fold's curve."""
+    """Return the epoch that a mark shows in the curve of one fold."""
     epoch: int | None = line.epochs[-1] if mark == "final" else getattr(line, mark)
     return epoch
 
 
 @styled
 def curves(report: Report, system: System) -> Figure | None:
-    """Training losses, and held-out WA and UA, by epoch; a thin line a fold and seed, and their mean."""
+    """Draw training losses and held-out WA and UA by epoch: a thin line per fold and seed, and their mean."""
     if not system.curves:
         return None
     lines, colour = system.curves, hue(report, system)
@@ -180,7 +180,7 @@ def curves(report: Report, system: System) -> Figure | None:
 
 @styled
 def reliability(report: Report, system: System) -> Figure | None:
-    """How often the prediction is right against how sure the system says it is, and how many answers that is."""
+    """Draw accuracy against confidence, and the number of predictions in each bin."""
     if system.reliability is None:
         return None
     bins, colour = system.reliability.bins, hue(report, system)
@@ -206,7 +206,7 @@ def reliability(report: Report, system: System) -> Figure | None:
 
 @styled
 def lengths(report: Report, system: System) -> Figure | None:
-    """The error rate of each length of utterance, and that of all as a line."""
+    """Draw the error rate by utterance length, and the overall rate as a line."""
     if not system.lengths:
         return None
     bins, colour = system.lengths, hue(report, system)
@@ -226,7 +226,7 @@ def lengths(report: Report, system: System) -> Figure | None:
     return figure
 
 
-# Kind → how it is drawn; None where a system has nothing to draw.
+# By kind; a function returns None if the system has nothing to draw.
 PER_SYSTEM: dict[str, Callable[[Report, System], Figure | None]] = {
     "confusion": confusion,
     "curves": curves,
@@ -236,7 +236,7 @@ PER_SYSTEM: dict[str, Callable[[Report, System], Figure | None]] = {
 
 
 def figures(report: Report) -> Iterator[tuple[str, Figure]]:
-    """Every plot of the report and its file name without suffix: `systems`, then `<system>-confusion` and so on."""
+    """Yield file name (without suffix) and figure of every plot: `systems`, `<system>-confusion` and so on."""
     yield "systems", systems(report)
     for system in report.systems:
         slug = slugs(report)[system.name]
@@ -247,7 +247,7 @@ def figures(report: Report) -> Iterator[tuple[str, Figure]]:
 
 
 def write_plots(report: Report, directory: Path) -> list[Path]:
-    """Write every plot as PNG and SVG, white, to `plots/` below the report's directory; the files, in order."""
+    """Write every plot as PNG and SVG on white to `plots/` in a directory; return the files in order."""
     written = []
     for name, figure in figures(report):
         for suffix, content in ((".png", png(figure)), (".svg", svg(figure).encode())):

@@ -1,4 +1,4 @@
-"""What a report is made of: evaluated runs, those that differ in their seed alone as one system, and imports."""
+"""Read evaluated runs and group them into systems: runs that differ only in their seed are one system."""
 
 import re
 from collections.abc import Container, Mapping, Sequence
@@ -22,7 +22,7 @@ from mmer_pipeline.runs import (
 )
 from mmer_pipeline.scoring.metrics import Floats, Integers
 
-_OF_A_FOLD = ("fold", "held_out")  # what differs between the folds of a run
+_OF_A_FOLD = ("fold", "held_out")  # settings and inputs that differ between the folds of a run
 _SEED_SUFFIX = re.compile(r"-seed\d+$")
 
 Confusion = Sequence[Sequence[int]]  # [C, C] counts, rows are the truth
@@ -31,12 +31,12 @@ Failures = Mapping[str, Mapping[int | None, str]]  # run → fold (None: all of 
 
 @dataclass(frozen=True)
 class HeldOut:
-    """Predictions for held-out utterances; all sequences run over the same N rows, one an utterance and seed."""
+    """Predictions for held-out utterances; all sequences have the same N rows, one per utterance and seed."""
 
     utterance_ids: tuple[str, ...]
     folds: tuple[int, ...]  # counted from 1
     speakers: tuple[str, ...]  # "": unknown
-    clusters: tuple[str, ...]  # what the bootstrap draws
+    clusters: tuple[str, ...]  # dialogues: what the bootstrap resamples
     truth: Integers  # [N] class numbers
     predicted: Integers  # [N]
     probabilities: Floats | None  # [N, C]; None: an import without them
@@ -44,23 +44,23 @@ class HeldOut:
 
 @dataclass(frozen=True)
 class Scores:
-    """What the report reads of one set of metrics, as evaluation.json and metrics.jsonl hold them."""
+    """The metrics that the report uses, as evaluation.json and metrics.jsonl have them."""
 
     wa: float  # a fraction
     ua: float
     confusion: Confusion
-    wer: float | None  # None: nothing to spell
+    wer: float | None  # None: no reference to spell
     cer: float | None
 
     @staticmethod
     def read(metrics: Mapping[str, Any]) -> "Scores":
-        """Of a JSON object of metrics."""
+        """Read a JSON object of metrics."""
         return Scores(metrics["wa"], metrics["ua"], metrics["confusion"], metrics["wer"], metrics["cer"])
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """evaluation.json."""
+    """The part of evaluation.json that the report uses."""
 
     held_out: str  # the value that the fold holds out: a session, a speaker
     labels: tuple[str, ...]
@@ -69,14 +69,14 @@ class Evaluation:
 
     @staticmethod
     def read(value: Mapping[str, Any]) -> "Evaluation":
-        """Of the file's JSON object."""
+        """Read the JSON object of the file."""
         metrics = value["metrics"]
         return Evaluation(str(value["held_out"]), tuple(value["labels"]), metrics["utterances"], Scores.read(metrics))
 
 
 @dataclass(frozen=True)
 class Epoch:
-    """One line of metrics.jsonl."""
+    """The part of a line of metrics.jsonl that the report uses."""
 
     number: int  # counted from 1
     ce: float  # training loss, the mean over the epoch
@@ -88,7 +88,7 @@ class Epoch:
 
     @staticmethod
     def read(line: Mapping[str, Any]) -> "Epoch":
-        """Of the line's JSON object."""
+        """Read the JSON object of the line."""
         train, validation, speed = line["train"], line["validation"], line["speed"]
         return Epoch(
             number=line["epoch"],
@@ -112,7 +112,7 @@ class FoldResult:
     held_out: HeldOut
 
     def chosen(self, selection: str) -> tuple[int, Confusion] | None:
-        """The epoch that a selection takes and its held-out confusion; None where it had nothing to choose on."""
+        """Return the epoch that a selection takes and its held-out confusion; None if it cannot choose."""
         if selection == "final":
             return self.epochs[-1].number, self.evaluation.scores.confusion
         chosen_on = [(epoch, epoch.held_out if selection == "oracle" else epoch.validation) for epoch in self.epochs]
@@ -125,14 +125,14 @@ class FoldResult:
 
 @dataclass(frozen=True)
 class RunResults:
-    """The folds of a run that are there."""
+    """The evaluated folds of a run."""
 
     name: str
     folds: tuple[FoldResult, ...]
 
     @property
     def record(self) -> RunRecord:
-        """Of its first fold; the others' differ in the fold alone."""
+        """The record of its first fold; the others differ only in the fold."""
         return self.folds[0].record
 
     @property
@@ -143,23 +143,23 @@ class RunResults:
 
 @dataclass(frozen=True)
 class SystemResults:
-    """One row of the report."""
+    """One system: the runs of its seeds, or an import."""
 
     name: str  # unique in the report
-    runs: tuple[RunResults, ...]  # one a seed, in the order of the seeds; none: imported
+    runs: tuple[RunResults, ...]  # one per seed, in order; empty: imported
     imported: Path | None  # the file that it was imported from
-    held_outs: Mapping[int, str]  # fold → what it holds out
+    held_outs: Mapping[int, str]  # fold → the value that it holds out
     held_out: HeldOut  # all folds and seeds
 
 
 def read_systems(runs: Sequence[Path], failures: Failures | None = None) -> tuple[list[SystemResults], list[Hole]]:
-    """Read runs and make systems of them, in their order; what is not evaluated is a hole.
+    """Read runs and group them into systems, in order; return these and what is missing.
 
-    `failures` are the folds that a caller knows to be no good, whatever lies there, and better reasons for holes than
-    what the disk shows: run name → fold, or None for all → why.
+    `failures` names the folds that the caller knows to have failed, whatever is on disk, with the reason: run → fold
+    (None: the whole run) → reason.
 
     Raises:
-        UserError: nothing is evaluated; folds of a run with different settings; runs that cannot be compared.
+        UserError: no fold is evaluated, the folds of a run have different settings, or the runs cannot be compared.
     """
     failures = failures or {}
     found: list[RunResults] = []
@@ -175,13 +175,13 @@ def read_systems(runs: Sequence[Path], failures: Failures | None = None) -> tupl
         if run.folds:
             found.append(run)
         elif len(missing) > 1:
-            missing.pop(None, None)  # the folds are named one by one
+            missing.pop(None, None)  # each fold has its own line
         evaluated = {fold.number for fold in run.folds}
         numbers = sorted((n for n in missing if n not in evaluated), key=lambda number: number or 0)
         holes += [Hole(path.name, number, missing[number]) for number in numbers]
     if runs and not found:
         listed = "\n  ".join(f"{hole.run}{f', fold {hole.fold}' if hole.fold else ''}: {hole.why}" for hole in holes)
-        raise UserError(f"No fold of {', '.join(str(path) for path in runs)} is evaluated.\n  {listed}")
+        raise UserError(f"No fold of {', '.join(str(path) for path in runs)} has been evaluated.\n  {listed}")
     _check_same_corpus(found)
     return [_system(name, group) for name, group in _named(_grouped(found)).items()], holes
 
@@ -190,7 +190,7 @@ def check_same_truth(systems: Sequence[SystemResults], labels: Sequence[str]) ->
     """Check that no utterance has two true classes.
 
     Raises:
-        UserError: one has; it is named with both.
+        UserError: one has; the message names it and both classes.
     """
     known: dict[str, tuple[int, str]] = {}
     for system in systems:
@@ -199,12 +199,12 @@ def check_same_truth(systems: Sequence[SystemResults], labels: Sequence[str]) ->
             if before != truth:
                 raise UserError(
                     f"Utterance {name} is {labels[before]} for {where} and {labels[truth]} for {system.name}: they "
-                    "were not trained on the same labels. Report them one by one, or train one of them again."
+                    "were not trained on the same labels. Report them separately, or train one of them again."
                 )
 
 
 def join(parts: Sequence[HeldOut]) -> HeldOut:
-    """All rows, one part after the other; probabilities where every part has them."""
+    """Concatenate the rows of all parts; keep probabilities if every part has them."""
     probabilities = [part.probabilities for part in parts if part.probabilities is not None]
     return HeldOut(
         utterance_ids=tuple(name for part in parts for name in part.utterance_ids),
@@ -218,10 +218,10 @@ def join(parts: Sequence[HeldOut]) -> HeldOut:
 
 
 def evaluated_runs(runs_dir: Path) -> list[str]:
-    """The runs below a directory that have an evaluated fold, by their names.
+    """Return the names of the runs in a directory that have an evaluated fold.
 
     Raises:
-        UserError: there is none; the message says what comes first.
+        UserError: there is none; the message names the command to run first.
     """
     trained = [path for path in sorted(runs_dir.glob("*")) if any(path.glob("fold-*/model"))]
     evaluated = [path.name for path in trained if any(path.glob("fold-*/evaluation.json"))]
@@ -229,12 +229,12 @@ def evaluated_runs(runs_dir: Path) -> list[str]:
         return evaluated
     if trained:
         commands = "\n  ".join(f"mmer-pipe evaluate --run {path.name}" for path in trained)
-        raise UserError(f"No fold of any run below {runs_dir} is evaluated. Run first:\n  {commands}")
-    raise UserError(f"No trained fold of any run below {runs_dir}. Run `mmer-pipe train`, then `mmer-pipe evaluate`.")
+        raise UserError(f"No evaluated fold in {runs_dir}. Run first:\n  {commands}")
+    raise UserError(f"No trained fold in {runs_dir}. Run `mmer-pipe train`, then `mmer-pipe evaluate`.")
 
 
 def _read_run(run: Path, leave_out: Container[int | None]) -> tuple[RunResults, dict[int | None, str]]:
-    """The evaluated folds of a run, and why the others are missing."""
+    """Return the evaluated folds of a run, and why the others are missing."""
     try:
         numbers = trained_folds(run)
     except UserError as error:
@@ -258,7 +258,7 @@ def _read_run(run: Path, leave_out: Container[int | None]) -> tuple[RunResults, 
             missing[number] = f"trained, not evaluated: mmer-pipe evaluate --run {run.name} --fold {number}"
         elif not epochs:
             again = train_command(record.settings, run.name, number)
-            missing[number] = f"{fold.metrics.name} is gone: {again} --restart"
+            missing[number] = f"{fold.metrics.name} is missing: {again} --restart"
         else:
             evaluated = Evaluation.read(evaluation)
             held_out = _held_out(read_predictions(fold.predictions), record, evaluated.labels)
@@ -272,7 +272,7 @@ def _read_run(run: Path, leave_out: Container[int | None]) -> tuple[RunResults, 
 
 def _held_out(rows: Sequence[Mapping[str, str]], record: RunRecord, labels: Sequence[str]) -> HeldOut:
     number = {label: i for i, label in enumerate(labels)}
-    # A dialogue's name may come again in another session; but where speakers are held out, one dialogue has two folds.
+    # Two sessions may use the same dialogue name; when speakers are held out, one dialogue is in two folds.
     by_session = record.settings.folds == "session"
     return HeldOut(
         utterance_ids=tuple(row["utterance_id"] for row in rows),
@@ -295,7 +295,7 @@ def _check_same_settings(run: Path, results: Sequence[FoldResult]) -> None:
             listed = "\n  ".join(differences)
             raise UserError(
                 f"Folds {results[0].number} and {other.number} of {run} were trained with different settings or "
-                f"features; they make no cross-validation:\n  {listed}\n"
+                f"features and do not form a cross-validation:\n  {listed}\n"
                 "Train one of them again with --restart, or keep them apart with --run NAME."
             )
 
@@ -308,13 +308,13 @@ def _check_same_corpus(runs: Sequence[RunResults]) -> None:
     if len(corpora) > 1:
         listed = "\n  ".join(f"{corpus}: {', '.join(names)}" for corpus, names in corpora.items())
         raise UserError(
-            f"These runs are of different corpora or classes; one report cannot compare them:\n  {listed}\n"
-            "Name those that belong together: mmer-pipe report --run NAME --run NAME …"
+            f"These runs use different corpora or classes, which one report cannot compare:\n  {listed}\n"
+            "Name the runs that belong together: mmer-pipe report --run NAME --run NAME …"
         )
 
 
 def _grouped(runs: Sequence[RunResults]) -> list[list[RunResults]]:
-    """The runs of each system, sorted by seed; a run whose seed its system has already is a system of its own."""
+    """Group the runs that differ only in their seed, sorted by seed; a second run with a seed starts a new group."""
     groups: list[list[RunResults]] = []
     for run in runs:
         for group in groups:
@@ -329,7 +329,7 @@ def _grouped(runs: Sequence[RunResults]) -> list[list[RunResults]]:
 
 
 def _named(groups: Sequence[Sequence[RunResults]]) -> dict[str, Sequence[RunResults]]:
-    """Each system under its first run's name without the seed; under the full one where two would be the same."""
+    """Name each system after its first run without the seed suffix, or in full if two systems would share a name."""
     bases = [_SEED_SUFFIX.sub("", group[0].name) for group in groups]
     named: dict[str, Sequence[RunResults]] = {}
     for group, base in zip(groups, bases, strict=True):

@@ -1,4 +1,4 @@
-"""The report's tables of one system, as in `tables.py`."""
+"""Tables of one system; see `tables.py`."""
 
 from collections.abc import Callable, Mapping, Sequence
 
@@ -22,7 +22,7 @@ from mmer_pipeline.scoring.statistics import COMPARED
 
 
 def scores(system: System) -> Table:
-    """Every metric under each selection, the mean and pooled."""
+    """Every metric under each selection, mean and pooled."""
 
     def summary(name: str, of: Callable[[MetricSummary], Cell]) -> Callable[[str], Cell]:
         return lambda metric: of(system.selections.known[name].summary[metric])
@@ -33,11 +33,11 @@ def scores(system: System) -> Table:
             (Column("mean ± sd", group=name), summary(name, mean_and_sd)),
             (Column("pooled (95\u00a0%)" if name == "final" else "pooled", group=name), summary(name, pooled_cell)),
         ]
-    return table_of("Percent; mean ± sample standard deviation over folds and seeds, and pooled.", HEADLINE, columns)
+    return table_of("Percent: mean ± sample standard deviation over folds and seeds, and pooled.", HEADLINE, columns)
 
 
 def folds(system: System) -> Table:
-    """The scores of every fold and seed."""
+    """Scores of each fold and seed."""
     at = {
         name: {(row.seed, row.fold): row for row in selection.folds}
         for name, selection in system.selections.known.items()
@@ -56,7 +56,7 @@ def folds(system: System) -> Table:
         (Column("utterances", priority=1), lambda row: str(row.utterances)),
     ]
     for name in at:
-        if name == "final":  # always the last epoch
+        if name == "final":  # its epoch is always the last
             metrics = [(metric, 0 if metric in COMPARED else 2) for metric in HEADLINE]
         else:
             columns.append((Column("epoch", group=name), epoch(name)))
@@ -64,11 +64,11 @@ def folds(system: System) -> Table:
         columns += [
             (Column(METRIC_NAMES[metric], group=name, priority=rank), score(name, metric)) for metric, rank in metrics
         ]
-    return table_of("Percent, each fold and seed.", system.selections.final.folds, columns)
+    return table_of("Percent, by fold and seed.", system.selections.final.folds, columns)
 
 
 def classes(per_class: Mapping[str, ClassScores], counted: str) -> Table:
-    """Precision, recall and F1 of each class; `counted` is what its last column counts."""
+    """Precision, recall and F1 of each class; `counted` names what the last column counts."""
     columns: list[Filled[tuple[str, ClassScores]]] = [
         (Column("class", "text"), lambda row: row[0]),
         (Column("precision"), lambda row: percent(row[1].precision)),
@@ -80,7 +80,7 @@ def classes(per_class: Mapping[str, ClassScores], counted: str) -> Table:
 
 
 def confusion(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> Table:
-    """How often each class is taken for which."""
+    """Confusion matrix; rows are the truth."""
 
     def share(place: int) -> Callable[[tuple[str, Sequence[int]]], Cell]:
         return lambda row: Cell(str(row[1][place]), f"({percent(row[1][place] / max(1, sum(row[1])), 1)})")
@@ -89,13 +89,13 @@ def confusion(counts: Sequence[Sequence[int]], labels: Sequence[str]) -> Table:
         (Column("truth ╲ predicted", "text"), lambda row: row[0]),
         *((Column(label), share(place)) for place, label in enumerate(labels)),
     ]
-    return table_of("Final, pooled; in brackets percent of the row.", zip(labels, counts, strict=True), columns)
+    return table_of("Final, pooled. In brackets: percent of the row.", zip(labels, counts, strict=True), columns)
 
 
 def speakers(system: System) -> Table:
-    """The scores of each speaker."""
+    """Scores of each speaker."""
     return table_of(
-        "Percent, final, each speaker in the fold that holds it out.",
+        "Percent, final; each speaker in the fold that holds it out.",
         system.speakers,
         [
             (Column("speaker", "text"), lambda row: row.speaker),
@@ -107,9 +107,9 @@ def speakers(system: System) -> Table:
 
 
 def lengths(system: System) -> Table:
-    """The error rate by length of utterance."""
+    """Error rate by utterance length."""
     return table_of(
-        "Error rate by length of the utterance, percent, final, pooled.",
+        "Error rate by utterance length, percent, final, pooled.",
         system.lengths or (),
         [
             (Column("seconds", "word"), lambda row: f"{row.from_seconds:.2f}–{row.to_seconds:.2f}"),
@@ -120,7 +120,7 @@ def lengths(system: System) -> Table:
 
 
 def reliability(system: System) -> Table:
-    """How often a prediction is right, against the probability that it is given."""
+    """Accuracy by confidence."""
     found = system.reliability
     return table_of(
         "Percent, final, pooled.",
@@ -129,14 +129,14 @@ def reliability(system: System) -> Table:
             (Column("confidence", "word"), lambda row: interval((row.lower, row.upper))),
             (Column(system.counted), lambda row: str(row.utterances)),
             (Column("mean confidence"), lambda row: percent(row.confidence)),
-            (Column("right"), lambda row: percent(row.accuracy)),
+            (Column("accuracy"), lambda row: percent(row.accuracy)),
         ],
         [f"Expected calibration error: {percent(found.ece)}."] if found else (),
     )
 
 
 def errors(system: System, labels: Sequence[str]) -> Table:
-    """The wrong predictions that the system was surest of."""
+    """Wrong predictions with the highest confidence."""
 
     def probability(label: str) -> Callable[[ConfidentError], str]:
         return lambda row: percent(row.probabilities[label], 1)
@@ -149,4 +149,4 @@ def errors(system: System, labels: Sequence[str]) -> Table:
         (Column("transcript", "text"), lambda row: NOTHING if row.transcript is None else row.transcript),
         *((Column(label), probability(label)) for label in labels),
     ]
-    return table_of("The probability of each class, percent.", system.errors, columns)
+    return table_of("Probability of each class, percent.", system.errors, columns)

@@ -1,6 +1,6 @@
-"""A table as data, and what Markdown, LaTeX and the terminal make of it (HTML: `pages/templates/table.jinja`).
+"""A table as data, rendered as Markdown, LaTeX and for the terminal (HTML: `pages/templates/table.jinja`).
 
-`tables.py` builds every table of the report once; nothing here knows what stands in it.
+`tables.py` and its neighbours build every table of the report once, as data.
 """
 
 import re
@@ -13,10 +13,10 @@ from typing import Literal, TypeVar
 from rich.table import Table as RichTable
 from rich.text import Text
 
-Kind = Literal["number", "word", "text"]  # at the right; a short one; of any length, broken into lines
+Kind = Literal["number", "word", "text"]  # right-aligned; short text; text of any length, which may wrap
 Item = TypeVar("Item")
 
-LONGEST_WRAPPED = 20  # characters of a line of text that the terminal does not break while it can drop a column
+LONGEST_WRAPPED = 20  # characters of text that the terminal keeps on a line rather than a less important column
 
 
 @dataclass(frozen=True)
@@ -24,29 +24,29 @@ class Cell:
     """One cell."""
 
     text: str
-    more: str = ""  # what belongs to it, behind it or small below: "± 4.77"
-    system: str = ""  # the name of the system that it is about, for a link and a colour
+    more: str = ""  # shown after the text, or smaller below it: "± 4.77"
+    system: str = ""  # the name of the system that it names, for a link and a colour
     strong: bool = False
 
     @property
     def line(self) -> str:
-        """All of it in one line."""
+        """Text and more on one line."""
         return f"{self.text} {self.more}".rstrip()
 
 
 @dataclass(frozen=True)
 class Column:
-    """One column, without its cells; the first of a table heads its rows."""
+    """One column, without its cells; the first column of a table names its rows."""
 
     title: str
     kind: Kind = "number"
-    group: str = ""  # a heading that neighbours share
-    priority: int = 0  # above 0: LaTeX leaves it out, and so does a terminal too narrow, the highest first
+    group: str = ""  # a heading shared with the columns beside it
+    priority: int = 0  # above 0: dropped in LaTeX and, highest first, in a narrow terminal
 
 
 @dataclass(frozen=True)
 class RowGroup:
-    """Rows below a heading of theirs; "": none."""
+    """Rows under a heading; "": no heading."""
 
     title: str
     rows: tuple[tuple[Cell, ...], ...]
@@ -54,12 +54,12 @@ class RowGroup:
 
 @dataclass(frozen=True)
 class Table:
-    """A table of the report. In caption and notes commands stand between backticks."""
+    """A table of the report; backticks in caption and notes mark commands."""
 
     caption: str
     columns: tuple[Column, ...]
     groups: tuple[RowGroup, ...]
-    notes: tuple[str, ...] = ()  # what is said below it
+    notes: tuple[str, ...] = ()  # sentences below the table
 
     @property
     def rows(self) -> list[tuple[Cell, ...]]:
@@ -68,11 +68,11 @@ class Table:
 
     @property
     def column_groups(self) -> list[tuple[str, list[Column]]]:
-        """Neighbouring columns below their shared heading; "": those that have none."""
+        """Columns under their shared headings, in order; "": no heading."""
         return [(title, list(columns)) for title, columns in groupby(self.columns, lambda column: column.group)]
 
     def essential(self, priority: int = 0) -> "Table":
-        """The table with only the columns up to a priority."""
+        """Return the table with only the columns up to a priority."""
         kept = [number for number, column in enumerate(self.columns) if column.priority <= priority]
         return replace(
             self,
@@ -84,11 +84,11 @@ class Table:
         )
 
 
-Filled = tuple[Column, Callable[[Item], Cell | str]]  # a column and what it says of an item
+Filled = tuple[Column, Callable[[Item], Cell | str]]  # a column and the function that makes its cell for an item
 
 
 def table_of(caption: str, items: Iterable[Item], columns: Sequence[Filled[Item]], notes: Sequence[str] = ()) -> Table:
-    """A table with a row an item."""
+    """Build a table with one row per item."""
     return grouped_table_of(caption, [("", items)], columns, notes)
 
 
@@ -98,7 +98,7 @@ def grouped_table_of(
     columns: Sequence[Filled[Item]],
     notes: Sequence[str] = (),
 ) -> Table:
-    """A table with a row an item below the heading of each group."""
+    """Build a table with one row per item, grouped under headings."""
     filled = tuple(
         RowGroup(title, tuple(tuple(_cell(fill(item)) for _, fill in columns) for item in items))
         for title, items in groups
@@ -111,18 +111,18 @@ def _cell(value: Cell | str) -> Cell:
 
 
 def markdown_text(value: object) -> str:
-    """A value as text of Markdown, in a table's cell too: no column, markup or line of its own."""
+    """Escape a value for Markdown, also in a table's cell: one line, no markup, no column separator."""
     text = re.sub(r"([\\|`*<~$]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(str(value).split()))
     return text.replace("](", "]\\(")  # no link
 
 
 def markdown_prose(text: str) -> str:
-    """A sentence as Markdown, in which commands stand between backticks."""
+    """Escape a sentence for Markdown, keeping the backticks around commands."""
     return markdown_text(text).replace("\\`", "`")
 
 
 def as_markdown(table: Table) -> str:
-    """A table as Markdown, caption before it and notes below."""
+    """Render a table as Markdown, with the caption above and the notes below."""
 
     def of(cell: Cell) -> str:
         text = markdown_text(cell.line)
@@ -147,7 +147,7 @@ _LATEX = {
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
     '"': r"\textquotedbl{}",
-    "[": "{[}",  # not the option of a line's end before it
+    "[": "{[}",  # not read as an option of the line break before it
     "α": r"$\alpha$",
     "±": r"$\pm$",
     "×": r"$\times$",
@@ -158,12 +158,12 @@ _LATEX = {
 
 
 def latex_text(text: str) -> str:
-    """Text as LaTeX sets it, on one line."""
+    """Escape text for LaTeX, on one line."""
     return "".join(_LATEX.get(letter, letter) for letter in " ".join(text.split()))
 
 
 def as_latex(table: Table) -> list[str]:
-    """The lines of a `tabular` with booktabs' rules, of the columns that a paper has room for."""
+    """Render the essential columns of a table as the lines of a `tabular` with booktabs rules."""
     table = table.essential()
 
     def line(cells: Iterable[str]) -> str:
@@ -182,18 +182,18 @@ def as_latex(table: Table) -> list[str]:
 
 
 def as_rich(table: Table, width: int) -> RichTable:
-    """A table for a terminal of `width` characters.
+    """Render a table for a terminal of `width` characters.
 
-    Where it is too narrow, what follows in a cell goes below it; then columns go by their priority, then the air
-    between them.
+    If it is too wide, the second part of each cell moves below the first; then columns are dropped by priority; then
+    the padding goes.
     """
     stacked = _width(table, stacked=False) > width
     for priority in sorted({column.priority for column in table.columns if column.priority}, reverse=True):
         if _width(table, stacked) > width:
             table = table.essential(priority - 1)
-    air = 1 if _width(table, stacked) <= width else 0
-    fits = _width(table, stacked, air) <= width
-    shown = RichTable(padding=(0, air))
+    padding = 1 if _width(table, stacked) <= width else 0
+    fits = _width(table, stacked, padding) <= width
+    shown = RichTable(padding=(0, padding))
     for number, column in enumerate(table.columns):
         lines = _header(column, _content_width(table, number, stacked))
         is_number = column.kind == "number"
@@ -214,13 +214,13 @@ def _text(cell: Cell, stacked: bool) -> Text:
 
 
 def _header(column: Column, width: int) -> list[str]:
-    """The lines above a column of that width; its group on one of its own."""
+    """Break the heading of a column of that width into lines; the group starts its own line."""
     width = max([width, *(len(word) for word in f"{column.group} {column.title}".split(" "))])
     return [line for part in (column.group, column.title) for line in textwrap.wrap(part, width)]
 
 
 def _content_width(table: Table, number: int, stacked: bool) -> int:
-    """The characters that the longest cell of a column takes, below its heading."""
+    """Return the width of the longest cell of a column, without its heading."""
     cells = [row[number] for row in table.rows]
     lengths = [max(len(cell.text), len(cell.more)) if stacked else len(cell.line) for cell in cells]
     if number == 0:
@@ -228,11 +228,11 @@ def _content_width(table: Table, number: int, stacked: bool) -> int:
     return max(lengths, default=0)
 
 
-def _width(table: Table, stacked: bool, air: int = 1) -> int:
-    """The characters that a table takes on a terminal, where text is broken at words."""
+def _width(table: Table, stacked: bool, padding: int = 1) -> int:
+    """Return the width of a table on a terminal, with text wrapped at words."""
     total = 1
     for number, column in enumerate(table.columns):
         width = _content_width(table, number, stacked)
         width = max([width, *map(len, _header(column, width))])
-        total += 1 + 2 * air + (min(width, LONGEST_WRAPPED) if column.kind == "text" else width)
+        total += 1 + 2 * padding + (min(width, LONGEST_WRAPPED) if column.kind == "text" else width)
     return total

@@ -1,8 +1,8 @@
-"""The report's tables of systems beside each other; those of one system are in `system_tables.py`, those of how the
-numbers were made in `provenance_tables.py`.
+"""Tables that compare systems; `system_tables.py` has those of one system, `provenance_tables.py` those of settings,
+inputs and jobs.
 
-Each table is built once, and every form of the report sets it (`table_formats.py`). A new column is one line: its
-heading and what it says of a row's item.
+Each table is built once and rendered in every format (`table_formats.py`). A new column is one line: its heading and
+the function that makes its cell for the item of a row.
 """
 
 from collections.abc import Callable
@@ -34,16 +34,16 @@ from mmer_pipeline.report.wording import (
 from mmer_pipeline.scoring.metrics import HEADLINE
 from mmer_pipeline.scoring.statistics import COMPARED
 
-SIGNIFICANT = 0.05  # the level of Holm's correction that is marked in the table of pairs
+SIGNIFICANT = 0.05  # Holm-corrected p-values below it are shown in bold
 
 
 def mean_and_sd(summary: MetricSummary) -> Cell:
-    """The mean ± the sample standard deviation, in percent."""
+    """Format mean ± sample standard deviation in percent."""
     return Cell(percent(summary.mean), f"± {percent(summary.sd)}" if summary.sd is not None else "")
 
 
 def pooled_cell(summary: MetricSummary) -> Cell:
-    """The pooled value and its interval, in percent."""
+    """Format a pooled value and its interval in percent."""
     return Cell(percent(summary.pooled), f"({interval(summary.interval_95)})" if summary.interval_95 else "")
 
 
@@ -77,10 +77,10 @@ def headline(report: Report) -> Table:
     ]
     return table_of(
         "Final: last epoch, no selection. Percent: mean ± sample standard deviation over folds and seeds; pooled over "
-        "all held-out predictions together, with the 95 % interval.",
+        "all held-out predictions, with the 95 % interval.",
         report.systems,
         columns,
-        [f"Guessing has a UA of {percent(chance(report))}. {epoch_caveat(report)}".rstrip()],
+        [f"Guessing gives a UA of {percent(chance(report))}. {epoch_caveat(report)}".rstrip()],
     )
 
 
@@ -89,7 +89,7 @@ def _encoders(system: System) -> str:
 
 
 def pooled(report: Report) -> Table:
-    """All held-out predictions of a system together."""
+    """Final scores pooled over all held-out predictions."""
 
     def of(metric: str) -> Callable[[System], Cell]:
         return lambda system: pooled_cell(system.selections.final.summary[metric])
@@ -102,16 +102,16 @@ def pooled(report: Report) -> Table:
         (Column("CER"), lambda system: percent(system.spelling.cer) if system.spelling else NOTHING),
     ]
     return table_of(
-        "Final, pooled, percent. In brackets the 95 % bootstrap interval that draws whole dialogues, not utterances.",
+        "Final, percent. In brackets: 95 % bootstrap interval that resamples whole dialogues, not utterances.",
         report.systems,
         columns,
-        ["ECE: expected calibration error. WER and CER: of the greedy transcripts of CTC heads, the mean over folds "
-         "and seeds."],
+        ["ECE: expected calibration error. WER and CER: of the greedy transcripts of CTC heads, mean over folds and "
+         "seeds."],
     )  # fmt: skip
 
 
 def selections(report: Report) -> Table:
-    """Final, validated and oracle numbers, kept apart."""
+    """Final, validated and oracle scores."""
 
     def mean(name: str, metric: str) -> Callable[[System], Cell | str]:
         def cell(system: System) -> Cell | str:
@@ -130,7 +130,7 @@ def selections(report: Report) -> Table:
         (Column("UA", group=gap), lambda system: signed(system.oracle_gap.ua) if system.oracle_gap else NOTHING),
     ]
     return table_of(
-        "Percent, mean ± sample standard deviation over folds and seeds. Oracle − final is what choosing the epoch on "
+        "Percent, mean ± sample standard deviation over folds and seeds. Oracle − final: what choosing the epoch on "
         "the test fold would have added.",
         report.systems,
         columns,
@@ -139,7 +139,7 @@ def selections(report: Report) -> Table:
 
 
 def pairs(report: Report) -> Table:
-    """Every pair of systems: the differences, their intervals and p-values."""
+    """Differences between pairs of systems, with intervals and p-values."""
 
     def significant(pair: PairComparison, metric: str) -> bool:
         p = pair.metrics[metric].p_holm
@@ -179,31 +179,31 @@ def pairs(report: Report) -> Table:
 
     found = {metric: sum(significant(pair, metric) for pair in report.pairs) for metric in COMPARED}
     return table_of(
-        "First − second, pooled, final, in percentage points, on the utterances that both have, each counting once. "
-        "95 %: paired bootstrap over dialogues. p: paired randomisation test, dialogues swapped as a whole; Holm: "
-        "corrected for the number of pairs, WA and UA apart.",
+        "First − second, pooled, final, in percentage points, on the utterances that both have, each counted once. "
+        "95 %: paired bootstrap over dialogues. p: paired randomisation test that swaps whole dialogues; Holm: "
+        "corrected for the number of pairs, WA and UA separately.",
         report.pairs,
         columns,
-        [f"In bold: p (Holm) < {SIGNIFICANT}, of {len(report.pairs)} pairs {found['wa']} in WA and {found['ua']} in "
-         f"UA. {PAIRS_NOTE}"],
+        [f"In bold: p (Holm) < {SIGNIFICANT} ({found['wa']} of {len(report.pairs)} pairs in WA, {found['ua']} in UA). "
+         f"{PAIRS_NOTE}"],
     )  # fmt: skip
 
 
 def class_f1(report: Report) -> Table:
-    """F1 of each class."""
+    """F1 of each class by system."""
 
     def f1(label: str) -> Callable[[System], str]:
         return lambda system: percent(system.per_class[label].f1)
 
     return table_of(
-        "F1 of each class, percent, final, pooled. Each system's own table has precision and recall.",
+        "F1 of each class, percent, final, pooled. Precision and recall are in the table of each system.",
         report.systems,
         [_SYSTEM, *((Column(label), f1(label)) for label in report.labels)],
     )
 
 
 def table_1(report: Report) -> Table:
-    """The paper's Table 1 with our systems in it."""
+    """The paper's Table 1 with our systems."""
     ours_in = {row: report.system(row.ours) for row in report.table_1.rows if row.ours is not None}
 
     def method(row: Table1Row) -> Cell:
@@ -241,10 +241,10 @@ def table_1(report: Report) -> Table:
         ),
     ]
     return grouped_table_of(
-        f"Percent, as published for IEMOCAP, and ours on {report.corpus}: final, mean ± sample standard deviation. "
-        "Modality as the paper writes it: a, speech; t, text.",
+        f"Percent: as published for IEMOCAP, and ours on {report.corpus} (final, mean ± sample standard deviation). "
+        "Modality in the paper's notation: a, speech; t, text.",
         groupby(report.table_1.rows, lambda row: row.group),
         columns,
-        ["Ours − published is of the mean WA. Published numbers often have their epoch chosen on the test fold, as the "
-         "oracle does." if comparable else not_comparable(report), ALPHA_NOTE],
+        ["Ours − published: difference of the mean WA. The epoch of published numbers is often chosen on the test "
+         "fold, as the oracle's is." if comparable else not_comparable(report), ALPHA_NOTE],
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""What was said in each utterance and for how long, as far as manifest and recordings are still those of the runs."""
+"""Transcripts and lengths of utterances, as long as manifest and recordings are those that the runs were trained on."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -12,17 +12,17 @@ from mmer_pipeline.runs import RunRecord
 
 @dataclass(frozen=True)
 class UtteranceFacts:
-    """By utterance id; an utterance that is not in them is unknown."""
+    """Transcripts and lengths by utterance id; what is unknown is left out."""
 
-    transcripts: dict[str, str] = field(default_factory=dict)  # as the corpus has them
+    transcripts: dict[str, str] = field(default_factory=dict)  # as in the manifest
     seconds: dict[str, float] = field(default_factory=dict)
-    notes: list[str] = field(default_factory=list)  # why something is unknown, a sentence each
+    notes: list[str] = field(default_factory=list)  # why something is unknown, one sentence each
 
 
 def read_utterance_facts(records: Sequence[RunRecord]) -> UtteranceFacts:
-    """Transcripts and lengths from the manifests that the runs' records name.
+    """Read transcripts and lengths from the manifests that the runs were trained on.
 
-    A manifest that is gone or has changed since gives nothing, and a note; it is never an error.
+    A manifest that is missing or has changed gives a note instead, never an error.
     """
     facts = UtteranceFacts()
     manifests = {record.facts["manifest"]: record.inputs["manifest"] for record in records}

@@ -1,4 +1,4 @@
-"""The words and number formats that every form of the report shares: tables, text, page, plots, terminal."""
+"""Words and number formats that all formats of the report share."""
 
 from collections.abc import Iterable
 
@@ -13,73 +13,73 @@ MEANING = {
 }
 NO_CROSS_VALIDATION = "THE NUMBERS ARE NOT A CROSS-VALIDATION"
 ALPHA_NOTE = (
-    "α of a published row is that of the authors' code, which sums the CTC loss over its batches of two: "
-    "their α is half of ours."
+    "The α of a published row is that of the authors' code, which sums the CTC loss over batches of two: "
+    "it is half of ours."
 )
 PAIRS_NOTE = (
-    "Interval and p are about these trained models, on other dialogues: seeds are averaged, not drawn, so they do not "
-    "say what training again would give."
+    "Intervals and p-values say how these trained models would compare on other dialogues. Seeds are averaged, not "
+    "resampled, so they do not say what training again would give."
 )
 ONE_FOLD = "one held-out part"
 NOTHING = "–"
-SURE = 0.001  # p-values below it get a fourth decimal
+SMALL = 0.001  # p-values below it get a fourth decimal
 
 
 def percent(value: float, decimals: int = 2) -> str:
-    """0.7764 → "77.64"."""
+    """Format a rate in percent: 0.7764 → "77.64"."""
     return f"{100 * value:.{decimals}f}"
 
 
 def interval(low_high: Interval) -> str:
-    """A 95 % interval of a rate in percent: "66.6–76.5"."""
+    """Format an interval of a rate in percent: "66.6–76.5"."""
     return f"{percent(low_high[0], 1)}–{percent(low_high[1], 1)}"
 
 
 def signed(value: float, decimals: int = 2) -> str:
-    """A difference of two rates in points of a percent: 0.0268 → "+2.68"."""
+    """Format a difference of two rates in percentage points: 0.0268 → "+2.68"."""
     text = f"{100 * value:+.{decimals}f}"
     return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
 def signed_interval(low_high: Interval) -> str:
-    """The 95 % interval of a difference in points of a percent: "−0.7, +1.0"."""
+    """Format an interval of a difference in percentage points: "−0.7, +1.0"."""
     return f"{signed(low_high[0], 1)}, {signed(low_high[1], 1)}"
 
 
 def p_value(value: float | None) -> str:
-    """A p-value with three decimals, four where it is very small; – where there is none."""
+    """Format a p-value with three decimals, or four if it is very small; None gives –."""
     if value is None:
         return NOTHING
-    return f"{value:.4f}" if value < SURE else f"{value:.3f}"
+    return f"{value:.4f}" if value < SMALL else f"{value:.3f}"
 
 
 def duration(seconds: float) -> str:
-    """4210.3 → "1:10:10"."""
+    """Format seconds: 4210.3 → "1:10:10"."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{rest:02d}"
 
 
 def plain(value: object) -> str:
-    """A setting's value as a reader would write it."""
+    """Format the value of a setting or input for a reader."""
     if value is None:
         return NOTHING
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, list | tuple):
-        return " ".join(map(str, value))
+        return " ".join(map(str, value)) or NOTHING
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def folds_and_seeds(system: System) -> str:
-    """5, or "5 × 3" with three seeds, or "4 of 5" where some are missing."""
+    """Count folds and seeds: "5", "5 × 3" with three seeds, "4 of 5" if some are missing."""
     seeds, expected = max(1, len(system.seeds)), system.folds_expected
     text = f"{expected} × {seeds}" if seeds > 1 else str(expected)
     return text if system.is_complete else f"{len(system.selections.final.folds)} of {text}"
 
 
 def protocol(folds: Iterable[int]) -> str:
-    """What numbers of folds make: "5-fold cross-validation", "one held-out part", or one or the other."""
+    """Name the protocol of numbers of folds: "5-fold cross-validation", "one held-out part"."""
     numbers = sorted(set(folds))
     several = " or ".join(str(number) for number in numbers if number > 1)
     said = [ONE_FOLD] if 1 in numbers else []
@@ -87,7 +87,7 @@ def protocol(folds: Iterable[int]) -> str:
 
 
 def folds_line(system: System) -> str:
-    """How many folds of a system stand in the report: "5 of 5 folds", "14 of 15 folds (5 × 3 seeds): …"."""
+    """Say how many folds of a system the report has: "5 of 5 folds", "14 of 15 folds (5 × 3 seeds): …"."""
     seeds = max(1, len(system.seeds))
     there, expected = len(system.selections.final.folds), system.folds_expected
     if expected == seeds == 1:
@@ -97,29 +97,29 @@ def folds_line(system: System) -> str:
 
 
 def chance(report: Report) -> float:
-    """UA of guessing: one over the number of classes that occur."""
+    """Return the UA of guessing: one over the number of classes that occur."""
     occurring = {label for system in report.systems for label, scores in system.per_class.items() if scores.support}
     return 1 / max(1, len(occurring))
 
 
 def epoch_caveat(report: Report) -> str:
-    """What "the last epoch, no selection" does not hold for; empty where it holds for every system."""
+    """Name the systems that may not be at "the last epoch, no selection"; "" if there are none."""
     imported = [system.title for system in report.systems if system.imported]
-    return f"How the epoch of {', '.join(imported)} (imported) was chosen is not known." if imported else ""
+    return f"How the epoch of {', '.join(imported)} (imported) was chosen is unknown." if imported else ""
 
 
 def not_comparable(report: Report) -> str:
-    """Why Table 1's figures and ours are not subtracted."""
+    """Say why our figures are not subtracted from those of Table 1."""
     if report.corpus == published_results.CORPUS:
         return (
-            f"Published figures are of IEMOCAP, of its {published_results.UTTERANCES:,} utterances in four classes, "
-            "and ours of others: they cannot be subtracted."
+            f"Not comparable: published figures are for IEMOCAP's {published_results.UTTERANCES:,} utterances in four "
+            "classes, ours for others."
         )
-    return f"Published figures are of IEMOCAP, not of {report.corpus}: they cannot be subtracted."
+    return f"Not comparable: published figures are for IEMOCAP, ours for {report.corpus}."
 
 
 def hole_lines(report: Report) -> list[str]:
-    """What is missing, a line each."""
+    """List what is missing, one line each."""
     return [
         f"{hole.run}, {'all folds' if hole.fold is None else 'fold ' + str(hole.fold)}: {hole.why}"
         for hole in report.holes

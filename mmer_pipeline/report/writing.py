@@ -1,4 +1,4 @@
-"""The report as files: the same numbers for a reader, a browser, a program and a paper."""
+"""Write the report's files: Markdown, HTML, JSON, LaTeX and plots."""
 
 from pathlib import Path
 
@@ -11,14 +11,14 @@ MARKDOWN, JSON, HTML, LATEX = "report.md", "report.json", "report.html", "table.
 
 
 def write_report(report: Report, directory: Path) -> list[Path]:
-    """Write report.md, report.html, report.json, table.tex and plots/ below a directory; returns the files, in order.
+    """Write report.md, report.html, report.json, table.tex and plots/ to a directory; return the files in order.
 
-    Each is whole or not there: a kill leaves the file that was there before.
+    Each file is written whole or not at all; if the process is killed, the previous file stays.
 
     Raises:
         UserError: the disk is full.
     """
-    # matplotlib is slow to load, and reading a report needs none of it.
+    # matplotlib is slow to load, and building a report does not need it.
     from mmer_pipeline.report.report_page import html
     from mmer_pipeline.report.report_plots import write_plots
 

@@ -109,30 +109,30 @@ def test_a_pair_is_compared_on_shared_utterances_each_counting_once(tmp_path):
     assert pair.metrics["wa"].difference == pytest.approx(0.1)
     assert 0 < pair.metrics["wa"].p <= pair.metrics["wa"].p_holm <= 1
     (note,) = [note for note in report.notes if note.startswith("Intervals from 5 dialogues are too narrow")]
-    assert "from 5 dialogues they cannot be far below 0.062" in note
-    assert "b: from one seed; training again may differ." in report.notes
+    assert "with 5 dialogues they cannot fall far below 0.062" in note
+    assert "b: trained with one seed; training again may give other numbers." in report.notes
 
 
 def test_few_dialogues_of_one_system_are_said_without_any_pair(tmp_path, run):
     assert "Intervals from 6 dialogues are too narrow to be trusted." in make_report([run]).notes
     write_fold(tmp_path / "one", 1, [0, 1], [[0, 1]])
-    assert "From one dialogue alone there is no interval and no p-value." in make_report([tmp_path / "one"]).notes
+    assert "A single dialogue gives no interval and no p-value." in make_report([tmp_path / "one"]).notes
 
 
 def test_a_fold_that_lacks_a_class_is_said(tmp_path):
     run = write_run(tmp_path / "r")
     write_fold(run, 3, [1, 1], [[1, 0]])
     notes = make_report([run]).notes
-    assert "r: fold 3 has no happy; UA of such a fold is a mean over fewer classes." in notes
+    assert "r: fold 3 has no happy; the UA of such a fold averages fewer classes." in notes
 
 
 def test_unknown_dialogues_and_an_unknown_choice_of_the_epoch_are_said(tmp_path, run):
     notes = make_report([], [(name, write_import(tmp_path / f"{name}.csv")) for name in ("A", "B")]).notes
     assert f"A, B: {UNKNOWN_DIALOGUES}" in notes
-    assert "A, B: imported; how its epoch was chosen is not known here." in notes
+    assert "A, B: imported; how its epoch was chosen is unknown." in notes
     notes = make_report([run], [("C", write_import(tmp_path / "c.csv"))]).notes
     assert "dialogues are unknown" not in " ".join(notes)
-    assert "C: imported; how its epoch was chosen is not known here." in notes
+    assert "C: imported; how its epoch was chosen is unknown." in notes
 
 
 def test_holm_s_correction_is_over_all_pairs_of_a_metric(tmp_path):
@@ -297,9 +297,9 @@ def test_an_import_alone_is_a_report_too(tmp_path):
 
 def test_a_name_that_is_taken_is_refused(tmp_path, run):
     file = write_import(tmp_path / "t.csv")
-    with pytest.raises(UserError, match="The name r is taken"):
+    with pytest.raises(UserError, match="The name r is already used"):
         make_report([run], [("r", file)])
-    with pytest.raises(UserError, match="The name x is taken"):
+    with pytest.raises(UserError, match="The name x is already used"):
         make_report([run], [("x", file), ("x", file)])
 
 

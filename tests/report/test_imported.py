@@ -34,7 +34,7 @@ def test_fold_speaker_and_dialogue_are_those_of_our_own_runs(tmp_path, known):
     assert rows.truth.tolist() == [0, 0]
     assert rows.predicted.tolist() == [1, 0]
     assert rows.probabilities.tolist() == [[0.25, 0.75], [1.0, 0.0]]
-    assert notes == ["theirs has no prediction of 10 utterances that our runs have; pairs leave them out."]
+    assert notes == ["theirs has no prediction for 10 utterances of our runs; comparisons leave them out."]
 
 
 def test_without_any_run_the_file_says_where_an_utterance_belongs(tmp_path):
@@ -59,7 +59,9 @@ def test_an_utterance_that_our_runs_lack_is_counted_and_said(tmp_path, known):
         known,
         LABELS,
     )
-    assert notes == ["theirs has predictions of 1 utterances that none of our runs has; pairs leave them out."]
+    assert notes == [
+        "theirs has predictions for 1 utterances that are in none of our runs; comparisons leave them out."
+    ]
 
 
 def test_a_prediction_that_is_not_the_most_probable_class_counts_and_is_said(tmp_path, known):
@@ -76,22 +78,23 @@ def test_a_spreadsheet_s_byte_order_mark_and_rounding_are_taken(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("utterance_id,truth\na,b\n", r"theirs\.csv: column prediction is missing\. Found: utterance_id, truth"),
+        ("utterance_id,truth\na,b\n", r"missing columns: prediction\. Found: utterance_id, truth\. Required"),
         ("utterance_id;truth;prediction\n", "separated by `;`"),
-        (f"{HEADER}\n", "holds no predictions"),
-        ("", "column utterance_id, truth, prediction is missing. Found: nothing"),
+        (f"{HEADER}\n", "has no predictions"),
+        ("", "missing columns: utterance_id, truth, prediction. Found: none"),
         (b"\xff\xfe\x00u", "not a UTF-8 CSV file"),
         (f'{HEADER}\n"1u0,happy', "not a UTF-8 CSV file"),
-        (f"{HEADER}\n1u0,happy\n", "line 2: the row has not as many cells"),
+        (f"{HEADER}\n1u0,happy\n", "line 2: expected 5 cells, found 2"),
+        (f"{HEADER}\n{ROW},more,still\n", "line 2: expected 5 cells, found 7"),
         (f"{HEADER}\n,happy,sad,0.5,0.5\n", "line 2: utterance_id is empty"),
-        (f"{HEADER}\n{ROW}\n{ROW}\n", r"line 3: utterance 1u0 stands in .*line 2 already"),
+        (f"{HEADER}\n{ROW}\n{ROW}\n", r"line 3: utterance 1u0 also appears in .*line 2"),
         (f"{HEADER}\n1u0,happy,bored,0.5,0.5\n", "line 2: prediction is 'bored', expected one of happy, sad"),
         (f"{HEADER}\n1u0,sad,sad,0.5,0.5\n", "line 2: the truth of 1u0 is sad, but happy in our runs"),
         (f"{HEADER}\n1u0,happy,sad,0.5,x\n", "line 2: probability_sad is 'x'"),
         (f"{HEADER}\n1u0,happy,sad,0.5,nan\n", "line 2: probability_sad is 'nan'"),
         (f"{HEADER}\n1u0,happy,sad,1.5,-0.5\n", "line 2: probability_sad is '-0.5'"),
         (f"{HEADER}\n1u0,happy,sad,2.5,0.75\n", "line 2: the probabilities add up to 3.25"),
-        (f"{HEADER}\nnew,happy,sad,0.5,0.5\n", "new is in none of our runs, and the file does not say its fold"),
+        (f"{HEADER}\nnew,happy,sad,0.5,0.5\n", "new is in none of our runs, and the file does not give its fold"),
         (f"{HEADER},fold\nnew,happy,sad,0.5,0.5,first\n", "line 2: fold is 'first'"),
         ("utterance_id,truth,prediction,probability_sad\n1u0,happy,sad,1\n", "expected probability_happy, prob"),
     ],
@@ -102,7 +105,7 @@ def test_a_bad_file_gets_one_clear_message(tmp_path, known, text, message):
 
 
 def test_a_file_that_is_not_there_or_is_a_directory(tmp_path):
-    with pytest.raises(UserError, match="to import"):
+    with pytest.raises(UserError, match="does not exist"):
         read_rows(tmp_path / "nothing.csv")
     with pytest.raises(UserError, match="cannot be read: Is a directory"):
         read_rows(tmp_path)

@@ -34,9 +34,9 @@ def test_ours_stand_beside_the_published_figures(tmp_path):
     assert "Wu et al. {[}31] & a & 10 & 72.73 & -- & --" in text
     caption = re.search(r"\\caption\{(.*)\}\n", text).group(1)
     assert "on made up in percent: 3-fold cross-validation, 1 seed;" in caption
-    assert "at the last epoch, without any selection" in caption
+    assert "at the last epoch, without selection" in caption
     assert "Encoders: facebook/wav2vec2-base, roberta-base." in caption
-    assert "Published figures are of IEMOCAP, not of made up" in caption
+    assert "published figures are for IEMOCAP, ours for made up" in caption
     assert "missing" not in caption
 
 
@@ -47,13 +47,13 @@ def test_missing_folds_are_said_in_the_caption(tmp_path):
 
 def test_the_caption_says_what_is_not_known_of_an_import():
     report = report_example()
-    assert r"(imported) was chosen is not known." in latex(report)
+    assert r"(imported) was chosen is unknown." in latex(report)
     ours = replace(
         report,
         systems=report.systems[:-1],
         table_1=replace(report.table_1, rows=tuple(row for row in report.table_1.rows if row.method != "theirs")),
     )
-    assert "not known" not in latex(ours)
+    assert "unknown" not in latex(ours)
 
 
 def test_one_held_out_part_is_no_cross_validation():
@@ -64,4 +64,4 @@ def test_one_held_out_part_is_no_cross_validation():
 
 def test_a_part_of_iemocap_is_not_called_another_corpus():
     report = replace(report_example(), corpus="iemocap")
-    assert "of IEMOCAP, of its 5,531 utterances in four classes, and ours of others" in latex(report)
+    assert "for IEMOCAP's 5,531 utterances in four classes, ours for others" in latex(report)

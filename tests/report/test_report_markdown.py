@@ -37,7 +37,7 @@ def test_the_headline_has_every_system_with_mean_and_deviation(report):
     headline = section(markdown(report), "Results")
     assert re.search(r"\| MMER \(α = 0\.1\) \| 77\.78 ± 25\.46 \|.* \| 3 \| 12 \| roberta-base, facebook/", headline)
     assert "| MMER (α = 0.5) |" in headline
-    assert "Guessing has a UA of 50.00" in headline
+    assert "Guessing gives a UA of 50.00" in headline
 
 
 def test_pooled_values_stand_with_their_interval(report):
@@ -45,7 +45,7 @@ def test_pooled_values_stand_with_their_interval(report):
 
 
 def test_the_oracle_stands_apart_with_its_gap(report):
-    text = section(markdown(report), "Three numbers")
+    text = section(markdown(report), "Final, validated and oracle")
     assert "oracle − final WA" in text
     assert "| +22.22 |" in text
     assert "what choosing the epoch on the test fold would have added" in text
@@ -54,18 +54,18 @@ def test_the_oracle_stands_apart_with_its_gap(report):
 
 
 def test_pairs_have_difference_interval_and_both_p_values(report):
-    text = section(markdown(report), "Is the difference real?")
+    text = section(markdown(report), "Are the differences real?")
     row = r"\| MMER \(α = 0\.1\) − MMER \(α = 0\.5\) \| \+16\.67 \(\S+, \S+\) \| [01]\.\d+ \|.*\| 12 \| 6 \|"
     assert re.search(row, text)
     assert "WA p (Holm)" in text
 
 
 def test_what_interval_and_p_are_about_stands_under_the_pairs(report):
-    assert PAIRS_NOTE in section(markdown(report), "Is the difference real?")
+    assert PAIRS_NOTE in section(markdown(report), "Are the differences real?")
 
 
 def test_of_imports_it_is_said_that_their_epoch_is_not_known(report, everything):
-    assert "(imported) was chosen is not known" in section(markdown(everything), "Results")
+    assert "(imported) was chosen is unknown" in section(markdown(everything), "Results")
     assert "imported" not in section(markdown(report), "Results")
 
 
@@ -73,7 +73,7 @@ def test_published_figures_stand_beside_ours_and_are_not_subtracted_from_another
     text = section(markdown(report), "The paper's Table 1")
     assert "ours on made up" in text
     assert re.search(r"\| MMER \(α = 0\.1\) \| a,t \| 5 \| 77\.64 \| 77\.78 ± 25\.46 \|.*\| roberta-base, ", text)
-    assert "they cannot be subtracted" in text
+    assert "Not comparable" in text
     assert "ours − published" not in text
 
 

@@ -94,24 +94,24 @@ def test_every_colour_of_a_plot_stands_out_from_the_page(source, hues, page_colo
 
 
 def test_holes_stand_before_the_results_with_the_command_that_mends_them(page):
-    hole = page.text.index("Not a complete cross-validation: 2 holes")
+    hole = page.text.index("Incomplete cross-validation: 2 missing")
     assert hole < page.text.index("Which system is better")
     assert "mmer-pipe train --run roberta-seed2 --fold 3 --restart" in page.text
 
 
 def test_a_whole_cross_validation_has_no_alarm():
-    assert "Not a complete" not in html(one_system(2))
+    assert "Incomplete" not in html(one_system(2))
 
 
 def test_published_figures_are_subtracted_only_where_comparable():
     report = one_system(0)
     text = html(report)
-    assert "cannot be subtracted" in text
+    assert "Not comparable" in text
     assert "ours − published" not in text
     report = with_comparable(report)
     mean = report.systems[0].selections.final.summary["wa"].mean
     text = html(report)
-    assert "cannot be subtracted" not in text
+    assert "Not comparable" not in text
     assert f"{100 * (mean - 0.7764):+.2f}" in text
 
 
@@ -137,7 +137,7 @@ def test_nothing_is_known_of_what_an_import_reads():
 
 
 def test_each_system_has_its_folds_and_seeds_in_the_main_table(page):
-    main = page.text[page.text.index("Which system is better") : page.text.index("All held-out predictions")]
+    main = page.text[page.text.index("Which system is better") : page.text.index("Pooled over all held-out")]
     assert "5 × 2" in main
     assert "9 of 5 × 2" in main
 
@@ -160,12 +160,12 @@ def test_what_interval_and_p_are_about_is_said_under_the_pairs_and_in_the_glossa
 
 
 def test_the_caption_says_what_is_not_known_of_an_import(page):
-    assert "(imported) was chosen is not known." in page.text
+    assert "(imported) was chosen is unknown." in page.text
     assert "(imported)" not in html(one_system(0))
 
 
 def test_settings_that_differ_come_before_all_settings(page):
-    changed = page.text[page.text.index("Settings that are not the default") : page.text.index("All settings")]
+    changed = page.text[page.text.index("Settings that differ from the default") : page.text.index("All settings")]
     assert "learning_rate" in changed
     assert "weight_decay" not in changed
     assert "weight_decay" in page.text

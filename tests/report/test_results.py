@@ -120,7 +120,7 @@ def test_features_that_changed_between_seeds_make_two_systems(tmp_path):
 
 def test_runs_of_different_corpora_are_listed(tmp_path):
     runs = [write_run(tmp_path / "a"), write_run(tmp_path / "b", facts={"corpus": "another"})]
-    with pytest.raises(UserError, match=r"made up \(happy, sad\): a\n  another \(happy, sad\): b\nName those"):
+    with pytest.raises(UserError, match=r"made up \(happy, sad\): a\n  another \(happy, sad\): b\nName the runs"):
         read_systems(runs)
 
 

@@ -89,8 +89,8 @@ def test_an_import_alone_needs_no_run():
 
 def test_an_import_needs_a_name_of_its_own():
     write_run(Path("runs/a"))
-    assert "go in pairs: 1 files, 0 names" in call("--import", theirs(), code=2).stderr
-    assert "The name a is taken" in call("--import", theirs(), "--name", "a", code=1).stderr
+    assert "found 1 files and 0 names" in call("--import", theirs(), code=2).stderr
+    assert "The name a is already used" in call("--import", theirs(), "--name", "a", code=1).stderr
 
 
 def test_holes_are_named_on_the_terminal():
@@ -108,7 +108,7 @@ def test_runs_of_different_corpora_are_listed_and_not_mixed():
 
 
 def test_nothing_trained_says_what_comes_first():
-    assert "No trained fold of any run below runs" in call(code=1).stderr
+    assert "No trained fold in runs" in call(code=1).stderr
     assert "There is no run x in runs. Runs: none." in call("--run", "x", code=1).stderr
 
 
