@@ -176,7 +176,7 @@ def test_killed_and_stopped_at_any_moment_it_gives_the_same_report_in_the_end(fi
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
         said = process.communicate(timeout=100)[1].decode()
     assert process.returncode == 1
-    assert "The same command goes on from there" in said
+    assert "The same command continues from there" in said
     assert "Traceback" not in said
     succeed("cv", "--systems", SYSTEMS, *options)
     assert same_results(Path("runs"), finished.runs), f"killed {moment:.2f} s after the first job began"
