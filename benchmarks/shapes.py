@@ -9,7 +9,8 @@ import numpy as np
 from scipy.stats import norm
 
 from mmer_pipeline.corpora.labels import BUILT_IN
-from mmer_pipeline.corpora.manifest import Manifest, Utterance, read_manifest, write_manifest
+from mmer_pipeline.corpora.manifest import Manifest, read_manifest, write_manifest
+from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.demo.encoders import tiny_speech_encoder, tiny_text_encoder
 from mmer_pipeline.features.feature_file import FeatureFile, FeatureIdentity, Row
 from mmer_pipeline.features.feature_writer import FeatureWriter

@@ -11,7 +11,8 @@ import numpy.typing as npt
 import soundfile
 
 from mmer_pipeline.audio import SAMPLE_RATE, AudioError, load
-from mmer_pipeline.corpora.manifest import Manifest, Utterance
+from mmer_pipeline.corpora.manifest import Manifest
+from mmer_pipeline.corpora.utterances import Utterance
 
 FLOOR_DBFS = -120.0  # what digital silence is said to have
 FULL_SCALE = 0.999  # of ±1; 16 bits reach 0.99997

@@ -12,7 +12,8 @@ from scipy.stats import hypergeom
 
 from mmer_pipeline.audit.finding import NAMED
 from mmer_pipeline.corpora.folds import SPLIT, fold_names
-from mmer_pipeline.corpora.manifest import Manifest, Utterance
+from mmer_pipeline.corpora.manifest import Manifest
+from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.scoring.metrics import Integers
 

@@ -12,8 +12,8 @@ from mmer_pipeline import audio
 from mmer_pipeline.audio import AudioError, AudioInfo
 from mmer_pipeline.corpora.folds import natural_order
 from mmer_pipeline.corpora.labels import IDENTITY, LabelMap, identity_map, load_label_map
-from mmer_pipeline.corpora.manifest import Utterance
 from mmer_pipeline.corpora.readers import Reading
+from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.errors import UserError
 
 MAX_AUDIO_SECONDS = 60.0  # an utterance longer than this is more likely a recording that was never cut up

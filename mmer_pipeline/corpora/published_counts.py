@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from mmer_pipeline.corpora.labels import LabelMap
-from mmer_pipeline.corpora.manifest import Utterance
+from mmer_pipeline.corpora.utterances import Utterance
 
 NAMED = 3  # differences that a line gives
 _IEMOCAP_SESSIONS = ("1", "2", "3", "4", "5")

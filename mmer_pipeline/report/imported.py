@@ -1,6 +1,5 @@
 """Import the predictions of a system that was trained elsewhere: a CSV file with the columns of predictions.csv."""
 
-import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mmer_pipeline.corpora.folds import natural_order
+from mmer_pipeline.csv_tables import Row, check_unique, read_csv_rows
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.report.results import HeldOut, SystemResults
 from mmer_pipeline.runs import PREDICTION_COLUMNS, PROBABILITY_PREFIX
@@ -16,8 +16,6 @@ from mmer_pipeline.runs import PREDICTION_COLUMNS, PROBABILITY_PREFIX
 REQUIRED = ("utterance_id", "truth", "prediction")
 SUM_TOLERANCE = 1e-3  # of the sum of a row's probabilities, which may be rounded
 ONE_FOLD = "all"  # the held-out value if the file has no folds
-
-Row = tuple[str, dict[str, str]]  # its place, "FILE, line 7", and its cells by column
 
 
 @dataclass(frozen=True)
@@ -46,34 +44,16 @@ def read_rows(path: Path) -> list[Row]:
     """Read the rows of a file of predictions.
 
     Raises:
-        UserError: the file cannot be read, is not UTF-8 CSV, is empty, lacks a required column or repeats an
-            utterance.
+        UserError: see `csv_tables.read_csv_rows`; also for an utterance id that is empty or appears twice.
     """
-    try:
-        with path.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, strict=True)
-            header = list(reader.fieldnames or [])
-            _check_header(path, header)
-            rows = [(f"{path}, line {reader.line_num}", row) for row in reader]
-    except FileNotFoundError:
-        raise UserError(f"{path} does not exist. Expected a CSV file like a run's predictions.csv.") from None
-    except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}. Expected a CSV file of predictions.") from None
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not a UTF-8 CSV file: {error}. Save it as CSV in UTF-8.") from None
-    if not rows:
-        raise UserError(f"{path} has no predictions: nothing follows the header.")
-    seen: dict[str, str] = {}
-    for where, row in rows:
-        found = sum(cell is not None for column, cell in row.items() if column is not None) + len(row.get(None, ()))
-        if found != len(header):
-            raise UserError(f"{where}: expected {len(header)} cells, found {found}.")
-        name = row["utterance_id"]
-        if not name:
+    if not path.exists():
+        raise UserError(f"There is no {path} to import. Expected a CSV file like the predictions.csv of a run.")
+    columns = f"{', '.join(PREDICTION_COLUMNS)}, {PROBABILITY_PREFIX}CLASS …; required are {', '.join(REQUIRED)}"
+    rows = list(read_csv_rows(path, REQUIRED, expected=columns))
+    for where, cells in rows:
+        if not cells["utterance_id"]:
             raise UserError(f"{where}: utterance_id is empty.")
-        if name in seen:
-            raise UserError(f"{where}: utterance {name} also appears in {seen[name]}. Keep one row per utterance.")
-        seen[name] = where
+    check_unique("utterance_id", ((where, cells["utterance_id"]) for where, cells in rows))
     return rows
 
 
@@ -117,17 +97,6 @@ def read_import(
     )
     held_outs = {place.fold: place.held_out for place in places}
     return SystemResults(name, (), path, held_outs, held_out), _notes(name, held_out, known)
-
-
-def _check_header(path: Path, header: Sequence[str]) -> None:
-    missing = [column for column in REQUIRED if column not in header]
-    if missing:
-        hint = " The columns are separated by `;`, expected `,`." if ";" in "".join(header) else ""
-        optional = [column for column in PREDICTION_COLUMNS if column not in REQUIRED]
-        raise UserError(
-            f"{path}: missing columns: {', '.join(missing)}. Found: {', '.join(header) or 'none'}. Required: "
-            f"{', '.join(REQUIRED)}; optional: {', '.join(optional)}, {PROBABILITY_PREFIX}CLASS.{hint}"
-        )
 
 
 def _class(row: Mapping[str, str], column: str, where: str, labels: Sequence[str]) -> int:

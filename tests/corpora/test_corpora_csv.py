@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from mmer_pipeline.corpora.manifest import COLUMNS, Utterance
 from mmer_pipeline.corpora.readers import READERS, read_corpus
+from mmer_pipeline.corpora.utterances import COLUMNS, Utterance
 from mmer_pipeline.errors import UserError
 
 HEADER = ",".join(COLUMNS)

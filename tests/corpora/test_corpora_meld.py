@@ -209,12 +209,12 @@ def test_a_folder_without_the_tables_is_refused_with_where_each_was_expected(tmp
     [
         ("", r"dev_sent_emo\.csv: column Utterance, .* is missing\. Found: nothing\."),
         (HEADER.replace("Speaker", "Who") + "\n", r"column Speaker is missing\. Found: Sr No\., Utterance, Who"),
-        (HEADER + "\n", "has no utterances"),
-        (HEADER + "\n1,Yes,Ann\n", "line 2: the row has not as many cells"),
+        (HEADER + "\n", "no rows below its header"),
+        (HEADER + "\n1,Yes,Ann\n", "line 2: expected 11 cells, found 3"),
         (table([("Yes", "Ann", "joy", 0, 0)]) + "2,Yes,Ann,joy,n,x,1,8,21,,\n", "line 3: Dialogue_ID is 'x', expected"),
         (HEADER + "\n1,Yes,Ann,joy,n,0,-1,8,21,,\n", "line 2: Utterance_ID is '-1', expected a number"),
         (HEADER + "\n1,Yes, ,joy,n,0,0,8,21,,\n", "line 2: Speaker is empty"),
-        (HEADER + '\n1,"Yes,Ann,joy,n,0,0,8,21,,\n', r"dev_sent_emo\.csv is not a CSV file"),
+        (HEADER + '\n1,"Yes,Ann,joy,n,0,0,8,21,,\n', r"dev_sent_emo\.csv is not a UTF-8 CSV file"),
     ],
 )
 def test_a_broken_table_is_refused_with_its_line(tmp_path: Path, text: str, message: str) -> None:

@@ -9,7 +9,8 @@ import pytest
 
 from mmer_pipeline.corpora.folds import Fold, fold_names, make_fold, parse_fraction, shared_speakers
 from mmer_pipeline.corpora.labels import BUILT_IN
-from mmer_pipeline.corpora.manifest import Manifest, Utterance
+from mmer_pipeline.corpora.manifest import Manifest
+from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.errors import UserError
 
 EMOTIONS = ("hap", "ang", "neu", "sad")

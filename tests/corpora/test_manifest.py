@@ -1,4 +1,4 @@
-"""The manifest file: what it holds, and what is refused."""
+"""Manifest files: reading, writing, and the errors of bad rows."""
 
 import unicodedata
 from dataclasses import replace
@@ -7,15 +7,8 @@ from pathlib import Path
 import pytest
 
 from mmer_pipeline.corpora.labels import BUILT_IN, LabelMap
-from mmer_pipeline.corpora.manifest import (
-    COLUMNS,
-    Manifest,
-    Utterance,
-    check_audio_path,
-    read_manifest,
-    read_rows,
-    write_manifest,
-)
+from mmer_pipeline.corpora.manifest import Manifest, read_manifest, write_manifest
+from mmer_pipeline.corpora.utterances import COLUMNS, Utterance, check_audio_path, read_utterances
 from mmer_pipeline.errors import UserError
 
 HEADER = ",".join(COLUMNS)
@@ -30,14 +23,14 @@ UTTERANCES = (
 def read_text(tmp_path: Path, text: str) -> list[Utterance]:
     path = tmp_path / "manifest.csv"
     path.write_text(text, encoding="utf-8")
-    return read_rows(path)
+    return read_utterances(path)
 
 
 def write(path: Path, label_map: LabelMap = LABELS, utterances=UTTERANCES) -> bool:
     return write_manifest(path, utterances, root=path.parent, corpus="iemocap", label_map=label_map)
 
 
-def test_what_is_written_is_read_again_to_the_last_microsecond(tmp_path: Path) -> None:
+def test_what_is_written_reads_back_to_the_last_microsecond(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "manifest.csv"
     assert write(path)
     manifest = read_manifest(path)
@@ -47,7 +40,7 @@ def test_what_is_written_is_read_again_to_the_last_microsecond(tmp_path: Path) -
     assert manifest.audio_path(UTTERANCES[0]) == path.parent / "wav" / "a.wav"
 
 
-def test_the_same_manifest_is_not_written_twice_but_every_change_is(tmp_path: Path) -> None:
+def test_an_unchanged_manifest_is_not_rewritten_but_every_change_is(tmp_path: Path) -> None:
     path = tmp_path / "manifest.csv"
     assert write(path)
     stamps = {file: file.stat().st_mtime_ns for file in tmp_path.iterdir()}
@@ -60,19 +53,19 @@ def test_the_same_manifest_is_not_written_twice_but_every_change_is(tmp_path: Pa
     assert write(path, reordered, UTTERANCES[:1])
 
 
-def test_a_manifest_has_the_name_of_a_csv_file(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"should be named manifest\.csv"):
+def test_the_name_of_a_manifest_ends_in_csv(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"must end in \.csv, such as manifest\.csv"):
         write(tmp_path / "manifest.json")
 
 
-def test_a_csv_written_by_hand_has_its_own_folder_and_its_own_labels(tmp_path: Path) -> None:
+def test_a_csv_written_by_hand_takes_its_folder_as_root_and_its_labels_as_classes(tmp_path: Path) -> None:
     path = tmp_path / "manifest.csv"
     path.write_text(f"{HEADER}\n{ROW}\nb,b.wav,,,Bob,2,d2,sad,No.\n")
     manifest = read_manifest(path)
     assert (manifest.root, manifest.corpus, manifest.labels) == (tmp_path.resolve(), "csv", ("hap", "sad"))
 
 
-def test_columns_may_stand_in_any_order_and_beside_others(tmp_path: Path) -> None:
+def test_columns_may_be_in_any_order_and_beside_others(tmp_path: Path) -> None:
     columns = [*reversed(COLUMNS), "remark"]
     cells = dict(zip(COLUMNS, ROW.split(","), strict=True)) | {"remark": "odd"}
     text = ",".join(columns) + "\n" + ",".join(cells[column] for column in columns)
@@ -81,7 +74,7 @@ def test_columns_may_stand_in_any_order_and_beside_others(tmp_path: Path) -> Non
     assert [replace(row, others=())] == read_text(tmp_path, f"\ufeff{HEADER}\r\n{ROW}\r\n")
 
 
-def test_columns_of_the_corpus_s_own_are_written_and_read_and_no_part_of_the_fingerprint(tmp_path: Path) -> None:
+def test_further_columns_are_written_and_read_and_do_not_change_the_digest(tmp_path: Path) -> None:
     path = tmp_path / "manifest.csv"
     rows = [replace(utterance, others=(("site", f"s{n % 2}"),)) for n, utterance in enumerate(UTTERANCES)]
     assert write(path, utterances=rows)
@@ -92,8 +85,8 @@ def test_columns_of_the_corpus_s_own_are_written_and_read_and_no_part_of_the_fin
     assert read_manifest(path).fingerprint == manifest.fingerprint
 
 
-def test_a_column_that_stands_twice_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="column session stands twice"):
+def test_a_column_that_appears_twice_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="column session appears twice"):
         read_text(tmp_path, f"{HEADER},session\n{ROW},2\n")
 
 
@@ -102,10 +95,10 @@ def test_a_column_that_stands_twice_is_refused(tmp_path: Path) -> None:
     [
         ("", "column utterance_id, audio, .* is missing. Found: nothing"),
         (f"{HEADER.replace('speaker,', '')}\n", "column speaker is missing"),
-        (f"{HEADER}\n", "no utterances"),
-        (f"{HEADER}\n{ROW}\n{ROW}\n", "1 utterance ids stand twice: a"),
-        (f"{HEADER}\n{ROW},more\n", "line 2: the row has not as many cells"),
-        (f"{HEADER}\na,b\n", "line 2: the row has not as many cells"),
+        (f"{HEADER}\n", "no rows below its header"),
+        (f"{HEADER}\n{ROW}\n{ROW}\n", "line 3: utterance_id 'a' already appears on line 2"),
+        (f"{HEADER}\n{ROW},more\n", "line 2: expected 9 cells, found 10"),
+        (f"{HEADER}\na,b\n", "line 2: expected 9 cells, found 2"),
         (f"{HEADER}\n{ROW.replace('Ann', ' ')}\n", "line 2: speaker is empty"),
         (f"{HEADER}\n{ROW.replace('hap', '')}\n", "line 2: emotion is empty"),
         (f"{HEADER}\n{ROW}\nb,wav/a.wav,2,1,Ann,1,d,sad,x\n", r"line 3: end_seconds \(1\) is not after"),
@@ -128,12 +121,12 @@ def test_an_audio_path_that_leaves_the_root_is_refused(audio: str) -> None:
         check_audio_path(audio, "here")
 
 
-def test_an_audio_path_below_the_root_is_good() -> None:
+def test_an_audio_path_below_the_root_is_accepted() -> None:
     for audio in ("a.wav", "x/y/a..b.wav", "./a.wav"):
         check_audio_path(audio, "here")
 
 
-def test_what_is_no_file_or_no_text_is_refused(tmp_path: Path) -> None:
+def test_a_missing_file_a_directory_and_bytes_that_are_not_utf8_are_refused(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="mmer-pipe prepare"):
         read_manifest(tmp_path / "none.csv")
     with pytest.raises(UserError, match="cannot be read: Is a directory"):
@@ -143,7 +136,7 @@ def test_what_is_no_file_or_no_text_is_refused(tmp_path: Path) -> None:
         read_manifest(tmp_path / "latin.csv")
 
 
-def test_words_are_normalised_but_the_name_of_a_file_is_left_as_it_is(tmp_path: Path) -> None:
+def test_text_is_normalised_but_file_names_are_not(tmp_path: Path) -> None:
     decomposed = unicodedata.normalize("NFD", "é")
     row = f"{decomposed},{decomposed}.wav,,,{decomposed},1,d1,hap,{decomposed}"
     (utterance,) = read_text(tmp_path, f"{HEADER}\n{row}\n")
@@ -151,7 +144,7 @@ def test_words_are_normalised_but_the_name_of_a_file_is_left_as_it_is(tmp_path: 
     assert utterance.audio == f"{decomposed}.wav"
 
 
-def test_a_label_that_the_map_does_not_know_is_refused_and_a_dropped_one_is_left_out(tmp_path: Path) -> None:
+def test_an_unknown_label_is_refused_and_a_dropped_one_is_left_out(tmp_path: Path) -> None:
     path = tmp_path / "manifest.csv"
     write(path, utterances=(*UTTERANCES, replace(UTTERANCES[0], utterance_id="c", emotion="fru")))
     assert read_manifest(path).utterances == UTTERANCES
@@ -164,15 +157,15 @@ def test_a_label_that_the_map_does_not_know_is_refused_and_a_dropped_one_is_left
 
 
 @pytest.mark.parametrize("facts", ["{}", "[]", '{"root": ".", "corpus": "x", "label_map": 3}', "3"])
-def test_a_json_file_of_another_kind_beside_the_manifest_is_named(tmp_path: Path, facts: str) -> None:
+def test_an_unrelated_json_file_beside_the_manifest_is_named(tmp_path: Path, facts: str) -> None:
     path = tmp_path / "manifest.csv"
     write(path)
     path.with_suffix(".json").write_text(facts)
-    with pytest.raises(UserError, match=r"manifest\.json does not say `root`, `corpus` and `label_map`"):
+    with pytest.raises(UserError, match="does not belong to a manifest: expected `root`, `corpus` and `label_map`"):
         read_manifest(path)
 
 
-def test_the_fingerprint_changes_with_rows_and_label_map_alone(tmp_path: Path) -> None:
+def test_the_digest_changes_only_with_rows_and_label_map(tmp_path: Path) -> None:
     manifest = Manifest(tmp_path / "a.csv", tmp_path, "iemocap", LABELS, UTTERANCES)
     assert len(manifest.fingerprint) == 16
     assert replace(manifest, path=tmp_path / "b.csv", root=Path("/else")).fingerprint == manifest.fingerprint

@@ -16,8 +16,9 @@ from click.testing import CliRunner
 
 from mmer_pipeline import paths
 from mmer_pipeline.corpora.labels import load_label_map
-from mmer_pipeline.corpora.manifest import COLUMNS, read_manifest
+from mmer_pipeline.corpora.manifest import read_manifest
 from mmer_pipeline.corpora.transcripts import BLANK, WAV2VEC2_ALPHABET, WORD_BOUNDARY, Alphabet, corpus_alphabet
+from mmer_pipeline.corpora.utterances import COLUMNS
 from stages.cli import main
 
 RATE = 16_000

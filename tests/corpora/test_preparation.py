@@ -14,9 +14,10 @@ from click.testing import CliRunner, Result
 
 from mmer_pipeline import audio
 from mmer_pipeline.corpora.labels import BUILT_IN
-from mmer_pipeline.corpora.manifest import COLUMNS, Utterance, read_manifest, write_manifest
+from mmer_pipeline.corpora.manifest import read_manifest, write_manifest
 from mmer_pipeline.corpora.preparation import Preparation, choose_label_map, prepare
 from mmer_pipeline.corpora.readers import Reading, read_corpus
+from mmer_pipeline.corpora.utterances import COLUMNS, Utterance
 from mmer_pipeline.errors import UserError
 from stages.cli import main
 

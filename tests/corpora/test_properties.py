@@ -32,7 +32,7 @@ from hypothesis import strategies as st
 
 from mmer_pipeline.corpora.folds import Fold, fold_names, make_fold, natural_order, parse_fraction
 from mmer_pipeline.corpora.labels import LabelMap, identity_map, load_label_map
-from mmer_pipeline.corpora.manifest import COLUMNS, Manifest, Utterance, check_audio_path, read_manifest, write_manifest
+from mmer_pipeline.corpora.manifest import Manifest, read_manifest, write_manifest
 from mmer_pipeline.corpora.published_counts import compare
 from mmer_pipeline.corpora.readers import read_corpus
 from mmer_pipeline.corpora.readers.iemocap import LABEL_LINE, SAID_LINE, UTTERANCE_ID
@@ -46,6 +46,7 @@ from mmer_pipeline.corpora.transcripts import (
     frames_needed,
     spoken_words,
 )
+from mmer_pipeline.corpora.utterances import COLUMNS, Utterance, check_audio_path
 from mmer_pipeline.demo.iemocap_tree import CATEGORY_NAMES, Turn, evaluation_block, transcription_line, write_tree
 from mmer_pipeline.errors import UserError
 

@@ -8,7 +8,8 @@ import numpy as np
 import soundfile
 
 from mmer_pipeline.corpora.labels import BUILT_IN
-from mmer_pipeline.corpora.manifest import Manifest, Utterance, read_manifest, write_manifest
+from mmer_pipeline.corpora.manifest import Manifest, read_manifest, write_manifest
+from mmer_pipeline.corpora.utterances import Utterance
 
 RATE = 16_000
 

@@ -15,9 +15,9 @@ actor's utterances were recorded together, so the actor is the dialogue.
 import re
 from pathlib import Path
 
-from mmer_pipeline.corpora.manifest import Utterance
 from mmer_pipeline.corpora.readers.reading import Reading
 from mmer_pipeline.corpora.readers.tree import contents, left_out, recordings, refuse_pointer
+from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.errors import UserError
 
 AUDIO_FOLDER = "AudioWAV"

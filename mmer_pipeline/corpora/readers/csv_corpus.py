@@ -5,8 +5,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from mmer_pipeline.corpora.labels import IDENTITY
-from mmer_pipeline.corpora.manifest import COLUMNS, read_rows
 from mmer_pipeline.corpora.readers.reading import Reading
+from mmer_pipeline.corpora.utterances import COLUMNS, read_utterances
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.paths import MANIFEST_NAME
 
@@ -27,7 +27,7 @@ def read_csv(root: Path) -> Reading:
             "--root may also name such a file itself."
         )
     listings: dict[Path, dict[str, str]] = {}
-    utterances = (replace(row, audio=_on_disk(source.parent, row.audio, listings)) for row in read_rows(source))
+    utterances = (replace(row, audio=_on_disk(source.parent, row.audio, listings)) for row in read_utterances(source))
     return Reading(source.parent, source, tuple(utterances), IDENTITY)
 
 

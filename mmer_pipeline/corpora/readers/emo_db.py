@@ -17,9 +17,9 @@ The sentences are German: CTC spells their umlauts with `--ctc-alphabet corpus` 
 import re
 from pathlib import Path
 
-from mmer_pipeline.corpora.manifest import Utterance
 from mmer_pipeline.corpora.readers.reading import Reading
 from mmer_pipeline.corpora.readers.tree import contents, left_out, recordings
+from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.errors import UserError
 
 AUDIO_FOLDER = "wav"

@@ -20,9 +20,9 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from mmer_pipeline.corpora.manifest import Utterance
 from mmer_pipeline.corpora.readers.reading import Reading
 from mmer_pipeline.corpora.readers.tree import contents, folders, left_out, recordings
+from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.errors import UserError
 
 TEXTS = 350

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
 
-from mmer_pipeline.corpora.manifest import Utterance
 from mmer_pipeline.corpora.readers.reading import Reading
+from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.errors import UserError
 
 RELEASE_NAME = "IEMOCAP_full_release"

@@ -16,17 +16,16 @@ holds out one friend, or all who are none. Names such as "Woman" or "All" are no
 A dialogue is the bootstrap's unit; its numbers begin anew in each part.
 """
 
-import csv
-import io
 import re
 import shlex
 import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmer_pipeline.corpora.manifest import Utterance
 from mmer_pipeline.corpora.readers.reading import Reading
 from mmer_pipeline.corpora.readers.tree import SUFFIXES, contents
+from mmer_pipeline.corpora.utterances import Utterance
+from mmer_pipeline.csv_tables import read_csv_rows
 from mmer_pipeline.errors import UserError
 
 COLUMNS = ("Utterance", "Speaker", "Emotion", "Dialogue_ID", "Utterance_ID")
@@ -104,7 +103,7 @@ def _utterances(root: Path, table: Path, part: Part, notes: list[str]) -> list[U
     there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
     utterances, mended, videos = [], 0, 0
     absent: list[str] = []
-    for row, where in _rows(table):
+    for where, row in read_csv_rows(table, COLUMNS, fallback_encoding="cp1252"):
         text = _mended(row["Utterance"])
         mended += text != row["Utterance"]
         dialogue, number = (_number(row[column], column, where) for column in ("Dialogue_ID", "Utterance_ID"))
@@ -129,8 +128,6 @@ def _utterances(root: Path, table: Path, part: Part, notes: list[str]) -> list[U
                 others=(("cast", speaker if speaker in FRIENDS else GUESTS),),
             )
         )
-    if not utterances:
-        raise UserError(f"{table} has no utterances: it holds the header alone.")
     if mended:
         notes.append(f"{mended} utterances of {table.name} had characters of Windows-1252, which were mended")
     if videos:
@@ -144,30 +141,6 @@ def _utterances(root: Path, table: Path, part: Part, notes: list[str]) -> list[U
             + (" and so on" if len(absent) > 1 else "")
         )
     return utterances
-
-
-def _rows(table: Path) -> list[tuple[dict[str, str], str]]:
-    """The rows of a table, and what to call each in a message."""
-    data = table.read_bytes()
-    try:
-        text = data.decode("utf-8-sig")
-    except UnicodeDecodeError:
-        text = data.decode("cp1252", "replace")
-    try:
-        reader = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-        missing = [column for column in COLUMNS if column not in (reader.fieldnames or [])]
-        if missing:
-            found = ", ".join(reader.fieldnames or []) or "nothing"
-            raise UserError(f"{table}: column {', '.join(missing)} is missing. Found: {found}.")
-        rows = []
-        for row in reader:
-            where = f"{table}, line {reader.line_num}"
-            if None in row or None in row.values():
-                raise UserError(f"{where}: the row has not as many cells as the header has columns.")
-            rows.append((row, where))
-    except csv.Error as error:
-        raise UserError(f"{table} is not a CSV file: {error}. Copy it again.") from None
-    return rows
 
 
 def _number(cell: str, column: str, where: str) -> int:

@@ -8,13 +8,13 @@ The corpus has no sessions. Pairs of actors (a man and a woman) take their place
 actor's utterances were recorded together, so the actor is the dialogue.
 """
 
-import csv
 import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from mmer_pipeline.corpora.manifest import Utterance, check_audio_path
 from mmer_pipeline.corpora.readers.reading import Reading
+from mmer_pipeline.corpora.utterances import Utterance, check_audio_path
+from mmer_pipeline.csv_tables import Row, read_csv_rows
 from mmer_pipeline.errors import UserError
 
 METADATA_NAME = "metadata.csv"
@@ -97,25 +97,16 @@ def _files(folder: Path) -> list[Path]:
 
 def _listed(metadata: Path) -> list[str]:
     """The column `path`; the emotion beside it must be the one that the file name states."""
-    try:
-        with metadata.open(newline="", encoding="utf-8-sig") as stream:
-            reader = csv.DictReader(stream, strict=True)
-            missing = [column for column in ("path", "emotion") if column not in (reader.fieldnames or [])]
-            if missing:
-                found = ", ".join(reader.fieldnames or []) or "nothing"
-                raise UserError(f"{metadata}: column {', '.join(missing)} is missing. Found: {found}.")
-            return [_path(row, f"{metadata}, line {reader.line_num}") for row in reader]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise UserError(f"{metadata} is not a UTF-8 CSV file: {error}.") from None
+    return [_path(row) for row in read_csv_rows(metadata, ("path", "emotion"))]
 
 
-def _path(row: dict[str, str | None], where: str) -> str:
-    path, emotion = (row["path"] or "").strip(), (row["emotion"] or "").strip()
-    check_audio_path(path, where)
+def _path(row: Row) -> str:
+    path, emotion = row.cells["path"].strip(), row.cells["emotion"].strip()
+    check_audio_path(path, row.where)
     match = _NAME.fullmatch(Path(path).stem)
     if match is not None and EMOTIONS[match["emotion"]] != emotion:
         raise UserError(
-            f"{where}: emotion is {emotion!r}, but the file name {Path(path).name} says "
+            f"{row.where}: emotion is {emotion!r}, but the file name {Path(path).name} says "
             f"{EMOTIONS[match['emotion']]!r}. Correct the one that is wrong."
         )
     return path

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmer_pipeline.corpora.manifest import Utterance
+from mmer_pipeline.corpora.utterances import Utterance
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,110 @@
+"""Utterances: the rows of a manifest, and the checks of each cell."""
+
+import unicodedata
+from dataclasses import dataclass, fields
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from mmer_pipeline.csv_tables import Row, check_unique, read_csv_rows
+from mmer_pipeline.errors import UserError
+
+
+@dataclass(frozen=True)
+class Utterance:
+    """One row of the manifest."""
+
+    utterance_id: str  # unique in the corpus
+    audio: str  # path relative to the manifest's audio root, with forward slashes
+    start_seconds: float | None  # None: the beginning of the file
+    end_seconds: float | None  # None: the end of the file
+    speaker: str  # never in both parts of a fold
+    session: str  # fold k holds out the k-th session
+    dialogue: str  # the unit that the bootstrap resamples
+    emotion: str  # the corpus's own label; a label map turns it into a class
+    transcript: str  # as in the corpus, annotations included
+    others: tuple[tuple[str, str], ...] = ()  # further columns of the corpus, for `--folds COLUMN`
+
+    def value(self, column: str) -> str:
+        """The cell of a column that holds text."""
+        return str(getattr(self, column)) if column in COLUMNS else dict(self.others)[column]
+
+    def cells(self) -> list[str]:
+        """The cells of `COLUMNS`, as text that reads back to the same values."""
+        values = (getattr(self, column) for column in COLUMNS)
+        return ["" if value is None else repr(value) if isinstance(value, float) else value for value in values]
+
+
+COLUMNS = tuple(field.name for field in fields(Utterance) if field.name != "others")
+
+
+def read_utterances(path: Path) -> list[Utterance]:
+    """Read and check the rows of a manifest's CSV file; labels are not checked.
+
+    Raises:
+        UserError: see `csv_tables.read_csv_rows`; also for an empty cell that must not be empty, a bad time, a path
+            that leaves the audio root, or an utterance id that appears twice. The message names the line.
+    """
+    if not path.exists():
+        raise UserError(f"No manifest at {path}. Run `mmer-pipe prepare CORPUS --root DIR` first.")
+    utterances: list[Utterance] = []
+    places: list[str] = []
+    for row in read_csv_rows(path, COLUMNS):
+        utterances.append(_utterance(row))
+        places.append(row.where)
+    check_unique("utterance_id", zip(places, (u.utterance_id for u in utterances), strict=True))
+    return utterances
+
+
+def check_audio_path(audio: str, where: str) -> None:
+    """Check that a path stays below the audio root.
+
+    Raises:
+        UserError: the path is empty, absolute, or contains `..`.
+    """
+    posix, windows = PurePosixPath(audio), PureWindowsPath(audio)
+    if (
+        not audio
+        or "\0" in audio
+        or posix.is_absolute()
+        or windows.is_absolute()
+        or windows.drive
+        or ".." in (*posix.parts, *windows.parts)
+    ):
+        raise UserError(
+            f"{where}: audio path {audio!r} leaves the audio root. "
+            "Expected a path relative to the root, without `..`. Move the file, or give a higher --root."
+        )
+
+
+def _utterance(row: Row) -> Utterance:
+    cells = {column: unicodedata.normalize("NFC", cell).strip() for column, cell in row.cells.items()}
+    for column in ("utterance_id", "speaker", "session", "emotion"):
+        if not cells[column]:
+            raise UserError(f"{row.where}: {column} is empty.")
+    check_audio_path(cells["audio"], row.where)
+    start, end = (_seconds(cells[name], name, row.where) for name in ("start_seconds", "end_seconds"))
+    if end is not None and end <= (start or 0.0):
+        raise UserError(f"{row.where}: end_seconds ({end:g}) is not after start_seconds ({start or 0.0:g}).")
+    return Utterance(
+        utterance_id=cells["utterance_id"],
+        audio=row.cells["audio"].strip(),  # not normalised: in another Unicode form it would name another file
+        start_seconds=start,
+        end_seconds=end,
+        speaker=cells["speaker"],
+        session=cells["session"],
+        dialogue=cells["dialogue"] or cells["utterance_id"],
+        emotion=cells["emotion"],
+        transcript=cells["transcript"],
+        others=tuple((column, cell) for column, cell in cells.items() if column not in COLUMNS),
+    )
+
+
+def _seconds(cell: str, column: str, where: str) -> float | None:
+    if not cell:
+        return None
+    try:
+        value = float(cell)
+    except ValueError:
+        value = -1.0
+    if not 0.0 <= value < float("inf"):
+        raise UserError(f"{where}: {column} is {cell!r}, expected seconds (0 or more) or an empty cell.")
+    return value

@@ -1,0 +1,94 @@
+"""Read CSV files that a person may have written; every error names the file, the line and what was expected."""
+
+import csv
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from mmer_pipeline.errors import UserError
+
+NAMED = 5  # repeated values that a message lists
+
+
+class Row(NamedTuple):
+    """One row of a CSV file."""
+
+    where: str  # for messages: "FILE, line 7"
+    cells: dict[str, str]  # column → cell
+
+
+def read_csv_rows(
+    path: Path, required: Sequence[str], *, expected: str | None = None, fallback_encoding: str | None = None
+) -> Iterator[Row]:
+    """Read the rows of a CSV file that has at least the `required` columns; blank lines are skipped.
+
+    `expected` describes the columns in the message about a missing one. A file that is not UTF-8 is decoded with
+    `fallback_encoding`, if that is given; bytes without a meaning there become U+FFFD.
+
+    Raises:
+        UserError: the file cannot be read, is not UTF-8 or not CSV, lacks a required column, has two columns of the
+            same name, a row of the wrong length, or no rows at all.
+    """
+    encoding, errors = ("utf-8-sig", "strict")
+    if fallback_encoding is not None and not _is_utf8(path):
+        encoding, errors = (fallback_encoding, "replace")
+    empty = True
+    try:
+        with path.open(newline="", encoding=encoding, errors=errors) as stream:
+            reader = csv.reader(stream, strict=True)
+            header = next(reader, [])
+            _check_header(path, header, required, expected or ", ".join(required))
+            for cells in filter(None, reader):
+                where = f"{path}, line {reader.line_num}"
+                if len(cells) != len(header):
+                    raise UserError(f"{where}: expected {len(header)} cells, found {len(cells)}.")
+                empty = False
+                yield Row(where, dict(zip(header, cells, strict=True)))
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}. Expected a CSV file.") from None
+    except (csv.Error, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not a UTF-8 CSV file: {error}. Save it as CSV, encoded in UTF-8.") from None
+    if empty:
+        raise UserError(f"{path} has no rows below its header.")
+
+
+def check_unique(column: str, values: Iterable[tuple[str, str]]) -> None:
+    """Check that no value of a column appears twice; `values` are pairs of `Row.where` and the value.
+
+    Raises:
+        UserError: one does; the message names both lines of the first and the first few of the others.
+    """
+    seen: dict[str, str] = {}
+    repeated: dict[str, str] = {}  # value → where it appears again
+    for where, value in values:
+        if seen.setdefault(value, where) != where:
+            repeated.setdefault(value, where)
+    if repeated:
+        first, *others = repeated
+        more = f" Also repeated: {', '.join(others[:NAMED])}{' …' if len(others) > NAMED else ''}." if others else ""
+        line = seen[first].rpartition(", ")[2]
+        raise UserError(
+            f"{repeated[first]}: {column} {first!r} already appears on {line}. Every row needs its own {column}.{more}"
+        )
+
+
+def _check_header(path: Path, header: Sequence[str], required: Sequence[str], expected: str) -> None:
+    if repeated := sorted({column for column in header if header.count(column) > 1}):
+        raise UserError(f"{path}: column {', '.join(repeated)} appears twice. Keep one column of each name.")
+    missing = [column for column in required if column not in header]
+    if missing:
+        hint = " The cells are separated by `;`; expected `,`." if ";" in "".join(header) else ""
+        raise UserError(
+            f"{path}: column {', '.join(missing)} is missing. "
+            f"Found: {', '.join(header) or 'nothing'}. Expected: {expected}.{hint}"
+        )
+
+
+def _is_utf8(path: Path) -> bool:
+    try:
+        path.read_bytes().decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    except OSError:  # reported when the file is opened
+        pass
+    return True
