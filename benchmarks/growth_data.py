@@ -15,7 +15,8 @@ from benchmarks.growth_place import DIM, Place
 from benchmarks.shapes import transcript, utterance_seconds
 from mmer_pipeline import files, paths
 from mmer_pipeline.corpora.labels import identity_map
-from mmer_pipeline.corpora.manifest import Manifest, Utterance, read_manifest, write_manifest
+from mmer_pipeline.corpora.manifest import Manifest, read_manifest, write_manifest
+from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.demo.encoders import tiny_speech_encoder, tiny_text_encoder
 from mmer_pipeline.demo.sentences import sample_lines
 from mmer_pipeline.digests import digest_of_result
@@ -92,7 +93,7 @@ def _write_fold(
 ) -> None:
     fold, held_out = paths.fold(run, settings.fold), sessions[settings.fold - 1]
     labels = list(manifest.labels)
-    inputs = {"labels": labels, "manifest": manifest.fingerprint, "text_features": "", "speech_features": "",
+    inputs = {"labels": labels, "manifest": manifest.digest, "text_features": "", "speech_features": "",
               "held_out": held_out}  # fmt: skip
     facts = {"folds": sessions, "corpus": manifest.corpus, "manifest": str(manifest.path.resolve()),
              "without_ctc_target": 0, **environment("cpu")}  # fmt: skip

@@ -53,7 +53,7 @@ def make_audit(
         "labels": list(manifest.labels),
         "folds": column,
         "held_out": list(split.folds[: split.tested]),
-        "fingerprint": manifest.fingerprint,
+        "fingerprint": manifest.digest,
         "audio_fingerprint": None if facts is None else recordings.fingerprint(manifest, facts),
         "severities": {name: sum(finding.severity == name for finding in found) for name in order},
         "findings": [finding.as_dict() for finding in found],

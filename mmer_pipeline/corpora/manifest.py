@@ -31,7 +31,7 @@ class Manifest:
     utterances: tuple[Utterance, ...]
 
     @property
-    def fingerprint(self) -> str:
+    def digest(self) -> str:
         """Digest of the rows and the label map, 16 hex digits.
 
         The corpus's further columns do not change it.

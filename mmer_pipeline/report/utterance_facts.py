@@ -26,16 +26,16 @@ def read_utterance_facts(records: Sequence[RunRecord]) -> UtteranceFacts:
     """
     facts = UtteranceFacts()
     manifests = {record.facts["manifest"]: record.inputs["manifest"] for record in records}
-    for path, fingerprint in manifests.items():
+    for path, digest in manifests.items():
         try:
             manifest = read_manifest(Path(path))
         except UserError as error:
             facts.notes.append(f"Transcripts and utterance lengths are unknown: {error}")
             continue
-        if manifest.fingerprint != fingerprint:
+        if manifest.digest != digest:
             facts.notes.append(
                 f"Transcripts and utterance lengths are unknown: {path} has changed since the runs were trained "
-                f"(fingerprint {manifest.fingerprint}, trained on {fingerprint})."
+                f"(digest {manifest.digest}, trained on {digest})."
             )
             continue
         facts.transcripts.update((u.utterance_id, u.transcript) for u in manifest.utterances)

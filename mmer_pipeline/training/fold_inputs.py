@@ -76,7 +76,7 @@ def open_corpus(manifest: Manifest, settings: Settings, cache: Path, encoders: E
         UserError: features are missing, stale or another encoder's; the message names the command.
     """
     reads = find_system(settings.system).reads
-    digests = {"manifest": manifest.fingerprint}
+    digests = {"manifest": manifest.digest}
     if settings.folds not in (*COLUMNS, SPLIT):  # a column of the corpus's own, which the manifest's digest leaves out
         digests["fold_column"] = digest_of_texts(
             f"{u.utterance_id}\0{u.value(settings.folds)}" for u in manifest.utterances

@@ -143,8 +143,8 @@ def test_the_command_writes_beside_the_manifest_and_succeeds_where_nothing_is_wr
     result = run("--manifest", manifest.path)
     assert result.exit_code == 0, result.output
     written = json.loads((manifest.path.parent / "audit.json").read_text("utf-8"))
-    assert written["fingerprint"] == manifest.fingerprint
-    assert f"fingerprint {manifest.fingerprint}" in result.stdout
+    assert written["fingerprint"] == manifest.digest
+    assert f"fingerprint {manifest.digest}" in result.stdout
     assert (manifest.path.parent / "audit.html").read_text("utf-8") == html(written)
     assert "Decoding: 16/16 recordings" in result.stderr
 

@@ -82,7 +82,7 @@ def test_further_columns_are_written_and_read_and_do_not_change_the_digest(tmp_p
     assert manifest.utterances == tuple(rows)
     assert manifest.columns == (*COLUMNS, "site")
     assert write(path, utterances=[replace(utterance, others=(("site", "s0"),)) for utterance in UTTERANCES])
-    assert read_manifest(path).fingerprint == manifest.fingerprint
+    assert read_manifest(path).digest == manifest.digest
 
 
 def test_a_column_that_appears_twice_is_refused(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_an_unrelated_json_file_beside_the_manifest_is_named(tmp_path: Path, fac
 
 def test_the_digest_changes_only_with_rows_and_label_map(tmp_path: Path) -> None:
     manifest = Manifest(tmp_path / "a.csv", tmp_path, "iemocap", LABELS, UTTERANCES)
-    assert len(manifest.fingerprint) == 16
-    assert replace(manifest, path=tmp_path / "b.csv", root=Path("/else")).fingerprint == manifest.fingerprint
-    assert replace(manifest, utterances=UTTERANCES[::-1]).fingerprint != manifest.fingerprint
-    assert replace(manifest, label_map=BUILT_IN["ravdess-4"]).fingerprint != manifest.fingerprint
+    assert len(manifest.digest) == 16
+    assert replace(manifest, path=tmp_path / "b.csv", root=Path("/else")).digest == manifest.digest
+    assert replace(manifest, utterances=UTTERANCES[::-1]).digest != manifest.digest
+    assert replace(manifest, label_map=BUILT_IN["ravdess-4"]).digest != manifest.digest

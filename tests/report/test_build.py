@@ -315,11 +315,11 @@ def test_the_most_confident_errors_come_first_and_each_utterance_once(tmp_path):
     assert errors[0] == ConfidentError("1u1", 1, "s1", "happy", "sad", {"happy": 0.2, "sad": 0.8}, transcript=None)
 
 
-def of_a_corpus(tmp_path, tiny_corpus, fingerprint=None):
+def of_a_corpus(tmp_path, tiny_corpus, digest=None):
     """A run over the two sessions of a corpus that lies there."""
     manifest = tiny_corpus(tmp_path)
     facts = {"manifest": str(manifest.path), "folds": ["1", "2"]}
-    run = write_run(tmp_path / "r", folds=(1, 2), facts=facts, inputs={"manifest": fingerprint or manifest.fingerprint})
+    run = write_run(tmp_path / "r", folds=(1, 2), facts=facts, inputs={"manifest": digest or manifest.digest})
     return manifest, run, read_utterance_facts([read_systems([run])[0][0].runs[0].record])
 
 
@@ -332,7 +332,7 @@ def test_transcripts_and_lengths_come_from_the_manifest_and_the_recordings(tmp_p
 
 
 def test_a_manifest_that_has_changed_gives_no_transcripts_and_the_report_says_so(tmp_path, tiny_corpus):
-    _, run, facts = of_a_corpus(tmp_path, tiny_corpus, fingerprint="0123456789abcdef")
+    _, run, facts = of_a_corpus(tmp_path, tiny_corpus, digest="0123456789abcdef")
     assert (facts.transcripts, facts.seconds) == ({}, {})
     assert "has changed since the runs were trained" in make_report([run]).notes[0]
 

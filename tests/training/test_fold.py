@@ -345,7 +345,7 @@ def test_the_record_of_a_run_holds_what_was_really_used(corpus, settings):
     record = RunRecord.read(paths.fold(Path("runs/mmer"), 1).settings, "mmer-pipe train")
     assert record.settings.precision == "fp32"  # what "auto" became on a CPU
     assert record.inputs["labels"] == list(corpus.labels)
-    assert record.inputs["manifest"] == corpus.fingerprint
+    assert record.inputs["manifest"] == corpus.digest
     assert record.facts["versions"]["torch"] == torch.__version__
     assert json.loads(paths.fold(Path("runs/mmer"), 1).settings.read_text())["identity"] == record.digest
 
