@@ -1,8 +1,8 @@
-"""Recordings: reading them as 16 kHz mono, and telling a whole file from a damaged one.
+"""Recordings: read them as 16 kHz mono, and detect damaged files.
 
-What shows that a file is cut short: a WAV header that promises more bytes than the file has; a FLAC or MP3
-stream that ends before the length it states; an Ogg stream without its closing page. An MP3 that states no
-length, and the rarer formats that libsndfile reads, are taken to be as long as they are.
+A file is truncated if its WAV header states more bytes than the file has, if its FLAC or MP3 stream ends before the
+stated length, or if its Ogg stream has no closing page. An MP3 without a stated length, and the rarer formats that
+libsndfile reads, cannot be checked: they are taken to be complete.
 """
 
 import os
@@ -20,17 +20,17 @@ import soxr
 
 from mmer_pipeline.errors import UserError
 
-SAMPLE_RATE = 16_000  # Hz; what every speech encoder here takes
-SEGMENT_TOLERANCE_SECONDS = 0.01  # how far a segment's end may pass the file's: times are written rounded
-BLOCK_FRAMES = 1 << 18  # decoded at a time; a stated length may be wrong, so nothing is allocated from it
-UNKNOWN_FRAMES = 2**63 - 1  # libsndfile's length of a FLAC stream that was written into a pipe
-OGG_PAGE_BYTES = 65_307  # the longest page there is (RFC 3533, section 6)
+SAMPLE_RATE = 16_000  # Hz, the input rate of every speech encoder
+SEGMENT_TOLERANCE_SECONDS = 0.01  # how far a segment may extend beyond the file, since times are rounded
+BLOCK_FRAMES = 1 << 18  # decoded at a time; a stated length may be wrong, so it is never allocated at once
+UNKNOWN_FRAMES = 2**63 - 1  # libsndfile's length of a FLAC stream that was written to a pipe
+OGG_PAGE_BYTES = 65_307  # the longest possible page (RFC 3533, section 6)
 
 Fault = Literal["missing", "unreadable", "empty", "outside"]
 
 
 class AudioError(UserError):
-    """A recording that cannot be used: `fault` says why in a word, `reason` in a clause without the path."""
+    """A recording that cannot be used: `fault` is the reason as one word, `reason` as a clause without the path."""
 
     def __init__(self, path: Path, fault: Fault, reason: str) -> None:
         self.fault = fault
@@ -40,12 +40,12 @@ class AudioError(UserError):
 
 @dataclass(frozen=True)
 class AudioInfo:
-    """What is known of a recording without keeping its samples."""
+    """The facts of a recording without its samples."""
 
     path: Path
     sample_rate_hz: int
     channels: int
-    frames: int  # samples a channel
+    frames: int  # samples per channel
 
     @property
     def duration_seconds(self) -> float:
@@ -54,14 +54,14 @@ class AudioInfo:
 
     @property
     def needs_conversion(self) -> bool:
-        """Whether `load` has to resample it or to average its channels."""
+        """Whether `load` must resample the recording or average its channels."""
         return self.sample_rate_hz != SAMPLE_RATE or self.channels != 1
 
     def segment(self, start_seconds: float | None, end_seconds: float | None) -> tuple[int, int]:
-        """The first frame of a segment and the one after its last; None is the recording's own border.
+        """The first frame of a segment and the one after its last; None stands for the recording's start or end.
 
         Raises:
-            AudioError: the segment does not lie within the recording ("outside") or is shorter than a sample.
+            AudioError: the segment is not within the recording ("outside") or is shorter than a sample.
         """
         first = round((start_seconds or 0.0) * self.sample_rate_hz)
         last = self.frames if end_seconds is None else round(end_seconds * self.sample_rate_hz)
@@ -70,7 +70,7 @@ class AudioInfo:
             raise AudioError(
                 self.path,
                 "outside",
-                f"the segment from {start_seconds or 0.0:g} s to {end} does not lie within "
+                f"the segment from {start_seconds or 0.0:g} s to {end} is not within "
                 f"the recording, which is {self.duration_seconds:.3f} s long",
             )
         last = min(last, self.frames)
@@ -80,13 +80,13 @@ class AudioInfo:
 
 
 def probe(path: Path) -> AudioInfo:
-    """Rate, channels and length of a recording that is whole.
+    """Check a recording and return its rate, channels and length.
 
-    A WAV of integers is judged by its header alone. The other formats are decoded, since only that shows
-    where they break off or hold a value that is not a number.
+    Only the header of an integer WAV is checked. Other formats are decoded, since only that reveals a truncated
+    stream or a value that is not a number.
 
     Raises:
-        AudioError: the file is missing, unreadable, cut short, without samples, or holds NaN or infinity.
+        AudioError: the file is missing, unreadable, truncated, has no samples, or contains NaN or infinity.
     """
     with _opened(path) as sound:
         frames = int(sound.frames)
@@ -96,12 +96,12 @@ def probe(path: Path) -> AudioInfo:
 
 
 def load(path: Path, start_seconds: float | None = None, end_seconds: float | None = None) -> npt.NDArray[np.float32]:
-    """A recording, or a segment of it, as 16 kHz mono: float32 `[samples]` in -1 … 1.
+    """Read a recording, or a segment of it, as 16 kHz mono: float32 `[samples]` in -1 … 1.
 
     Only the segment is read. Channels are averaged, then resampled (soxr, very high quality).
 
     Raises:
-        AudioError: as `probe`, and where the segment does not lie within the recording.
+        AudioError: see `probe`; also if the segment is not within the recording.
     """
     with _opened(path) as sound:
         first, last = _info(sound, path, int(sound.frames)).segment(start_seconds, end_seconds)
@@ -119,10 +119,10 @@ def load(path: Path, start_seconds: float | None = None, end_seconds: float | No
 
 
 def sample_count(path: Path, start_seconds: float | None = None, end_seconds: float | None = None) -> int:
-    """How many samples `load` will return, by the header alone.
+    """The number of samples that `load` will return, according to the header.
 
     Raises:
-        AudioError: as `load`, for what the header shows.
+        AudioError: see `load`, for faults that the header reveals.
     """
     with _opened(path) as sound:
         first, last = _info(sound, path, int(sound.frames)).segment(start_seconds, end_seconds)
@@ -130,7 +130,7 @@ def sample_count(path: Path, start_seconds: float | None = None, end_seconds: fl
 
 
 def _resampled(frames: int, sample_rate_hz: int) -> int:
-    """Samples at 16 kHz of `frames` at another rate; resamplers differ by one, so the number is fixed here."""
+    """Samples at 16 kHz of `frames` at another rate; defined here, since resamplers differ by one sample."""
     return round(frames * SAMPLE_RATE / sample_rate_hz)
 
 
@@ -145,27 +145,27 @@ def _is_integer_wav(sound: Any) -> bool:
 
 
 def _blocks(sound: Any, path: Path, frames: int) -> Iterator[npt.NDArray[np.float32]]:
-    """The next `frames` frames as blocks `[frames, channels]`, all of them there and finite."""
+    """Yield the next `frames` frames as blocks `[frames, channels]`, checked to be complete and finite."""
     missing = frames
     while missing > 0:
         block = sound.read(min(missing, BLOCK_FRAMES), dtype="float32", always_2d=True)
         if not len(block):
-            raise _cut_short(path, f"{frames} samples expected, {frames - missing} found")
+            raise _truncated(path, f"expected {frames} samples, found {frames - missing}")
         if not np.isfinite(block).all():
-            raise AudioError(path, "unreadable", "it holds values that are not numbers (NaN or infinity)")
+            raise AudioError(path, "unreadable", "it contains values that are not numbers (NaN or infinity)")
         missing -= len(block)
         yield block
 
 
 @contextmanager
 def _opened(path: Path) -> Iterator[Any]:
-    """A `SoundFile` whose container is whole; what goes wrong inside the block becomes an `AudioError`."""
+    """A `SoundFile` whose container is complete; errors inside the block become an `AudioError`."""
     try:
         with path.open("rb") as stream:
             _check_container(path, stream)
         with _sound_file(path) as sound:
             if sound.frames == UNKNOWN_FRAMES:
-                raise AudioError(path, "unreadable", "its header states no length; convert it to a new file")
+                raise AudioError(path, "unreadable", "its header states no length; convert it, for example to WAV")
             yield sound
     except (FileNotFoundError, NotADirectoryError):
         raise AudioError(path, "missing", "there is no such file") from None
@@ -179,16 +179,16 @@ def _opened(path: Path) -> Iterator[Any]:
 def _sound_file(path: Path) -> Any:
     try:
         return soundfile.SoundFile(path)
-    except TypeError:  # soundfile's answer to the name x.raw: samples without a header
-        raise AudioError(path, "unreadable", "raw samples say no rate; convert it to WAV or FLAC") from None
+    except TypeError:  # raised for a file named *.raw, samples without a header
+        raise AudioError(path, "unreadable", "raw samples have no sampling rate; convert it to WAV or FLAC") from None
 
 
-def _cut_short(path: Path, detail: str) -> AudioError:
-    return AudioError(path, "unreadable", f"the file is cut short ({detail}); copy it again")
+def _truncated(path: Path, detail: str) -> AudioError:
+    return AudioError(path, "unreadable", f"the file is truncated ({detail}); copy it again")
 
 
 def _check_container(path: Path, stream: BinaryIO) -> None:
-    """Refuse an empty file, and a WAV or Ogg file that lacks its end: libsndfile reads those silently."""
+    """Refuse an empty file and a truncated WAV or Ogg file, which libsndfile reads without an error."""
     size = os.fstat(stream.fileno()).st_size
     if not size:
         raise AudioError(path, "empty", "the file is empty (0 bytes)")
@@ -200,12 +200,12 @@ def _check_container(path: Path, stream: BinaryIO) -> None:
 
 
 def _check_wav(path: Path, stream: BinaryIO, size: int, order: str) -> None:
-    """Walk the chunks behind the first 12 bytes up to `data`, which must fit into the file.
+    """Walk the chunks after the first 12 bytes up to `data`, which must fit into the file.
 
-    The size that RIFF states for the whole is not looked at: it counts what stands behind the samples too,
-    and many writers get it wrong by a padding byte.
+    The total size in the RIFF header is ignored: it includes what follows the samples, and many writers get it wrong
+    by a padding byte.
     """
-    unknown = 0xFFFF_FFFF  # in a streamed file: as long as it is; in RF64: look into the chunk ds64
+    unknown = 0xFFFF_FFFF  # in a streamed file: up to the end; in RF64: the size is in the chunk ds64
     long_size = None
     while len(header := stream.read(8)) == 8:
         name, length = struct.unpack(f"{order}4sI", header)
@@ -216,17 +216,17 @@ def _check_wav(path: Path, stream: BinaryIO, size: int, order: str) -> None:
             if length == unknown:
                 length = size - begin if long_size is None else long_size
             if begin + length > size:
-                raise _cut_short(path, f"its header promises {length} bytes of samples, {size - begin} are there")
+                raise _truncated(path, f"its header states {length} bytes of samples, found {size - begin}")
             return
         stream.seek(begin + length + length % 2)  # chunks begin at even offsets
-    raise _cut_short(path, "it ends before its samples begin")
+    raise _truncated(path, "it ends before its samples begin")
 
 
 def _check_ogg(path: Path, stream: BinaryIO, size: int) -> None:
-    """The last page must be whole and marked as the end of its stream (RFC 3533, section 6)."""
+    """Check that the last page is complete and marked as the end of its stream (RFC 3533, section 6)."""
     stream.seek(max(0, size - 2 * OGG_PAGE_BYTES))
     tail = stream.read()
     page = tail[tail.rfind(b"OggS") :]
     segments = page[27 : 27 + page[26]] if len(page) > 26 else b""
     if not segments or len(segments) < page[26] or len(page) < 27 + page[26] + sum(segments) or not page[5] & 4:
-        raise _cut_short(path, "the stream has no closing page")
+        raise _truncated(path, "the stream has no closing page")

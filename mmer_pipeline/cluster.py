@@ -1,4 +1,4 @@
-"""Dask's workers: on this machine, or a scheduler's that runs elsewhere."""
+"""Dask workers on this machine, or those of a scheduler elsewhere."""
 
 import logging
 import os
@@ -14,22 +14,22 @@ from mmer_pipeline.devices import usable_cores
 from mmer_pipeline.errors import UserError
 
 CONNECT_SECONDS = 30
-# That decode at a time (libsndfile and soxr let go of the GIL): each gives about 550 seconds of 44.1 kHz stereo FLAC a
-# second, so eight feed a device that does the 20 TFLOP/s which wav2vec2-base's front end makes of that. On two cores it
-# takes 4 % of that front end's time, and overlapping gains nothing that can be measured; with small encoders it does.
-MOST_THREADS = 8
-_HERE = "127.0.0.1"  # no other machine needs to reach the workers of this one
+# Threads that decode at the same time (libsndfile and soxr release the GIL). Each decodes about 550 seconds of 44.1 kHz
+# stereo FLAC per second, so eight of them keep a device busy that runs wav2vec2-base's front end at 20 TFLOP/s. On two
+# cores, decoding takes 4 % of that front end's time, and only smaller encoders gain measurably from the overlap.
+MAX_THREADS = 8
+_HERE = "127.0.0.1"  # no other machine needs to reach the local workers
 _THREADS = "OMP_NUM_THREADS"
 _DEVICES = "CUDA_VISIBLE_DEVICES"
-_NO_LOGS = {"distributed.admin.low-level-log-length": 0}  # they keep the last thousands of messages, batches and all
+_NO_LOGS = {"distributed.admin.low-level-log-length": 0}  # they would keep thousands of messages with their batches
 
 
 @contextmanager
 def connect(scheduler: str) -> Iterator[Client]:
-    """A client of "threads" or "processes" on this machine, or of the Dask scheduler at an address.
+    """Connect to "threads" or "processes" on this machine, or to the Dask scheduler at an address.
 
     Raises:
-        UserError: no scheduler at the address.
+        UserError: no scheduler answers at the address.
     """
     if scheduler == "processes":
         with local_workers(usable_cores()) as client:
@@ -37,9 +37,9 @@ def connect(scheduler: str) -> Iterator[Client]:
     elif scheduler == "threads":
         options = {
             "n_workers": 1,
-            "threads_per_worker": min(MOST_THREADS, usable_cores()),
+            "threads_per_worker": min(MAX_THREADS, usable_cores()),
             "processes": False,
-            "memory_limit": 0,  # Dask would write batches to the disk when other programs fill the memory
+            "memory_limit": 0,  # otherwise Dask spills batches to disk when other programs fill the memory
             "silence_logs": logging.ERROR,
             "dashboard_address": ":0",  # any free port
         }
@@ -55,7 +55,7 @@ def connect(scheduler: str) -> Iterator[Client]:
         except (OSError, ValueError) as error:
             raise UserError(
                 f"No Dask scheduler answers at {scheduler!r} ({error}). "
-                "Expected an address such as tcp://node1:8786, and a scheduler that runs there."
+                "Expected an address such as tcp://node1:8786. Start the scheduler there with `dask scheduler`."
             ) from None
         with client:
             yield client
@@ -63,12 +63,12 @@ def connect(scheduler: str) -> Iterator[Client]:
 
 @contextmanager
 def local_workers(count: int, devices: Sequence[str] = ()) -> Iterator[Client]:
-    """A client of `count` worker processes on this machine, one task at a time in each.
+    """Start `count` worker processes on this machine, which run one task each at a time.
 
-    Worker i sees GPU i (modulo their number) of `devices` alone. One worker has the threads that this process has,
-    so that it computes the same digits on a CPU; several share the cores, unless `OMP_NUM_THREADS` says otherwise.
-    A task during which its worker dies fails at once, with `KilledWorker`. Ctrl-C and SIGTERM are left to this
-    process; when it dies, however it does, its workers die with it.
+    Worker i sees only GPU i (modulo their number) of `devices`. A single worker uses as many threads as this process,
+    so that it computes the same digits on a CPU; several share the cores, unless `OMP_NUM_THREADS` is set. If a worker
+    dies, its task fails at once with `KilledWorker`. Only this process handles Ctrl-C and SIGTERM; when it dies, for
+    whatever reason, its workers die with it.
     """
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
     workers = {
@@ -77,11 +77,11 @@ def local_workers(count: int, devices: Sequence[str] = ()) -> Iterator[Client]:
             "options": {
                 "nthreads": 1,
                 "host": _HERE,
-                "memory_limit": 0,  # a thread's share of the memory, as Dask counts it, says nothing about a job
+                "memory_limit": 0,  # Dask's limit per thread has no relation to the memory of a job
                 "dashboard": False,
                 "silence_logs": logging.CRITICAL,
                 "env": worker_environment(number, count, devices),
-                "plugins": (_Obedient(),),
+                "plugins": (_WorkerSetup(),),
             },
         }
         for number in range(count)
@@ -92,11 +92,11 @@ def local_workers(count: int, devices: Sequence[str] = ()) -> Iterator[Client]:
             "host": _HERE,
             "port": 0,
             "dashboard": False,
-            "dashboard_address": f"{_HERE}:0",  # of its page about its health, which has no switch
+            "dashboard_address": f"{_HERE}:0",  # of its health page, which cannot be switched off
             "allowed_failures": 0,
         },
     }
-    # Dask would give each worker one thread, by writing that into the environment of this very process.
+    # By default Dask limits each worker to one thread, by changing the environment of this process.
     with (
         dask.config.set({**_NO_LOGS, "distributed.nanny.pre-spawn-environ": {}}),
         SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.CRITICAL) as cluster,
@@ -106,7 +106,7 @@ def local_workers(count: int, devices: Sequence[str] = ()) -> Iterator[Client]:
 
 
 def worker_environment(number: int, count: int, devices: Sequence[str]) -> dict[str, str]:
-    """The environment variables of worker `number` (from 0) of `count`, beside those of this process."""
+    """The environment variables of worker `number` (from 0) of `count`, in addition to those of this process."""
     environment = {}
     if count > 1 and _THREADS not in os.environ:
         environment[_THREADS] = str(max(1, usable_cores() // count))
@@ -116,9 +116,9 @@ def worker_environment(number: int, count: int, devices: Sequence[str]) -> dict[
 
 
 def devices_to_share(device: str) -> list[str]:
-    """The GPUs that workers can be given one each, as `CUDA_VISIBLE_DEVICES` names them.
+    """The GPUs to distribute among workers, as named in `CUDA_VISIBLE_DEVICES`.
 
-    None where `device` is the CPU or a GPU that it names, and where there is no GPU.
+    Empty if `device` is the CPU or a specific GPU, or if there is no GPU.
     """
     if device not in ("auto", "cuda"):
         return []
@@ -127,16 +127,16 @@ def devices_to_share(device: str) -> list[str]:
     return list(map(str, range(count))) if named is None else named.split(",")[:count]
 
 
-class _Obedient(WorkerPlugin):
-    """Keeps a worker to its share of the cores, and to the main process's word on when to stop.
+class _WorkerSetup(WorkerPlugin):
+    """Limits a worker to its share of the cores, and lets only the main process decide when to stop.
 
-    A terminal sends Ctrl-C to the workers too.
+    (A terminal sends Ctrl-C to the workers too.)
     """
 
     def setup(self, worker: Worker) -> None:  # noqa: ARG002
-        """Called in a worker's main thread when it starts."""
+        """Configure signals, threads and logging; runs in the worker's main thread when it starts."""
         for number in (signal.SIGINT, signal.SIGTERM):
             signal.signal(number, signal.SIG_IGN)
-        if _THREADS in os.environ:  # torch is there already when Dask sets it
+        if _THREADS in os.environ:  # torch is already imported when Dask sets it
             torch.set_num_threads(int(os.environ[_THREADS]))
         logging.getLogger("distributed").setLevel(logging.CRITICAL)

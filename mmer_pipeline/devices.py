@@ -1,4 +1,4 @@
-"""Which device, and how many cores."""
+"""Devices and processor cores."""
 
 import os
 import platform
@@ -10,7 +10,7 @@ from mmer_pipeline.errors import UserError
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of that name; `auto` is the first CUDA device where there is one, else the CPU.
+    """The device of that name; `auto` is the first CUDA device if there is one, else the CPU.
 
     Raises:
         UserError: there is no such device.
@@ -28,21 +28,21 @@ def resolve_device(name: str) -> torch.device:
 
 
 def usable_cores() -> int:
-    """Cores that this process may use."""
+    """The number of cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def is_main_process() -> bool:
-    """Whether this is the first of the processes that torchrun or `accelerate launch` started, or the only one."""
+    """Whether this is the only process, or the first of those started by torchrun or `accelerate launch`."""
     return os.environ.get("RANK", "0") == "0"
 
 
 def hardware(device: torch.device) -> str:
-    """What computes, for the record: the GPU's name, or the processor's and how many cores of it."""
+    """A description of the hardware: the name of the GPU, or of the processor with its cores and threads."""
     if device.type == "cuda":
         return torch.cuda.get_device_name(device)
     name = platform.processor() or platform.machine()
-    cpuinfo = Path("/proc/cpuinfo")  # where Linux says it
+    cpuinfo = Path("/proc/cpuinfo")  # on Linux
     if cpuinfo.is_file():
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
         name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)

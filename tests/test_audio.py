@@ -1,4 +1,4 @@
-"""Recordings: what is read from a whole one, and what is said of a damaged one."""
+"""Reading recordings, and the errors of damaged ones."""
 
 import struct
 from pathlib import Path
@@ -63,7 +63,7 @@ def test_stereo_at_44_1_khz_is_averaged_and_resampled_like_numpy_and_soxr(tmp_pa
     assert info.needs_conversion
 
 
-def test_a_resampled_tone_keeps_its_frequency_and_its_height(tmp_path: Path) -> None:
+def test_a_resampled_tone_keeps_its_frequency_and_amplitude(tmp_path: Path) -> None:
     path = tmp_path / "tone.wav"
     soundfile.write(path, 0.5 * np.sin(2 * np.pi * 440 * np.arange(48_000) / 48_000), 48_000, subtype="FLOAT")
     expected = 0.5 * np.sin(2 * np.pi * 440 * np.arange(RATE) / RATE)
@@ -71,7 +71,7 @@ def test_a_resampled_tone_keeps_its_frequency_and_its_height(tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("suffix", FORMATS)
-def test_a_segment_is_what_a_slice_of_the_whole_file_is(tmp_path: Path, suffix: str) -> None:
+def test_a_segment_equals_a_slice_of_the_whole_file(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a.{suffix}"
     soundfile.write(path, noise(2.0), RATE)
     whole = audio.load(path)
@@ -94,9 +94,9 @@ def test_a_segment_is_read_without_the_rest_of_the_file(wav: Path, monkeypatch: 
     assert sum(read) == 4000
 
 
-def test_a_segment_may_pass_the_end_by_a_rounded_digit_but_no_further(wav: Path) -> None:
+def test_a_segment_may_pass_the_end_only_by_a_rounding_error(wav: Path) -> None:
     assert len(audio.load(wav, 1.0, 2.005)) == RATE
-    with pytest.raises(AudioError, match=r"from 1 s to 2\.02 s does not lie within .* 2\.000 s long") as caught:
+    with pytest.raises(AudioError, match=r"from 1 s to 2\.02 s is not within .* 2\.000 s long") as caught:
         audio.load(wav, 1.0, 2.02)
     assert caught.value.fault == "outside"
     with pytest.raises(AudioError, match="from 3 s to the end"):
@@ -130,12 +130,12 @@ def test_a_wav_cut_within_its_header_is_refused(wav: Path, size: int) -> None:
     assert fault(cut(wav, size)) == fault(cut(wav, size), audio.probe) == "unreadable"
 
 
-def test_a_wav_that_lacks_its_last_byte_is_cut_short_and_the_message_counts(wav: Path) -> None:
-    with pytest.raises(UserError, match="promises 64000 bytes of samples, 63999 are there"):
+def test_a_wav_without_its_last_byte_is_truncated_and_the_message_has_the_counts(wav: Path) -> None:
+    with pytest.raises(UserError, match="states 64000 bytes of samples, found 63999"):
         audio.probe(cut(wav, wav.stat().st_size - 1))
 
 
-def test_a_wav_is_probed_by_its_header_alone(wav: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_only_the_header_of_a_wav_is_probed(wav: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_arguments: object, **_options: object) -> None:
         raise AssertionError("samples were read")
 
@@ -146,14 +146,14 @@ def test_a_wav_is_probed_by_its_header_alone(wav: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("kind", "endian"), [("WAVEX", "FILE"), ("RF64", "FILE"), ("WAV", "BIG")], ids=["WAVEX", "RF64", "RIFX"]
 )
-def test_the_other_kinds_of_wav_are_read_and_their_truncation_is_seen(tmp_path: Path, kind: str, endian: str) -> None:
+def test_other_kinds_of_wav_are_read_and_their_truncation_is_detected(tmp_path: Path, kind: str, endian: str) -> None:
     path = tmp_path / "a.wav"
     soundfile.write(path, noise(1.0), RATE, format=kind, endian=endian, subtype="PCM_16")
     assert audio.probe(path).frames == RATE
     assert fault(cut(path, path.stat().st_size - 100), audio.probe) == "unreadable"
 
 
-def test_chunks_before_the_samples_are_skipped_and_chunks_behind_them_may_be_cut(wav: Path) -> None:
+def test_chunks_before_the_samples_are_skipped_and_chunks_after_them_may_be_truncated(wav: Path) -> None:
     plain = wav.read_bytes()
     data = plain.index(b"data")
     note = b"LIST" + struct.pack("<I", 5) + b"odd..\0"  # an odd length is padded to an even one
@@ -164,7 +164,7 @@ def test_chunks_before_the_samples_are_skipped_and_chunks_behind_them_may_be_cut
     np.testing.assert_array_equal(audio.load(path), audio.load(wav))
 
 
-def test_a_streamed_wav_of_unstated_length_is_as_long_as_it_is(wav: Path) -> None:
+def test_a_streamed_wav_without_a_stated_length_is_read_to_its_end(wav: Path) -> None:
     content = wav.read_bytes()
     data = content.index(b"data")
     path = wav.with_name("streamed.wav")
@@ -172,7 +172,7 @@ def test_a_streamed_wav_of_unstated_length_is_as_long_as_it_is(wav: Path) -> Non
     assert audio.probe(path).frames == 2 * RATE
 
 
-def test_a_flac_that_states_no_length_is_refused_with_what_to_do(tmp_path: Path) -> None:
+def test_a_flac_without_a_stated_length_is_refused_with_a_remedy(tmp_path: Path) -> None:
     path = tmp_path / "a.flac"
     soundfile.write(path, noise(1.0), RATE)
     content = bytearray(path.read_bytes())
@@ -184,7 +184,7 @@ def test_a_flac_that_states_no_length_is_refused_with_what_to_do(tmp_path: Path)
 
 
 @pytest.mark.parametrize("function", [audio.load, audio.probe])
-def test_files_that_are_no_recordings_get_one_clear_message_each(tmp_path: Path, function) -> None:
+def test_files_that_are_not_recordings_get_one_clear_message_each(tmp_path: Path, function) -> None:
     nothing, silence, text = tmp_path / "zero.wav", tmp_path / "silence.wav", tmp_path / "text.wav"
     nothing.touch()
     soundfile.write(silence, np.zeros(0, np.float32), RATE)

@@ -1,4 +1,4 @@
-"""What a worker process is given of the machine: threads and a GPU. The processes themselves: tests/test_cv.py."""
+"""The threads and the GPU of each worker process. For the processes themselves see tests/stages/test_cv.py."""
 
 import pytest
 import torch
@@ -21,19 +21,19 @@ def test_one_worker_has_the_environment_of_this_process(machine):
     assert worker_environment(0, 1, []) == {}
 
 
-def test_several_workers_share_the_cores_unless_the_environment_says_otherwise(machine, monkeypatch):
+def test_several_workers_share_the_cores_unless_the_environment_sets_the_threads(machine, monkeypatch):
     assert worker_environment(2, 3, []) == {"OMP_NUM_THREADS": "2"}
     assert worker_environment(9, 20, []) == {"OMP_NUM_THREADS": "1"}
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
     assert worker_environment(2, 3, []) == {}
 
 
-def test_workers_go_round_the_gpus(machine):
+def test_gpus_are_assigned_to_workers_in_turn(machine):
     seen = [worker_environment(number, 4, ["0", "1", "2"])["CUDA_VISIBLE_DEVICES"] for number in range(4)]
     assert seen == ["0", "1", "2", "0"]
 
 
-def test_the_gpus_that_can_be_shared_are_those_that_this_process_sees(machine, monkeypatch):
+def test_workers_share_the_gpus_that_this_process_sees(machine, monkeypatch):
     assert devices_to_share("auto") == devices_to_share("cuda") == ["0", "1", "2"]
     assert devices_to_share("cpu") == devices_to_share("cuda:1") == []
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "GPU-8f2a,5,1")

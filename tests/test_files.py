@@ -1,4 +1,4 @@
-"""Writing whole files or nothing, and what is said of a full disk or a broken file."""
+"""Writing files completely or not at all, and the errors about a full disk or a broken file."""
 
 import errno
 import json
@@ -20,7 +20,7 @@ def write_half(path: Path) -> None:
     raise ZeroDivisionError
 
 
-def test_a_replaced_file_is_whole_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+def test_a_replaced_file_is_complete_and_leaves_no_temporary_file(tmp_path: Path) -> None:
     path = tmp_path / "deep" / "a.txt"
     files.write_text(path, "first")
     files.write_text(path, "zweite Zeile: ü")
@@ -28,7 +28,7 @@ def test_a_replaced_file_is_whole_and_leaves_nothing_beside_it(tmp_path: Path) -
     assert names(path.parent) == ["a.txt"]
 
 
-def test_an_error_in_between_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
+def test_an_error_meanwhile_keeps_the_old_file_and_leaves_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     files.write_text(path, "old")
     with pytest.raises(ZeroDivisionError), files.replacing(path) as temporary:
@@ -37,7 +37,7 @@ def test_an_error_in_between_leaves_the_old_file_and_nothing_else(tmp_path: Path
     assert names(tmp_path) == ["a.txt"]
 
 
-def test_a_replaced_directory_is_whole_and_leaves_nothing_beside_it(tmp_path: Path) -> None:
+def test_a_replaced_directory_is_complete_and_leaves_no_temporary_directory(tmp_path: Path) -> None:
     path = tmp_path / "model"
     for content in ("one", "two"):
         with files.replacing_directory(path) as temporary:
@@ -46,7 +46,7 @@ def test_a_replaced_directory_is_whole_and_leaves_nothing_beside_it(tmp_path: Pa
     assert names(tmp_path) == ["model"]
 
 
-def test_an_error_in_between_leaves_the_old_directory_and_nothing_else(tmp_path: Path) -> None:
+def test_an_error_meanwhile_keeps_the_old_directory_and_leaves_nothing_else(tmp_path: Path) -> None:
     path = tmp_path / "model"
     with files.replacing_directory(path) as temporary:
         (temporary / "old").touch()
@@ -56,7 +56,7 @@ def test_an_error_in_between_leaves_the_old_directory_and_nothing_else(tmp_path:
     assert names(tmp_path) == ["model"]
 
 
-def test_what_is_written_can_be_read_by_others(tmp_path: Path) -> None:
+def test_other_users_can_read_what_is_written(tmp_path: Path) -> None:
     files.write_text(tmp_path / "a.txt", "a")
     with files.replacing_directory(tmp_path / "d"):
         pass
@@ -74,7 +74,7 @@ def test_what_is_written_can_be_read_by_others(tmp_path: Path) -> None:
         RuntimeError(f"Can't decrement id ref count (file write failed: errno = {errno.EDQUOT}, error message = 'x')"),
     ],
 )
-def test_a_full_disk_is_said_with_the_file_and_what_to_do(error: Exception, tmp_path: Path) -> None:
+def test_the_error_about_a_full_disk_names_the_file_and_a_remedy(error: Exception, tmp_path: Path) -> None:
     path = tmp_path / "a.txt"
     files.write_text(path, "old")
     for replacing in (files.replacing, files.replacing_directory):
@@ -88,7 +88,7 @@ def test_a_full_disk_is_said_with_the_file_and_what_to_do(error: Exception, tmp_
 @pytest.mark.parametrize(
     "error", [PermissionError(errno.EACCES, "no"), OSError("errno = 280, error"), RuntimeError("something else")]
 )
-def test_another_error_passes_as_it_is(error: Exception, tmp_path: Path) -> None:
+def test_another_error_passes_unchanged(error: Exception, tmp_path: Path) -> None:
     with pytest.raises(type(error)) as caught, files.replacing(tmp_path / "a.txt"):
         raise error
     assert caught.value is error
@@ -101,13 +101,13 @@ def test_json_is_read_as_it_was_written(tmp_path: Path) -> None:
     assert list(json.loads((tmp_path / "a.json").read_text(encoding="utf-8"))) == ["ü", "a"]  # in this order
 
 
-def test_json_has_no_values_that_json_does_not_know(tmp_path: Path) -> None:
+def test_values_that_json_does_not_have_are_refused(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         files.write_json(tmp_path / "a.json", float("nan"))
     assert names(tmp_path) == []
 
 
-def test_a_missing_json_file_is_said_with_the_command_that_makes_it(tmp_path: Path) -> None:
+def test_the_error_about_a_missing_json_file_names_the_command_that_writes_it(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     with pytest.raises(UserError, match="is missing") as caught:
         files.read_json(path, "mmer-pipe train")
@@ -116,7 +116,7 @@ def test_a_missing_json_file_is_said_with_the_command_that_makes_it(tmp_path: Pa
 
 
 @pytest.mark.parametrize("content", [b"", b'{"a": ', b"\xff\xfe\x00", "[1, ü]".encode()])
-def test_a_broken_json_file_is_said_with_the_command_that_makes_it(content: bytes, tmp_path: Path) -> None:
+def test_the_error_about_a_broken_json_file_names_the_command_that_writes_it(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     path.write_bytes(content)
     with pytest.raises(UserError, match="not readable JSON") as caught:
@@ -132,8 +132,8 @@ def test_json_lines_are_read_as_they_were_written(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b'{"a": 1}\n{"b": ', b'{"a": 1}\n"\xff"\n'])
-def test_a_broken_line_is_said_with_its_number(content: bytes, tmp_path: Path) -> None:
+def test_the_error_about_a_broken_line_has_its_number(content: bytes, tmp_path: Path) -> None:
     path = tmp_path / "a.jsonl"
     path.write_bytes(content)
-    with pytest.raises(UserError, match="line 2 is not JSON"):
+    with pytest.raises(UserError, match="line 2: not readable JSON"):
         files.read_json_lines(path)
