@@ -41,7 +41,7 @@ def prepare(place: Place) -> Work:
         reading = read_corpus("csv", place.corpus)
         label_map = preparation.choose_label_map(reading)
         prepared = preparation.prepare(reading, label_map)
-        assert not prepared.lost
+        assert not prepared.excluded
         utterances = prepared.utterances
         manifest.write_manifest(place.manifest, utterances, root=reading.root, corpus="csv", label_map=label_map)
         prepared.as_dict()

@@ -1,9 +1,9 @@
 """`mmer-pipe prepare CORPUS --root DIR`: from a corpus on disk to a checked manifest.
 
-Reads: the corpus below `--root`: its labels and transcripts, and the headers of its recordings (compressed
-recordings whole, since only that shows a damaged one).
-Writes: the manifest (default `<cache>/manifest.csv`), one row an utterance that can be trained on, and beside
-it `manifest.json` with the audio root, the corpus and the label map; neither where both are there already.
+Reads: the labels and transcripts of the corpus below `--root`, and the headers of its recordings. Compressed
+recordings are read completely, since only that reveals damage.
+Writes: the manifest (default `<cache>/manifest.csv`), one row per usable utterance, and beside it `manifest.json`
+with the audio root, the corpus and the label map. Neither is rewritten if both already have the same content.
 """
 
 from collections import Counter
@@ -31,19 +31,19 @@ if TYPE_CHECKING:
     "--root",
     required=True,
     type=click.Path(path_type=Path),
-    help="Where the corpus lies (csv: or the CSV file).",
+    help="Folder of the corpus; for csv also the CSV file.",
 )
-@click.option("--manifest", type=FILE, help="What to write.  [<cache>/manifest.csv]")
+@click.option("--manifest", type=FILE, help="Manifest to write.  [<cache>/manifest.csv]")
 @click.option(
     "--label-map",
     metavar="NAME|FILE",
-    help=f"{', '.join((*BUILT_IN, IDENTITY))}, or a TOML file.  [the one meant for the corpus]",
+    help=f"{', '.join((*BUILT_IN, IDENTITY))}, or a TOML file.  [depends on the corpus]",
 )
-@click.option("--strict", is_flag=True, help="Fail and write nothing where a problem costs an utterance.")
+@click.option("--strict", is_flag=True, help="Write nothing and fail if a problem excludes an utterance.")
 @click.option(
     "--max-audio-seconds",
     type=click.FloatRange(min=0, min_open=True),
-    help="Leave out longer utterances.  [60]",
+    help="Exclude longer utterances.  [60]",
 )
 @common_options
 def prepare(
@@ -57,8 +57,8 @@ def prepare(
 ) -> None:
     """Check a corpus and write its manifest.
 
-    CORPUS is the layout below --root: iemocap, ravdess, crema-d, emo-db, meld, esd (esd-en, esd-zh: one of its
-    languages), or csv (any corpus, written down as manifest.csv).
+    CORPUS is the layout below --root: iemocap, ravdess, crema-d, emo-db, meld, esd (esd-en or esd-zh for one
+    language), or csv (any corpus in the form of a manifest.csv).
     """
     from mmer_pipeline.corpora import preparation  # numpy and soundfile; `--help` does without them
     from stages.progress import Work
@@ -66,7 +66,7 @@ def prepare(
     path = common.manifest(manifest)
     reading = read_corpus(corpus, root)
     if path.resolve() == reading.source.resolve():
-        raise UserError(f"{path} is what is read: it is not written over. Give another --manifest or --cache-dir.")
+        raise UserError(f"{path}: refusing to overwrite the input. Give another --manifest or --cache-dir.")
     for note in reading.notes:
         say(common, f"note: {note}")
     with Work(common, "Checking", unit="recordings") as work:
@@ -76,9 +76,9 @@ def prepare(
             max_audio_seconds=max_audio_seconds or preparation.MAX_AUDIO_SECONDS,
             progress=work.show,
         )
-    if strict and prepared.lost:
+    if strict and prepared.excluded:
         raise UserError(
-            f"--strict: {len(prepared.lost)} utterances have problems, so {path} is not written.\n"
+            f"--strict: {len(prepared.excluded)} utterances have problems, so {path} was not written.\n"
             + "\n".join(prepared.problem_lines())
         )
     dropped = [u for u in reading.utterances if prepared.label_map.class_of(u.emotion) is None]
@@ -96,35 +96,37 @@ def prepare(
             "published": None if agreement is None else agreement.as_dict(),
         }
     )
-    for noticed in filter(None, (_unspelt(prepared), _alike(prepared))):
-        say(common, noticed)
+    for note in filter(None, (_unspellable(prepared), _case_variants(prepared))):
+        say(common, f"note: {note}")
     if not common.as_json:
         _print_summary(corpus, prepared, agreement)
         click.echo(f"{'wrote' if changed else 'unchanged:'} {path} ({len(prepared.utterances)} utterances)")
     suggest(common, "extract", "manifest")
 
 
-def _alike(prepared: "Preparation") -> str | None:
-    """Which classes differ in capitals alone; None where none do."""
+def _case_variants(prepared: "Preparation") -> str | None:
+    """The note on classes whose names differ only in case, if there are any."""
     counts = prepared.class_counts
     folded = Counter(name.casefold() for name in counts)
-    alike = [f"{name} ({count})" for name, count in counts.items() if folded[name.casefold()] > 1]
-    return f"note: classes that differ in capitals alone: {', '.join(alike)}; a label map joins them" if alike else None
-
-
-def _unspelt(prepared: "Preparation") -> str | None:
-    """Which letters the default CTC alphabet lacks; None where it has all."""
-    lost = Counter(
-        letter for u in prepared.utterances for letter in set(Alphabet(WAV2VEC2_ALPHABET).lost(u.transcript))
-    )
-    if not lost:
+    variants = [f"{name} ({count})" for name, count in counts.items() if folded[name.casefold()] > 1]
+    if not variants:
         return None
-    letters = ", ".join(letter for letter, _ in lost.most_common(8)) + (" …" if len(lost) > 8 else "")
-    return f"note: CTC's 32 symbols of wav2vec2 lack {letters}: train with --ctc-alphabet corpus to spell them"
+    return f"classes that differ only in case: {', '.join(variants)}; merge them with a label map"
+
+
+def _unspellable(prepared: "Preparation") -> str | None:
+    """The note on letters that the default CTC alphabet lacks, if there are any."""
+    missing = Counter(
+        letter for u in prepared.utterances for letter in set(Alphabet(WAV2VEC2_ALPHABET).unspellable(u.transcript))
+    )
+    if not missing:
+        return None
+    letters = ", ".join(letter for letter, _ in missing.most_common(8)) + (" …" if len(missing) > 8 else "")
+    return f"the default CTC alphabet lacks {letters}; train with --ctc-alphabet corpus to spell them"
 
 
 def _print_summary(corpus: str, prepared: "Preparation", agreement: Agreement | None) -> None:
-    """The table of sessions and classes, whether the corpus is whole, then what was left out and why."""
+    """Print the table of sessions and classes, whether the corpus is complete, and what was excluded and why."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -144,6 +146,6 @@ def _print_summary(corpus: str, prepared: "Preparation", agreement: Agreement | 
         click.echo(agreement.line())
     if prepared.dropped:
         labels = ", ".join(f"{label} {count}" for label, count in prepared.dropped.items())
-        click.echo(f"label map dropped {sum(prepared.dropped.values())}: {labels}")
+        click.echo(f"dropped by the label map: {sum(prepared.dropped.values())} utterances ({labels})")
     for line in prepared.problem_lines():
         click.echo(line)

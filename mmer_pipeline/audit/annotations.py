@@ -54,7 +54,7 @@ def read_annotations(split: Split) -> Annotations:
     found = [ANNOTATION.findall(text) for text in transcripts]
     occurrences = Counter(text for texts in found for text in texts)
     alphabet = Alphabet(WAV2VEC2_ALPHABET)
-    lost = [alphabet.lost(text) for text in transcripts]
+    lost = [alphabet.unspellable(text) for text in transcripts]
     kinds = []
     for text, times in occurrences.most_common():
         members = np.array([text in texts for texts in found])

@@ -1,4 +1,4 @@
 """prepare: from a corpus on disk to a checked manifest.
 
-Readers of corpora, the manifest, label maps, transcripts, folds. Imports nothing of the packages beside it.
+Corpus readers, manifest, label maps, transcripts, folds. Imports no other package of the project.
 """

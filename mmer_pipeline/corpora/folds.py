@@ -1,7 +1,6 @@
-"""Folds: which utterances train, which choose an epoch, which are held out; no speaker in two parts."""
+"""Folds: the training, validation and held-out part of each; no speaker is in two parts."""
 
 import re
-from collections import Counter
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,8 +9,8 @@ from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.transcripts import spoken_words
 from mmer_pipeline.errors import UserError
 
-SPLIT = "split"  # `--folds split`: not a column, but the split that a corpus such as MELD comes with
-PARTS = ("train", "dev", "test")  # its sessions
+SPLIT = "split"  # `--folds split`: not a column, but the official split of a corpus such as MELD
+PARTS = ("train", "dev", "test")  # the sessions of such a corpus
 
 
 @dataclass(frozen=True)
@@ -21,24 +20,24 @@ class Fold:
     number: int  # from 1
     held_out: str  # the session, speaker or other value that is held out
     train: tuple[int, ...]
-    validation: tuple[int, ...]  # cut out of the training sessions; empty where none was asked for
+    validation: tuple[int, ...]  # taken from the training sessions; empty with validation "none"
     test: tuple[int, ...]  # the held-out part
-    left_out: tuple[int, ...] = ()  # in no part, since their words stand in another one (`text_disjoint`)
+    left_out: tuple[int, ...] = ()  # in no part, because another part contains the same words (`text_disjoint`)
 
 
 def fold_names(manifest: Manifest, column: str) -> list[str]:
     """The values of the fold column in natural order ("2" before "10"): fold k holds out the k-th.
 
-    "split" has one fold, the corpus's own test part.
+    "split" has one fold, which holds out the official test part.
 
     Raises:
-        UserError: the manifest has no such column, a row is empty there, or "split" and the corpus has none.
+        UserError: the manifest has no such column, a row has an empty cell there, or there is no official split.
     """
     if column == SPLIT:
         sessions = sorted({utterance.session for utterance in manifest.utterances}, key=natural_order)
         if set(sessions) != set(PARTS):
             raise UserError(
-                f"--folds {SPLIT} needs the sessions {', '.join(PARTS)}; {manifest.path} has {', '.join(sessions)}. "
+                f"--folds {SPLIT} requires the sessions {', '.join(PARTS)}; {manifest.path} has {', '.join(sessions)}. "
                 "Use --folds session."
             )
         return ["test"]
@@ -50,7 +49,7 @@ def fold_names(manifest: Manifest, column: str) -> list[str]:
     if "" in names:
         empty = next(u.utterance_id for u in manifest.utterances if not u.value(column))
         raise UserError(
-            f"{manifest.path}: {empty} has nothing in the column {column}; every row must belong to a fold."
+            f"{manifest.path}: column {column} of {empty} is empty. With --folds {column} every row needs a value."
         )
     return names
 
@@ -58,29 +57,31 @@ def fold_names(manifest: Manifest, column: str) -> list[str]:
 def make_fold(
     manifest: Manifest, number: int, *, column: str, validation: str, seed: int, text_disjoint: bool = False
 ) -> Fold:
-    """Fold `number` of a corpus, with a validation part where one is asked for.
+    """Make fold `number` of a corpus.
 
     `column` is "session", "speaker" or any other column of the manifest. `validation` is "none", "session" (the
     next session, cyclically), "speaker" (one speaker of the next session), or a fraction such as "0.1" of each
-    class's training utterances, drawn with `seed`. With `text_disjoint` no words stand in two parts: training
-    utterances whose words are in the held-out or the validation part are left out, and validation utterances whose
-    words are in the held-out part.
+    class's training utterances, drawn with `seed`. With `text_disjoint` no text is in two parts: training utterances
+    with the words of a held-out or validation utterance are left out, as are validation utterances with the words of
+    a held-out one.
 
     Raises:
-        UserError: no such fold, a speaker in two parts, a part without utterances.
+        UserError: there is no such fold, a speaker is in two parts, or a part is empty.
     """
     names = fold_names(manifest, column)
     if not 1 <= number <= len(names):
         raise UserError(
-            f"There is no fold {number}: {manifest.path} has {len(names)} (1 to {len(names)}), "
-            f"one for each {column}: {', '.join(names)}."
+            f"There is no fold {number}: {manifest.path} has folds 1 to {len(names)}, "
+            f"one per {column}: {', '.join(names)}."
         )
     if len(names) < 2 and column != SPLIT:
-        raise UserError(f"{manifest.path} has one {column} alone: nothing is left to train on when it is held out.")
+        raise UserError(
+            f"{manifest.path} has only one {column}: holding it out leaves nothing to train on. Use another --folds."
+        )
     held_out = names[number - 1]
     utterances = manifest.utterances
     if column == SPLIT:
-        training, validating, test = _own_parts(manifest, validation)
+        training, validating, test = _official_parts(manifest, validation)
     else:
         test = [i for i, u in enumerate(utterances) if u.value(column) == held_out]
         rest = [i for i, u in enumerate(utterances) if u.value(column) != held_out]
@@ -88,37 +89,37 @@ def make_fold(
         validating, training = [i for i in rest if i in chosen], [i for i in rest if i not in chosen]
     left_out: list[int] = []
     if text_disjoint:
-        validating, recurring = _without_words_of(manifest, validating, test)
-        training, also = _without_words_of(manifest, training, [*test, *validating])
-        left_out = sorted([*recurring, *also])
+        validating, repeated = _without_words_of(manifest, validating, test)
+        training, also_repeated = _without_words_of(manifest, training, [*test, *validating])
+        left_out = sorted([*repeated, *also_repeated])
     fold = Fold(number, held_out, tuple(training), tuple(validating), tuple(test), tuple(left_out))
     _check(manifest, fold, column, validation)
     return fold
 
 
 def shared_speakers(manifest: Manifest, fold: Fold) -> list[str]:
-    """The held-out speakers that a fold also trains on or chooses with: none, but in a corpus's own split."""
+    """The held-out speakers that are also in the training or validation part: none, except in an official split."""
     known = {manifest.utterances[i].speaker for i in (*fold.train, *fold.validation)}
     return sorted({manifest.utterances[i].speaker for i in fold.test} & known)
 
 
-def _own_parts(manifest: Manifest, validation: str) -> list[list[int]]:
-    """The corpus's train, dev and test; dev only where `validation` is "session", and it is never trained on."""
+def _official_parts(manifest: Manifest, validation: str) -> list[list[int]]:
+    """The official train, dev and test parts; dev is used only with validation "session", and never for training."""
     if validation not in ("none", "session"):
-        raise UserError(f"--validation is {validation!r}; with --folds {SPLIT} it is session (the part dev) or none.")
+        raise UserError(f"--validation is {validation!r}; --folds {SPLIT} expects session (the dev part) or none.")
     parts = [[i for i, u in enumerate(manifest.utterances) if u.session == name] for name in PARTS]
     return parts if validation == "session" else [parts[0], [], parts[2]]
 
 
 def _without_words_of(manifest: Manifest, part: list[int], others: list[int]) -> tuple[list[int], list[int]]:
-    """A part without the utterances whose words stand in `others`, and those utterances."""
+    """Split a part into the utterances whose words do not occur in `others`, and those whose words do."""
     words = {i: spoken_words(manifest.utterances[i].transcript) for i in (*part, *others)}
     taken = {words[i] for i in others} - {""}
     return [i for i in part if words[i] not in taken], [i for i in part if words[i] in taken]
 
 
 def parse_fraction(validation: str) -> float | None:
-    """The fraction in `--validation`, or None where it is one of the words.
+    """The fraction in `--validation`, or None for "none", "session" and "speaker".
 
     Raises:
         UserError: neither a word nor a fraction between 0 and 1.
@@ -158,33 +159,33 @@ def _validation_part(manifest: Manifest, test: list[int], rest: list[int], valid
 def _check(manifest: Manifest, fold: Fold, column: str, validation: str) -> None:
     for name, part in (("training", fold.train), ("validation", fold.validation), ("held-out", fold.test)):
         if not part and (name != "validation" or validation != "none"):
-            why = f" ({len(fold.left_out)} are left out by --text-disjoint)" if fold.left_out else ""
+            why = f" (--text-disjoint leaves out {len(fold.left_out)} utterances)" if fold.left_out else ""
             raise UserError(
                 f"Fold {fold.number}: the {name} part is empty{why}. Choose another --validation or --folds"
-                f"{', or leave --text-disjoint out' if why else ''}."
+                f"{', or omit --text-disjoint' if why else ''}."
             )
     if column == SPLIT:
-        return  # whoever made the split let speakers stand in several parts; `shared_speakers` is for the report
+        return  # official splits may share speakers; the report lists them with `shared_speakers`
     parts = {"training": fold.train, "held-out": fold.test}
     if validation in ("session", "speaker"):
         parts["validation"] = fold.validation
-    home: dict[str, str] = {}
+    part_of: dict[str, str] = {}  # speaker → the part that contains it
     for name, part in parts.items():
-        counts = Counter(manifest.utterances[i].speaker for i in part)
-        both = sorted(speaker for speaker in counts if speaker in home)
-        if both:
+        speakers = {manifest.utterances[i].speaker for i in part}
+        shared = sorted(speakers & part_of.keys())
+        if shared:
             raise UserError(
-                f"Fold {fold.number}: speaker {', '.join(both[:5])} is in the {home[both[0]]} and in the {name} part; "
-                f"the result would be worth nothing. Give each speaker one {column}, or use --folds speaker"
-                + (f"; --folds {SPLIT} runs the corpus's own train, dev and test." if fold.held_out in PARTS else ".")
+                f"Fold {fold.number}: speaker {', '.join(shared[:5])} is in both the {part_of[shared[0]]} part and the "
+                f"{name} part, so the result would be invalid. Give each speaker one {column}, or use --folds speaker"
+                + (f", or --folds {SPLIT} for the official train, dev and test." if fold.held_out in PARTS else ".")
             )
-        home.update(dict.fromkeys(counts, name))
+        part_of.update(dict.fromkeys(speakers, name))
 
 
 def natural_order(value: str) -> tuple[list[tuple[int, str]], str]:
-    """A sort key that counts the numbers in a name: "s2" before "s10"."""
+    """A sort key that compares the numbers in names by value: "s2" before "s10"."""
     parts = [
-        (int(part), "") if part.isdecimal() and len(part) < 4300 else (-1, part)  # `int` takes no more digits
+        (int(part), "") if part.isdecimal() and len(part) < 4300 else (-1, part)  # the longest that `int` accepts
         for part in re.split(r"(\d+)", value)
     ]
-    return parts, value  # "1" and "01" are told apart as text
+    return parts, value  # the text itself orders "1" and "01"

@@ -1,4 +1,4 @@
-"""Label maps: a corpus's own emotion labels → the classes of an experiment; the rest is dropped."""
+"""Label maps: from a corpus's emotion labels to the classes of an experiment; other labels are dropped."""
 
 import tomllib
 import unicodedata
@@ -12,24 +12,24 @@ from mmer_pipeline.errors import UserError
 
 @dataclass(frozen=True)
 class LabelMap:
-    """Which labels make which class. Classes keep the order in which they are listed."""
+    """The labels of each class. Classes keep the order in which they are listed."""
 
     name: str
-    classes: Mapping[str, tuple[str, ...]]  # class → the corpus's labels in it
-    dropped: tuple[str, ...]  # labels that the experiment leaves out on purpose
+    classes: Mapping[str, tuple[str, ...]]  # class → its labels
+    dropped: tuple[str, ...]  # labels that the experiment deliberately leaves out
 
     def __post_init__(self) -> None:
         labels = [label for group in self.classes.values() for label in group] + list(self.dropped)
-        twice = sorted({label for label in labels if labels.count(label) > 1})
-        if twice:
-            raise UserError(f"Label map {self.name}: {', '.join(twice)} stands in more than one place.")
+        repeated = sorted({label for label in labels if labels.count(label) > 1})
+        if repeated:
+            raise UserError(f"Label map {self.name}: label {', '.join(repeated)} is listed more than once.")
         if empty := [name for name, group in self.classes.items() if not group]:
             raise UserError(f"Label map {self.name}: class {', '.join(empty)} has no labels.")
         if len(self.classes) < 2:
-            raise UserError(f"Label map {self.name}: {len(self.classes)} class, at least 2 are needed.")
+            raise UserError(f"Label map {self.name}: expected at least 2 classes, found {len(self.classes)}.")
 
     def class_of(self, label: str) -> str | None:
-        """The class of a corpus label, or None for one that is dropped.
+        """The class of a label, or None if the label is dropped.
 
         Raises:
             UserError: the map does not know the label.
@@ -41,20 +41,20 @@ class LabelMap:
             return None
         known = ", ".join([label for group in self.classes.values() for label in group] + list(self.dropped))
         raise UserError(
-            f"Unknown emotion label {label!r}: label map {self.name} knows {known}.\n"
-            "Correct the label, or write a label map of your own (TOML: `drop = [...]` and a table "
-            "`[classes]`) and give it with --label-map FILE."
+            f"Unknown emotion label {label!r}. Label map {self.name} has: {known}.\n"
+            "Correct the label, or write your own label map (a TOML file with `drop = [...]` and a table "
+            "`[classes]`) and pass it with --label-map FILE."
         )
 
     def keeps(self, label: str, utterance_id: str) -> bool:
-        """Whether an utterance of this label is in a class; the error of an unknown label names the utterance."""
+        """Whether a label is in a class; the error about an unknown label names the utterance."""
         try:
             return self.class_of(label) is not None
         except UserError as error:
             raise UserError(f"{utterance_id}: {error}") from None
 
     def as_dict(self) -> dict[str, Any]:
-        """The map as plain values, for JSON."""
+        """The label map as plain values, for JSON."""
         return {
             "name": self.name,
             "classes": {name: list(labels) for name, labels in self.classes.items()},
@@ -63,12 +63,12 @@ class LabelMap:
 
     @staticmethod
     def from_dict(value: Mapping[str, Any]) -> "LabelMap":
-        """The inverse of `as_dict`; labels become composed Unicode (NFC)."""
+        """Make a label map from the values of `as_dict`; labels become composed Unicode (NFC)."""
         classes = {_composed(name): tuple(map(_composed, labels)) for name, labels in value["classes"].items()}
         return LabelMap(str(value["name"]), classes, tuple(map(_composed, value.get("drop", ()))))
 
 
-IDENTITY = "identity"  # the map that keeps every label; it depends on the labels that a corpus has
+IDENTITY = "identity"  # the label map that makes every label of the corpus a class
 
 BUILT_IN = {
     "iemocap-4": LabelMap(  # the benchmark's 5,531 utterances (paper, section 4.1)
@@ -76,15 +76,15 @@ BUILT_IN = {
         {"happy": ("hap", "exc"), "angry": ("ang",), "neutral": ("neu",), "sad": ("sad",)},
         ("fru", "sur", "fea", "dis", "oth", "xxx"),
     ),
-    # Five classes: the literature has several; the one that contains the benchmark's four and adds the largest
-    # label left (happy and excited joined, frustrated by itself) is the commonest. 7,380 utterances.
+    # There are several five-class sets in the literature. The most common one adds the largest remaining label,
+    # frustrated, to the benchmark's four (happy and excited merged). 7,380 utterances.
     "iemocap-5": LabelMap(
         "iemocap-5",
         {"happy": ("hap", "exc"), "angry": ("ang",), "neutral": ("neu",), "sad": ("sad",), "frustrated": ("fru",)},
         ("sur", "fea", "dis", "oth", "xxx"),
     ),
     # Six classes, as in emotion recognition in conversation since DialogueRNN (Majumder et al. 2019): the same
-    # 7,380 utterances. The features passed around with those papers hold 7,433: 53 of them are `xxx` relabelled.
+    # 7,380 utterances. The features distributed with those papers contain 7,433, of which 53 are relabelled `xxx`.
     "iemocap-6": LabelMap(
         "iemocap-6",
         {
@@ -122,28 +122,28 @@ BUILT_IN = {
 
 
 def identity_map(labels: set[str]) -> LabelMap:
-    """Every label a class of its own, in alphabetical order."""
+    """A label map in which every label is its own class, in alphabetical order."""
     return LabelMap(IDENTITY, {label: (label,) for label in sorted(labels)}, ())
 
 
 def load_label_map(name: str) -> LabelMap:
-    """A built-in map by its name, or a TOML file with `drop = [...]` and a table `[classes]`.
+    """Load a built-in label map by name, or one from a TOML file with `drop = [...]` and a table `[classes]`.
 
-    `identity_map` is not made here: it needs the labels of a corpus.
+    For "identity", which needs the labels of a corpus, see `identity_map`.
 
     Raises:
-        UserError: neither, or the file has not that form.
+        UserError: there is no such label map or file, or the file has another form.
     """
     if name in BUILT_IN:
         return BUILT_IN[name]
     path = Path(name)
     if not path.is_file():
         raise UserError(
-            f"No label map {name!r}: it is neither built in ({', '.join((*BUILT_IN, IDENTITY))}) nor a TOML file."
+            f"There is no label map {name!r}. Expected a TOML file or one of {', '.join((*BUILT_IN, IDENTITY))}."
         )
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, RecursionError) as error:  # no TOML, no UTF-8, a number too long, tables too deep
+    except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, a number too long, tables too deep
         raise UserError(f"Label map {path} is not TOML: {error}.") from None
     classes, drop = table.get("classes"), table.get("drop", [])
     if not (
@@ -153,13 +153,13 @@ def load_label_map(name: str) -> LabelMap:
     ):
         raise UserError(
             f"Label map {path}: expected a table `[classes]` of lists of labels, such as "
-            'happy = ["hap", "exc"], and an optional list `drop` before it.'
+            '`happy = ["hap", "exc"]`, optionally preceded by a list `drop`.'
         )
     return LabelMap.from_dict({"name": path.stem, "classes": classes, "drop": drop})
 
 
 def _composed(label: object) -> str:
-    """A label in composed Unicode (NFC), as the manifest has it."""
+    """A label in composed Unicode (NFC), as in the manifest."""
     return unicodedata.normalize("NFC", str(label))
 
 

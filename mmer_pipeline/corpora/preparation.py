@@ -1,4 +1,4 @@
-"""From a corpus to the utterances to train on: labels mapped, recordings and transcripts checked."""
+"""Select the utterances to train on: map the labels, check the recordings and transcripts."""
 
 import os
 from collections import Counter
@@ -16,47 +16,47 @@ from mmer_pipeline.corpora.readers import Reading
 from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.errors import UserError
 
-MAX_AUDIO_SECONDS = 60.0  # an utterance longer than this is more likely a recording that was never cut up
-MIN_AUDIO_SECONDS = 0.1  # five frames of wav2vec 2.0; nobody says anything in less
-Progress = Callable[[int, int], None]  # gets how many recordings are checked, and of how many
-NAMED = 5  # examples a message gives
+MAX_AUDIO_SECONDS = 60.0  # a longer utterance is more likely a recording that was not segmented
+MIN_AUDIO_SECONDS = 0.1  # five frames of wav2vec 2.0, too short for a word
+Progress = Callable[[int, int], None]  # called with the number of recordings checked, and the number of all
+NAMED = 5  # examples in a message
 
-PROBLEMS = {  # kind → what it means, in the order in which they are reported
+PROBLEMS = {  # kind → meaning, in the order of the report
     "missing": "no recording",
-    "unreadable": "recording damaged, cut short or not audio",
+    "unreadable": "recording damaged, truncated or not audio",
     "empty": "recording too short or without samples",
-    "outside": "segment reaches beyond its recording",
+    "outside": "segment extends beyond its recording",
     "too_long": "recording too long",
     "no_transcript": "no transcript",
     "converted": "kept, but resampled or mixed down on every read (not 16 kHz mono)",
 }
-KEPT = "converted"  # the one kind that costs no utterance
+KEPT = "converted"  # the only kind that does not exclude the utterance
 
 
 @dataclass(frozen=True)
 class Preparation:
-    """What is left of a corpus, and what became of the rest."""
+    """The utterances that were kept, and why the others were not."""
 
     label_map: LabelMap
     utterances: tuple[Utterance, ...]  # kept, in the order in which they were read
     seconds: tuple[float, ...]  # their durations
-    dropped: Mapping[str, int]  # label that the map leaves out → utterances, the most frequent first
-    problems: Mapping[str, tuple[str, ...]]  # kind (see `PROBLEMS`) → utterance ids; kinds that occur only
-    reasons: Mapping[str, str]  # utterance id → what is wrong with its recording, for a person
+    dropped: Mapping[str, int]  # dropped label → utterances, the most frequent first
+    problems: Mapping[str, tuple[str, ...]]  # kind (see `PROBLEMS`) → utterance ids; only kinds that occur
+    reasons: Mapping[str, str]  # utterance id → what is wrong with its recording, as a sentence
 
     @property
-    def lost(self) -> tuple[str, ...]:
-        """The utterances that problems cost, each once."""
+    def excluded(self) -> tuple[str, ...]:
+        """The utterances that are excluded because of a problem, each once."""
         return tuple(dict.fromkeys(i for kind, ids in self.problems.items() if kind != KEPT for i in ids))
 
     @property
     def class_counts(self) -> dict[str, int]:
-        """Class → utterances, in the label map's order; a class without any is there with 0."""
+        """Class → utterances, in the label map's order; 0 for a class without any."""
         return self._count(self.utterances)
 
     @property
     def session_counts(self) -> dict[str, dict[str, int]]:
-        """Session → class → utterances; sessions that are numbers in the order of numbers."""
+        """Session → class → utterances, the sessions in natural order."""
         members: dict[str, list[Utterance]] = {}
         for utterance in self.utterances:
             members.setdefault(utterance.session, []).append(utterance)
@@ -68,7 +68,7 @@ class Preparation:
         return tuple(sorted({utterance.speaker for utterance in self.utterances}))
 
     def problem_lines(self) -> list[str]:
-        """The problems for a person: a line a kind with its count, and the first few utterances below it."""
+        """The problems as text: one line per kind with its count, and the first few utterances below it."""
         lines = []
         for kind, ids in self.problems.items():
             lines.append(f"{len(ids)} {kind.replace('_', ' ')} ({PROBLEMS[kind]}):")
@@ -97,10 +97,10 @@ class Preparation:
 
 
 def choose_label_map(reading: Reading, name: str | None = None) -> LabelMap:
-    """The map of that name (built in, "identity", or a TOML file); None is the one meant for the corpus.
+    """Choose a label map by name (built in, "identity", or a TOML file); None is the corpus's default.
 
     Raises:
-        UserError: there is no such map.
+        UserError: there is no such label map.
     """
     chosen = name or reading.label_map
     if chosen == IDENTITY:
@@ -116,13 +116,13 @@ def prepare(
     min_audio_seconds: float = MIN_AUDIO_SECONDS,
     progress: Progress | None = None,
 ) -> Preparation:
-    """Map the labels, then check the recording and the transcript of every utterance that the map keeps.
+    """Map the labels, then check the recording and the transcript of every utterance that the label map keeps.
 
-    Each recording is probed once, however many segments lie in it; `progress` is called after each. A
-    transcript that is an annotation alone, such as `[LAUGHTER]`, is a transcript.
+    Each recording is probed once, however many segments it contains; `progress` is called after each. A transcript
+    that consists only of an annotation, such as `[LAUGHTER]`, counts as a transcript.
 
     Raises:
-        UserError: two utterances have one id, the map does not know a label, or no utterance is left.
+        UserError: two utterances have the same id, the label map does not know a label, or no utterance is left.
     """
     _check_unique(reading.utterances)
     candidates = [u for u in reading.utterances if label_map.keeps(u.emotion, u.utterance_id)]
@@ -162,7 +162,7 @@ def prepare(
 def _judge(
     utterance: Utterance, probe: AudioInfo | AudioError, shortest: float, longest: float
 ) -> tuple[str | None, str, float]:
-    """What is wrong with an utterance's recording (None: nothing) and why; its length in seconds."""
+    """The kind of problem with an utterance's recording (None: no problem), the reason, and its length in seconds."""
     if isinstance(probe, AudioError):
         return probe.fault, probe.reason, 0.0
     try:
@@ -171,16 +171,16 @@ def _judge(
         return error.fault, error.reason, 0.0
     duration = (last - first) / probe.sample_rate_hz
     if duration < shortest:
-        return "empty", f"{duration:.3f} s long, at least {shortest:g} s are needed", duration
+        return "empty", f"{duration:.3f} s long, expected at least {shortest:g} s", duration
     if duration > longest:
-        return "too_long", f"{duration:.1f} s long, at most {longest:g} s are allowed", duration
+        return "too_long", f"{duration:.1f} s long, expected at most {longest:g} s", duration
     return None, "", duration
 
 
 def _probe_all(
     root: Path, utterances: Iterable[Utterance], progress: Progress | None
 ) -> dict[str, AudioInfo | AudioError]:
-    """Audio path → what is known of that recording, or what is wrong with it."""
+    """Audio path → the facts of that recording, or the error that it raises."""
 
     def probe(name: str) -> AudioInfo | AudioError:
         try:
@@ -190,7 +190,7 @@ def _probe_all(
 
     names = list(dict.fromkeys(utterance.audio for utterance in utterances))
     found: dict[str, AudioInfo | AudioError] = {}
-    with ThreadPoolExecutor(max_workers=min(16, 4 + (os.cpu_count() or 1))) as pool:  # mostly waits for the disk
+    with ThreadPoolExecutor(max_workers=min(16, 4 + (os.cpu_count() or 1))) as pool:  # mostly waiting for the disk
         for name, result in zip(names, pool.map(probe, names), strict=True):
             found[name] = result
             if progress is not None:
@@ -200,17 +200,17 @@ def _probe_all(
 
 def _check_unique(utterances: Iterable[Utterance]) -> None:
     counts = Counter(utterance.utterance_id for utterance in utterances)
-    twice = [name for name, count in counts.items() if count > 1]
-    if twice:
-        more = " …" if len(twice) > NAMED else ""
+    repeated = [name for name, count in counts.items() if count > 1]
+    if repeated:
+        more = " …" if len(repeated) > NAMED else ""
         raise UserError(
-            f"{len(twice)} utterance ids stand more than once: {', '.join(twice[:NAMED])}{more}. "
-            "Features and predictions are kept by the id, so each must be unique; is a folder there twice?"
+            f"{len(repeated)} utterance ids appear more than once: {', '.join(repeated[:NAMED])}{more}. Features and "
+            "predictions are stored by id, so every id must be unique. Check whether a folder was copied twice."
         )
 
 
 def _nothing_left(reading: Reading, preparation: Preparation) -> str:
-    lines = [f"No utterance is left of the {len(reading.utterances)} in {reading.source}."]
+    lines = [f"None of the {len(reading.utterances)} utterances in {reading.source} can be used."]
     if preparation.dropped:
         labels = ", ".join(f"{label} {count}" for label, count in preparation.dropped.items())
         lines.append(f"Label map {preparation.label_map.name} drops {sum(preparation.dropped.values())}: {labels}.")

@@ -1,4 +1,4 @@
-"""What a corpus is known to hold, and whether a copy of it holds that."""
+"""Published counts of corpora, and how the counts of a copy compare with them."""
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
@@ -8,7 +8,7 @@ from typing import Any
 from mmer_pipeline.corpora.labels import LabelMap
 from mmer_pipeline.corpora.utterances import Utterance
 
-NAMED = 3  # differences that a line gives
+NAMED = 3  # differences that a message lists
 _IEMOCAP_SESSIONS = ("1", "2", "3", "4", "5")
 
 
@@ -17,15 +17,15 @@ class Published:
     """The counts of a whole corpus, by its own labels."""
 
     labels: Mapping[str, int]  # label → utterances
-    sessions: Mapping[str, Mapping[str, int]]  # label → session → utterances, where that is published too
+    sessions: Mapping[str, Mapping[str, int]]  # label → session → utterances, for labels with published counts
     speakers: int
     dialogues: int
     dialogues_of: tuple[str, ...]  # every dialogue has an utterance with one of these labels
 
 
 PUBLISHED: Mapping[str, Published] = {
-    # Counted on public label lists of the release; the six labels of the conversational benchmarks sum to
-    # 1365, 1348, 1533, 1512 and 1622 a session, hap + exc, neu, ang and sad to the 5,531 of the paper.
+    # Counted on public label lists of the release. The six labels of the conversational benchmarks sum to
+    # 1365, 1348, 1533, 1512 and 1622 per session; hap + exc, neu, ang and sad sum to the paper's 5,531.
     "iemocap": Published(
         labels={
             **{"neu": 1708, "hap": 595, "exc": 1041, "ang": 1103, "sad": 1084, "fru": 1849},
@@ -51,7 +51,7 @@ PUBLISHED: Mapping[str, Published] = {
 
 @dataclass(frozen=True)
 class Difference:
-    """One count that is not the published one."""
+    """One count that differs from the published one."""
 
     label: str  # the corpus's own
     session: str | None  # None: all sessions together
@@ -60,30 +60,28 @@ class Difference:
 
     def __str__(self) -> str:
         where = "all sessions" if self.session is None else f"session {self.session}"
-        return f"{where}, {self.label}: {self.found:,} instead of {self.published:,}"
+        return f"{where}, {self.label}: expected {self.published:,}, found {self.found:,}"
 
 
 @dataclass(frozen=True)
 class Agreement:
-    """How a copy's counts stand to the published ones."""
+    """The counts of a copy compared with the published ones."""
 
     found: int  # utterances in the label map's classes
-    published: int  # as many as the whole corpus has
-    counts: int  # how many counts were compared
-    differences: tuple[Difference, ...]  # empty: the copy is whole
+    published: int  # the same of the complete corpus
+    counts: int  # number of counts compared
+    differences: tuple[Difference, ...]  # empty: the copy is complete
 
     def line(self) -> str:
-        """One line for a person: the counts agree, or which do not and by how much."""
+        """One line of text: the counts agree, or which differ and by how much."""
         if not self.differences:
-            return (
-                f"The counts are the published ones: {self.found:,} utterances, each session and label as it should be."
-            )
+            return f"All counts agree with the published ones: {self.found:,} utterances."
         named = "; ".join(map(str, self.differences[:NAMED]))
         differ = len(self.differences)
-        how_many = "as published" if self.found == self.published else f"instead of {self.published:,}"
+        published = "as published" if self.found == self.published else f"published: {self.published:,}"
         return (
-            f"Not the published counts ({self.found:,} utterances {how_many}, {differ} of {self.counts} counts "
-            f"differ): {named}{f'; and {differ - NAMED} more' if differ > NAMED else ''}."
+            f"{differ} of {self.counts} counts differ from those published ({self.found:,} utterances, {published}): "
+            f"{named}{f'; and {differ - NAMED} more' if differ > NAMED else ''}."
         )
 
     def as_dict(self) -> dict[str, Any]:
@@ -94,10 +92,10 @@ class Agreement:
 def compare(
     corpus: str, label_map: LabelMap, kept: Iterable[Utterance], dropped: Iterable[Utterance] | None = None
 ) -> Agreement | None:
-    """Hold a copy's utterances against the published counts; None where none are known of the corpus.
+    """Compare the counts of a copy with the published ones; None if there are none for the corpus.
 
-    `kept` are the utterances in the map's classes. `dropped` are those that the map leaves out; their labels
-    are compared where they are given (a manifest has none of them).
+    `kept` are the utterances in the label map's classes, `dropped` the others. The labels of the latter are compared
+    only if `dropped` is given (a manifest does not contain them).
     """
     if corpus not in PUBLISHED:
         return None
@@ -115,7 +113,7 @@ def compare(
             expected[label, None] = published.labels.get(label, 0)
         else:
             expected.update({(label, session): count for session, count in split.items()})
-    for label, session in found:  # what no publication knows: another session, another label
+    for label, session in found:  # sessions and labels that were never published
         if (label, None) not in expected:
             expected.setdefault((label, session), 0)
     differences = tuple(

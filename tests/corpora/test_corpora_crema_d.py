@@ -85,8 +85,8 @@ def test_macos_leftovers_are_skipped_and_other_recordings_counted(tmp_path: Path
     reading = read_corpus("crema-d", tmp_path)
     assert [u.utterance_id for u in reading.utterances] == ["1001_DFA_ANG_XX"]
     assert reading.notes == (
-        "3 files are not named like 1001_DFA_ANG_XX.wav and are left out, such as AudioWAV/1000_DFA_ANG_XX.wav",
-        "1 recordings of 1 actors are there; the corpus has 7442 of 91",
+        "files not named like 1001_DFA_ANG_XX.wav, ignored: 3 (such as AudioWAV/1000_DFA_ANG_XX.wav)",
+        "found 1 recordings of 1 actors; the corpus has 7442 of 91",
     )
 
 
@@ -105,7 +105,7 @@ def test_the_folder_of_the_recordings_may_be_the_root(tmp_path: Path) -> None:
 
 def test_another_tree_is_refused_with_what_was_expected_and_found(tmp_path: Path) -> None:
     (tmp_path / "Actor_01").mkdir()
-    with pytest.raises(UserError, match=r"is not CREMA-D\. Expected the folder AudioWAV .* Found in .*: Actor_01\."):
+    with pytest.raises(UserError, match=r"is not CREMA-D\. Expected a folder AudioWAV .* Found in .*: Actor_01\."):
         read_corpus("crema-d", tmp_path)
     write_tree(tmp_path, [])
     with pytest.raises(UserError, match=r"Found in .*AudioWAV: nothing\."):
@@ -119,5 +119,5 @@ def test_pointers_of_git_lfs_are_refused_with_the_command_that_fetches_the_recor
     write_tree(tmp_path, ["1001_DFA_ANG_XX"])
     pointer = tmp_path / "AudioWAV" / "1001_DFA_ANG_XX.wav"
     pointer.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 72812\n")
-    with pytest.raises(UserError, match=r"1001_DFA_ANG_XX\.wav is a pointer of git-lfs.* `git lfs pull`"):
+    with pytest.raises(UserError, match=r"1001_DFA_ANG_XX\.wav is a git-lfs pointer.* `git lfs pull`"):
         read_corpus("crema-d", tmp_path)

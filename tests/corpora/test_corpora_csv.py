@@ -1,4 +1,4 @@
-"""The reader of any corpus that is written down as a manifest, and the choice of a reader."""
+"""The reader of corpora in the form of a manifest, and the choice of a reader."""
 
 import unicodedata
 from pathlib import Path
@@ -24,11 +24,11 @@ def test_a_folder_with_a_manifest_or_the_file_itself_gives_the_rows(tmp_path: Pa
     )
 
 
-def test_a_file_of_another_name_is_named_by_the_root(tmp_path: Path) -> None:
+def test_the_root_may_be_a_csv_file_of_another_name(tmp_path: Path) -> None:
     path = tmp_path / "corpus.csv"
     path.write_text(f"{HEADER}\na,a.wav,,,Ann,1,d1,glad,Yes.\n")
     assert len(read_corpus("csv", path).utterances) == 1
-    with pytest.raises(UserError, match=r"No manifest\.csv in .*columns utterance_id, audio"):
+    with pytest.raises(UserError, match=r"There is no manifest\.csv in .*columns utterance_id, audio"):
         read_corpus("csv", tmp_path)
 
 
@@ -38,13 +38,13 @@ def test_a_path_that_leaves_the_root_is_refused(tmp_path: Path) -> None:
         read_corpus("csv", tmp_path)
 
 
-def test_an_unknown_reader_is_answered_with_the_known_ones(tmp_path: Path) -> None:
+def test_the_error_about_an_unknown_reader_lists_the_readers(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"iemocap, ravdess, crema-d, emo-db, meld, .*, csv\."):
         read_corpus("msp-improv", tmp_path)
     assert list(READERS) == ["iemocap", "ravdess", "crema-d", "emo-db", "meld", "esd", "esd-en", "esd-zh", "csv"]
 
 
-def test_a_recording_is_found_whose_name_the_disk_writes_in_another_unicode_form(tmp_path: Path) -> None:
+def test_a_recording_is_found_under_another_unicode_form_of_its_name(tmp_path: Path) -> None:
     composed, apart = unicodedata.normalize("NFC", "łódź/şarkı é.wav"), unicodedata.normalize("NFD", "łódź/şarkı é.wav")
     path = tmp_path / "manifest.csv"
     path.write_text(f"{HEADER}\na,{composed},,,Ann,1,d1,glad,Yes.\nb,{apart},,,Bob,2,d2,sad,No.\n")

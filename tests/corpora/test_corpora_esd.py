@@ -112,31 +112,31 @@ def test_sessions_hold_a_woman_and_a_man_of_either_language_and_no_speaker_twice
         assert len(group & men & set(SPEAKERS["en"])) == 1
 
 
-def test_one_language_can_be_read_by_itself(tmp_path: Path) -> None:
+def test_one_language_can_be_read_separately(tmp_path: Path) -> None:
     write_speaker(write_speaker(tmp_path, "0001"), "0011")
     assert {u.speaker for u in read_corpus("esd", tmp_path).utterances} == {"0001", "0011"}
     assert {u.speaker for u in read_corpus("esd-en", tmp_path).utterances} == {"0011"}
     assert {u.speaker for u in read_corpus("esd-zh", tmp_path).utterances} == {"0001"}
-    assert read_corpus("esd", tmp_path).notes[-1].startswith("Mandarin and English speakers are read together")
+    assert read_corpus("esd", tmp_path).notes[-1].startswith("Mandarin and English are read together")
 
 
-def test_the_speakers_may_lie_in_a_folder_of_the_root(tmp_path: Path) -> None:
+def test_the_speakers_may_be_in_a_folder_of_the_root(tmp_path: Path) -> None:
     write_speaker(tmp_path / "Emotion Speech Dataset", "0011")
     (utterance, *_) = read_corpus("esd", tmp_path).utterances
     assert utterance.audio == "Emotion Speech Dataset/0011/Angry/0011_000351.wav"
 
 
-def test_absent_speakers_and_those_without_all_1750_recordings_are_noted(tmp_path: Path) -> None:
+def test_missing_speakers_and_those_without_all_1750_recordings_are_noted(tmp_path: Path) -> None:
     for speaker in ("0011", "0012"):
         write_speaker(tmp_path, speaker, texts=350 if speaker == "0011" else 1)
     reading = read_corpus("esd-en", tmp_path)
     assert reading.notes == (
-        "2 of 10 speakers are there; absent: 0013, 0014, 0015, 0016, 0017, 0018, 0019, 0020",
-        "speakers with another number of recordings than 1750: 0012 5",
+        "found 2 of 10 speakers; missing: 0013, 0014, 0015, 0016, 0017, 0018, 0019, 0020",
+        "speakers that do not have 1750 recordings: 0012 5",
     )
 
 
-def test_leftovers_are_skipped_and_strange_recordings_counted(tmp_path: Path) -> None:
+def test_hidden_files_are_skipped_and_unexpected_recordings_counted(tmp_path: Path) -> None:
     write_speaker(tmp_path, "0011")
     angry = tmp_path / "0011" / "Angry"
     for name in ("._0011_000351.wav", ".DS_Store", "0012_000351.wav", "take.wav", "0011_000009.wav"):
@@ -147,21 +147,21 @@ def test_leftovers_are_skipped_and_strange_recordings_counted(tmp_path: Path) ->
     reading = read_corpus("esd", tmp_path)
     assert len(reading.utterances) == 11
     assert reading.notes[:3] == (
-        "1 lines of 0011.txt do not begin with an utterance id",
-        "2 files are not named like 0011_000351.wav, by their speaker, and are left out, such as "
-        "0011/Angry/0012_000351.wav",
-        "1 recordings lie in the folder of another emotion than their number says, such as "
-        "0011/Angry/0011_000009.wav; the folder counts",
+        "lines of 0011.txt that do not begin with an utterance id, ignored: 1",
+        "files not named like 0011_000351.wav (beginning with their speaker), ignored: 2 (such as "
+        "0011/Angry/0012_000351.wav)",
+        "recordings in the folder of another emotion than their number indicates: 1 (such as "
+        "0011/Angry/0011_000009.wav); the folder's emotion is used",
     )
     (unlisted,) = (u for u in reading.utterances if u.utterance_id == "0011_000009")
     assert (unlisted.emotion, unlisted.transcript) == ("angry", "")
 
 
-def test_bytes_of_no_known_encoding_are_replaced_and_counted(tmp_path: Path) -> None:
+def test_bytes_in_no_known_encoding_are_replaced_and_counted(tmp_path: Path) -> None:
     write_speaker(tmp_path, "0011")
     path = tmp_path / "0011" / "0011.txt"
     path.write_bytes(path.read_bytes() + b"0011_001750\tA \x81 and \xff.\tSurprise\n")
-    assert "1 characters of 0011.txt are not cp1252 and were replaced" in read_corpus("esd", tmp_path).notes
+    assert "characters of 0011.txt that are not cp1252, replaced: 1" in read_corpus("esd", tmp_path).notes
 
 
 def test_another_tree_is_refused_with_what_was_expected_and_found(tmp_path: Path) -> None:
@@ -189,5 +189,5 @@ def test_a_speaker_without_list_or_recordings_is_refused(tmp_path: Path) -> None
     (tmp_path / "0012").mkdir()
     (tmp_path / "0012" / "0012.txt").write_text("0012_000351\tYes.\tAngry\n")
     write_speaker(tmp_path, "0011")
-    with pytest.raises(UserError, match=r"0012 has no recording\. Expected Neutral, Angry, Happy, Sad, Surprise in it"):
+    with pytest.raises(UserError, match=r"0012 has no recordings\. Expected folders Neutral, Angry, Happy, Sad"):
         read_corpus("esd", tmp_path)

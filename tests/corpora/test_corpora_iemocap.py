@@ -119,11 +119,11 @@ def test_transcripts_are_joined_on_the_id_and_keep_their_annotations(release: Pa
     assert utterances["Ses01F_impro01_M002"].transcript == ""  # no line carries its id
 
 
-def test_the_notes_count_what_a_careful_person_wants_to_know_and_say_where(release: Path) -> None:
+def test_the_notes_count_every_oddity_and_name_its_file(release: Path) -> None:
     assert read_corpus("iemocap", release).notes == (
-        "1 bytes that are not UTF-8 were replaced: Ses01F_impro01.txt",
-        "2 transcription lines carry no utterance id: Ses01F_impro01.txt",
-        "1 transcription lines have an id without a label: Ses01F_impro01_MXX0",
+        "bytes that are not UTF-8, replaced: 1 (Ses01F_impro01.txt)",
+        "transcript lines without an utterance id, skipped: 2 (Ses01F_impro01.txt)",
+        "transcript lines whose id has no label: 1 (Ses01F_impro01_MXX0)",
     )
 
 
@@ -134,7 +134,7 @@ def test_an_id_transcribed_twice_keeps_its_first_line_and_is_noted(release: Path
         stream.write("Ses02M_script02_2_M000 [000.1-001.2]: Words of ang.\n")
     reading = read_corpus("iemocap", release)
     assert by_id(reading)["Ses02M_script02_2_F000"].transcript == "Words of sad."
-    note = "1 transcription lines repeat an utterance id with other words; the first counts: Ses02M_script02_2_F000"
+    note = "transcript lines that repeat an id with other words (the first is used): 1 (Ses02M_script02_2_F000)"
     assert note in reading.notes
 
 
@@ -142,11 +142,11 @@ def test_dialogues_that_lack_labels_words_or_recordings_are_noted(release: Path)
     folder = release / "Session3" / "dialog"
     write(folder / "transcriptions" / "Ses03F_impro07.txt", "Ses03F_impro07_F000 [1-2]: Lost.\n")
     write(folder / "EmoEvaluation" / "Ses03F_impro08.txt", label_file(("Ses03F_impro08_F000", "neu")))
-    write(folder / "transcriptions" / "Ses03F_impro08.txt", "")  # empty is as good as missing
+    write(folder / "transcriptions" / "Ses03F_impro08.txt", "")  # an empty file counts as missing
     reading = read_corpus("iemocap", release)
-    assert "1 dialogues have no file of labels, so their utterances are left out: Ses03F_impro07" in reading.notes
-    assert "1 dialogues have no transcription: Ses03F_impro08" in reading.notes
-    assert "1 dialogues have no folder of recordings: Ses03F_impro08" in reading.notes
+    assert "dialogues without a label file, skipped: 1 (Ses03F_impro07)" in reading.notes
+    assert "dialogues without transcripts: 1 (Ses03F_impro08)" in reading.notes
+    assert "dialogues without a folder of recordings: 1 (Ses03F_impro08)" in reading.notes
     assert by_id(reading)["Ses03F_impro08_F000"].transcript == ""
 
 
@@ -155,7 +155,7 @@ def test_the_root_may_be_the_release_or_its_parent(release: Path) -> None:
     assert read_corpus("iemocap", release.parent).root == release
 
 
-# Trees that are not whole, or not where --root says: what was expected where, and what is there.
+# Trees that are incomplete, or not at --root: the message says what was expected and found.
 
 
 def refusal(root: Path) -> str:
@@ -171,7 +171,7 @@ def test_a_missing_session_is_named_with_what_is_there(release: Path) -> None:
     assert "Found: Session1, Session2, Session3, Session4_old, Session5." in message
 
 
-def test_names_in_another_case_are_told_from_missing_ones(release: Path) -> None:
+def test_names_in_another_case_are_recognised(release: Path) -> None:
     (release / "Session4").rename(release / "session4")
     assert "rename session4 to Session4" in refusal(release)
     (release / "session4").rename(release / "Session4")
@@ -185,36 +185,36 @@ def test_a_tree_without_recordings_is_refused_with_where_they_belong(release: Pa
     for session in "12345":
         shutil.rmtree(release / f"Session{session}" / "sentences")
     message = refusal(release)
-    assert "Session1/sentences/wav is missing. Expected there: the recordings, one folder a dialogue." in message
+    assert "Session1/sentences/wav is missing. Expected: the recordings, one folder per dialogue." in message
     assert f"In {release / 'Session1'}: Found: dialog." in message
 
 
-def test_of_many_missing_folders_the_first_are_named_and_the_rest_counted(release: Path) -> None:
+def test_the_first_missing_folders_are_named_and_the_rest_counted(release: Path) -> None:
     for session in "345":
         shutil.rmtree(release / f"Session{session}" / "dialog")
         shutil.rmtree(release / f"Session{session}" / "sentences")
     message = refusal(release)
     assert message.count("is missing") == 5
-    assert "So are 4 other folders." in message
+    assert "4 more folders are missing." in message
 
 
-def test_a_release_that_is_still_packed_is_told_to_be_unpacked(tmp_path: Path) -> None:
+def test_the_message_about_a_packed_release_says_to_unpack_it(tmp_path: Path) -> None:
     archive = tmp_path / "IEMOCAP_full_release.tar.gz"
     archive.write_bytes(b"\x1f\x8b")
     assert "is a file. Expected the folder IEMOCAP_full_release" in refusal(archive)
-    assert "Unpack it first" in refusal(archive)
+    assert "Unpack it and give the folder." in refusal(archive)
     assert "IEMOCAP_full_release.tar.gz is still packed: unpack it." in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("below", [".", "..", "Session1", "Session1/dialog"])
-def test_a_root_too_high_or_too_low_gets_the_right_one_named(release: Path, below: str) -> None:
+def test_the_message_about_a_root_too_high_or_too_low_names_the_right_one(release: Path, below: str) -> None:
     deep = release.parent / "data" / "iemocap_full_release"
     deep.parent.mkdir()
     release.rename(deep)
     if below == ".":
         assert len(read_corpus("iemocap", deep / below).utterances) == 14
     else:
-        assert f"The sessions stand in {deep}: give that as --root." in refusal(deep / below)
+        assert f"The sessions are in {deep}: pass --root {deep}." in refusal(deep / below)
 
 
 def test_a_file_where_a_folder_should_be_is_named_as_one(release: Path) -> None:
@@ -223,7 +223,7 @@ def test_a_file_where_a_folder_should_be_is_named_as_one(release: Path) -> None:
     folder.write_text("")
     message = refusal(release)
     assert "Session5/sentences/wav is missing" in message
-    assert "wav is no folder" in message
+    assert "wav is not a folder" in message
 
 
 @pytest.mark.parametrize("kind", ["EmoEvaluation", "transcriptions"])
@@ -242,7 +242,7 @@ def test_another_directory_is_not_iemocap_and_the_message_says_what_is_there(tmp
     (tmp_path / "Actor_01").mkdir()
     with pytest.raises(UserError, match=r"is not IEMOCAP.*Found: Actor_01"):
         read_corpus("iemocap", tmp_path)
-    with pytest.raises(UserError, match="nothing at"):
+    with pytest.raises(UserError, match="nowhere does not exist"):
         read_corpus("iemocap", tmp_path / "nowhere")
 
 
@@ -274,7 +274,7 @@ def test_a_label_twice_is_refused_with_both_places(release: Path) -> None:
     folder = release / "Session3" / "dialog" / "EmoEvaluation"
     write(folder / "Ses03M_script02_2 (copy).txt", (folder / "Ses03M_script02_2.txt").read_bytes())
     message = refusal(release)
-    assert "Ses03M_script02_2.txt, line 3: Ses03M_script02_2_F000 has a label already, in" in message
+    assert "Ses03M_script02_2.txt, line 3: Ses03M_script02_2_F000 already has a label in" in message
     assert "Ses03M_script02_2 (copy).txt, line 3" in message
 
 
@@ -282,22 +282,23 @@ def test_a_renamed_label_file_keeps_its_dialogue_and_is_noted(release: Path) -> 
     folder = release / "Session3" / "dialog" / "EmoEvaluation"
     (folder / "Ses03M_script02_2.txt").rename(folder / "Ses03M_script09.txt")
     reading = read_corpus("iemocap", release)
-    assert "2 labels stand in a file of another dialogue's name: Ses03M_script09.txt" in reading.notes
+    assert "labels in a file named after another dialogue: 2 (Ses03M_script09.txt)" in reading.notes
     first = by_id(reading)["Ses03M_script02_2_F000"]
     assert first.dialogue == "Ses03M_script02_2"
     assert first.audio == "Session3/sentences/wav/Ses03M_script02_2/Ses03M_script02_2_F000.wav"
     assert first.transcript == "Words of sad."
 
 
-def test_lines_that_lost_their_form_are_skipped_with_a_note(release: Path) -> None:
+def test_malformed_lines_are_skipped_with_a_note(release: Path) -> None:
     folder = release / "Session3" / "dialog"
     for kind in ("EmoEvaluation", "transcriptions"):
         path = folder / kind / "Ses03M_script02_2.txt"
         text = path.read_text().replace("[6.2901 - 8.2357]\tSes03M_script02_2_M", "(6.2901)\tSes03M_script02_2_M")
         path.write_text(text.replace("F000 [000.1000-001.2000]:", "F000 [000.1000"))
     reading = read_corpus("iemocap", release)
-    assert "1 lines name an utterance but are no label lines, and are skipped: Ses03M_script02_2.txt" in reading.notes
-    assert any("1 transcription lines have an id but not the form `id [start-end]: words`" in n for n in reading.notes)
+    notes = "\n".join(reading.notes)
+    assert "lines with an utterance id that are not label lines, skipped: 1 (Ses03M_script02_2.txt)" in notes
+    assert "transcript lines with an id but not of the form `id [start-end]: words`, skipped: 1 (" in notes
     assert by_id(reading)["Ses03M_script02_2_F000"].transcript == ""
 
 
@@ -305,7 +306,7 @@ def test_a_transcription_whose_line_ends_are_lost_is_noted(release: Path) -> Non
     said = release / "Session3" / "dialog" / "transcriptions" / "Ses03M_script02_2.txt"
     said.write_text(said.read_text().replace("\n", " "))
     reading = read_corpus("iemocap", release)
-    assert "1 transcription lines run on into another utterance's: Ses03M_script02_2_F000" in reading.notes
+    assert "transcript lines that run on into the next utterance: 1 (Ses03M_script02_2_F000)" in reading.notes
     assert by_id(reading)["Ses03M_script02_2_M000"].transcript == ""
 
 
@@ -321,14 +322,14 @@ def test_lines_end_as_on_any_system_and_nowhere_else(release: Path, end: str) ->
     assert read_corpus("iemocap", release) == before
 
 
-def test_a_dangling_link_or_a_folder_is_no_text_file(release: Path) -> None:
+def test_a_dangling_link_or_a_folder_is_not_a_text_file(release: Path) -> None:
     folder = release / "Session3" / "dialog" / "EmoEvaluation"
     (folder / "Ses03F_impro05.txt").symlink_to(folder / "Ses03F_impro05.txt")
     (folder / "Ses03F_impro06.txt").mkdir()
     assert len(read_corpus("iemocap", release).utterances) == 14
 
 
-def test_a_byte_order_mark_is_no_replaced_byte(release: Path) -> None:
+def test_a_byte_order_mark_is_not_a_replaced_byte(release: Path) -> None:
     path = release / "Session2" / "dialog" / "EmoEvaluation" / "Ses02M_script02_2.txt"
     before = read_corpus("iemocap", release)
     write(path, b"\xef\xbb\xbf" + path.read_bytes())

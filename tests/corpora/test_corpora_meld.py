@@ -87,7 +87,7 @@ def test_a_fold_over_the_official_parts_leaks_speakers_and_one_over_the_cast_doe
     utterances = read_corpus("meld", tmp_path).utterances
     kept = tuple(u for u in utterances if BUILT_IN["meld-4"].class_of(u.emotion))
     manifest = Manifest(tmp_path / "manifest.csv", tmp_path, "meld", BUILT_IN["meld-4"], kept)
-    with pytest.raises(UserError, match="speaker Joey is in the training and in the held-out part"):
+    with pytest.raises(UserError, match="speaker Joey is in both the training part and the held-out part"):
         make_fold(manifest, 1, column="session", validation="none", seed=1)
     assert fold_names(manifest, "cast") == ["Joey", "guests"]
     fold = make_fold(manifest, 1, column="cast", validation="none", seed=1)
@@ -96,7 +96,7 @@ def test_a_fold_over_the_official_parts_leaks_speakers_and_one_over_the_cast_doe
 
 def test_shared_speakers_and_counts_that_differ_from_the_release_are_noted(tmp_path: Path) -> None:
     notes = read_corpus("meld", write_tables(tmp_path)).notes
-    assert "1 of 4 speakers stand in more than one official part: a test part has known voices" in notes
+    assert "speakers in more than one official part: 1 of 4 (the test part has voices from training)" in notes
     assert "test_sent_emo.csv has 14 utterances; the release has 2610" in notes
     assert sum(part.utterances for part in PARTS) == 13_708
 
@@ -118,7 +118,7 @@ def test_tables_and_recordings_are_found_in_the_places_of_the_release(tmp_path: 
     assert (tmp_path / first.audio) == clips / "dia0_utt0.wav"
 
 
-def test_recordings_are_taken_as_wav_or_flac_and_leftovers_are_not(tmp_path: Path) -> None:
+def test_recordings_may_be_wav_or_flac_and_hidden_files_are_ignored(tmp_path: Path) -> None:
     write_tables(tmp_path)
     for part, folder in FOLDERS.items():
         (tmp_path / folder).mkdir()
@@ -130,18 +130,18 @@ def test_recordings_are_taken_as_wav_or_flac_and_leftovers_are_not(tmp_path: Pat
     reading = read_corpus("meld", tmp_path)
     assert all((tmp_path / u.audio).is_file() for u in reading.utterances)
     assert {Path(u.audio).suffix for u in reading.utterances if u.session == "dev"} == {".flac"}
-    assert not any("recording" in note for note in reading.notes)
+    assert not any("without a recording" in note for note in reading.notes)
 
 
-def test_without_recordings_the_transcripts_are_read_and_their_absence_said(tmp_path: Path) -> None:
+def test_without_recordings_the_transcripts_are_read_and_the_recordings_noted_as_missing(tmp_path: Path) -> None:
     reading = read_corpus("meld", write_tables(tmp_path))
-    (note,) = (note for note in reading.notes if note.startswith("14 utterances of test have no recording"))
-    assert str(tmp_path / FOLDERS["test"]) in note
-    with pytest.raises(UserError, match=r"No utterance is left of the 42 .*\n.*\n24 missing"):
+    (note,) = (note for note in reading.notes if note.startswith("utterances of test without a recording"))
+    assert note.endswith(f"in {tmp_path / FOLDERS['test']}: 14 (such as dia0_utt0.wav)")
+    with pytest.raises(UserError, match=r"None of the 42 utterances in .*\n.*\n24 missing"):
         prepare(reading, choose_label_map(reading))
 
 
-def test_video_is_named_with_one_command_that_extracts_the_sound(tmp_path: Path) -> None:
+def test_the_note_about_videos_has_a_command_that_extracts_their_sound(tmp_path: Path) -> None:
     root = tmp_path / "MELD Raw"
     write_tables(root)
     (root / "train_splits").mkdir()
@@ -149,7 +149,7 @@ def test_video_is_named_with_one_command_that_extracts_the_sound(tmp_path: Path)
         (root / "train_splits" / name).touch()
     reading = read_corpus("meld", root)
     (note,) = (note for note in reading.notes if "(.mp4)" in note)
-    assert note.startswith(f"1 recordings in {root / 'train_splits'} are video (.mp4), which is not read.")
+    assert note.startswith(f"videos (.mp4) in {root / 'train_splits'}, not read: 1. Extract their sound with: find ")
     command = shlex.split(note.partition("with: ")[2])
     assert command[:4] == ["find", str(root), "-name", "dia*.mp4"]
     assert command[4:8] == [
@@ -174,17 +174,17 @@ def test_video_is_named_with_one_command_that_extracts_the_sound(tmp_path: Path)
         ("  two  \n lines ", "two lines"),
     ],
 )
-def test_characters_that_went_through_windows_1252_are_mended(tmp_path: Path, written: str, meant: str) -> None:
+def test_characters_that_went_through_windows_1252_are_repaired(tmp_path: Path, written: str, meant: str) -> None:
     write_tables(tmp_path)
     rewrite(tmp_path, table([(written, "Ann", "joy", 0, 0)]))
     assert [u.transcript for u in dev(tmp_path)] == [meant]
 
 
-def test_mended_utterances_are_counted(tmp_path: Path) -> None:
+def test_repaired_utterances_are_counted(tmp_path: Path) -> None:
     write_tables(tmp_path)
     rewrite(tmp_path, table([("It\x92s", "Ann", "joy", 0, 0), ("Yes", "Ann", "joy", 0, 1)]))
-    said = "1 utterances of dev_sent_emo.csv had characters of Windows-1252, which were mended"
-    assert said in read_corpus("meld", tmp_path).notes
+    note = "utterances of dev_sent_emo.csv with repaired Windows-1252 characters: 1"
+    assert note in read_corpus("meld", tmp_path).notes
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "cp1252"])
@@ -212,7 +212,7 @@ def test_a_folder_without_the_tables_is_refused_with_where_each_was_expected(tmp
         (HEADER + "\n", "no rows below its header"),
         (HEADER + "\n1,Yes,Ann\n", "line 2: expected 11 cells, found 3"),
         (table([("Yes", "Ann", "joy", 0, 0)]) + "2,Yes,Ann,joy,n,x,1,8,21,,\n", "line 3: Dialogue_ID is 'x', expected"),
-        (HEADER + "\n1,Yes,Ann,joy,n,0,-1,8,21,,\n", "line 2: Utterance_ID is '-1', expected a number"),
+        (HEADER + "\n1,Yes,Ann,joy,n,0,-1,8,21,,\n", "line 2: Utterance_ID is '-1', expected a whole number"),
         (HEADER + "\n1,Yes, ,joy,n,0,0,8,21,,\n", "line 2: Speaker is empty"),
         (HEADER + '\n1,"Yes,Ann,joy,n,0,0,8,21,,\n', r"dev_sent_emo\.csv is not a UTF-8 CSV file"),
     ],

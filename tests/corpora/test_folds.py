@@ -86,7 +86,7 @@ def test_folds_by_speaker_hold_out_one_speaker_each() -> None:
         (["\u00b2", "2"], ["2", "\u00b2"]),
     ],
 )
-def test_folds_stand_in_natural_order(names: list[str], ordered: list[str]) -> None:
+def test_folds_are_in_natural_order(names: list[str], ordered: list[str]) -> None:
     manifest = renamed(corpus(len(names)), session=lambda u: names[int(u.session) - 1])
     assert fold_names(manifest, "session") == ordered
     assert [fold_of(manifest, number + 1).held_out for number in range(len(names))] == ordered
@@ -116,7 +116,7 @@ def test_folds_and_validation_by_speaker() -> None:
     assert (fold.held_out, values(manifest, fold.validation, "speaker")) == ("5M", {"1F"})
 
 
-def test_a_validating_speaker_who_is_in_several_sessions_leaves_training_altogether() -> None:
+def test_a_validation_speaker_in_several_sessions_is_in_none_of_training() -> None:
     manifest = renamed(corpus(), speaker=lambda u: u.speaker.replace("3F", "2F"))
     fold = fold_of(manifest, 1, validation="speaker")
     assert_parts(manifest, fold)
@@ -132,22 +132,22 @@ def test_a_fraction_takes_that_part_of_each_class_out_of_training() -> None:
     assert len(fold.train) == 144
 
 
-def test_a_fraction_is_drawn_by_the_seed_alone() -> None:
+def test_a_fraction_depends_only_on_the_seed() -> None:
     manifest = corpus()
     drawn = [fold_of(manifest, 3, validation="0.2", seed=seed).validation for seed in (0, 0, 1)]
     assert drawn[0] == drawn[1] != drawn[2]
 
 
 @pytest.mark.parametrize("number", [0, -1, 6])
-def test_a_fold_that_is_not_there_is_refused_with_those_that_are(number: int) -> None:
+def test_the_error_about_a_missing_fold_lists_the_folds(number: int) -> None:
     with pytest.raises(UserError, match=f"no fold {number}") as caught:
         fold_of(corpus(), number)
     for words in ("1 to 5", "session", "1, 2, 3, 4, 5"):
         assert words in str(caught.value)
 
 
-def test_one_session_alone_is_refused() -> None:
-    with pytest.raises(UserError, match="nothing is left to train on"):
+def test_a_single_session_is_refused() -> None:
+    with pytest.raises(UserError, match="leaves nothing to train on"):
         fold_of(corpus(1), 1)
 
 
@@ -164,7 +164,7 @@ def test_a_fraction_that_is_too_small_for_one_utterance_is_refused() -> None:
 
 def test_a_speaker_in_training_and_held_out_part_is_refused() -> None:
     manifest = renamed(corpus(), speaker=lambda u: u.speaker.replace("4M", "2M"))
-    with pytest.raises(UserError, match="speaker 2M is in the training and in the held-out part") as caught:
+    with pytest.raises(UserError, match="speaker 2M is in both the training part and the held-out part") as caught:
         fold_of(manifest, 2)
     assert "--folds speaker" in str(caught.value)
     assert_parts(manifest, fold_of(manifest, 2, "speaker"))
@@ -172,12 +172,12 @@ def test_a_speaker_in_training_and_held_out_part_is_refused() -> None:
 
 def test_a_speaker_in_training_and_validation_part_is_refused() -> None:
     manifest = renamed(corpus(), speaker=lambda u: u.speaker.replace("4M", "2M"))
-    with pytest.raises(UserError, match="speaker 2M is in the training and in the validation part"):
+    with pytest.raises(UserError, match="speaker 2M is in both the training part and the validation part"):
         fold_of(manifest, 1, validation="session")
 
 
 @pytest.mark.parametrize("word", ["none", "session", "speaker"])
-def test_a_word_is_no_fraction(word: str) -> None:
+def test_a_word_is_not_a_fraction(word: str) -> None:
     assert parse_fraction(word) is None
 
 
@@ -188,7 +188,7 @@ def test_what_is_neither_a_word_nor_a_fraction_is_refused(word: str) -> None:
     assert repr(word) in str(caught.value)
 
 
-def test_a_validation_session_is_a_session_also_where_speakers_are_held_out() -> None:
+def test_a_validation_session_is_a_whole_session_even_if_speakers_are_held_out() -> None:
     manifest = corpus()
     fold = fold_of(manifest, 1, column="speaker", validation="session")
     assert_parts(manifest, fold)
@@ -217,29 +217,29 @@ def test_text_disjoint_folds_have_no_words_in_two_parts(validation: str) -> None
     assert not whole.left_out
 
 
-def test_words_of_the_validation_part_do_not_stand_in_training_either() -> None:
+def test_words_of_the_validation_part_are_not_in_training_either() -> None:
     manifest = renamed(corpus(3), transcript=lambda u: "the same" if u.session != "1" else u.utterance_id)
-    with pytest.raises(UserError, match=r"training part is empty \(40 are left out by --text-disjoint\)"):
+    with pytest.raises(UserError, match=r"training part is empty \(--text-disjoint leaves out 40 utterances\)"):
         make_fold(manifest, 1, column="session", validation="session", seed=0, text_disjoint=True)
 
 
-def test_utterances_without_words_are_never_the_same() -> None:
+def test_utterances_without_words_never_count_as_repeated() -> None:
     manifest = renamed(corpus(), transcript=lambda _: "[LAUGHTER]")
     fold = make_fold(manifest, 1, column="session", validation="none", seed=0, text_disjoint=True)
     assert not fold.left_out
 
 
-def test_folds_by_a_column_of_the_corpus_s_own() -> None:
+def test_folds_by_a_further_column_of_the_corpus() -> None:
     manifest = renamed(corpus(), others=lambda u: (("site", "north" if u.session in "12" else "south"),))
     assert fold_names(manifest, "site") == ["north", "south"]
     assert values(manifest, fold_of(manifest, 1, column="site").test, "session") == {"1", "2"}
 
 
-def test_a_fold_column_that_is_not_there_or_empty_is_refused() -> None:
+def test_a_missing_or_partly_empty_fold_column_is_refused() -> None:
     with pytest.raises(UserError, match=r"no column 'site' for --folds\. Columns: utterance_id, audio"):
         fold_of(corpus(), 1, column="site")
     manifest = renamed(corpus(), others=lambda u: (("site", "" if u.utterance_id == "2Fang1" else "a"),))
-    with pytest.raises(UserError, match="2Fang1 has nothing in the column site"):
+    with pytest.raises(UserError, match="column site of 2Fang1 is empty"):
         fold_of(manifest, 1, column="site")
 
 
@@ -250,7 +250,7 @@ def split_corpus() -> Manifest:
 
 
 @pytest.mark.parametrize(("validation", "chooses"), [("none", set()), ("session", {"dev"})])
-def test_a_corpus_s_own_split_has_one_fold_and_never_trains_on_dev(validation: str, chooses: set[str]) -> None:
+def test_an_official_split_has_one_fold_and_never_trains_on_dev(validation: str, chooses: set[str]) -> None:
     manifest = split_corpus()
     assert fold_names(manifest, "split") == ["test"]
     fold = fold_of(manifest, 1, column="split", validation=validation)
@@ -260,16 +260,16 @@ def test_a_corpus_s_own_split_has_one_fold_and_never_trains_on_dev(validation: s
     assert shared_speakers(manifest, fold) == ["F", "M"]
 
 
-def test_a_split_is_for_corpora_that_have_one_and_for_its_own_dev_part() -> None:
-    with pytest.raises(UserError, match="needs the sessions train, dev, test"):
+def test_a_split_requires_official_parts_and_no_other_validation_than_dev() -> None:
+    with pytest.raises(UserError, match="requires the sessions train, dev, test"):
         fold_of(corpus(), 1, column="split")
-    with pytest.raises(UserError, match=r"session \(the part dev\) or none"):
+    with pytest.raises(UserError, match=r"session \(the dev part\) or none"):
         fold_of(split_corpus(), 1, column="split", validation="0.1")
-    with pytest.raises(UserError, match="--folds split runs the corpus's own"):
+    with pytest.raises(UserError, match="--folds split for the official train, dev and test"):
         fold_of(split_corpus(), 3)
 
 
-def test_words_of_the_test_part_are_left_out_of_a_split_s_training_too() -> None:
+def test_text_disjoint_applies_to_official_splits_too() -> None:
     manifest = renamed(split_corpus(), transcript=lambda u: "hello" if "ang" in u.utterance_id else u.utterance_id)
     fold = make_fold(manifest, 1, column="split", validation="session", seed=0, text_disjoint=True)
     assert len(fold.left_out) == 30  # 20 in train, 10 in dev

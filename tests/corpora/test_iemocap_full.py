@@ -132,10 +132,10 @@ def test_the_reader_finds_every_turn_and_notes_every_oddity(tree: FullTree) -> N
     differing = [u for u in reading.utterances if u.transcript != order[u.utterance_id].transcript]
     assert len(differing) == tree.planted.replaced_bytes
     assert all(u.transcript == order[u.utterance_id].transcript.replace("'", "\ufffd", 1) for u in differing)
-    assert [note.partition(":")[0] for note in reading.notes] == [
-        "3 bytes that are not UTF-8 were replaced",
-        "14 transcription lines carry no utterance id",
-        "9 transcription lines have an id without a label",
+    assert [note.partition(" (")[0] for note in reading.notes] == [
+        "bytes that are not UTF-8, replaced: 3",
+        "transcript lines without an utterance id, skipped: 14",
+        "transcript lines whose id has no label: 9",
     ]
     assert len({u.speaker for u in reading.utterances}) == PUBLISHED["iemocap"].speakers == 10
     assert len({u.dialogue for u in reading.utterances}) == PUBLISHED["iemocap"].dialogues == 151
@@ -180,10 +180,10 @@ def test_five_and_six_classes_have_7380_utterances(tree: FullTree, tmp_path: Pat
     assert value["published"]["differences"] == []
 
 
-def test_the_command_says_in_a_line_that_the_corpus_is_whole(tree: FullTree, tmp_path: Path) -> None:
+def test_the_command_says_that_the_corpus_is_complete(tree: FullTree, tmp_path: Path) -> None:
     command = ["prepare", "iemocap", "--root", str(tree.root), "--cache-dir", str(tmp_path)]
     out = CliRunner().invoke(main, command).stdout
-    assert "The counts are the published ones: 5,531 utterances, each session and label as it should be.\n" in out
+    assert "All counts agree with the published ones: 5,531 utterances.\n" in out
 
 
 def test_what_is_missing_is_named_by_session_and_label(tree: FullTree, tmp_path: Path) -> None:
@@ -199,9 +199,9 @@ def test_what_is_missing_is_named_by_session_and_label(tree: FullTree, tmp_path:
     finally:
         (tmp_path / "kept.wav").rename(recording)
         labels.write_text(content)
-    line = next(line for line in out.splitlines() if line.startswith("Not the published counts"))
-    assert "utterances instead of 5,531" in line
-    assert "session 3, neu: 319 instead of 320" in line
+    line = next(line for line in out.splitlines() if "counts differ from those published" in line)
+    assert "utterances, published: 5,531" in line
+    assert "session 3, neu: expected 320, found 319" in line
     assert "session 5, neu: " in line
     assert f"  {lost.utterance}: Session3/sentences/wav/" in out
 
@@ -215,7 +215,7 @@ def test_the_published_counts_are_consistent_and_those_of_the_generator() -> Non
     assert published.sessions == {label: dict(zip("12345", COUNTS[label], strict=True)) for label in (*FOUR, "fru")}
 
 
-def test_a_manifest_is_compared_by_its_own_labels_alone(tree: FullTree) -> None:
+def test_a_manifest_is_compared_only_by_its_labels(tree: FullTree) -> None:
     labels = BUILT_IN["iemocap-4"]
     kept = [u for u in read_corpus("iemocap", tree.root).utterances if labels.class_of(u.emotion)]
     agreement = compare("iemocap", labels, kept)
@@ -224,13 +224,13 @@ def test_a_manifest_is_compared_by_its_own_labels_alone(tree: FullTree) -> None:
     assert compare("csv", labels, kept) is None
 
 
-def test_labels_and_sessions_that_no_publication_knows_are_differences(tree: FullTree) -> None:
+def test_missing_and_unpublished_sessions_are_differences(tree: FullTree) -> None:
     labels = BUILT_IN["iemocap-4"]
     kept = [u for u in read_corpus("iemocap", tree.root).utterances if labels.class_of(u.emotion)]
     agreement = compare("iemocap", labels, [u for u in kept if u.session != "5"])
     assert agreement is not None
     assert agreement.line() == (
-        "Not the published counts (4,290 utterances instead of 5,531, 5 of 25 counts differ): "
-        "session 5, hap: 0 instead of 143; session 5, exc: 0 instead of 299; session 5, ang: 0 instead of 170; "
-        "and 2 more."
+        "5 of 25 counts differ from those published (4,290 utterances, published: 5,531): "
+        "session 5, hap: expected 143, found 0; session 5, exc: expected 299, found 0; "
+        "session 5, ang: expected 170, found 0; and 2 more."
     )

@@ -231,7 +231,7 @@ def outcome(root: Path, whole: Reading, work: Path) -> str:
     if reading.notes:
         return "read, with notes"
     if reading.utterances == whole.utterances:
-        return "read as it was" if not prepared.lost else "read as it was, but recordings are lost"
+        return "read as it was" if not prepared.excluded else "read as it was, but recordings are lost"
     labels, before = ({u.utterance_id: u.emotion for u in r.utterances} for r in (reading, whole))
     return "read with other words and no note" if labels == before else "read with other labels and no note"
 

@@ -27,13 +27,13 @@ def test_five_and_six_classes_keep_the_same_utterances_and_differ_in_excited() -
 
 
 def test_an_unknown_label_is_refused_with_the_known_ones() -> None:
-    with pytest.raises(UserError, match="'bored': label map iemocap-4 knows hap, exc, ang, neu, sad, fru"):
+    with pytest.raises(UserError, match=r"'bored'\. Label map iemocap-4 has: hap, exc, ang, neu, sad, fru"):
         BUILT_IN["iemocap-4"].class_of("bored")
 
 
 def test_the_identity_map_has_a_class_a_label_in_alphabetical_order() -> None:
     assert identity_map({"sad", "glad"}).classes == {"glad": ("glad",), "sad": ("sad",)}
-    with pytest.raises(UserError, match="1 class, at least 2"):
+    with pytest.raises(UserError, match="expected at least 2 classes, found 1"):
         identity_map({"sad"})
 
 
@@ -47,10 +47,10 @@ def test_a_map_survives_its_way_through_plain_values_with_its_order() -> None:
 @pytest.mark.parametrize(
     ("classes", "dropped", "message"),
     [
-        ({"a": ("x",), "b": ("x",)}, (), "x stands in more than one place"),
-        ({"a": ("x",), "b": ("y",)}, ("y",), "y stands in more than one place"),
+        ({"a": ("x",), "b": ("x",)}, (), "x is listed more than once"),
+        ({"a": ("x",), "b": ("y",)}, ("y",), "y is listed more than once"),
         ({"a": ("x",), "b": ()}, (), "class b has no labels"),
-        ({"a": ("x",)}, (), "at least 2"),
+        ({"a": ("x",)}, (), "expected at least 2 classes, found 1"),
     ],
 )
 def test_a_map_that_makes_no_sense_is_refused(classes, dropped, message: str) -> None:
@@ -82,7 +82,7 @@ def test_a_toml_file_of_another_form_is_refused(tmp_path: Path, content: str) ->
         load_label_map(str(path))
 
 
-def test_a_name_that_is_no_map_is_answered_with_the_built_in_ones(tmp_path: Path) -> None:
+def test_the_error_about_an_unknown_map_lists_the_built_in_ones(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"iemocap-4, iemocap-5, iemocap-6, .*identity"):
         load_label_map("iemocap-7")
     path = tmp_path / "broken.toml"

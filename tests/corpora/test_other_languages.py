@@ -155,14 +155,14 @@ def test_both_unicode_forms_are_spelt_alike(text: str) -> None:
     alphabet = corpus_alphabet([apart(text)])
     assert alphabet == corpus_alphabet([composed(text)])
     assert alphabet.encode(apart(text)) == alphabet.encode(composed(text))
-    assert alphabet.lost(text) == ""
+    assert alphabet.unspellable(text) == ""
     assert len(set(alphabet.words(text)) - {" "}) == len({letter.lower() for letter in composed(text)} - {" "})
 
 
 def test_letters_that_an_alphabet_cannot_spell_are_told() -> None:
-    assert ENGLISH.lost("Żółw [ŁAAA], don’t 2!") == "ŻÓŁ2"
-    assert ENGLISH.lost(apart("şarkı İzmir")) == "Şİ"
-    assert ENGLISH.lost("Plain words, don't worry | <s>.") == ""
+    assert ENGLISH.unspellable("Żółw [ŁAAA], don’t 2!") == "ŻÓŁ2"
+    assert ENGLISH.unspellable(apart("şarkı İzmir")) == "Şİ"
+    assert ENGLISH.unspellable("Plain words, don't worry | <s>.") == ""
 
 
 def test_labels_of_a_map_are_composed_as_the_manifest_s_are(tmp_path: Path) -> None:

@@ -76,7 +76,7 @@ def troubled(tmp_path: Path) -> Reading:
     )
 
 
-def test_every_problem_is_named_by_its_kind_and_the_good_ones_stay_in_order(troubled: Reading) -> None:
+def test_every_problem_is_listed_by_kind_and_good_utterances_keep_their_order(troubled: Reading) -> None:
     result = prepare(troubled, LABELS)
     assert [u.utterance_id for u in result.utterances] == ["good", "tag", "stereo", "fast", "first", "second"]
     assert dict(result.problems) == {
@@ -88,7 +88,7 @@ def test_every_problem_is_named_by_its_kind_and_the_good_ones_stay_in_order(trou
         "no_transcript": ("wordless", "lost"),
         "converted": ("stereo", "fast"),
     }
-    assert result.lost == ("gone", "lost", "cut", "cut-flac", "zero", "brief", "beyond", "long", "wordless")
+    assert result.excluded == ("gone", "lost", "cut", "cut-flac", "zero", "brief", "beyond", "long", "wordless")
     assert result.dropped == {"xxx": 2, "fru": 1}
 
 
@@ -124,9 +124,9 @@ def test_a_reason_names_the_file_and_what_is_wrong_with_it(troubled: Reading) ->
     lines = prepare(troubled, LABELS).problem_lines()
     assert "2 missing (no recording):" in lines
     assert "  gone: gone.wav: there is no such file" in lines
-    assert any(line.startswith("  cut: cut.wav: the file is cut short (") for line in lines)
-    assert "  brief: brief.wav: 0.050 s long, at least 0.1 s are needed" in lines
-    assert "  long: long.wav: 61.0 s long, at most 60 s are allowed" in lines
+    assert any(line.startswith("  cut: cut.wav: the file is truncated (") for line in lines)
+    assert "  brief: brief.wav: 0.050 s long, expected at least 0.1 s" in lines
+    assert "  long: long.wav: 61.0 s long, expected at most 60 s" in lines
 
 
 def test_limits_are_settings(troubled: Reading) -> None:
@@ -160,8 +160,8 @@ def test_only_five_of_many_are_named_and_the_rest_counted(tmp_path: Path) -> Non
     assert len(result.problem_lines()) == 7
 
 
-def test_two_utterances_of_one_id_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match="1 utterance ids stand more than once: a"):
+def test_two_utterances_with_the_same_id_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="1 utterance ids appear more than once: a"):
         prepare(reading(tmp_path, utterance("a"), utterance("b"), utterance("a", "xxx")), LABELS)
 
 
@@ -170,16 +170,16 @@ def test_an_unknown_label_is_refused(tmp_path: Path) -> None:
         prepare(reading(tmp_path, utterance("a", "bored")), LABELS)
 
 
-def test_where_nothing_is_left_the_message_says_why(tmp_path: Path) -> None:
+def test_the_message_about_an_empty_result_says_why(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         prepare(reading(tmp_path, utterance("a"), utterance("b", "fru")), LABELS)
     message = str(caught.value)
-    assert message.startswith(f"No utterance is left of the 2 in {tmp_path}.")
+    assert message.startswith(f"None of the 2 utterances in {tmp_path} can be used.")
     assert "iemocap-4 drops 1: fru 1." in message
     assert "1 missing" in message
 
 
-def test_the_label_map_is_the_corpus_s_own_unless_another_is_named(tmp_path: Path) -> None:
+def test_the_label_map_is_the_corpus_s_default_unless_another_is_named(tmp_path: Path) -> None:
     corpus = reading(tmp_path, utterance("a", "glad"), utterance("b", "mad"), label_map="identity")
     assert list(choose_label_map(corpus).classes) == ["glad", "mad"]
     assert choose_label_map(corpus, "iemocap-4") == LABELS
@@ -226,7 +226,7 @@ def failure(*arguments: object) -> str:
     return result.stderr.partition("Error: ")[2]
 
 
-def test_the_command_writes_the_manifest_prints_the_table_and_says_what_comes_next(
+def test_the_command_writes_the_manifest_and_prints_the_table_and_the_next_command(
     troubled: Reading, tmp_path: Path
 ) -> None:
     cache = tmp_path / "the cache"
@@ -237,8 +237,8 @@ def test_the_command_writes_the_manifest_prints_the_table_and_says_what_comes_ne
     assert (manifest.root, manifest.corpus, manifest.label_map) == (tmp_path, "csv", LABELS)
     out = result.stdout
     assert "6 utterances, 0.00 hours, 2 speakers" in out
-    assert "label map dropped 3: xxx 2, fru 1" in out
-    assert "2 unreadable (recording damaged, cut short or not audio):" in out
+    assert "dropped by the label map: 3 utterances (xxx 2, fru 1)" in out
+    assert "2 unreadable (recording damaged, truncated or not audio):" in out
     assert f"wrote {cache / 'manifest.csv'} (6 utterances)" in out
     assert result.stderr.endswith(f"Next: mmer-pipe extract --cache-dir '{cache}'\n")
     rows = [line.replace("│", " ").split() for line in out.splitlines() if "│" in line]
@@ -262,7 +262,7 @@ def test_the_same_manifest_again_is_unchanged(troubled: Reading, tmp_path: Path)
     assert target.stat().st_mtime_ns == stamp
 
 
-def test_json_is_one_object_on_standard_output_with_nothing_beside_it(troubled: Reading, tmp_path: Path) -> None:
+def test_json_is_one_object_and_nothing_else_on_standard_output(troubled: Reading, tmp_path: Path) -> None:
     source = write_csv(troubled)
     result = run("csv", "--root", source, "--label-map", "iemocap-4", "--cache-dir", tmp_path / "c", "--json")
     value = json.loads(result.stdout)
@@ -275,7 +275,7 @@ def test_json_is_one_object_on_standard_output_with_nothing_beside_it(troubled: 
     assert value["dropped_labels"] == {"xxx": 2, "fru": 1}
 
 
-def test_strict_writes_nothing_where_a_problem_costs_an_utterance(troubled: Reading, tmp_path: Path) -> None:
+def test_strict_writes_nothing_if_a_problem_excludes_an_utterance(troubled: Reading, tmp_path: Path) -> None:
     source, cache = write_csv(troubled), tmp_path / "cache"
     message = failure(
         *("csv", "--root", source, "--label-map", "iemocap-4", "--cache-dir", cache, "--strict"),
@@ -309,15 +309,15 @@ def test_max_audio_seconds_reaches_the_check(troubled: Reading, tmp_path: Path) 
     assert run(*common, "--max-audio-seconds", "0", ok=False).exit_code == 2
 
 
-def test_the_file_that_is_read_is_never_written_over(troubled: Reading) -> None:
+def test_the_input_is_never_overwritten(troubled: Reading) -> None:
     source = write_csv(troubled)
     before = source.read_bytes()
     message = failure("csv", "--root", source, "--label-map", "iemocap-4", "--manifest", source)
-    assert "it is not written over" in message
+    assert "refusing to overwrite the input" in message
     assert source.read_bytes() == before
 
 
-def test_notes_of_the_reader_are_said_and_names_in_brackets_are_no_markup(tmp_path: Path) -> None:
+def test_notes_of_the_reader_are_printed_and_brackets_are_not_markup(tmp_path: Path) -> None:
     for actor in ("01", "02"):
         folder = tmp_path / f"Actor_{actor}"
         folder.mkdir()
@@ -325,7 +325,7 @@ def test_notes_of_the_reader_are_said_and_names_in_brackets_are_no_markup(tmp_pa
     own = tmp_path / "own.toml"
     own.write_text('[classes]\n"[red]" = ["happy"]\nsad = ["sad"]\n')
     result = run("ravdess", "--root", tmp_path, "--label-map", own, "--cache-dir", tmp_path / "c")
-    assert "note: 2 of 24 actors are there" in result.stderr
+    assert "note: found 2 of 24 actors" in result.stderr
     assert "[red]" in result.stdout
 
 

@@ -35,7 +35,7 @@ from mmer_pipeline.corpora.labels import LabelMap, identity_map, load_label_map
 from mmer_pipeline.corpora.manifest import Manifest, read_manifest, write_manifest
 from mmer_pipeline.corpora.published_counts import compare
 from mmer_pipeline.corpora.readers import read_corpus
-from mmer_pipeline.corpora.readers.iemocap import LABEL_LINE, SAID_LINE, UTTERANCE_ID
+from mmer_pipeline.corpora.readers.iemocap import LABEL_LINE, TRANSCRIPT_LINE, UTTERANCE_ID
 from mmer_pipeline.corpora.transcripts import (
     ANNOTATION_POLICIES,
     BLANK,
@@ -112,7 +112,7 @@ def test_a_corpus_alphabet_spells_every_letter_of_its_corpus(transcripts: list[s
     for transcript in transcripts:
         said = [letter for letter in encoder_text(transcript, "strip") if letter.isalnum()]
         assert bool(said) <= bool(alphabet.words(transcript))
-        assert alphabet.lost(transcript) == ""
+        assert alphabet.unspellable(transcript) == ""
 
 
 @given(ALPHABETS, st.data())
@@ -348,14 +348,14 @@ def test_the_lines_of_a_turn_are_parsed_to_what_they_were_made_of(
     assert (found["id"], found["label"], found["dialogue"]) == (name, label, made.dialogue)
     assert found["speaker"] == name[-4]
     assert found["session"] == name[3:5]
-    said = SAID_LINE.fullmatch(transcription_line(made).rstrip("\n"))
+    said = TRANSCRIPT_LINE.fullmatch(transcription_line(made).rstrip("\n"))
     assert said is not None
     assert (said["id"], said["text"].strip()) == (name, words)
 
 
 @given(st.text(alphabet="Ses01FM_improcript[].:-\t 23456789XX", max_size=60), st.integers(1, 500))
 def test_any_line_is_parsed_quickly_or_not_at_all(line: str, times: int) -> None:
-    for pattern in (LABEL_LINE, SAID_LINE, UTTERANCE_ID):
+    for pattern in (LABEL_LINE, TRANSCRIPT_LINE, UTTERANCE_ID):
         match = pattern.match(line * times)
         assert match is None or match["speaker"] in "FM"
 

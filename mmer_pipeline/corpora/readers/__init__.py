@@ -1,4 +1,4 @@
-"""Readers: one module a corpus layout, each from a directory to a `Reading`. No reader decodes audio."""
+"""Corpus readers: one module per corpus, each from a directory to a `Reading`. No reader decodes audio."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -33,16 +33,16 @@ def read_corpus(name: str, root: Path) -> Reading:
     """Read the corpus at `root` with the reader of that name.
 
     Raises:
-        UserError: there is no such reader or directory, or what lies there has not the corpus's form.
+        UserError: there is no such reader or directory, or the directory does not have the corpus's layout.
     """
     if name not in READERS:
-        raise UserError(f"No corpus reader {name!r}. Readers: {', '.join(READERS)}.")
+        raise UserError(f"There is no corpus reader {name!r}. Expected one of {', '.join(READERS)}.")
     if not root.exists():
-        raise UserError(f"There is nothing at {root}. Give the folder of the corpus with --root.")
+        raise UserError(f"{root} does not exist. Give the folder of the corpus with --root.")
     try:
         reading = READERS[name](root)
     except OSError as error:
         raise UserError(f"{error.filename or root} cannot be read: {error.strerror}.") from None
     if not reading.utterances:
-        raise UserError(f"{root} holds no utterance of the corpus {name!r}. Is --root right?")
+        raise UserError(f"{root} contains no utterances of the corpus {name!r}. Check --root.")
     return reading

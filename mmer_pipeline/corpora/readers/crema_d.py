@@ -1,14 +1,13 @@
 """CREMA-D (Cao et al. 2014, doi 10.1109/TAFFC.2014.2336244): twelve sentences, 91 actors, 7,442 clips.
 
-Licence: Open Database License 1.0, its contents under the Database Contents License 1.0.
-Source: https://github.com/CheyneyComputerScience/CREMA-D (the recordings come by git-lfs).
+Licence: Open Database License 1.0; the contents: Database Contents License 1.0.
+Source: https://github.com/CheyneyComputerScience/CREMA-D (the recordings are stored with git-lfs).
 
-Every fact stands in the file name, `AudioWAV/1001_DFA_ANG_XX.wav`: actor, sentence, emotion, level. The
-emotion is the one that was acted; listeners heard another in more than half of the clips (recognised from
-the voice alone: 40.9 %). The official tree has one level of a single letter (`1040_ITH_SAD_X`), and one
-recording of silence (`1076_MTI_SAD_XX`).
+All facts are in the file name, `AudioWAV/1001_DFA_ANG_XX.wav`: actor, sentence, emotion, level. The emotion is the
+intended one; listeners perceived another in more than half of the clips (recognition from the voice alone: 40.9 %).
+The official tree has one level of a single letter (`1040_ITH_SAD_X`) and one silent recording (`1076_MTI_SAD_XX`).
 
-The corpus has no sessions. Every fifth actor takes their place (18 or 19 actors, 7 to 11 of them women). An
+The corpus has no sessions. Every fifth actor forms one instead (18 or 19 actors, 7 to 11 of them women). An
 actor's utterances were recorded together, so the actor is the dialogue.
 """
 
@@ -16,7 +15,7 @@ import re
 from pathlib import Path
 
 from mmer_pipeline.corpora.readers.reading import Reading
-from mmer_pipeline.corpora.readers.tree import contents, left_out, recordings, refuse_pointer
+from mmer_pipeline.corpora.readers.tree import contents, recordings, refuse_pointer, unrecognised_names
 from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.errors import UserError
 
@@ -51,7 +50,7 @@ def read_crema_d(root: Path) -> Reading:
     """Read the recordings in `AudioWAV`, or in `root` itself.
 
     Raises:
-        UserError: there is no recording of the corpus, or git-lfs left pointers in the recordings' place.
+        UserError: there is no recording of the corpus, or the recordings are git-lfs pointers.
     """
     folder = root / AUDIO_FOLDER if (root / AUDIO_FOLDER).is_dir() else root
     utterances, others = [], []
@@ -64,14 +63,14 @@ def read_crema_d(root: Path) -> Reading:
             utterances.append(_utterance(name, match))
     if not utterances:
         raise UserError(
-            f"{root} is not CREMA-D. Expected the folder {AUDIO_FOLDER} in it, with recordings such as "
+            f"{root} is not CREMA-D. Expected a folder {AUDIO_FOLDER} with recordings such as "
             f"1001_DFA_ANG_XX.wav. Found in {folder}: {contents(folder)}."
         )
     refuse_pointer(root / utterances[0].audio)
-    notes = left_out(others, "1001_DFA_ANG_XX.wav")
+    notes = unrecognised_names(others, "1001_DFA_ANG_XX.wav")
     actors = len({utterance.speaker for utterance in utterances})
     if (actors, len(utterances)) != (ACTORS, CLIPS):
-        notes.append(f"{len(utterances)} recordings of {actors} actors are there; the corpus has {CLIPS} of {ACTORS}")
+        notes.append(f"found {len(utterances)} recordings of {actors} actors; the corpus has {CLIPS} of {ACTORS}")
     return Reading(root, root, tuple(utterances), "crema-d-4", tuple(notes))
 
 

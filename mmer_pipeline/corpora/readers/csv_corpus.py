@@ -1,4 +1,4 @@
-"""Any corpus at all, written down as a manifest: `manifest.csv` and the recordings below its folder."""
+"""Any corpus in the form of a manifest: `manifest.csv`, with the recordings below its folder."""
 
 import unicodedata
 from dataclasses import replace
@@ -12,19 +12,19 @@ from mmer_pipeline.paths import MANIFEST_NAME
 
 
 def read_csv(root: Path) -> Reading:
-    """Read `root/manifest.csv`, or the CSV file that `root` itself is; its folder is the audio root.
+    """Read `root/manifest.csv`, or `root` itself if it is a CSV file; its folder is the audio root.
 
-    A recording whose name is written in the other Unicode form than on the disk (macOS takes accents apart,
-    NFD) is found all the same; the utterance gets the name that the disk has.
+    A recording is found even if the CSV spells its name in another Unicode form than the disk (macOS decomposes
+    accents, NFD); the utterance gets the name on disk.
 
     Raises:
-        UserError: there is no such file, or a row of it is wrong; the message names the line.
+        UserError: there is no such file, or one of its rows is wrong; the message names the line.
     """
     source = root / MANIFEST_NAME if root.is_dir() else root
     if not source.is_file():
         raise UserError(
-            f"No {MANIFEST_NAME} in {root}. Expected a CSV file with the columns {', '.join(COLUMNS)}; "
-            "--root may also name such a file itself."
+            f"There is no {MANIFEST_NAME} in {root}. Expected a CSV file with the columns {', '.join(COLUMNS)}; "
+            "--root may also be such a file."
         )
     listings: dict[Path, dict[str, str]] = {}
     utterances = (replace(row, audio=_on_disk(source.parent, row.audio, listings)) for row in read_utterances(source))
@@ -32,9 +32,9 @@ def read_csv(root: Path) -> Reading:
 
 
 def _on_disk(root: Path, audio: str, listings: dict[Path, dict[str, str]]) -> str:
-    """The path as the disk has it, where that differs in its Unicode form alone; otherwise as it is.
+    """The path in the Unicode form that the disk uses; unchanged if there is no such file.
 
-    `listings` keeps what was found in a folder: composed name → name on the disk.
+    `listings` caches the contents of folders: composed name → name on disk.
     """
     if audio.isascii() or (root / audio).exists():
         return audio

@@ -1,31 +1,30 @@
 """EMO-DB (Burkhardt et al. 2005, doi 10.21437/Interspeech.2005-446): ten German sentences, ten actors, 535 utterances.
 
-Licence: public and free of charge; the authors ask for the citation and, as far as is known here, state no licence.
+Licence: none stated, to our knowledge. The corpus is public and free of charge; the authors ask to be cited.
 Source: http://emodb.bilderbar.info (download.zip).
 
-Every fact stands in the file name, `wav/03a01Fa.wav`: speaker, sentence, emotion (the first letter of its
-German word), version. Only utterances that 80 % of the listeners recognised and 60 % found natural are in it,
-so that the classes differ in size: anger 127, boredom 81, neutral 79, happiness 71, fear 69, sadness 62,
-disgust 46.
+All facts are in the file name, `wav/03a01Fa.wav`: speaker, sentence, emotion (the first letter of the German word),
+version. The corpus contains only utterances that 80 % of the listeners recognised and 60 % found natural, so the
+classes differ in size: anger 127, boredom 81, neutral 79, happiness 71, fear 69, sadness 62, disgust 46.
 
-The corpus has no sessions. Pairs of actors (a man and a woman) take their place, five in all; `--folds
-speaker` holds out one actor at a time, as most papers do. The actor is the dialogue.
+The corpus has no sessions. Five pairs of actors (a man and a woman) form them instead; `--folds speaker` holds out
+one actor at a time, as most papers do. The actor is the dialogue.
 
-The sentences are German: CTC spells their umlauts with `--ctc-alphabet corpus` alone.
+The sentences are German: CTC spells their umlauts only with `--ctc-alphabet corpus`.
 """
 
 import re
 from pathlib import Path
 
 from mmer_pipeline.corpora.readers.reading import Reading
-from mmer_pipeline.corpora.readers.tree import contents, left_out, recordings
+from mmer_pipeline.corpora.readers.tree import contents, recordings, unrecognised_names
 from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.errors import UserError
 
 AUDIO_FOLDER = "wav"
 ACTORS = 10
 UTTERANCES = 535
-PAIRS = (("03", "08"), ("10", "09"), ("11", "13"), ("12", "14"), ("15", "16"))  # a man and a woman each
+PAIRS = (("03", "08"), ("10", "09"), ("11", "13"), ("12", "14"), ("15", "16"))  # each a man and a woman
 EMOTIONS = {
     "W": "anger",  # Wut
     "L": "boredom",  # Langeweile
@@ -71,15 +70,13 @@ def read_emo_db(root: Path) -> Reading:
             utterances.append(_utterance(name, match))
     if not utterances:
         raise UserError(
-            f"{root} is not EMO-DB. Expected the folder {AUDIO_FOLDER} in it, with recordings such as 03a01Fa.wav. "
+            f"{root} is not EMO-DB. Expected a folder {AUDIO_FOLDER} with recordings such as 03a01Fa.wav. "
             f"Found in {folder}: {contents(folder)}."
         )
-    notes = left_out(others, "03a01Fa.wav")
+    notes = unrecognised_names(others, "03a01Fa.wav")
     actors = len({utterance.speaker for utterance in utterances})
     if (actors, len(utterances)) != (ACTORS, UTTERANCES):
-        notes.append(
-            f"{len(utterances)} recordings of {actors} actors are there; the corpus has {UTTERANCES} of {ACTORS}"
-        )
+        notes.append(f"found {len(utterances)} recordings of {actors} actors; the corpus has {UTTERANCES} of {ACTORS}")
     return Reading(root, root, tuple(utterances), "emo-db-4", tuple(notes))
 
 

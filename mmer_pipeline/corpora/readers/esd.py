@@ -1,17 +1,17 @@
 """ESD (Zhou et al. 2022, doi 10.1016/j.specom.2021.11.006): 350 texts in five emotions by each of twenty speakers.
 
-Ten speak Mandarin (0001 … 0010), ten English (0011 … 0020); the texts are the same within a language, so
-that nothing in a text tells its emotion. 35,000 utterances; in four classes 28,000, half of them English.
+Ten speak Mandarin (0001 … 0010), ten English (0011 … 0020). The texts are the same within a language, so a text says
+nothing about its emotion. 35,000 utterances; 28,000 in four classes, half of them English.
 
-Licence: for research alone, on a signed agreement. The authors also ask to cite Zhou et al. 2021
+Licence: for research only, under a signed agreement. The authors also ask to cite Zhou et al. 2021
 (doi 10.1109/ICASSP39728.2021.9413391). Source: https://github.com/HLTSingapore/Emotional-Speech-Data.
 
-Per speaker: recordings in `0011/Angry/0011_000351.wav`, in some copies one folder deeper (`train`,
-`evaluation`, `test`), and what was said in `0011/0011.txt`, a line an utterance: id, text, emotion, with
-tabs between them. The lists come in UTF-8, UTF-16, GB 2312 and Windows-1252, and a few lines lack a tab.
+Each speaker has recordings, `0011/Angry/0011_000351.wav` (in some copies one folder deeper, below `train`,
+`evaluation` or `test`), and a list of transcripts, `0011/0011.txt`, with one line per utterance: id, text and
+emotion, separated by tabs. The lists are in UTF-8, UTF-16, GB 2312 or Windows-1252, and a few lines lack a tab.
 
-The copies' `train`, `evaluation` and `test` hold the same speakers and are not used. The corpus has no
-sessions; five groups of speakers take their place, each a woman and a man of either language. A speaker's
+The `train`, `evaluation` and `test` of these copies share their speakers and are not used. The corpus has no
+sessions; five groups of speakers form them instead, each with a woman and a man of either language. A speaker's
 utterances were recorded together, so the speaker is the dialogue.
 """
 
@@ -21,7 +21,7 @@ from collections import Counter
 from pathlib import Path
 
 from mmer_pipeline.corpora.readers.reading import Reading
-from mmer_pipeline.corpora.readers.tree import contents, folders, left_out, recordings
+from mmer_pipeline.corpora.readers.tree import contents, folders, recordings, unrecognised_names
 from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.errors import UserError
 
@@ -30,7 +30,7 @@ SPEAKERS = {
     "zh": tuple(f"{number:04}" for number in range(1, 11)),
     "en": tuple(f"{number:04}" for number in range(11, 21)),
 }
-SESSIONS = (  # a woman and a man of either language each
+SESSIONS = (  # each a woman and a man of either language
     ("0001", "0004", "0015", "0011"),
     ("0002", "0005", "0016", "0012"),
     ("0003", "0006", "0017", "0013"),
@@ -46,19 +46,19 @@ _LINE = re.compile(rf"(?P<id>{_NAME.pattern})\s+(?P<text>.*?)(?:\s+(?:{_EMOTION_
 
 
 def read_esd(root: Path, language: str | None = None) -> Reading:
-    """Read the speakers that are there, in `root` or in the one folder of it that holds them.
+    """Read the speakers found in `root`, or in the folder of it that contains them.
 
-    `language` is "zh", "en" or None for both: each language wants a text encoder of its own. An utterance
-    without a line in its speaker's list has an empty transcript; `preparation` names it.
+    `language` is "zh", "en" or None for both; each language needs its own text encoder. An utterance without a line
+    in its speaker's list has an empty transcript, which `preparation` reports.
 
     Raises:
-        UserError: `root` holds none of the speakers, or a speaker has no list or no recording.
+        UserError: `root` contains none of the speakers, or a speaker has no list or no recording.
     """
     speakers = SPEAKERS[language] if language else tuple(sorted(_SESSION))
     found = {folder.name: folder for folder in _speaker_folders(root) if folder.name in speakers}
     if not found:
         raise UserError(
-            f"{root} is not ESD. Expected folders of speakers ({speakers[0]} … {speakers[-1]}) in it, such as "
+            f"{root} is not ESD. Expected folders of speakers ({speakers[0]} … {speakers[-1]}), such as "
             f"{speakers[0]}/Angry with {speakers[0]}_000351.wav, and {speakers[0]}/{speakers[0]}.txt. "
             f"Found: {contents(root)}."
         )
@@ -67,7 +67,7 @@ def read_esd(root: Path, language: str | None = None) -> Reading:
     others: list[str] = []
     misplaced: list[str] = []
     for speaker, folder in sorted(found.items()):
-        said = _transcripts(folder / f"{speaker}.txt", notes)
+        transcripts = _transcripts(folder / f"{speaker}.txt", notes)
         before = len(utterances)
         for emotion, file in _recordings(folder):
             match = _NAME.fullmatch(file.stem)
@@ -76,24 +76,24 @@ def read_esd(root: Path, language: str | None = None) -> Reading:
                 continue
             if EMOTIONS.index(emotion) != (int(match["number"]) - 1) // TEXTS:
                 misplaced.append(file.relative_to(root).as_posix())
-            utterances.append(_utterance(root, file, emotion, said))
+            utterances.append(_utterance(root, file, emotion, transcripts))
         if len(utterances) == before:
             raise UserError(
-                f"{folder} has no recording. Expected {', '.join(name.capitalize() for name in EMOTIONS)} in it, with "
-                f"recordings such as {speaker}_000351.wav. Found: {contents(folder)}."
+                f"{folder} has no recordings. Expected folders {', '.join(name.capitalize() for name in EMOTIONS)} "
+                f"with recordings such as {speaker}_000351.wav. Found: {contents(folder)}."
             )
-    notes += left_out(others, "0011_000351.wav, by their speaker,")
+    notes += unrecognised_names(others, "0011_000351.wav (beginning with their speaker)")
     if misplaced:
         notes.append(
-            f"{len(misplaced)} recordings lie in the folder of another emotion than their number says, such as "
-            f"{misplaced[0]}; the folder counts"
+            f"recordings in the folder of another emotion than their number indicates: {len(misplaced)} (such as "
+            f"{misplaced[0]}); the folder's emotion is used"
         )
     notes += _counted(utterances, speakers)
     return Reading(root, root, tuple(utterances), "esd-4", tuple(notes))
 
 
 def _speaker_folders(root: Path) -> list[Path]:
-    """The folders of speakers in `root`, or in the first folder of it that has some, as the zip file is laid out."""
+    """The folders of speakers in `root`, or in the first folder of it that has some (the layout of the zip file)."""
     for parent in (root, *folders(root)):
         if speakers := [folder for folder in folders(parent) if folder.name in _SESSION]:
             return speakers
@@ -101,7 +101,7 @@ def _speaker_folders(root: Path) -> list[Path]:
 
 
 def _recordings(folder: Path) -> list[tuple[str, Path]]:
-    """The recordings of a speaker with their emotions, whether or not a copy divides them once more."""
+    """The recordings of a speaker with their emotions, whether or not the copy has a further level of folders."""
     return [
         (emotion.name.lower(), file)
         for emotion in folders(folder)
@@ -111,7 +111,7 @@ def _recordings(folder: Path) -> list[tuple[str, Path]]:
     ]
 
 
-def _utterance(root: Path, file: Path, emotion: str, said: dict[str, str]) -> Utterance:
+def _utterance(root: Path, file: Path, emotion: str, transcripts: dict[str, str]) -> Utterance:
     speaker = file.stem[:4]
     return Utterance(
         utterance_id=file.stem,
@@ -122,18 +122,18 @@ def _utterance(root: Path, file: Path, emotion: str, said: dict[str, str]) -> Ut
         session=_SESSION[speaker],
         dialogue=speaker,
         emotion=emotion,
-        transcript=said.get(file.stem, ""),
+        transcript=transcripts.get(file.stem, ""),
     )
 
 
 def _transcripts(path: Path, notes: list[str]) -> dict[str, str]:
-    """Utterance id → what was said. The emotion behind it is dropped: the folders state it."""
+    """Utterance id → transcript. The emotion at the end of a line is ignored, since the folders state it."""
     if not path.is_file():
         raise UserError(
-            f"{path} is missing. Expected the speaker's transcripts there, a line an utterance: id, text and emotion "
-            f"with tabs between them. Found in {path.parent}: {contents(path.parent)}."
+            f"{path} is missing. Expected the speaker's transcripts, one line per utterance: id, text and emotion, "
+            f"separated by tabs. Found in {path.parent}: {contents(path.parent)}."
         )
-    said: dict[str, str] = {}
+    transcripts: dict[str, str] = {}
     unreadable = 0
     for line in _decoded(path, notes).splitlines():
         cells = [cell.strip() for cell in line.split("\t")]
@@ -141,18 +141,18 @@ def _transcripts(path: Path, notes: list[str]) -> dict[str, str]:
         if match is None:
             unreadable += bool(line.strip())
         else:
-            said[match["id"]] = cells[1] if len(cells) > 2 else match["text"]
-    if not said:
-        raise UserError(f"{path} has no line of the form id, text, emotion with tabs between them. Copy it again.")
+            transcripts[match["id"]] = cells[1] if len(cells) > 2 else match["text"]
+    if not transcripts:
+        raise UserError(f"{path} has no line of the form id, text, emotion, separated by tabs. Copy the file again.")
     if unreadable:
-        notes.append(f"{unreadable} lines of {path.name} do not begin with an utterance id")
-    return said
+        notes.append(f"lines of {path.name} that do not begin with an utterance id, ignored: {unreadable}")
+    return transcripts
 
 
 def _decoded(path: Path, notes: list[str]) -> str:
-    """The text of a list, in whichever of the release's encodings it is.
+    """The text of a list in any of the release's encodings.
 
-    What is valid UTF-8 is taken to be UTF-8; otherwise it is the encoding of the speaker's language.
+    Valid UTF-8 is read as UTF-8, anything else in the encoding of the speaker's language.
     """
     data = path.read_bytes()
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
@@ -165,23 +165,23 @@ def _decoded(path: Path, notes: list[str]) -> str:
         return data.decode(encoding)
     except UnicodeDecodeError:
         if encoding == "utf-8-sig":
-            encoding = "gb18030" if path.stem in SPEAKERS["zh"] else "cp1252"  # GB 18030 holds GB 2312
+            encoding = "gb18030" if path.stem in SPEAKERS["zh"] else "cp1252"  # GB 18030 includes GB 2312
     text = data.decode(encoding, "replace")
     if bad := text.count("\ufffd"):
-        notes.append(f"{bad} characters of {path.name} are not {encoding} and were replaced")
+        notes.append(f"characters of {path.name} that are not {encoding}, replaced: {bad}")
     return text
 
 
 def _counted(utterances: list[Utterance], speakers: tuple[str, ...]) -> list[str]:
-    """The notes on speakers that are not there and on those with fewer recordings than the release has."""
+    """Notes on missing speakers, and on speakers with another number of recordings than in the release."""
     counts = Counter(utterance.speaker for utterance in utterances)
     notes = []
     if absent := [speaker for speaker in speakers if speaker not in counts]:
-        notes.append(f"{len(counts)} of {len(speakers)} speakers are there; absent: {', '.join(absent)}")
+        notes.append(f"found {len(counts)} of {len(speakers)} speakers; missing: {', '.join(absent)}")
     full = TEXTS * len(EMOTIONS)
     if uneven := [f"{speaker} {count}" for speaker, count in counts.items() if count != full]:
-        notes.append(f"speakers with another number of recordings than {full}: {', '.join(uneven)}")
+        notes.append(f"speakers that do not have {full} recordings: {', '.join(uneven)}")
     languages = [language for language, names in SPEAKERS.items() if counts.keys() & set(names)]
     if len(languages) > 1:
-        notes.append("Mandarin and English speakers are read together; esd-zh and esd-en read one language each")
+        notes.append("Mandarin and English are read together; esd-zh and esd-en read one language each")
     return notes

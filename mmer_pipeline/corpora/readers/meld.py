@@ -3,17 +3,17 @@
 Licence: GPL-3.0 as published by its authors; the footage itself is the broadcaster's.
 Source: https://github.com/declare-lab/MELD, recordings in MELD.Raw.tar.gz.
 
-Transcripts, speakers and emotions stand in `train_sent_emo.csv`, `dev_sent_emo.csv` and `test_sent_emo.csv`;
-recordings are video, `train_splits/dia0_utt0.mp4`, from which the sound is to be extracted (`CONVERT`). In
-the release `dev/dia110_utt7` is missing, `train/dia125_utt3` is damaged, and some clips are cut wrongly, up
-to minutes long. Transcripts are read whether or not there are recordings.
+Transcripts, speakers and emotions are in `train_sent_emo.csv`, `dev_sent_emo.csv` and `test_sent_emo.csv`. The
+recordings are videos, `train_splits/dia0_utt0.mp4`, whose sound must be extracted first (`CONVERT`). In the release,
+`dev/dia110_utt7` is missing, `train/dia125_utt3` is damaged, and some clips are cut wrongly and minutes long.
+Transcripts are read with or without recordings.
 
-The session is the official part: train, dev, test. The six friends speak in all three, so a fold over them
-tests on voices it was trained on. That is the corpus's own protocol, and not what the folds of the other
-corpora measure; `--folds session` refuses it as a leak. In `--folds cast` no voice stands in two folds: each
-holds out one friend, or all who are none. Names such as "Woman" or "All" are not one person each.
+The session is the official part: train, dev or test. The six friends speak in all three, so the official split tests
+on voices from training, unlike the folds of the other corpora: `--folds split` runs it, `--folds session` refuses it
+as a leak. In `--folds cast` no voice is in two folds: each holds out one friend, or all other speakers. Names such as
+"Woman" or "All" may stand for several people.
 
-A dialogue is the bootstrap's unit; its numbers begin anew in each part.
+Dialogue numbers start again in each part.
 """
 
 import re
@@ -41,7 +41,7 @@ class Part:
     """An official part of the corpus."""
 
     name: str
-    folder: str  # where its recordings lie
+    folder: str  # of its recordings
     utterances: int  # in the release
 
     @property
@@ -56,16 +56,16 @@ PARTS = (
     Part("test", "output_repeated_splits_test", 2610),
 )
 FRIENDS = ("Chandler", "Joey", "Monica", "Phoebe", "Rachel", "Ross")
-GUESTS = "guests"  # in the column `cast`: all other speakers
-# A character that stands for a byte of Windows-1252: "company\x92s" is "company’s".
+GUESTS = "guests"  # all other speakers, in the column `cast`
+# A Windows-1252 byte that was read as a character: "company\x92s" is "company’s".
 _STRAY = re.compile("[\x80-\x9f]")
 
 
 def read_meld(root: Path) -> Reading:
-    """Read the three tables; each may lie in `root`, in a folder `train`, `dev` or `test` of it, or in `data/MELD`.
+    """Read the three tables, each from `root`, from its folder `train`, `dev` or `test`, or from `data/MELD`.
 
     Raises:
-        UserError: a table is missing, lacks a column, or has a row that is no utterance.
+        UserError: a table is missing, lacks a column, or has a bad row.
     """
     utterances: list[Utterance] = []
     notes: list[str] = []
@@ -74,92 +74,91 @@ def read_meld(root: Path) -> Reading:
         if table is None:
             raise UserError(
                 f"{root} is not MELD: {part.table} is missing. Expected it in {root}, in its folder {part.name} (as in "
-                f"MELD.Raw.tar.gz, with {part.name}.tar.gz unpacked), or in data/MELD (as in the repository). "
+                f"MELD.Raw.tar.gz, with {part.name}.tar.gz unpacked) or in data/MELD (as in the repository). "
                 f"Found in {root}: {contents(root)}."
             )
         read = _utterances(root, table, part, notes)
         if len(read) != part.utterances:
             notes.append(f"{table.name} has {len(read)} utterances; the release has {part.utterances}")
         utterances += read
-    homes: dict[str, set[str]] = {}
+    parts_of: dict[str, set[str]] = {}  # speaker → parts
     for utterance in utterances:
-        homes.setdefault(utterance.speaker, set()).add(utterance.session)
-    shared = sum(len(parts) > 1 for parts in homes.values())
+        parts_of.setdefault(utterance.speaker, set()).add(utterance.session)
+    shared = sum(len(parts) > 1 for parts in parts_of.values())
     notes.append(
-        f"{shared} of {len(homes)} speakers stand in more than one official part: a test part has known voices"
+        f"speakers in more than one official part: {shared} of {len(parts_of)} (the test part has voices from training)"
     )
     return Reading(root, root, tuple(utterances), "meld-4", tuple(notes))
 
 
 def _existing(root: Path, part: Part, name: str) -> Path | None:
-    """Where in the release's layouts a file or folder lies."""
+    """The path of a file or folder in any of the release's layouts; None if it does not exist."""
     places = (root / name, root / part.name / name, root / "data" / "MELD" / name)
     return next((path for path in places if path.exists()), None)
 
 
 def _utterances(root: Path, table: Path, part: Part, notes: list[str]) -> list[Utterance]:
-    """The utterances of one part, with the recordings that belong to them."""
+    """The utterances of one part, with their recordings."""
     folder = _existing(root, part, part.folder) or root / part.folder
-    there = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
-    utterances, mended, videos = [], 0, 0
-    absent: list[str] = []
+    existing = {path.name for path in folder.iterdir()} if folder.is_dir() else set()
+    utterances, repaired, videos = [], 0, 0
+    missing: list[str] = []
     for where, row in read_csv_rows(table, COLUMNS, fallback_encoding="cp1252"):
-        text = _mended(row["Utterance"])
-        mended += text != row["Utterance"]
+        text = _repaired(row["Utterance"])
+        repaired += text != row["Utterance"]
         dialogue, number = (_number(row[column], column, where) for column in ("Dialogue_ID", "Utterance_ID"))
         clip = f"dia{dialogue}_utt{number}"
-        speaker = _named(row["Speaker"], "Speaker", where)
-        suffix = next((suffix for suffix in SUFFIXES if clip + suffix in there), None)
-        if suffix is None and clip + VIDEO in there:
+        speaker = _name(row["Speaker"], "Speaker", where)
+        suffix = next((suffix for suffix in SUFFIXES if clip + suffix in existing), None)
+        if suffix is None and clip + VIDEO in existing:
             videos += 1
         elif suffix is None:
-            absent.append(clip)
+            missing.append(clip)
         utterances.append(
             Utterance(
                 utterance_id=f"{part.name}_{clip}",
                 audio=(folder / (clip + (suffix or SUFFIXES[0]))).relative_to(root).as_posix(),
-                start_seconds=None,  # the table's times are those of the episode
+                start_seconds=None,  # the table's times refer to the episode
                 end_seconds=None,
                 speaker=speaker,
                 session=part.name,
                 dialogue=f"{part.name}_dia{dialogue}",
-                emotion=_named(row["Emotion"], "Emotion", where),
+                emotion=_name(row["Emotion"], "Emotion", where),
                 transcript=" ".join(text.split()),
                 others=(("cast", speaker if speaker in FRIENDS else GUESTS),),
             )
         )
-    if mended:
-        notes.append(f"{mended} utterances of {table.name} had characters of Windows-1252, which were mended")
+    if repaired:
+        notes.append(f"utterances of {table.name} with repaired Windows-1252 characters: {repaired}")
     if videos:
         notes.append(
-            f"{videos} recordings in {folder} are video ({VIDEO}), which is not read. Extract their sound with: "
+            f"videos ({VIDEO}) in {folder}, not read: {videos}. Extract their sound with: "
             + CONVERT.format(root=shlex.quote(str(root)))
         )
-    if absent:
+    if missing:
         notes.append(
-            f"{len(absent)} utterances of {part.name} have no recording in {folder}; expected there: {absent[0]}.wav"
-            + (" and so on" if len(absent) > 1 else "")
+            f"utterances of {part.name} without a recording in {folder}: {len(missing)} (such as {missing[0]}.wav)"
         )
     return utterances
 
 
 def _number(cell: str, column: str, where: str) -> int:
     if not re.fullmatch(r"\s*[0-9]+\s*", cell):
-        raise UserError(f"{where}: {column} is {cell!r}, expected a number from 0.")
+        raise UserError(f"{where}: {column} is {cell!r}, expected a whole number, 0 or more.")
     return int(cell)
 
 
-def _named(cell: str, column: str, where: str) -> str:
-    value = " ".join(_mended(cell).split())
+def _name(cell: str, column: str, where: str) -> str:
+    value = " ".join(_repaired(cell).split())
     if not value:
         raise UserError(f"{where}: {column} is empty.")
     return value
 
 
-def _mended(text: str) -> str:
-    """The text as it was meant, in composed Unicode: UTF-8 that was read as Windows-1252, and stray bytes of it."""
+def _repaired(text: str) -> str:
+    """The intended text in composed Unicode: undo UTF-8 read as Windows-1252, decode stray bytes of the latter."""
     try:
-        text = text.encode("cp1252").decode("utf-8")  # fails for all that was not read wrongly
+        text = text.encode("cp1252").decode("utf-8")  # fails if the text was read correctly
     except UnicodeError:
         text = _STRAY.sub(lambda match: match[0].encode("latin-1").decode("cp1252", "ignore"), text)
     return unicodedata.normalize("NFC", text)

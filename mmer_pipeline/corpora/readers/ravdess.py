@@ -1,11 +1,11 @@
 """RAVDESS speech (Livingstone and Russo 2018, doi 10.1371/journal.pone.0196391): two sentences, 24 actors.
 
-Every fact stands in the file name, `03-01-06-01-02-01-12.wav`: modality, channel, emotion, intensity,
-statement, repetition, actor. Two layouts hold the same files: the Zenodo tree (`Actor_01/….wav`), and a
-folder with a `metadata.csv` whose column `path` lists the recordings.
+All facts are in the file name, `03-01-06-01-02-01-12.wav`: modality, channel, emotion, intensity, statement,
+repetition, actor. The same files come in two layouts: the Zenodo tree (`Actor_01/….wav`), and a folder with a
+`metadata.csv` whose column `path` lists the recordings.
 
-The corpus has no sessions. Pairs of actors (a man and a woman) take their place, five groups in all. An
-actor's utterances were recorded together, so the actor is the dialogue.
+The corpus has no sessions. Five groups of actor pairs (a man and a woman) form them instead. An actor's utterances
+were recorded together, so the actor is the dialogue.
 """
 
 import re
@@ -40,7 +40,7 @@ _NAME = re.compile(
 
 
 def read_ravdess(root: Path) -> Reading:
-    """Read either layout; both give the same utterances but for the audio paths.
+    """Read either layout; the utterances differ only in their audio paths.
 
     Raises:
         UserError: `root` has neither layout, or a row of `metadata.csv` contradicts its file name.
@@ -53,7 +53,7 @@ def read_ravdess(root: Path) -> Reading:
     else:
         raise UserError(
             f"{root} is not RAVDESS. Expected folders Actor_01 … Actor_24 with the recordings "
-            f"(Audio_Speech_Actors_01-24.zip, unpacked), or a {METADATA_NAME} with columns path and emotion."
+            f"(Audio_Speech_Actors_01-24.zip, unpacked), or a {METADATA_NAME} with the columns path and emotion."
         )
     return _reading(root, source, names)
 
@@ -68,10 +68,10 @@ def _reading(root: Path, source: Path, names: Iterable[str]) -> Reading:
             utterances.append(_utterance(name, match))
     notes = []
     if others:
-        notes.append(f"{len(others)} files are not audio-only speech (03-01-…) and are left out, such as {others[0]}")
+        notes.append(f"files that are not audio-only speech (03-01-…), ignored: {len(others)} (such as {others[0]})")
     actors = len({utterance.speaker for utterance in utterances})
     if actors < ACTORS:
-        notes.append(f"{actors} of {ACTORS} actors are there")
+        notes.append(f"found {actors} of {ACTORS} actors")
     return Reading(root, source, tuple(utterances), "ravdess-4", tuple(notes))
 
 
@@ -92,11 +92,11 @@ def _utterance(name: str, match: re.Match[str]) -> Utterance:
 
 def _files(folder: Path) -> list[Path]:
     files = (file for file in folder.iterdir() if file.suffix.lower() in SUFFIXES)
-    return sorted(file for file in files if not file.name.startswith("."))  # macOS leaves ._* beside them
+    return sorted(file for file in files if not file.name.startswith("."))  # macOS's ._*
 
 
 def _listed(metadata: Path) -> list[str]:
-    """The column `path`; the emotion beside it must be the one that the file name states."""
+    """The column `path`; the emotion beside it must agree with the file name."""
     return [_path(row) for row in read_csv_rows(metadata, ("path", "emotion"))]
 
 
@@ -107,6 +107,6 @@ def _path(row: Row) -> str:
     if match is not None and EMOTIONS[match["emotion"]] != emotion:
         raise UserError(
             f"{row.where}: emotion is {emotion!r}, but the file name {Path(path).name} says "
-            f"{EMOTIONS[match['emotion']]!r}. Correct the one that is wrong."
+            f"{EMOTIONS[match['emotion']]!r}. Correct one of them."
         )
     return path
