@@ -1,4 +1,4 @@
-"""HTML pages and plots: the look and the templates that audit and report share.
+"""HTML pages and plots: the style and the templates that audit and report share.
 
-Imports nothing of the packages beside it.
+Imports no other package of the project.
 """

@@ -1,7 +1,7 @@
-"""What the pages share: the templates, the look, and how a plot stands in a page.
+"""Shared parts of the pages: templates, style, and plots inside a page.
 
-A page is one file: no script, no font and no picture from elsewhere. The styles and the plots stand in it, and the
-plots take its colours, so that light and dark both read.
+A page is one file, without scripts, fonts or pictures from elsewhere. It contains its styles and its plots, and the
+plots use its colours, so that they are readable in light and dark.
 """
 
 import re
@@ -15,12 +15,12 @@ from matplotlib.figure import Figure
 
 from mmer_pipeline.pages.plotting import HUES, INK, svg
 
-# `HUES`, light enough for a dark page.
+# `HUES` for a dark page.
 DARK_HUES = ("#56b0ec", "#f08a4b", "#35c497", "#d98cc0", "#cfae3a", "#949eff")
 
 
 def template(name: str, filters: Mapping[str, Any]) -> Template:
-    """A template of the package, with filters of its own; what it is given is shown and never markup."""
+    """Load a template of the package with additional filters; values are escaped."""
     environment = Environment(
         loader=FunctionLoader(
             lambda name: package_files("mmer_pipeline.pages").joinpath("templates", name).read_text("utf-8")
@@ -36,13 +36,13 @@ def template(name: str, filters: Mapping[str, Any]) -> Template:
 
 
 def inline(figure: Figure, name: str) -> Markup:
-    """A plot as an element of the page: its colours the page's, its ids its own, no size but its proportions.
+    """A plot as an element of the page, with the page's colours, unique ids, and no fixed size.
 
-    The page has a caption with the id `<name>-caption`.
+    The page must have a caption with the id `<name>-caption`.
     """
     document = svg(figure, "none")
     drawing = document[document.index("<svg") :]
-    drawing = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", drawing, flags=re.DOTALL)  # would style the page
+    drawing = re.sub(r"<defs>\s*<style.*?</style>\s*</defs>", "", drawing, flags=re.DOTALL)  # it would style the page
     drawing = re.sub(r"<!--.*?-->|<metadata>.*?</metadata>", "", drawing, flags=re.DOTALL)
     drawing = re.sub(r' (?:xmlns(?::xlink)?|version)="[^"]*"', "", drawing)
     box = re.search(r'viewBox="[^"]*"', drawing)
@@ -58,5 +58,5 @@ def inline(figure: Figure, name: str) -> Markup:
 
 
 def code(text: str) -> Markup:
-    """Text in which commands stand between backticks, those as code."""
+    """Escaped text, with what is between backticks as code."""
     return Markup(re.sub(r"`([^`]+)`", r"<code>\1</code>", str(escape(text))))

@@ -1,8 +1,8 @@
-"""The look of every plot, and how one is written.
+"""The style of every plot, and functions that write plots.
 
-A plot is a `Figure` as wide as a phone's screen, so that it reads at that width and two stand side by side on a
-desktop. No pyplot: nothing global, no display. Text and axes are drawn in `INK`, all else in `HUES`, so that a page
-can put its own colours in their place; the same data give the same bytes.
+A plot is a `Figure` as wide as a phone's screen: it is readable at that width, and two fit side by side on a desktop.
+pyplot is not used, so there is no global state and no display. Text and axes are drawn in `INK`, everything else in
+`HUES`, which a page can replace with its own colours. The same data give the same bytes.
 """
 
 import io
@@ -12,7 +12,7 @@ from matplotlib import style
 from matplotlib.figure import Figure
 
 INK = "#101418"
-# Okabe and Ito's colours for all kinds of sight, those kept and darkened that read on white.
+# From Okabe and Ito's palette for colour-blind readers: the colours that work on white, darkened.
 HUES = ("#0072b2", "#c65102", "#00855f", "#a8518a", "#8a6d00", "#4a55b5")
 WIDTH = 4.0  # inches
 DPI = 150
@@ -29,7 +29,7 @@ _STYLE: dict[str, Any] = {
     "axes.titlesize": 9.5,
     "figure.facecolor": "white",
     "axes.facecolor": "none",
-    "font.family": "DejaVu Sans",  # comes with matplotlib
+    "font.family": "DejaVu Sans",  # part of matplotlib
     "font.size": 9.5,
     "grid.color": (INK, 0.13),
     "grid.linewidth": 0.7,
@@ -39,7 +39,7 @@ _STYLE: dict[str, Any] = {
     "svg.fonttype": "none",  # text stays text
     "svg.hashsalt": "mmer-pipeline",
     "text.color": INK,
-    "text.parse_math": False,  # a dollar in a name is a dollar
+    "text.parse_math": False,  # a dollar sign in a name is not mathematics
     "xtick.color": INK,
     "ytick.color": INK,
     "xtick.labelsize": 9,
@@ -47,11 +47,11 @@ _STYLE: dict[str, Any] = {
     "xtick.major.size": 0,
     "ytick.major.size": 0,
 }
-styled = style.context(["default", _STYLE])  # a decorator: no matplotlibrc of the user's has a say
+styled = style.context(["default", _STYLE])  # a decorator that ignores the user's matplotlibrc
 
 
 def png(figure: Figure) -> bytes:
-    """A figure as PNG, 150 dots an inch."""
+    """A figure as PNG, 150 dots per inch."""
     stream = io.BytesIO()
     figure.savefig(stream, format="png", metadata={"Software": None})
     return stream.getvalue()
@@ -59,8 +59,8 @@ def png(figure: Figure) -> bytes:
 
 @styled
 def svg(figure: Figure, background: str = "white") -> str:
-    """A figure as an SVG document; the same figure gives the same text. Background "none": what lies behind shows."""
+    """A figure as an SVG document; the same figure gives the same text. Background "none" is transparent."""
     stream = io.StringIO()
-    unsaid = dict.fromkeys(("Date", "Creator", "Format", "Type"))
-    figure.savefig(stream, format="svg", metadata=unsaid, facecolor=background)
+    omitted = dict.fromkeys(("Date", "Creator", "Format", "Type"))
+    figure.savefig(stream, format="svg", metadata=omitted, facecolor=background)
     return stream.getvalue()
