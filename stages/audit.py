@@ -1,6 +1,6 @@
-"""audit: what a careful reviewer would ask of a corpus and its folds, each with its count.
+"""audit: check a corpus and its folds for leaks, duplicates and label problems.
 
-Reads the manifest and every recording. Writes audit.html and audit.json, beside the manifest if nowhere else.
+Reads the manifest and every recording. Writes audit.html and audit.json, by default beside the manifest.
 """
 
 import time
@@ -12,23 +12,24 @@ import click
 from stages.options import DIRECTORY, Common, common_options, manifest_option, say
 from stages.setting_options import GroupedCommand
 
-STYLES = {"wrong": "bold red", "weigh": "yellow", "know": "cyan", "fine": "green"}
-SHOWN = ("wrong", "weigh")  # whose meaning and examples stand in the terminal too
+STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan", "ok": "green"}
+DETAILED = ("error", "warning")  # severities shown with meaning and examples in the terminal
 
 
 @click.command(cls=GroupedCommand)
 @manifest_option
 @click.option("--folds", default="session", show_default=True, metavar="session|speaker|split|COLUMN",
-              help="What the folds are made by; split is the corpus's own train, dev and test.")  # fmt: skip
+              help="Column that defines the folds; split is the official train, dev and test.")  # fmt: skip
 @click.option("--audio/--no-audio", default=True, show_default=True,
-              help="Decode every recording once, or leave them alone.")  # fmt: skip
-@click.option("--output", type=DIRECTORY, help="Where audit.html and audit.json go.  [the manifest's directory]")
+              help="Decode and check every recording.")  # fmt: skip
+@click.option("--output", type=DIRECTORY, help="Directory for audit.html and audit.json.  [that of the manifest]")
 @common_options
 def audit(common: Common, manifest: Path | None, folds: str, audio: bool, output: Path | None) -> None:
-    """Ask of a corpus what a careful reviewer would ask.
+    """Check a corpus for leaks, duplicates and label problems.
 
-    Leaks, annotations, recurring texts, faults of recordings, baselines that should be poor. Exit code 1 where the
-    protocol is broken: a speaker or a recording in two folds, or a recording that cannot be read.
+    Also checks for annotations and repeated texts that reveal the label, for faults of the recordings, and tries
+    baselines that should be poor. The exit code is 1 if the protocol is broken: a speaker or a recording is in two
+    folds, or a recording cannot be read.
     """
     from mmer_pipeline.audit.audit_page import write_audit
     from mmer_pipeline.audit.review import make_audit
@@ -43,16 +44,18 @@ def audit(common: Common, manifest: Path | None, folds: str, audio: bool, output
     common.result(value)
     if not common.as_json:
         _print_findings(value)
-    say(common, f"Written: {', '.join(map(str, written))} in {time.monotonic() - began:.0f} s")
-    if value["severities"]["wrong"]:
+    say(common, f"wrote {', '.join(map(str, written))} in {time.monotonic() - began:.0f} s")
+    if value["severities"]["error"]:
         click.get_current_context().exit(1)
 
 
 def _print_findings(value: dict[str, Any]) -> None:
-    """A row a finding, the gravest first; what leaves the numbers as they are in one line."""
+    """Print one row per finding, the most severe first; those that are ok are only counted."""
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
+
+    from mmer_pipeline.audit.finding import plural
 
     counts, held_out = value["counts"]["all"], len(value["held_out"])
     folds = f"{held_out} fold" + ("s" if held_out > 1 else "")
@@ -63,15 +66,15 @@ def _print_findings(value: dict[str, Any]) -> None:
     table.add_column("count", max_width=22)
     for finding in value["findings"]:
         severity = finding["severity"]
-        if severity == "fine":
+        if severity == "ok":
             continue
         text = Text(finding["title"], style="bold")
-        if severity in SHOWN:
+        if severity in DETAILED:
             text.append(f"\n{finding['meaning']}", style="not bold")
             for example in finding["examples"]:
                 text.append(f"\n  {example}", style="not bold dim")
-        table.add_row(Text(severity, style=STYLES[severity]), text, Text(finding["figure"]))
+        table.add_row(Text(severity, style=STYLES[severity]), text, Text(finding["figure"].replace(" %", "\u00a0%")))
     console = Console()
     console.print(table)
-    severities = ", ".join(f"{number} {name}" for name, number in value["severities"].items())
-    console.print(f"{severities}; fingerprint {value['fingerprint']}", highlight=False)
+    severities = ", ".join(f"{count} {plural(name, count)}" for name, count in value["severities"].items())
+    console.print(f"{severities}; digest {value['digest']}", highlight=False)

@@ -1,4 +1,4 @@
-"""audit: checks of a corpus and its folds, one module a kind of finding.
+"""audit: checks of a corpus and its folds, one module per kind of finding.
 
 Imports `corpora`, `scoring` and `pages`.
 """

@@ -1,4 +1,4 @@
-"""What stands in a transcript beside its words: annotations, what stripping leaves of them, what CTC cannot spell."""
+"""Annotations in transcripts, what remains after stripping them, and letters that CTC cannot spell."""
 
 import re
 from collections import Counter
@@ -7,120 +7,122 @@ from typing import Any
 
 import numpy as np
 
+from mmer_pipeline.audit.association import Association, association
 from mmer_pipeline.audit.finding import Finding, Severity
-from mmer_pipeline.audit.split import Lean, Mask, Split, lean
+from mmer_pipeline.audit.split import Mask, Split
 from mmer_pipeline.corpora.transcripts import ANNOTATION, WAV2VEC2_ALPHABET, Alphabet, encoder_text
 
-# What they do not: brackets without a partner, other brackets and stars, and codes whose brackets were dropped.
+# What stripping does not remove: unpaired brackets, other brackets and asterisks, codes without brackets.
 _MARKS = re.compile(r"[\[\]{}]|\([^)]*\)|<[^>]*>|\*[^*]+\*")
 _CODES = re.compile(r"\b(?:LAUGHTER|BREATHING|GARBAGE|LG|BR|NS)\b")
-_REPLACED = "\ufffd"  # stands where a byte could not be decoded
-MANY_LOST = 0.01  # the share of utterances beyond which letters that CTC cannot spell change what its loss means
+_REPLACEMENT = "\ufffd"  # replaces a byte that could not be decoded
+MANY = 0.01  # share of utterances with problems for CTC that changes what its loss means
 
 
 @dataclass(frozen=True)
-class Kind:
-    """One annotation as it is written, and where it stands."""
+class AnnotationCount:
+    """How often an annotation occurs, and in which classes."""
 
     text: str  # with its brackets
     occurrences: int
     utterances: int
     classes: dict[str, int]  # class → utterances with it
-    lean: Lean
+    association: Association
 
 
 @dataclass(frozen=True)
 class Annotations:
-    """What stands in the transcripts beside words."""
+    """What transcripts contain besides words."""
 
-    kinds: tuple[Kind, ...]  # the most frequent first
+    kinds: tuple[AnnotationCount, ...]  # the most frequent first
     annotated: Mask  # [N]
-    empty: Mask  # [N] nothing is left once stripped
-    left: Mask  # [N] something like an annotation is left
-    replaced: Mask  # [N] a byte could not be decoded
-    lost: dict[str, int]  # letter that wav2vec 2.0's alphabet cannot spell → how often, the most frequent first
-    lossy: Mask  # [N] such a letter stands in it
-    without_target: Mask  # [N] nothing of it can be spelt
+    empty: Mask  # [N] nothing remains after stripping
+    unstripped: Mask  # [N] something like an annotation remains after stripping
+    undecodable: Mask  # [N] a byte could not be decoded
+    unspellable_letters: dict[str, int]  # letter missing from wav2vec 2.0's alphabet → occurrences
+    unspellable: Mask  # [N] contains such a letter
+    without_target: Mask  # [N] no word can be spelt
 
     def as_dict(self) -> dict[str, Any]:
         """The tables as plain values, for JSON."""
-        return {"kinds": [asdict(kind) for kind in self.kinds], "lost_letters": self.lost}
+        return {"kinds": [asdict(kind) for kind in self.kinds], "unspellable_letters": self.unspellable_letters}
 
 
 def read_annotations(split: Split) -> Annotations:
-    """Look at every transcript."""
+    """Examine every transcript."""
     transcripts = [u.transcript for u in split.utterances]
     stripped = [encoder_text(text, "strip") for text in transcripts]
     found = [ANNOTATION.findall(text) for text in transcripts]
     occurrences = Counter(text for texts in found for text in texts)
     alphabet = Alphabet(WAV2VEC2_ALPHABET)
-    lost = [alphabet.unspellable(text) for text in transcripts]
+    unspellable = [alphabet.unspellable(text) for text in transcripts]
     kinds = []
-    for text, times in occurrences.most_common():
+    for text, count in occurrences.most_common():
         members = np.array([text in texts for texts in found])
-        kinds.append(Kind(text, times, int(members.sum()), split.class_counts(members), lean(split, members)))
+        classes = split.class_counts(members)
+        kinds.append(AnnotationCount(text, count, int(members.sum()), classes, association(split, members)))
     return Annotations(
         kinds=tuple(kinds),
         annotated=np.array([bool(texts) for texts in found]),
         empty=np.array([not text for text in stripped]),
-        left=np.array([_stays(text) for text in stripped]),
-        replaced=np.array([_REPLACED in text for text in transcripts]),
-        lost=dict(Counter("".join(lost)).most_common()),
-        lossy=np.array([bool(letters) for letters in lost]),
+        unstripped=np.array([_has_annotation(text) for text in stripped]),
+        undecodable=np.array([_REPLACEMENT in text for text in transcripts]),
+        unspellable_letters=dict(Counter("".join(unspellable)).most_common()),
+        unspellable=np.array([bool(letters) for letters in unspellable]),
         without_target=np.array([not alphabet.words(text) for text in transcripts]),
     )
 
 
-def _stays(text: str) -> bool:
-    """Whether something like an annotation is left; in a text of capitals alone a code may be a word."""
+def _has_annotation(text: str) -> bool:
+    """Whether a stripped text contains something like an annotation; in a text in capitals a code may be a word."""
     if _MARKS.search(text):
         return True
     return bool(_CODES.search(text)) and (text != text.upper() or bool(_CODES.fullmatch(text)))
 
 
 def findings(split: Split, annotations: Annotations) -> list[Finding]:
-    """Annotations and the label, empty texts, what stripping leaves, what CTC cannot spell, replaced bytes."""
+    """Annotations that reveal the label, empty and unstripped transcripts, problems of CTC, undecodable bytes."""
     return [
-        _tags(split, annotations),
+        _annotated(split, annotations),
         _empty(split, annotations.empty),
-        _finding(
+        _count(
             split,
-            annotations.left,
-            "annotations_that_stay",
-            "weigh",
-            "Annotations that stripping leaves",
-            "Words in round brackets or stars and bare codes such as LG stay in the text and in the CTC target.",
-            "Nothing like an annotation is left in the text, or reaches the CTC target.",
+            annotations.unstripped,
+            "unstripped_annotations",
+            "warning",
+            "Transcripts with annotations that are not stripped",
+            "Words in round brackets or asterisks and bare codes such as LG remain in the text and in the CTC target.",
+            "Nothing like an annotation remains in the text or the CTC target.",
         ),
         *_spelling(split, annotations),
-        _finding(
+        _count(
             split,
-            annotations.replaced,
-            "replaced_bytes",
-            "know",
-            "Transcripts with a byte that was no letter",
-            "A � stands for it: the file was in another encoding than it was read in.",
-            "Every byte was read as a letter.",
+            annotations.undecodable,
+            "undecodable_bytes",
+            "note",
+            "Transcripts with undecodable bytes",
+            "Each is replaced by �: the file has another encoding than the one it was read in.",
+            "Every byte could be decoded.",
         ),
     ]
 
 
-def _tags(split: Split, annotations: Annotations) -> Finding:
-    telling = [kind for kind in annotations.kinds if kind.lean.tells]
-    there = int(annotations.annotated.sum())
-    if telling:
-        best = min(telling, key=lambda kind: kind.lean.p)
+def _annotated(split: Split, annotations: Annotations) -> Finding:
+    revealing = [kind for kind in annotations.kinds if kind.association.significant]
+    count = int(annotations.annotated.sum())
+    if revealing:
+        strongest = min(revealing, key=lambda kind: kind.association.p)
         meaning = (
-            f"They tell the label: of the utterances with {best.text} {best.lean}. "
-            "`--annotations strip` (the default) hides them; with `keep` they are part of a result."
+            f"They reveal the label: of the utterances with {strongest.text}, {strongest.association}. "
+            "`--annotations strip` (the default) removes them; `keep` makes them part of the result."
         )
     else:
-        meaning = "None of them goes with a class beyond doubt." if there else "The transcripts are words alone."
+        meaning = "None is clearly associated with a class." if count else "The transcripts contain only words."
     return Finding(
         "annotations",
-        "weigh" if telling else "know" if there else "fine",
+        "warning" if revealing else "note" if count else "ok",
         "Transcripts with annotations",
-        there,
+        count,
         "utterances",
         meaning,
         len(split.utterances),
@@ -129,58 +131,57 @@ def _tags(split: Split, annotations: Annotations) -> Finding:
 
 
 def _empty(split: Split, empty: Mask) -> Finding:
-    there = lean(split, empty)
-    tells = f" They tell the label: {there}." if there.tells else ""
-    return _finding(
+    classes = association(split, empty)
+    reveals = f" They reveal the label: {classes}." if classes.significant else ""
+    return _count(
         split,
         empty,
-        "empty_texts",
-        "weigh" if there.tells else "know",
-        "Transcripts that are empty once stripped",
-        f"The text branch sees the sentence marks alone, and CTC has no target.{tells}",
-        "Words are left of every transcript.",
+        "empty_transcripts",
+        "warning" if classes.significant else "note",
+        "Transcripts without words",
+        f"The text encoder sees only <s> and </s>, and CTC has no target.{reveals}",
+        "Every transcript contains words.",
     )
 
 
 def _spelling(split: Split, annotations: Annotations) -> list[Finding]:
-    letters = ", ".join(f"{letter} {times:,}" for letter, times in list(annotations.lost.items())[:8])
-    share = annotations.lossy.mean()
+    letters = ", ".join(f"{letter} {count:,}" for letter, count in list(annotations.unspellable_letters.items())[:8])
     unspelt = int((annotations.without_target & ~annotations.empty).sum())
     return [
-        _finding(
+        _count(
             split,
-            annotations.lossy,
-            "letters_ctc_loses",
-            "weigh" if share > MANY_LOST else "know",
+            annotations.unspellable,
+            "unspellable_letters",
+            "warning" if annotations.unspellable.mean() > MANY else "note",
             "Transcripts with letters or digits that CTC cannot spell",
-            f"wav2vec 2.0's alphabet drops {letters}. `--ctc-alphabet corpus` spells them.",
-            "wav2vec 2.0's alphabet spells every letter.",
+            f"wav2vec 2.0's alphabet lacks {letters}. `--ctc-alphabet corpus` includes them.",
+            "wav2vec 2.0's alphabet has every letter.",
         ),
-        _finding(
+        _count(
             split,
             annotations.without_target,
             "no_ctc_target",
-            "weigh" if annotations.without_target.mean() > MANY_LOST else "know",
+            "warning" if annotations.without_target.mean() > MANY else "note",
             "Utterances without a CTC target",
-            "They add nothing to the CTC loss"
-            + (f"; {unspelt:,} of them have words, but none that it can spell." if unspelt else "."),
-            "CTC has something to spell in every utterance.",
+            "They add nothing to the CTC loss."
+            + (f" {unspelt:,} of them have words, but none that can be spelt." if unspelt else ""),
+            "Every utterance has a CTC target.",
         ),
     ]
 
 
-def _finding(
+def _count(
     split: Split, members: Mask, key: str, severity: Severity, title: str, meaning: str, otherwise: str
 ) -> Finding:
-    """A finding of how many utterances are like that; "fine" where none is."""
-    there = int(members.sum())
+    """A finding about the number of such utterances; "ok" if there are none."""
+    count = int(members.sum())
     return Finding(
         key,
-        severity if there else "fine",
+        severity if count else "ok",
         title,
-        there,
+        count,
         "utterances",
-        meaning if there else otherwise,
+        meaning if count else otherwise,
         len(split.utterances),
         split.examples(members),
     )

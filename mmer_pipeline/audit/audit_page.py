@@ -1,4 +1,4 @@
-"""The audit as files: `audit.json`, and one self-contained page that is drawn from it alone."""
+"""The audit as files: `audit.json`, and a self-contained page made from its content."""
 
 from pathlib import Path
 from typing import Any
@@ -7,8 +7,8 @@ from markupsafe import Markup
 
 from mmer_pipeline import files, paths
 from mmer_pipeline.audit.audit_plots import figures
-from mmer_pipeline.audit.finding import SEVERITIES
-from mmer_pipeline.audit.recurring import LONG
+from mmer_pipeline.audit.finding import SEVERITIES, plural
+from mmer_pipeline.audit.repeated_texts import LONG
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.pages.page import code, inline, template
 
@@ -17,23 +17,30 @@ HTML, JSON = "audit.html", "audit.json"
 
 
 def write_audit(audit: dict[str, Any], directory: Path) -> list[Path]:
-    """Write audit.html and audit.json below a directory; returns the files.
+    """Write audit.html and audit.json to a directory; returns the files.
 
     Raises:
-        UserError: the disk is full, or audit.json there is what a manifest named audit.csv is read with.
+        UserError: the disk is full, or audit.json in that directory belongs to a manifest named audit.csv.
     """
     page, facts = directory / HTML, directory / JSON
     if facts.resolve() == paths.manifest_facts(Path(audit["manifest"])).resolve():
-        raise UserError(f"{facts} belongs to the manifest {audit['manifest']}. Give another place with --output.")
+        raise UserError(f"{facts} belongs to the manifest {audit['manifest']}. Give another directory with --output.")
     files.write_text(page, html(audit))
     files.write_json(facts, audit)
     return [page, facts]
 
 
 def html(audit: dict[str, Any]) -> str:
-    """The whole page; the same audit gives the same text."""
-    filters = {"percent": _percent, "count": _count, "number": _number, "cell": _cell, "prose": _prose}
-    found = {name: [one for one in audit["findings"] if one["severity"] == name] for name in SEVERITIES}
+    """Render the page; the same audit gives the same text."""
+    filters = {
+        "percent": _percent,
+        "count": _count,
+        "number": _number,
+        "cell": _cell,
+        "prose": _prose,
+        "plural": plural,
+    }
+    found = {name: [entry for entry in audit["findings"] if entry["severity"] == name] for name in SEVERITIES}
     return template(TEMPLATE, filters).render(
         audit,
         SEVERITIES=SEVERITIES,
@@ -45,7 +52,7 @@ def html(audit: dict[str, Any]) -> str:
 
 
 def _prose(text: str) -> Markup:
-    """A sentence: commands in it as code, and no percent sign alone on its line."""
+    """A sentence with its commands as code; a line never begins with a percent sign."""
     return code(text.replace(" %", "\u00a0%"))
 
 
@@ -60,10 +67,10 @@ def _count(value: int) -> str:
 
 
 def _number(value: float | None) -> str:
-    """-23.42 → "−23.4", with a true minus; – where there is none."""
+    """-23.42 → "−23.4", with a real minus sign; None → "–"."""
     return "–" if value is None else f"{value:.1f}".replace("-", "−")
 
 
 def _cell(part: int, whole: int) -> str:
-    """How many of how many, in percent; – where there are none."""
+    """A part of a whole in percent; "–" if the whole is 0."""
     return f"{100 * part / whole:.1f}" if whole else "–"

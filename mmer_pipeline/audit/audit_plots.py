@@ -1,4 +1,4 @@
-"""The plots of an audit's page, each drawn from the audit's dict alone."""
+"""The plots of an audit's page, drawn from the content of `audit.json`."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,17 +12,17 @@ Audit = dict[str, Any]
 
 
 def figures(audit: Audit) -> Iterator[tuple[str, Figure]]:
-    """Every plot that the audit has something for, and its name in the page."""
+    """Every plot that the audit has data for, and its name in the page."""
     yield "baselines", baselines(audit)
-    if audit["sounds"] and any(row["recordings"] for row in audit["sounds"]["classes"]):
+    if audit["recordings"] and any(row["recordings"] for row in audit["recordings"]["classes"]):
         yield "loudness", by_class(audit, "loudness_dbfs", "loudness (dBFS)", HUES[1])
         yield "seconds", by_class(audit, "seconds", "length (s)", HUES[0])
 
 
 @styled
 def by_class(audit: Audit, key: str, label: str, hue: str) -> Figure:
-    """The spread of one number in each class: 5 to 95 % thin, the middle half thick, the median as a dot."""
-    rows = [row for row in audit["sounds"]["classes"] if row[key]]
+    """One number by class: 5 to 95 % as a thin line, the middle half as a thick one, the median as a dot."""
+    rows = [row for row in audit["recordings"]["classes"] if row[key]]
     figure = Figure(figsize=(WIDTH, 1.1 + 0.36 * len(rows)), layout="constrained")
     axes = figure.subplots()
     for y, row in enumerate(rows):
@@ -39,7 +39,7 @@ def by_class(audit: Audit, key: str, label: str, hue: str) -> Figure:
 
 @styled
 def baselines(audit: Audit) -> Figure:
-    """UA of every baseline with its 95 % interval, the folds as small dots, guessing as a dashed line."""
+    """The UA of every baseline with its 95 % interval, the folds as small dots, guessing as a dashed line."""
     rows, chance = audit["baselines"]["rows"], 100 * audit["baselines"]["chance_ua"]
     figure = Figure(figsize=(WIDTH, 1.1 + 0.62 * len(rows)), layout="constrained")
     axes = figure.subplots()

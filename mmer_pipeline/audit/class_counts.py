@@ -1,6 +1,5 @@
-"""How much there is: utterances, speakers, dialogues and classes of each fold, and what was published."""
+"""Counts of utterances, speakers, dialogues and classes per fold, compared with the published ones."""
 
-from collections import defaultdict
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,7 +12,7 @@ from mmer_pipeline.corpora.published_counts import PUBLISHED, Agreement, compare
 
 @dataclass(frozen=True)
 class FoldCounts:
-    """What one fold holds out; or the whole corpus."""
+    """Counts of the held-out part of a fold, or of the whole corpus."""
 
     fold: str
     utterances: int
@@ -24,7 +23,7 @@ class FoldCounts:
 
 @dataclass(frozen=True)
 class Counts:
-    """Of every fold, and of all together."""
+    """Counts of every fold and of the whole corpus."""
 
     folds: tuple[FoldCounts, ...]
     all: FoldCounts
@@ -35,7 +34,7 @@ class Counts:
 
 
 def count(split: Split) -> Counts:
-    """Count everything."""
+    """Count utterances, speakers, dialogues and classes."""
 
     def part(name: str, number: int | None) -> FoldCounts:
         members = split.fold == number if number is not None else np.ones(len(split.fold), dtype=bool)
@@ -52,8 +51,8 @@ def count(split: Split) -> Counts:
 
 
 def findings(split: Split, counts: Counts) -> list[Finding]:
-    """Whether the counts are the published ones, rows are not repeated, and every fold has every class."""
-    return [*_published(split, counts), _missing_classes(split, counts), _repeated(split)]
+    """Whether the counts agree with the published ones, and every fold has every class."""
+    return [*_published(split, counts), _missing_classes(split, counts)]
 
 
 def _published(split: Split, counts: Counts) -> list[Finding]:
@@ -64,15 +63,15 @@ def _published(split: Split, counts: Counts) -> list[Finding]:
     published = PUBLISHED[corpus]
     kept = {label for labels in split.manifest.label_map.classes.values() for label in labels}
     others = [("speakers", counts.all.speakers, published.speakers)]
-    if kept >= set(published.dialogues_of):  # with fewer labels some dialogues may have none of them
+    if kept >= set(published.dialogues_of):  # with fewer labels, some dialogues may be missing
         others.append(("dialogues", counts.all.dialogues, published.dialogues))
-    differing = [f"{name}: {found} instead of {wanted}" for name, found, wanted in others if found != wanted]
+    differing = [f"{name}: expected {wanted}, found {found}" for name, found, wanted in others if found != wanted]
     differences = [*map(str, agreement.differences), *differing]
     return [
         Finding(
             "published_counts",
-            "weigh" if differences else "fine",
-            "Counts that are not the published ones",
+            "warning" if differences else "ok",
+            "Counts that differ from the published ones",
             len(differences),
             f"counts of labels, sessions{' and' if len(others) == 1 else ','} "
             + " and ".join(name for name, _, _ in others),
@@ -84,21 +83,21 @@ def _published(split: Split, counts: Counts) -> list[Finding]:
 
 
 def _meaning(agreement: Agreement, *, others: bool) -> str:
-    """What it says of a number that counts differ: those of labels and sessions, or others."""
+    """What the differences mean for a result; `others`: the number of speakers or dialogues differs."""
     if agreement.found != agreement.published:
         return (
-            f"{agreement.found:,} utterances instead of the published {agreement.published:,}: numbers are of another "
-            "test set than the literature's."
+            f"Expected the published {agreement.published:,} utterances, found {agreement.found:,}: results are on "
+            "another test set than in the literature."
         )
     if agreement.differences:
         return (
-            f"{agreement.found:,} utterances, as published, but not with the published labels or sessions: numbers "
-            "are of other folds than the literature's."
+            f"{agreement.found:,} utterances, as published, but with other labels or sessions: results are on other "
+            "folds than in the literature."
         )
     if others:
         return (
-            f"{agreement.found:,} utterances with their labels and sessions, as published. Speakers and dialogues are "
-            "what folds and intervals are made by: look at how the manifest was made."
+            f"{agreement.found:,} utterances with the published labels and sessions, but other speakers or dialogues, "
+            "on which folds and intervals depend: check how the manifest was made."
         )
     return f"{agreement.found:,} utterances, as published."
 
@@ -107,44 +106,18 @@ def _missing_classes(split: Split, counts: Counts) -> Finding:
     missing = [
         f"fold {number} ({fold.fold}) has no {label}"
         for number, fold in enumerate(counts.folds[: split.tested], start=1)
-        for label, there in fold.classes.items()
-        if not there
+        for label, count in fold.classes.items()
+        if not count
     ]
     return Finding(
         "missing_classes",
-        "weigh" if missing else "fine",
-        "Classes that a fold does not have",
+        "warning" if missing else "ok",
+        "Classes missing from a fold",
         len(missing),
         "pairs of fold and class",
-        "UA of such a fold is a mean over fewer classes, and is not comparable with that of the others."
+        "The UA of such a fold is a mean over fewer classes, so it cannot be compared with that of the others."
         if missing
-        else "UA of every fold is a mean over the same classes.",
+        else "The UA of every fold is a mean over the same classes.",
         split.tested * len(split.labels),
         tuple(missing[:NAMED]),
-    )
-
-
-def _repeated(split: Split) -> Finding:
-    """The same segment of the same file under two ids: in two folds it is tested on after it was trained on."""
-    rows = defaultdict(list)
-    for number, u in enumerate(split.utterances):
-        rows[u.audio, u.start_seconds, u.end_seconds].append(number)
-    several = [numbers for numbers in rows.values() if len(numbers) > 1]
-    across = [numbers for numbers in several if len(set(split.fold[numbers].tolist())) > 1]
-    torn = sum(len(set(split.truth[numbers].tolist())) > 1 for numbers in several)
-    if several:
-        meaning = f"They count twice in every number; {torn} of these recordings have two labels."
-    else:
-        meaning = "Every row has a recording, or a segment of one, of its own."
-    if across:
-        meaning += f" {len(across)} stand in different folds: they are tested on after they were trained on."
-    return Finding(
-        "repeated_rows",
-        "wrong" if across else "weigh" if several else "fine",
-        "Rows that name the same recording",
-        sum(map(len, several)),
-        "utterances",
-        meaning,
-        len(split.utterances),
-        tuple(dict.fromkeys(split.utterances[numbers[0]].audio for numbers in [*across, *several]))[:NAMED],
     )

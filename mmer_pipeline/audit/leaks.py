@@ -1,4 +1,4 @@
-"""Who stands on both sides of a fold: speakers, dialogues, and what a split by the id's prefix would do."""
+"""Leaks: speakers and dialogues in more than one fold, and ids whose prefix is not the speaker."""
 
 import re
 from collections import defaultdict
@@ -8,119 +8,121 @@ from mmer_pipeline.audit.finding import NAMED, Finding, Severity
 from mmer_pipeline.audit.split import Split
 from mmer_pipeline.corpora.folds import SPLIT
 
-# IEMOCAP: session, who wore the markers, dialogue, who speaks: Ses01F_impro01_M005 is said by the man.
+# IEMOCAP's ids: session, actor with the markers, dialogue, speaker. Ses01F_impro01_M005 is spoken by the man.
 _IEMOCAP_ID = re.compile(r"(?P<session>Ses\d\d)(?P<markers>[FM])_\w+_(?P<speaker>[FM])[^_]*")
 
 
 def findings(split: Split) -> list[Finding]:
-    """Speakers and dialogues in more than one fold; for ids like IEMOCAP's also what their parts say of the speaker."""
+    """Speakers and dialogues in more than one fold; for ids like IEMOCAP's also whether they agree with the speaker."""
     ids = [_IEMOCAP_ID.fullmatch(u.utterance_id) for u in split.utterances]
     matches = [match for match in ids if match is not None]
     found = [_speakers(split, [u.speaker for u in split.utterances])]
     if len(matches) == len(ids):
-        said_by = [f"{match['session']}_{match['speaker']}" for match in matches]
+        actors = [f"{match['session']}_{match['speaker']}" for match in matches]
         prefixes = [f"{match['session']}_{match['markers']}" for match in matches]
-        found += [_column(split, said_by), _prefix(split, said_by, prefixes)]
+        found += [_speaker_column(split, actors), _prefix(split, actors, prefixes)]
     return [*found, _dialogues(split)]
 
 
-def _homes(split: Split, names: Sequence[str]) -> dict[str, list[str]]:
-    """Name → the folds it stands in, for those that stand in more than one."""
-    homes = defaultdict(set)
+def _in_several_folds(split: Split, names: Sequence[str]) -> dict[str, list[str]]:
+    """Name → its folds, for names in more than one fold; `names` has one per utterance."""
+    numbers = defaultdict(set)
     for name, fold in zip(names, split.fold.tolist(), strict=True):
-        homes[name].add(fold)
-    return {name: [split.folds[k] for k in sorted(folds)] for name, folds in homes.items() if len(folds) > 1}
+        numbers[name].add(fold)
+    return {name: [split.folds[k] for k in sorted(folds)] for name, folds in numbers.items() if len(folds) > 1}
 
 
-def _named(homes: dict[str, list[str]], column: str) -> tuple[str, ...]:
-    return tuple(f"{name}: in {column} {', '.join(folds)}" for name, folds in list(homes.items())[:NAMED])
+def _listed(folds_of: dict[str, list[str]], column: str) -> tuple[str, ...]:
+    return tuple(f"{name}: in {column} {', '.join(folds)}" for name, folds in list(folds_of.items())[:NAMED])
 
 
-def _shared(split: Split) -> Severity:
-    """How grave it is that somebody is tested on who was trained on: a corpus's own split may want it so."""
-    return "weigh" if split.column == SPLIT else "wrong"
+def _severity(split: Split) -> Severity:
+    """The severity of a speaker in several folds: an official split may intend it."""
+    return "warning" if split.column == SPLIT else "error"
 
 
 def _speakers(split: Split, names: Sequence[str]) -> Finding:
-    both = _homes(split, names)
-    if not both:
-        meaning = "Nobody is tested on who was trained on."
+    shared = _in_several_folds(split, names)
+    if not shared:
+        meaning = "No speaker is in both the training and the test part."
     elif split.column == SPLIT:
-        meaning = "They are tested on after training on them, as the corpus's own split has it: say so with a number."
+        meaning = "They are in both the training and the test part of the official split: say so with every result."
     else:
         meaning = (
-            "They are tested on after training on them: the result would be worth nothing. Give each speaker one "
+            "They are in both the training and the test part, so the result would be invalid. Give each speaker one "
             f"{split.column}, or use `--folds speaker`."
         )
     return Finding(
         "speakers_in_several_folds",
-        _shared(split) if both else "fine",
-        "Speakers who stand in more than one fold",
-        len(both),
+        _severity(split) if shared else "ok",
+        "Speakers in more than one fold",
+        len(shared),
         "speakers",
         meaning,
         len(set(names)),
-        _named(both, split.column),
+        _listed(shared, split.column),
     )
 
 
-def _column(split: Split, said_by: Sequence[str]) -> Finding:
-    """Whether the manifest's speakers are those that the ids name, and whether the folds keep these apart."""
+def _speaker_column(split: Split, actors: Sequence[str]) -> Finding:
+    """Whether the manifest's speakers are the actors in the ids, and whether the folds separate the actors."""
     by_name = defaultdict(set)
-    for utterance, speaker in zip(split.utterances, said_by, strict=True):
-        by_name[utterance.speaker].add(speaker)
+    for utterance, actor in zip(split.utterances, actors, strict=True):
+        by_name[utterance.speaker].add(actor)
     mixed = [
-        f"{u.utterance_id}: said by {speaker}, speaker {u.speaker} in the manifest"
-        for u, speaker in zip(split.utterances, said_by, strict=True)
+        f"{u.utterance_id}: spoken by {actor}, speaker {u.speaker} in the manifest"
+        for u, actor in zip(split.utterances, actors, strict=True)
         if len(by_name[u.speaker]) > 1
     ]
-    leaking = _homes(split, said_by)
-    key, title = "speaker_is_not_that_of_the_id", "Speakers who are not those of the ids"
-    said = "The letter before the number of an id says who speaks."
-    if leaking and not mixed:  # as where one person has two names
-        said += " By their ids these are tested on after training on them, whatever the manifest calls them."
-        persons = len(set(said_by))
+    leaking = _in_several_folds(split, actors)
+    key, title = "speaker_contradicts_id", "Speakers that contradict the ids"
+    meaning = "The letter before the number of an id names the speaker."
+    if leaking and not mixed:  # one actor under several names
+        meaning += " These actors are in both the training and the test part, under different names in the manifest."
         return Finding(
-            key, _shared(split), title, len(leaking), "persons", said, persons, _named(leaking, split.column)
+            *(key, _severity(split), title, len(leaking), "actors", meaning, len(set(actors))),
+            _listed(leaking, split.column),
         )
-    if mixed:
-        said += " With these folds both actors are trained and tested on." if leaking else " The folds still hold."
+    if not mixed:
+        meaning += " The folds separate the actors."
+    elif leaking:
+        meaning += " With these folds, both actors are in the training and the test part."
     else:
-        said += " The folds keep these persons apart."
+        meaning += " The folds separate the actors nevertheless."
     return Finding(
         key,
-        _shared(split) if leaking else "weigh" if mixed else "fine",
+        _severity(split) if leaking else "warning" if mixed else "ok",
         title,
         len(mixed),
         "utterances",
-        said,
+        meaning,
         len(split.utterances),
         tuple(mixed[:: max(1, len(mixed) // NAMED)][:NAMED]),
     )
 
 
-def _prefix(split: Split, said_by: Sequence[str], prefixes: Sequence[str]) -> Finding:
-    differs = [prefix != speaker for prefix, speaker in zip(prefixes, said_by, strict=True)]
-    places = defaultdict(set)
-    for speaker, prefix in zip(said_by, prefixes, strict=True):
-        places[speaker].add(prefix)
-    leaked = sum(len(places[speaker]) > 1 for speaker in said_by)
+def _prefix(split: Split, actors: Sequence[str], prefixes: Sequence[str]) -> Finding:
+    differs = [prefix != actor for prefix, actor in zip(prefixes, actors, strict=True)]
+    prefixes_of = defaultdict(set)
+    for actor, prefix in zip(actors, prefixes, strict=True):
+        prefixes_of[actor].add(prefix)
+    leaked = sum(len(prefixes_of[actor]) > 1 for actor in actors)
     numbers = [i for i, other in enumerate(differs) if other]
     return Finding(
         "prefix_is_not_the_speaker",
-        "know" if numbers else "fine",
+        "note" if numbers else "ok",
         "Ids whose prefix is not the speaker",
         sum(differs),
         "utterances",
-        "The SesXXF of an id names who wore the markers"
+        "The SesXXF of an id names the actor with the markers"
         + (
-            f". A split by it would train on the speaker of {leaked:,} of {len(said_by):,} test utterances."
+            f". Folds by it would train on the speaker of {leaked:,} of {len(actors):,} test utterances."
             if numbers
-            else ", who speaks in all of them."
+            else ", who is the speaker of every utterance here."
         ),
-        len(said_by),
+        len(actors),
         tuple(
-            f"{split.utterances[i].utterance_id}: prefix {prefixes[i]}, said by {said_by[i]}"
+            f"{split.utterances[i].utterance_id}: prefix {prefixes[i]}, spoken by {actors[i]}"
             for i in numbers[:: max(1, len(numbers) // NAMED)][:NAMED]
         ),
     )
@@ -128,28 +130,28 @@ def _prefix(split: Split, said_by: Sequence[str], prefixes: Sequence[str]) -> Fi
 
 def _dialogues(split: Split) -> Finding:
     total = len(split.utterances)
-    if all(u.dialogue == u.utterance_id for u in split.utterances):  # what an empty cell becomes
+    if all(u.dialogue == u.utterance_id for u in split.utterances):  # the default for an empty cell
         return Finding(
-            "dialogues_are_unknown",
-            "weigh",
-            "Utterances of which no dialogue is known",
+            "unknown_dialogues",
+            "warning",
+            "Utterances without a dialogue",
             total,
             "utterances",
-            "Intervals then draw single utterances and are too narrow, and nobody can say whether a dialogue stands on "
-            "both sides of a fold. Fill in the column dialogue: the call, the scene, or at least the speaker.",
+            "Intervals then resample single utterances and are too narrow, and dialogues in several folds go "
+            "unnoticed. Fill in the column dialogue: the call, the scene, or at least the speaker.",
             total,
         )
-    both = _homes(split, [u.dialogue for u in split.utterances])
+    shared = _in_several_folds(split, [u.dialogue for u in split.utterances])
     return Finding(
         "dialogues_in_several_folds",
-        "weigh" if both else "fine",
-        "Dialogues that stand in more than one fold",
-        len(both),
+        "warning" if shared else "ok",
+        "Dialogues in more than one fold",
+        len(shared),
         "dialogues",
-        "Topic, room and partner of a test utterance are in training; intervals that draw dialogues take the parts "
-        "of one for independent."
-        if both
-        else "Topic, room and partner of a test utterance are not in training.",
+        "Topic, room and partner of a test utterance occur in training, and intervals, which resample dialogues, "
+        "treat the parts of one dialogue as independent."
+        if shared
+        else "Topic, room and partner of a test utterance do not occur in training.",
         len({u.dialogue for u in split.utterances}),
-        _named(both, split.column),
+        _listed(shared, split.column),
     )

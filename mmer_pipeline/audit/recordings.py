@@ -1,58 +1,88 @@
-"""What can be said of a recording without listening: each is decoded once, as the speech encoders hear it."""
+"""Facts of the recordings: each is decoded once, as the speech encoders receive it.
+
+Shapes: N utterances.
+"""
 
 import hashlib
 import os
+from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 
 from mmer_pipeline.audio import SAMPLE_RATE, AudioError, load
+from mmer_pipeline.audit.split import Mask, Split
 from mmer_pipeline.corpora.manifest import Manifest
+from mmer_pipeline.corpora.transcripts import spoken_words
 from mmer_pipeline.corpora.utterances import Utterance
+from mmer_pipeline.scoring.metrics import Floats
 
-FLOOR_DBFS = -120.0  # what digital silence is said to have
+FLOOR_DBFS = -120.0  # the level assigned to digital silence
+SILENT_DBFS = -75.0  # even whispers from a distance reach −65
 FULL_SCALE = 0.999  # of ±1; 16 bits reach 0.99997
-CLIPPED_RUN = 3  # samples at full scale in a row: a wave whose top is cut off
+CLIPPED_RUN = 3  # consecutive samples at full scale that count as clipping
 FRAME = SAMPLE_RATE // 50  # 20 ms
-QUIET_DB = 40.0  # below the loudest frame: pauses and room
+PAUSE_DB = 40.0  # how far below the loudest frame a pause is
+QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
 Samples = npt.NDArray[np.float32]
-Progress = Callable[[int, int], None]  # gets how many recordings are decoded, and of how many
+Progress = Callable[[int, int], None]  # called with the number of recordings decoded, and the number of all
 
 
 @dataclass(frozen=True)
 class Recording:
-    """Facts of one utterance's recording, as 16 kHz mono; rate and channels are the file's own."""
+    """Facts of one utterance's recording as 16 kHz mono; rate and channels are those of the file."""
 
     seconds: float
     sample_rate_hz: int
     channels: int
     digest: str  # of the samples: the same in any lossless container
-    rms_dbfs: float  # around its mean; a full-scale sine has −3
-    dc: float  # the mean sample
-    clipped: int  # samples that stand in a run at full scale
-    quiet: float  # the share of 20 ms frames that are 40 dB or more below the loudest
+    rms_dbfs: float  # around the mean; a full-scale sine has −3
+    dc: float  # mean sample
+    clipped: int  # samples in runs at full scale
+    pauses: float  # share of 20 ms frames at least 40 dB below the loudest
+
+
+@dataclass(frozen=True)
+class Recordings:
+    """Facts of all recordings as arrays; NaN where a recording could not be decoded."""
+
+    facts: tuple[Recording | AudioError, ...]
+    decoded: Mask  # [N]
+    seconds: Floats  # [N]
+    rms_dbfs: Floats  # [N]
+    letters_per_second: Floats  # [N] letters and digits; NaN if the transcript has no words
+
+    @property
+    def audible(self) -> Mask:
+        """[N] decoded and not silent."""
+        return self.decoded & (self.rms_dbfs > SILENT_DBFS)
+
+    def values(self, name: str) -> Floats:
+        """[N] one fact of every recording; 0 where a recording could not be decoded."""
+        return np.array([getattr(f, name) if isinstance(f, Recording) else 0 for f in self.facts], dtype=np.float64)
 
 
 def measure_all(manifest: Manifest, progress: Progress | None = None) -> tuple[Recording | AudioError, ...]:
-    """Facts of every utterance, in the manifest's order, or what is wrong with its recording.
+    """Measure every utterance's recording, in the manifest's order; an unusable recording gives its error.
 
-    Threads decode, one a processor; each holds the samples of one utterance. `progress` is called after each.
+    Decodes in one thread per processor; each holds the samples of one utterance. `progress` is called after each.
     """
     facts: list[Recording | AudioError] = []
 
-    def one(utterance: Utterance) -> Recording | AudioError:
+    def measured(utterance: Utterance) -> Recording | AudioError:
         try:
             return measure(manifest, utterance)
         except AudioError as error:
             return error
 
     with ThreadPoolExecutor(max_workers=min(16, os.cpu_count() or 1)) as pool:
-        for fact in pool.map(one, manifest.utterances):
+        for fact in pool.map(measured, manifest.utterances):
             facts.append(fact)
             if progress is not None:
                 progress(len(facts), len(manifest.utterances))
@@ -60,10 +90,10 @@ def measure_all(manifest: Manifest, progress: Progress | None = None) -> tuple[R
 
 
 def measure(manifest: Manifest, utterance: Utterance) -> Recording:
-    """Facts of one utterance.
+    """Measure one utterance's recording.
 
     Raises:
-        AudioError: it cannot be read; see `audio.load`.
+        AudioError: the recording cannot be read; see `audio.load`.
     """
     path = manifest.audio_path(utterance)
     samples = load(path, utterance.start_seconds, utterance.end_seconds)  # [samples]
@@ -77,34 +107,14 @@ def measure(manifest: Manifest, utterance: Utterance) -> Recording:
         rms_dbfs=float(_dbfs(np.square(samples - np.float32(mean)).mean(dtype=np.float64))),
         dc=mean,
         clipped=_clipped(samples),
-        quiet=_quiet(samples),
+        pauses=_pauses(samples),
     )
 
 
-def _dbfs(power: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Mean squares in decibels below full scale; silence has the floor."""
-    return 10 * np.log10(np.maximum(np.asarray(power, dtype=np.float64), 10 ** (FLOOR_DBFS / 10)))
+def audio_digest(manifest: Manifest, facts: Sequence[Recording | AudioError]) -> str | None:
+    """Digest of every id with its samples, 16 hex digits, independent of the (lossless) container.
 
-
-def _clipped(samples: Samples) -> int:
-    """Samples in runs of `CLIPPED_RUN` or more at full scale."""
-    edges = np.flatnonzero(np.diff(np.abs(samples) >= FULL_SCALE, prepend=False, append=False))
-    runs = edges[1::2] - edges[::2]
-    return int(runs[runs >= CLIPPED_RUN].sum())
-
-
-def _quiet(samples: Samples) -> float:
-    frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)  # [frames, samples]
-    if not len(frames):
-        return 0.0
-    loudness = _dbfs(np.square(frames).mean(axis=1, dtype=np.float64))
-    return float((loudness <= max(loudness.max() - QUIET_DB, FLOOR_DBFS)).mean())
-
-
-def fingerprint(manifest: Manifest, facts: Sequence[Recording | AudioError]) -> str | None:
-    """Digest of every id with its samples, 16 hex digits: another container gives the same, another sample does not.
-
-    None where a recording could not be read.
+    None if a recording could not be read.
     """
     digest = hashlib.blake2b(digest_size=8)
     for utterance, fact in zip(manifest.utterances, facts, strict=True):
@@ -112,3 +122,72 @@ def fingerprint(manifest: Manifest, facts: Sequence[Recording | AudioError]) -> 
             return None
         digest.update(f"{utterance.utterance_id}\x1f{fact.digest}\x1e".encode())
     return digest.hexdigest()
+
+
+def collect(split: Split, facts: Sequence[Recording | AudioError]) -> Recordings:
+    """Put the facts into arrays."""
+    decoded = np.array([isinstance(fact, Recording) for fact in facts])
+    recordings = Recordings(tuple(facts), decoded, *[np.full(len(facts), np.nan)] * 3)
+    seconds = np.where(decoded, recordings.values("seconds"), np.nan)
+    rms_dbfs = np.where(decoded, recordings.values("rms_dbfs"), np.nan)
+    letters = np.array([len(spoken_words(u.transcript).replace(" ", "")) for u in split.utterances], dtype=np.float64)
+    return Recordings(tuple(facts), decoded, seconds, rms_dbfs, np.where(letters > 0, letters, np.nan) / seconds)
+
+
+def tables(split: Split, recordings: Recordings) -> dict[str, Any]:
+    """Loudness, length and pauses by class, and the file formats, as plain values for JSON."""
+    formats = Counter(
+        (fact.sample_rate_hz, fact.channels) for fact in recordings.facts if isinstance(fact, Recording)
+    ).most_common()
+    pauses = recordings.values("pauses")
+    classes = []
+    for number, label in enumerate(split.labels):
+        members = recordings.audible & (split.truth == number)
+        spoken = members & np.isfinite(recordings.letters_per_second)
+        classes.append(
+            {
+                "label": label,
+                "recordings": int(members.sum()),
+                "loudness_dbfs": _spread(recordings.rms_dbfs[members]),
+                "seconds": _spread(recordings.seconds[members]),
+                "letters_per_second": _spread(recordings.letters_per_second[spoken]),
+                "pauses": float(pauses[members].mean()) if members.any() else None,
+            }
+        )
+    return {
+        "hours": float(np.nansum(recordings.seconds) / 3600),
+        "formats": [{"sample_rate_hz": rate, "channels": n, "recordings": count} for (rate, n), count in formats],
+        "classes": classes,
+        "floor_dbfs": FLOOR_DBFS,
+    }
+
+
+def _spread(values: Floats) -> dict[str, Any] | None:
+    """Mean, sample standard deviation and quantiles; None without values."""
+    if not len(values):
+        return None
+    return {
+        "mean": float(values.mean()),
+        "sd": float(values.std(ddof=1)) if len(values) > 1 else None,
+        "quantiles": np.quantile(values, QUANTILES).tolist(),
+    }
+
+
+def _dbfs(power: npt.ArrayLike) -> npt.NDArray[np.float64]:
+    """Mean squares in decibels relative to full scale, at least `FLOOR_DBFS`."""
+    return 10 * np.log10(np.maximum(np.asarray(power, dtype=np.float64), 10 ** (FLOOR_DBFS / 10)))
+
+
+def _clipped(samples: Samples) -> int:
+    """The number of samples in runs of `CLIPPED_RUN` or more at full scale."""
+    edges = np.flatnonzero(np.diff(np.abs(samples) >= FULL_SCALE, prepend=False, append=False))
+    runs = edges[1::2] - edges[::2]
+    return int(runs[runs >= CLIPPED_RUN].sum())
+
+
+def _pauses(samples: Samples) -> float:
+    frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)  # [frames, samples]
+    if not len(frames):
+        return 0.0
+    loudness = _dbfs(np.square(frames).mean(axis=1, dtype=np.float64))
+    return float((loudness <= max(loudness.max() - PAUSE_DB, FLOOR_DBFS)).mean())

@@ -1,14 +1,16 @@
-"""What a careful reviewer would ask of a corpus and its folds, before any number is believed."""
+"""Audit a corpus and its folds: run every check, and collect the findings and the tables behind them."""
 
 from typing import Any
 
 from mmer_pipeline.audit import (
     annotations,
     class_counts,
+    duplicates,
+    duration_and_loudness,
     leaks,
+    recording_faults,
     recordings,
-    recurring,
-    sounds,
+    repeated_texts,
     trivial_baselines,
 )
 from mmer_pipeline.audit.finding import SEVERITIES, Finding
@@ -16,33 +18,38 @@ from mmer_pipeline.audit.recordings import Progress
 from mmer_pipeline.audit.split import split_by
 from mmer_pipeline.corpora.manifest import Manifest
 
-SCHEMA = 1  # of the dict that `make_audit` returns
+SCHEMA = 2  # of the dict that `make_audit` returns
 
 
 def make_audit(
     manifest: Manifest, *, column: str = "session", audio: bool = True, progress: Progress | None = None
 ) -> dict[str, Any]:
-    """Look at a corpus that is cut into folds by a column, or by its own "split"; `audio` decodes every recording once.
+    """Audit a corpus with folds by a column, or with its official split ("split").
 
-    Returns plain values, the schema of `audit.json`: what was looked at, `findings` (the gravest first), and the
-    tables behind them. `progress` is called after each recording.
+    With `audio`, every recording is decoded once; `progress` is called after each.
+
+    Returns:
+        Plain values, the content of `audit.json`: what was audited, `findings` (the most severe first), and the
+        tables behind them.
 
     Raises:
-        UserError: the column has one value alone, or the corpus has no split of its own.
+        UserError: the column has only one value, or the corpus has no official split.
     """
     split = split_by(manifest, column)
     facts = recordings.measure_all(manifest, progress) if audio else None
-    heard = None if facts is None else sounds.sounds_of(split, facts)
-    counted, noted = class_counts.count(split), annotations.read_annotations(split)
-    looked_up, tried = recurring.look_up(split), trivial_baselines.try_baselines(split, heard)
-    found: list[Finding] = [
-        *leaks.findings(split),
-        *([] if heard is None else sounds.findings(split, heard)),
-        *recurring.findings(split, looked_up),
-        *annotations.findings(split, noted),
-        *trivial_baselines.findings(tried),
-        *class_counts.findings(split, counted),
-    ]
+    measured = None if facts is None else recordings.collect(split, facts)
+    counts, annotated = class_counts.count(split), annotations.read_annotations(split)
+    texts, baselines = repeated_texts.look_up(split), trivial_baselines.try_baselines(split, measured)
+    found: list[Finding] = leaks.findings(split)
+    if measured is not None:
+        found += recording_faults.findings(split, measured)
+        found += duplicates.identical_recordings(split, measured)
+        found += duration_and_loudness.findings(split, measured)
+    found += repeated_texts.findings(split, texts)
+    found += annotations.findings(split, annotated)
+    found += trivial_baselines.findings(baselines)
+    found += class_counts.findings(split, counts)
+    found.append(duplicates.repeated_rows(split))
     order = list(SEVERITIES)
     found.sort(key=lambda finding: order.index(finding.severity))
     return {
@@ -53,13 +60,13 @@ def make_audit(
         "labels": list(manifest.labels),
         "folds": column,
         "held_out": list(split.folds[: split.tested]),
-        "fingerprint": manifest.digest,
-        "audio_fingerprint": None if facts is None else recordings.fingerprint(manifest, facts),
+        "digest": manifest.digest,
+        "audio_digest": None if facts is None else recordings.audio_digest(manifest, facts),
         "severities": {name: sum(finding.severity == name for finding in found) for name in order},
         "findings": [finding.as_dict() for finding in found],
-        "counts": counted.as_dict(),
-        "annotations": noted.as_dict(),
-        "recurring": looked_up.as_dict(),
-        "sounds": None if heard is None else sounds.tables(split, heard),
-        "baselines": tried.as_dict(),
+        "counts": counts.as_dict(),
+        "annotations": annotated.as_dict(),
+        "repeated_texts": texts.as_dict(),
+        "recordings": None if measured is None else recordings.tables(split, measured),
+        "baselines": baselines.as_dict(),
     }

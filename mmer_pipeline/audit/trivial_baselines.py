@@ -1,8 +1,8 @@
-"""Baselines that should be poor: what the class follows from without a word or a voice being heard.
+"""Baselines that should be poor: how well the class follows from length or loudness, without words or voice.
 
-Each is scikit-learn's logistic regression on standardised numbers, trained and tested on the folds of the split. Fitted
-as the data are it gives WA, as a model would be rewarded for it; fitted with balanced classes it gives UA, whose
-chance is one over the number of classes that occur, whatever their sizes.
+Each is scikit-learn's logistic regression on standardised numbers, trained and tested on the folds of the split. For WA
+it is fitted to the data as they are. For UA it is fitted with balanced classes, so that chance is one over the number
+of classes that occur, whatever their sizes.
 """
 
 from collections.abc import Mapping
@@ -15,13 +15,13 @@ from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
 from mmer_pipeline.audit.finding import Finding
-from mmer_pipeline.audit.sounds import Sounds
+from mmer_pipeline.audit.recordings import Recordings
 from mmer_pipeline.audit.split import Mask, Split
 from mmer_pipeline.corpora.transcripts import encoder_text
 from mmer_pipeline.scoring.metrics import Floats, Integers, rates
 from mmer_pipeline.scoring.statistics import Interval, bootstrap_intervals, cluster_counts
 
-FAR_ABOVE = 0.05  # UA above chance from which on a baseline weighs
+FAR_ABOVE = 0.05  # UA above chance that makes a baseline a warning
 MAJORITY = "majority class"
 
 
@@ -31,7 +31,7 @@ class Baseline:
 
     name: str
     utterances: int  # tested
-    wa: float  # pooled over the folds, fitted as the data are
+    wa: float  # pooled over the folds, fitted to the data as they are
     ua: float  # pooled over the folds, fitted with balanced classes
     ua_interval: Interval | None  # 95 %, bootstrap over dialogues
     fold_wa: tuple[float, ...]
@@ -40,7 +40,7 @@ class Baseline:
 
 @dataclass(frozen=True)
 class Baselines:
-    """All of them, and what guessing gives."""
+    """All baselines, and the UA of guessing."""
 
     rows: tuple[Baseline, ...]
     chance: float  # UA of guessing
@@ -50,17 +50,17 @@ class Baselines:
         return {"chance_ua": self.chance, "rows": [asdict(row) for row in self.rows]}
 
 
-def try_baselines(split: Split, sounds: Sounds | None) -> Baselines:
-    """Fit and test every baseline; without `sounds` those of the text alone."""
+def try_baselines(split: Split, recordings: Recordings | None) -> Baselines:
+    """Fit and test every baseline; without `recordings` only those on the text."""
     letters = np.log1p([len(encoder_text(u.transcript, "strip")) for u in split.utterances])
-    everybody = np.ones(len(split.truth), dtype=bool)
-    numbers: dict[str, tuple[Mask, Floats]] = {"length of the text": (everybody, letters[:, None])}
-    if sounds is not None and sounds.audible.any():
-        length, loudness = np.log(sounds.seconds)[:, None], sounds.rms_dbfs[:, None]
+    everything = np.ones(len(split.truth), dtype=bool)
+    numbers: dict[str, tuple[Mask, Floats]] = {"length of the text": (everything, letters[:, None])}
+    if recordings is not None and recordings.audible.any():
+        length, loudness = np.log(recordings.seconds)[:, None], recordings.rms_dbfs[:, None]
         numbers = {
-            "length of the recording": (sounds.audible, length),
-            "loudness": (sounds.audible, loudness),
-            "length and loudness": (sounds.audible, np.hstack([length, loudness])),
+            "length of the recording": (recordings.audible, length),
+            "loudness": (recordings.audible, loudness),
+            "length and loudness": (recordings.audible, np.hstack([length, loudness])),
             **numbers,
         }
     tried = [_majority(split)] + [_fitted(split, name, *entry) for name, entry in numbers.items()]
@@ -68,7 +68,7 @@ def try_baselines(split: Split, sounds: Sounds | None) -> Baselines:
 
 
 def findings(baselines: Baselines) -> list[Finding]:
-    """One a baseline, the best first, the majority class apart."""
+    """One finding per baseline, the best first; none for the majority class."""
     rows = sorted(baselines.rows, key=lambda row: row.ua, reverse=True)
     return [_finding(row, baselines) for row in rows if row.name != MAJORITY]
 
@@ -77,45 +77,45 @@ def _finding(row: Baseline, baselines: Baselines) -> Finding:
     low = row.ua_interval[0] if row.ua_interval else row.ua
     majority = next(other for other in baselines.rows if other.name == MAJORITY)
     above = row.ua - baselines.chance
-    telling = low > baselines.chance
+    significant = low > baselines.chance
     return Finding(
         f"baseline_{row.name.replace(' ', '_')}",
-        "fine" if not telling else "weigh" if above > FAR_ABOVE else "know",
-        f"Baseline: {row.name} alone",
+        "ok" if not significant else "warning" if above > FAR_ABOVE else "note",
+        f"Baseline: only the {row.name}",
         100 * row.ua,
-        f"% UA, where guessing gives {100 * baselines.chance:.1f}",
-        f"WA {100 * row.wa:.1f} %, the majority class {100 * majority.wa:.1f} %. "
-        + ("A model has to be held against this, not against guessing." if telling else "No more than guessing."),
+        f"% UA, compared with {100 * baselines.chance:.1f} for guessing",
+        f"WA is {100 * row.wa:.1f} %, that of the majority class {100 * majority.wa:.1f} %. "
+        + ("Compare models with this baseline, not with guessing." if significant else "No better than guessing."),
     )
 
 
 def _majority(split: Split) -> Baseline | None:
-    said = np.zeros_like(split.truth)
+    predicted = np.zeros_like(split.truth)
     for fold in range(split.tested):
-        said[split.fold == fold] = np.bincount(split.truth[split.fold != fold]).argmax()
-    return _scored(split, MAJORITY, split.fold < split.tested, said, said)
+        predicted[split.fold == fold] = np.bincount(split.truth[split.fold != fold]).argmax()
+    return _scored(split, MAJORITY, split.fold < split.tested, predicted, predicted)
 
 
 def _fitted(split: Split, name: str, members: Mask, numbers: Floats) -> Baseline | None:
-    said = {weight: np.full(len(split.truth), -1) for weight in (None, "balanced")}
+    predicted = {weight: np.full(len(split.truth), -1) for weight in (None, "balanced")}
     for fold in range(split.tested):
         train, test = members & (split.fold != fold), members & (split.fold == fold)
         if not test.any() or len(np.unique(split.truth[train])) < 2:
             continue
-        for weight, answers in said.items():
+        for weight, classes in predicted.items():
             model = make_pipeline(StandardScaler(), LogisticRegression(class_weight=weight, max_iter=1000))
-            answers[test] = model.fit(numbers[train], split.truth[train]).predict(numbers[test])
-    return _scored(split, name, said[None] >= 0, said[None], said["balanced"])
+            classes[test] = model.fit(numbers[train], split.truth[train]).predict(numbers[test])
+    return _scored(split, name, predicted[None] >= 0, predicted[None], predicted["balanced"])
 
 
 def _scored(split: Split, name: str, tested: Mask, plain: Integers, balanced: Integers) -> Baseline | None:
     if not tested.any():
         return None
 
-    def score(said: Integers, metric: str) -> tuple[float, tuple[float, ...]]:
+    def score(predicted: Integers, metric: str) -> tuple[float, tuple[float, ...]]:
         folds = [tested & (split.fold == fold) for fold in range(split.tested)]
         pooled, *each = (
-            _rates(split, said, part)[metric] for part in (tested, *(part for part in folds if part.any()))
+            _rates(split, predicted, part)[metric] for part in (tested, *(part for part in folds if part.any()))
         )
         return pooled, tuple(each)
 
@@ -126,5 +126,5 @@ def _scored(split: Split, name: str, tested: Mask, plain: Integers, balanced: In
     return Baseline(name, int(tested.sum()), wa, ua, None if intervals is None else intervals["ua"], fold_wa, fold_ua)
 
 
-def _rates(split: Split, said: Integers, part: Mask) -> Mapping[str, float]:
-    return rates(split.truth[part], said[part], split.labels)
+def _rates(split: Split, predicted: Integers, part: Mask) -> Mapping[str, float]:
+    return rates(split.truth[part], predicted[part], split.labels)

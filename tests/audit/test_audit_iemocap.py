@@ -1,4 +1,4 @@
-"""The audit of IEMOCAP at full size finds every pitfall that was planted, and what was planted into its recordings."""
+"""The audit of IEMOCAP at full size finds every planted fault of its rows and recordings."""
 
 import json
 import shutil
@@ -42,16 +42,16 @@ def test_the_counts_are_the_published_ones(audited):
     assert [fold["utterances"] for fold in audited["counts"]["folds"]] == [1085, 1023, 1151, 1031, 1241]
 
 
-def test_a_copy_that_lacks_utterances_is_told_from_the_published_corpus(full, tmp_path):
+def test_an_incomplete_copy_is_recognised(full, tmp_path):
     manifest = full[0]
     path = tmp_path / "manifest.csv"
     write_manifest(path, manifest.utterances[:-3], root=manifest.root, corpus="iemocap", label_map=manifest.label_map)
     finding = found(make_audit(read_manifest(path), audio=False), "published_counts")
-    assert finding["severity"] == "weigh"
-    assert "5,528 utterances instead of the published 5,531" in finding["meaning"]
+    assert finding["severity"] == "warning"
+    assert "Expected the published 5,531 utterances, found 5,528" in finding["meaning"]
 
 
-def test_the_sentence_says_what_of_the_counts_differs(full, tmp_path):
+def test_the_finding_says_which_counts_differ(full, tmp_path):
     manifest, path = full[0], tmp_path / "manifest.csv"
 
     def audited_with(**change):
@@ -60,14 +60,14 @@ def test_the_sentence_says_what_of_the_counts_differs(full, tmp_path):
         return found(make_audit(read_manifest(path), audio=False), "published_counts")
 
     dialogue = audited_with(dialogue="another")
-    assert dialogue["examples"] == ["dialogues: 152 instead of 151"]
-    assert "Speakers and dialogues are what folds and intervals are made by" in dialogue["meaning"]
-    assert "not with the published labels or sessions" in audited_with(session="2")["meaning"]
+    assert dialogue["examples"] == ["dialogues: expected 151, found 152"]
+    assert "but other speakers or dialogues, on which folds and intervals depend" in dialogue["meaning"]
+    assert "but with other labels or sessions" in audited_with(session="2")["meaning"]
 
 
-def test_nobody_stands_in_two_folds_and_the_prefix_would_have_leaked(audited):
+def test_no_speaker_is_in_two_folds_and_the_prefix_would_have_leaked(audited):
     assert found(audited, "speakers_in_several_folds")["value"] == 0
-    assert found(audited, "speaker_is_not_that_of_the_id")["value"] == 0
+    assert found(audited, "speaker_contradicts_id")["value"] == 0
     prefix = found(audited, "prefix_is_not_the_speaker")
     assert prefix["value"] == Planted.prefix_is_not_the_speaker
     assert "the speaker of 5,531 of 5,531 test utterances" in prefix["meaning"]
@@ -76,51 +76,51 @@ def test_nobody_stands_in_two_folds_and_the_prefix_would_have_leaked(audited):
 def test_annotations_are_found_as_often_as_planted(audited):
     planted = Planted()
     assert found(audited, "annotations")["value"] == planted.tagged_utterances
-    assert found(audited, "empty_texts")["value"] == planted.tag_only_utterances
+    assert found(audited, "empty_transcripts")["value"] == planted.tag_only_utterances
     assert found(audited, "no_ctc_target")["value"] == planted.tag_only_utterances
-    assert found(audited, "annotations_that_stay")["value"] == 0
+    assert found(audited, "unstripped_annotations")["value"] == 0
     kinds = {kind["text"].strip("[]"): kind for kind in audited["annotations"]["kinds"]}
     assert {text: kind["occurrences"] for text, kind in kinds.items()} == dict(planted.tags)
     laughter = kinds["LAUGHTER"]
     assert laughter["utterances"] == planted.laughter_utterances
     assert laughter["classes"]["happy"] == planted.laughter_happy
-    assert found(audited, "annotations")["severity"] == "weigh"
+    assert found(audited, "annotations")["severity"] == "warning"
 
 
-def test_replaced_bytes_are_found_as_often_as_they_are_among_the_four_classes(full, audited):
+def test_undecodable_bytes_are_found_as_often_as_they_occur_in_the_four_classes(full, audited):
     manifest, tree = full
     kept = {utterance.utterance_id for utterance in manifest.utterances}
     apostrophes = [turn for turn in tree.turns if "'" in turn.transcript]
     planted = sum(turn.utterance in kept for turn in apostrophes[::400][: Planted.replaced_bytes])
-    assert found(audited, "replaced_bytes")["value"] == planted > 0
+    assert found(audited, "undecodable_bytes")["value"] == planted > 0
 
 
-def test_recurring_lines_are_found_as_often_as_planted_and_the_look_up_is_as_right(audited):
-    row = audited["recurring"]["all"]
-    assert (row["recurring"], row["right"]) == (Planted.recurring, Planted.recurring_right)
-    finding = found(audited, "recurring_lines")
-    assert (finding["severity"], finding["value"]) == ("weigh", Planted.recurring)
-    assert "right for 76.0 % of them" in finding["meaning"]
+def test_repeated_texts_are_found_as_often_as_planted_and_the_look_up_is_as_often_correct(audited):
+    row = audited["repeated_texts"]["all"]
+    assert (row["repeated"], row["correct"]) == (Planted.recurring, Planted.recurring_right)
+    finding = found(audited, "repeated_texts")
+    assert (finding["severity"], finding["value"]) == ("warning", Planted.recurring)
+    assert "correct for 76.0 % of them" in finding["meaning"]
 
 
-def test_folds_by_speaker_cut_the_dialogues(full):
+def test_folds_by_speaker_split_the_dialogues(full):
     audit = make_audit(full[0], column="speaker", audio=False)
-    assert audit["severities"]["wrong"] == 0
+    assert audit["severities"]["error"] == 0
     assert found(audit, "dialogues_in_several_folds")["value"] == 151
 
 
-def test_in_the_other_copies_the_codes_in_braces_are_found(tmp_path):
+def test_codes_in_braces_are_found_in_copies_that_have_them(tmp_path):
     tree = write_full_tree(tmp_path, braces=True)
     result = CliRunner().invoke(main, ["prepare", "iemocap", "--root", str(tree.root)])
     assert result.exit_code == 0, result.output
     audit = make_audit(read_manifest(tmp_path / "cache" / "manifest.csv"), audio=False)
     kinds = {kind["text"].strip("{}"): kind["occurrences"] for kind in audit["annotations"]["kinds"]}
     assert kinds == dict(Planted().braces)
-    assert found(audit, "annotations_that_stay")["value"] == 0
+    assert found(audit, "unstripped_annotations")["value"] == 0
 
 
 def test_the_command_finds_what_is_planted_in_the_recordings(full, tmp_path):
-    """The rows of the corpus, the recordings of a part of it: these are planted in anew."""
+    """A part of the corpus with planted faults in its recordings."""
     manifest, _ = full
     rows = manifest.utterances[::20]
     for row in rows:
@@ -132,7 +132,7 @@ def test_the_command_finds_what_is_planted_in_the_recordings(full, tmp_path):
     first = [n for n, row in enumerate(rows) if row.session == "1"]
     last = [n for n, row in enumerate(rows) if row.session == "5"]
     tone = np.sin(np.arange(RATE) / 9)
-    for number in range(3):  # three recordings of session 1 stand in session 5 too
+    for number in range(3):  # three recordings of session 1 are also in session 5
         shutil.copyfile(tmp_path / rows[first[number]].audio, tmp_path / rows[last[number]].audio)
     shutil.copyfile(tmp_path / rows[first[3]].audio, tmp_path / rows[first[4]].audio)
     for number in range(5, 9):
@@ -151,19 +151,19 @@ def test_the_command_finds_what_is_planted_in_the_recordings(full, tmp_path):
     expected = {
         "duplicates_across_folds": 6,
         "duplicates_within_folds": 2,
-        "silent": 4,
-        "clipped": 5,
+        "silent_recordings": 4,
+        "clipped_recordings": 5,
         "dc_offset": 6,
-        "recordings_that_fail": 2,
-        "formats": 1,
+        "unreadable_recordings": 2,
+        "audio_formats": 1,
     }
     assert {key: found(audit, key)["value"] for key in expected} == expected
-    wrong = {finding["key"] for finding in audit["findings"] if finding["severity"] == "wrong"}
-    assert wrong == {"duplicates_across_folds", "recordings_that_fail"}
+    errors = {finding["key"] for finding in audit["findings"] if finding["severity"] == "error"}
+    assert errors == {"duplicates_across_folds", "unreadable_recordings"}
 
 
 @pytest.mark.real
-def test_ravdess_says_much_by_its_loudness_alone(shared, tmp_path):
+def test_loudness_reveals_much_of_ravdess(shared, tmp_path):
     cache = str(tmp_path / "cache")
     root = str(shared / "data" / "ravdess4")
     assert CliRunner().invoke(main, ["prepare", "ravdess", "--root", root, "--cache-dir", cache]).exit_code == 0
@@ -171,10 +171,10 @@ def test_ravdess_says_much_by_its_loudness_alone(shared, tmp_path):
     assert result.exit_code == 0, result.stderr
     audit = json.loads(result.stdout)
     assert found(audit, "baseline_loudness")["value"] > 45
-    assert found(audit, "baseline_length_of_the_text")["severity"] == "fine"
+    assert found(audit, "baseline_length_of_the_text")["severity"] == "ok"
     assert found(audit, "loudness")["unit"] == "dB from neutral to angry"
-    recurring = found(audit, "recurring_lines")
-    assert (recurring["severity"], recurring["value"]) == ("know", 672)
+    repeated = found(audit, "repeated_texts")
+    assert (repeated["severity"], repeated["value"]) == ("note", 672)
     # The corpus has one recording twice, as two takes.
     assert found(audit, "duplicates_within_folds")["examples"] == [
         "03-01-03-01-02-01-07 (happy) = 03-01-03-01-02-02-07 (happy)"

@@ -1,4 +1,4 @@
-"""The audit's page and command: complete, escaped, one file, readable in a real browser, with an honest exit code."""
+"""The audit's page (complete, escaped, one file, readable in a browser) and command (exit codes and messages)."""
 
 import json
 from itertools import pairwise
@@ -26,7 +26,7 @@ from stages.audit import audit as command
 
 chromium = pytest.fixture(scope="module")(browser)
 
-CUT = """() => [...document.querySelectorAll('.finding, .tally a, .asked > *')]
+CUT = """() => [...document.querySelectorAll('.finding, .tally a, .passed > *')]
   .filter(part => part.scrollWidth > part.clientWidth + 1).map(part => part.textContent)"""
 MARKUP = "<b>not & bold</b> [LAUGHTER] {LG} " + "word " * 40
 
@@ -60,11 +60,11 @@ def page(source):
     return Page(source)
 
 
-def test_every_severity_is_there(example):
+def test_the_example_has_every_severity(example):
     assert all(example["severities"].values())
 
 
-def test_the_same_audit_gives_the_same_page_and_json_can_hold_it(example, source):
+def test_the_same_audit_gives_the_same_page_also_after_json(example, source):
     assert html(json.loads(json.dumps(example, allow_nan=False))) == source
 
 
@@ -74,22 +74,22 @@ def test_the_page_loads_nothing(source, page):
     assert "@import" not in source
 
 
-def test_what_others_wrote_is_shown_and_never_markup(page):
+def test_text_of_the_corpus_is_escaped(page):
     assert not page.all("b", "i", "script")
     assert "<b>not & bold</b> [LAUGHTER] {LG}" in page.text
 
 
-def test_every_finding_stands_in_the_page_the_gravest_first(example, page):
+def test_every_finding_is_in_the_page_the_most_severe_first(example, page):
     places = [page.text.index(finding["title"]) for finding in example["findings"]]
     assert places == sorted(places)
     text = page.text.replace("\u00a0", " ")
     for finding in example["findings"]:
         assert finding["figure"] in text
         assert finding["meaning"].replace("`", "") in text
-        assert finding["severity"] == "fine" or all(text in page.text for text in finding["examples"])
+        assert finding["severity"] == "ok" or all(text in page.text for text in finding["examples"])
 
 
-def test_every_anchor_leads_somewhere_and_no_id_stands_twice(page):
+def test_every_link_has_a_target_and_no_id_appears_twice(page):
     ids = [attributes["id"] for _, attributes in page.elements if "id" in attributes]
     assert len(ids) == len(set(ids))
     pointed = {attributes[name].lstrip("#") for _, attributes in page.elements for name in ("href", "xlink:href")
@@ -98,7 +98,7 @@ def test_every_anchor_leads_somewhere_and_no_id_stands_twice(page):
     assert pointed <= set(ids)
 
 
-def test_headings_go_down_one_step_at_a_time_and_header_cells_have_a_scope(page):
+def test_headings_skip_no_level_and_header_cells_have_a_scope(page):
     levels = [int(tag[1]) for tag, _ in page.elements if tag in ("h1", "h2", "h3", "h4")]
     assert levels.count(1) == 1
     assert all(after <= before + 1 for before, after in pairwise(levels))
@@ -107,13 +107,13 @@ def test_headings_go_down_one_step_at_a_time_and_header_cells_have_a_scope(page)
 
 def test_without_audio_the_page_says_so(tiny_corpus):
     text = Page(html(make_audit(tiny_corpus(), audio=False))).text
-    assert "They were not looked at (--no-audio)" in text
+    assert "They were not checked (--no-audio)" in text
     assert "Loudness" not in text
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize("size", [(360, 780), (390, 844), (1280, 900)], ids=["small-phone", "phone", "desktop"])
-def test_in_a_browser_all_can_be_read(chromium, source, tmp_path, size, scheme):
+def test_everything_is_readable_in_a_browser(chromium, source, tmp_path, size, scheme):
     with opened(chromium, tmp_path / "audit.html", source, size, scheme) as view:
         inside, window = view.evaluate(OVERFLOW)
         assert inside <= window
@@ -138,18 +138,18 @@ def run(*arguments):
     return CliRunner().invoke(command, list(map(str, arguments)))
 
 
-def test_the_command_writes_beside_the_manifest_and_succeeds_where_nothing_is_wrong(tiny_corpus):
+def test_the_command_writes_beside_the_manifest_and_succeeds_without_errors(tiny_corpus):
     manifest = tiny_corpus()
     result = run("--manifest", manifest.path)
     assert result.exit_code == 0, result.output
     written = json.loads((manifest.path.parent / "audit.json").read_text("utf-8"))
-    assert written["fingerprint"] == manifest.digest
-    assert f"fingerprint {manifest.digest}" in result.stdout
+    assert written["digest"] == manifest.digest
+    assert f"digest {manifest.digest}" in result.stdout
     assert (manifest.path.parent / "audit.html").read_text("utf-8") == html(written)
     assert "Decoding: 16/16 recordings" in result.stderr
 
 
-def test_the_command_fails_where_the_protocol_is_broken_and_writes_all_the_same(tiny_corpus, tmp_path):
+def test_the_command_fails_but_writes_the_audit_if_the_protocol_is_broken(tiny_corpus, tmp_path):
     manifest = changed(tiny_corpus(), lambda n, _: {"session": "2"} if n == 0 else {})
     result = run("--manifest", manifest.path, "--output", tmp_path / "there", "--json")
     assert result.exit_code == 1
@@ -159,7 +159,7 @@ def test_the_command_fails_where_the_protocol_is_broken_and_writes_all_the_same(
     assert run("--manifest", manifest.path, "--folds", "speaker").exit_code == 0
 
 
-def test_without_audio_a_missing_file_is_not_seen(tiny_corpus):
+def test_without_audio_a_missing_file_goes_unnoticed(tiny_corpus):
     manifest = tiny_corpus()
     manifest.audio_path(manifest.utterances[0]).unlink()
     assert run("--manifest", manifest.path, "--no-audio").exit_code == 0
@@ -189,5 +189,5 @@ def test_a_manifest_named_audit_keeps_its_facts(tiny_corpus):
     before = other.with_suffix(".json").read_bytes()
     result = run("--manifest", other)
     assert result.exit_code == 1
-    assert "Give another place with --output" in result.stderr
+    assert "Give another directory with --output" in result.stderr
     assert other.with_suffix(".json").read_bytes() == before

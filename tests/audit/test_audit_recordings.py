@@ -6,8 +6,8 @@ import soundfile
 from helpers.audit_example import RATE, changed, found, rewritten, write
 
 from mmer_pipeline.audit.audit_page import html
-from mmer_pipeline.audit.recordings import Recording, measure_all
-from mmer_pipeline.audit.review import make_audit, recordings
+from mmer_pipeline.audit.recordings import FLOOR_DBFS, Recording, audio_digest, measure_all
+from mmer_pipeline.audit.review import make_audit
 
 TIME = np.arange(RATE) / RATE
 
@@ -20,17 +20,17 @@ def path_of(manifest, number):
     return manifest.audio_path(manifest.utterances[number])
 
 
-def test_a_whole_corpus_has_nothing_wrong(tiny_corpus):
+def test_an_intact_corpus_has_no_errors(tiny_corpus):
     seen = []
     audit = make_audit(tiny_corpus(), progress=lambda done, total: seen.append((done, total)))
-    assert audit["severities"]["wrong"] == 0
+    assert audit["severities"]["error"] == 0
     assert seen == [(n, 16) for n in range(1, 17)]
-    assert audit["sounds"]["formats"] == [{"sample_rate_hz": RATE, "channels": 1, "recordings": 16}]
+    assert audit["recordings"]["formats"] == [{"sample_rate_hz": RATE, "channels": 1, "recordings": 16}]
     seconds = sum(soundfile.info(path_of(tiny_corpus(), n)).duration for n in range(16))
-    assert audit["sounds"]["hours"] == pytest.approx(seconds / 3600, abs=1e-6)
+    assert audit["recordings"]["hours"] == pytest.approx(seconds / 3600, abs=1e-6)
 
 
-def test_facts_of_a_recording_are_those_of_its_wave(tiny_corpus):
+def test_facts_of_a_recording_agree_with_its_waveform(tiny_corpus):
     manifest = tiny_corpus()
     write(path_of(manifest, 0), sine(height=1.0) * 0.9, subtype="FLOAT")
     write(path_of(manifest, 1), np.concatenate([sine(), np.zeros(RATE)]) + 0.1, subtype="FLOAT")
@@ -42,29 +42,29 @@ def test_facts_of_a_recording_are_those_of_its_wave(tiny_corpus):
     assert shifted.dc == pytest.approx(0.1, abs=1e-4)
     assert shifted.rms_dbfs == pytest.approx(20 * np.log10(0.5) - 6.0206, abs=1e-2)  # half of it is silent
     assert clipped.clipped == (np.abs(np.clip(sine(50, 1.6), -1, 1)) >= 0.999).sum()
-    assert (silent.rms_dbfs, silent.quiet) == (recordings.FLOOR_DBFS, 1.0)
+    assert (silent.rms_dbfs, silent.pauses) == (FLOOR_DBFS, 1.0)
 
 
-def test_pauses_are_what_is_forty_decibels_below_the_loudest(tiny_corpus):
+def test_pauses_are_forty_decibels_below_the_loudest_frame(tiny_corpus):
     manifest = tiny_corpus()
     write(path_of(manifest, 0), np.concatenate([sine(), sine(height=0.004), sine(height=0.02)]), subtype="FLOAT")
-    assert measure_all(manifest)[0].quiet == pytest.approx(1 / 3)
+    assert measure_all(manifest)[0].pauses == pytest.approx(1 / 3)
 
 
-def test_recordings_that_are_missing_or_damaged_are_wrong(tiny_corpus):
+def test_missing_and_damaged_recordings_are_errors(tiny_corpus):
     manifest = tiny_corpus()
     path_of(manifest, 2).unlink()
     path_of(manifest, 5).write_bytes(b"no sound")
     audit = make_audit(manifest)
-    finding = found(audit, "recordings_that_fail")
-    assert (finding["severity"], finding["value"]) == ("wrong", 2)
+    finding = found(audit, "unreadable_recordings")
+    assert (finding["severity"], finding["value"]) == ("error", 2)
     assert "1 missing, 1 unreadable" in finding["meaning"]
     assert str(path_of(manifest, 2)) in finding["examples"][0]
-    assert audit["audio_fingerprint"] is None
+    assert audit["audio_digest"] is None
     assert {row["utterances"] for row in audit["baselines"]["rows"]} == {14, 16}
 
 
-def test_the_same_sound_in_two_folds_is_wrong_whatever_its_container(tiny_corpus):
+def test_the_same_samples_in_two_folds_are_an_error_whatever_the_container(tiny_corpus):
     manifest = tiny_corpus()
     samples, _ = soundfile.read(path_of(manifest, 0), dtype="int16")
     flac = path_of(manifest, 12).with_suffix(".flac")
@@ -73,18 +73,18 @@ def test_the_same_sound_in_two_folds_is_wrong_whatever_its_container(tiny_corpus
     manifest = changed(manifest, lambda n, _: {"audio": str(flac.relative_to(manifest.root))} if n == 12 else {})
     across = found(make_audit(manifest), "duplicates_across_folds")
     names = [manifest.utterances[n].utterance_id for n in (0, 3, 12)]
-    assert (across["severity"], across["value"]) == ("wrong", 3)
+    assert (across["severity"], across["value"]) == ("error", 3)
     assert across["examples"] == [f"{names[0]} (happy) = {names[1]} (sad) = {names[2]} (happy)"]
-    assert "1 of such groups" in across["meaning"]
+    assert "Groups of identical recordings with different labels: 1" in across["meaning"]
 
 
-def test_the_same_sound_within_a_fold_weighs(tiny_corpus):
+def test_the_same_samples_within_a_fold_are_a_warning(tiny_corpus):
     manifest = tiny_corpus()
     path_of(manifest, 4).write_bytes(path_of(manifest, 0).read_bytes())
     audit = make_audit(manifest)
     assert found(audit, "duplicates_within_folds")["value"] == 2
-    assert found(audit, "duplicates_within_folds")["severity"] == "weigh"
-    assert found(audit, "duplicates_across_folds")["severity"] == "fine"
+    assert found(audit, "duplicates_within_folds")["severity"] == "warning"
+    assert found(audit, "duplicates_across_folds")["severity"] == "ok"
 
 
 def test_silence_clipping_offset_and_format_are_counted(tiny_corpus):
@@ -97,30 +97,33 @@ def test_silence_clipping_offset_and_format_are_counted(tiny_corpus):
         write(path_of(manifest, number), sine(90 + number, 0.1) + 0.05)
     write(path_of(manifest, 10), np.stack([sine(100), sine(101)], axis=1), rate=44_100)
     audit = make_audit(manifest)
-    counts = {key: found(audit, key)["value"] for key in ("silent", "clipped", "dc_offset", "formats")}
-    assert counts == {"silent": 2, "clipped": 3, "dc_offset": 4, "formats": 1}
+    counts = {
+        key: found(audit, key)["value"]
+        for key in ("silent_recordings", "clipped_recordings", "dc_offset", "audio_formats")
+    }
+    assert counts == {"silent_recordings": 2, "clipped_recordings": 3, "dc_offset": 4, "audio_formats": 1}
     assert found(audit, "duplicates_within_folds")["value"] == 0
-    assert found(audit, "silent")["examples"][0].endswith("(happy): −120.0 dBFS")
-    assert found(audit, "formats")["examples"][0].endswith("44.1 kHz, 2 channels")
+    assert found(audit, "silent_recordings")["examples"][0].endswith("(happy): −120.0 dBFS")
+    assert found(audit, "audio_formats")["examples"][0].endswith("44.1 kHz, 2 channels")
 
 
-def test_clipping_that_goes_with_a_class_weighs(tiny_corpus):
+def test_clipping_associated_with_a_class_is_a_warning(tiny_corpus):
     manifest = tiny_corpus(sessions=2, repeats=3)
     for number, row in enumerate(manifest.utterances):
         if row.emotion == "ang":
             write(path_of(manifest, number), np.clip(sine(90 + number, 2.0), -1, 1))
-    finding = found(make_audit(manifest), "clipped")
-    assert finding["severity"] == "weigh"
-    assert "12 of 12 are angry, which 25.0 % of all are" in finding["meaning"]
+    finding = found(make_audit(manifest), "clipped_recordings")
+    assert finding["severity"] == "warning"
+    assert "12 of 12 are angry, compared with 25.0 % of all" in finding["meaning"]
 
 
-def test_a_duration_far_from_the_transcript_is_named(tiny_corpus):
+def test_a_duration_that_does_not_fit_the_transcript_is_a_finding(tiny_corpus):
     manifest = changed(tiny_corpus(repeats=3), lambda n, _: {"transcript": "No." if n == 5 else "word " * 6 + str(n)})
     for number in range(len(manifest.utterances)):
         write(path_of(manifest, number), sine(100 + number, seconds=40 if number == 5 else 2 + 0.1 * (number % 5)))
-    finding = found(make_audit(manifest), "durations")
+    finding = found(make_audit(manifest), "unusual_durations")
     assert finding["value"] == 1
-    assert finding["examples"][0].startswith(f"{manifest.utterances[5].utterance_id} (angry): 0.1 letters a second")
+    assert finding["examples"][0].startswith(f"{manifest.utterances[5].utterance_id} (angry): 0.1 letters per second")
 
 
 def test_recordings_too_short_for_ctc_are_counted(tiny_corpus):
@@ -128,41 +131,41 @@ def test_recordings_too_short_for_ctc_are_counted(tiny_corpus):
     assert found(make_audit(manifest), "too_short_for_ctc")["value"] == 1
 
 
-def test_loudness_that_tells_the_class_weighs_and_so_does_its_baseline(tiny_corpus):
+def test_loudness_that_reveals_the_class_is_a_warning_and_so_is_its_baseline(tiny_corpus):
     manifest = tiny_corpus(sessions=3, repeats=2)
     height = {"hap": 0.8, "ang": 0.2, "neu": 0.05, "sad": 0.0125}
     for number, row in enumerate(manifest.utterances):
         write(path_of(manifest, number), sine(100 + number, height[row.emotion]))
     audit = make_audit(manifest)
     loudness, baseline = found(audit, "loudness"), found(audit, "baseline_loudness")
-    assert (loudness["severity"], loudness["unit"]) == ("weigh", "dB from sad to happy")
+    assert (loudness["severity"], loudness["unit"]) == ("warning", "dB from sad to happy")
     assert loudness["value"] == pytest.approx(20 * np.log10(0.8 / 0.0125), abs=0.1)
-    assert (baseline["severity"], baseline["value"]) == ("weigh", 100.0)
-    assert found(audit, "baseline_length_of_the_recording")["severity"] == "fine"
-    medians = [row["loudness_dbfs"]["quantiles"][2] for row in audit["sounds"]["classes"]]
+    assert (baseline["severity"], baseline["value"]) == ("warning", 100.0)
+    assert found(audit, "baseline_length_of_the_recording")["severity"] == "ok"
+    medians = [row["loudness_dbfs"]["quantiles"][2] for row in audit["recordings"]["classes"]]
     assert medians == pytest.approx([20 * np.log10(h) - 3.0103 for h in height.values()], abs=0.1)
 
 
-def test_loudness_without_rhyme_or_reason_explains_nothing_in_a_small_corpus(tiny_corpus):
+def test_random_loudness_explains_nothing_in_a_small_corpus(tiny_corpus):
     manifest = tiny_corpus(repeats=2)
     loudness = np.random.default_rng(0).uniform(0.1, 0.9, len(manifest.utterances))
     for number, height in enumerate(loudness):
         write(path_of(manifest, number), sine(100 + number, height))
     finding = found(make_audit(manifest), "loudness")
     assert (finding["severity"], finding["meaning"]) == (
-        "fine",
+        "ok",
         "The class explains 0 % of the variance of the loudness.",
     )
 
 
-def test_without_any_transcript_there_is_no_duration_to_compare(tiny_corpus):
+def test_without_transcripts_durations_are_not_compared(tiny_corpus):
     manifest = changed(tiny_corpus(), lambda *_: {"transcript": ""})
-    finding = found(make_audit(manifest), "durations")
-    assert (finding["severity"], finding["value"]) == ("fine", 0)
+    finding = found(make_audit(manifest), "unusual_durations")
+    assert (finding["severity"], finding["value"]) == ("ok", 0)
     assert "there is nothing to compare" in finding["meaning"]
 
 
-def test_segments_of_one_file_are_recordings_of_their_own(tiny_corpus):
+def test_segments_of_a_file_count_as_separate_recordings(tiny_corpus):
     manifest = tiny_corpus()
     write(path_of(manifest, 0), np.concatenate([sine(100), sine(300), sine(300)]))
     rows = list(
@@ -180,15 +183,15 @@ def test_segments_of_one_file_are_recordings_of_their_own(tiny_corpus):
     assert found(audit, "duplicates_within_folds")["value"] == 2
 
 
-def test_the_fingerprint_of_the_samples_does_not_depend_on_the_container(tiny_corpus):
+def test_the_digest_of_the_samples_does_not_depend_on_the_container(tiny_corpus):
     manifest = tiny_corpus()
-    before = recordings.fingerprint(manifest, measure_all(manifest))
+    before = audio_digest(manifest, measure_all(manifest))
     samples, _ = soundfile.read(path_of(manifest, 0), dtype="int16")
     soundfile.write(path_of(manifest, 0), samples, RATE, format="FLAC")
-    assert recordings.fingerprint(manifest, measure_all(manifest)) == before
+    assert audio_digest(manifest, measure_all(manifest)) == before
     samples[0] += 1
     soundfile.write(path_of(manifest, 0), samples, RATE)
-    assert recordings.fingerprint(manifest, measure_all(manifest)) != before
+    assert audio_digest(manifest, measure_all(manifest)) != before
 
 
 def test_facts_come_in_the_manifests_order(tiny_corpus):
@@ -199,7 +202,7 @@ def test_facts_come_in_the_manifests_order(tiny_corpus):
     assert [fact.seconds for fact in facts] == pytest.approx(lengths)
 
 
-def test_a_corpus_without_one_recording_or_with_one_class_alone_is_audited_too(tiny_corpus):
+def test_a_corpus_with_a_single_class_or_without_recordings_is_audited_too(tiny_corpus):
     manifest = changed(tiny_corpus(), lambda *_: {"emotion": "hap"})
     audit = make_audit(manifest)
     assert [row["name"] for row in audit["baselines"]["rows"]] == ["majority class"]
@@ -207,6 +210,6 @@ def test_a_corpus_without_one_recording_or_with_one_class_alone_is_audited_too(t
     for number in range(16):
         path_of(manifest, number).unlink()
     audit = make_audit(manifest)
-    assert found(audit, "recordings_that_fail")["value"] == 16
-    assert (audit["sounds"]["hours"], audit["sounds"]["formats"]) == (0.0, [])
-    assert "They were not looked at" not in html(audit)
+    assert found(audit, "unreadable_recordings")["value"] == 16
+    assert (audit["recordings"]["hours"], audit["recordings"]["formats"]) == (0.0, [])
+    assert "They were not checked" not in html(audit)
