@@ -1,4 +1,4 @@
-"""Metrics of predictions, and how certain they are.
+"""Metrics of predictions, their intervals, and comparisons of systems.
 
-Imports nothing of the packages beside it.
+Imports no other package of the project.
 """

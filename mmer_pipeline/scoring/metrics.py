@@ -1,7 +1,7 @@
-"""The metrics, each name meaning one thing; scikit-learn computes them.
+"""The metrics, computed by scikit-learn.
 
-WA (weighted accuracy) is plain accuracy over all utterances. UA (unweighted accuracy) is the mean of the
-per-class recalls. Several public repositories use the two names the other way round.
+WA (weighted accuracy) is the accuracy over all utterances. UA (unweighted accuracy) is the mean of the recalls of the
+classes. Several public repositories use the two names the other way round.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ import numpy.typing as npt
 from sklearn.metrics import accuracy_score, confusion_matrix, precision_recall_fscore_support
 
 ECE_BINS = 15
-HEADLINE = ("wa", "ua", "wf1", "macro_f1")  # what is averaged over folds
+HEADLINE = ("wa", "ua", "wf1", "macro_f1")  # the metrics that are averaged over folds
 
 Floats = npt.NDArray[np.float64]
 Integers = npt.NDArray[np.int64]
@@ -22,13 +22,13 @@ Integers = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Predictions:
-    """What a model says of some utterances; all sequences run over the same N utterances."""
+    """A model's predictions for N utterances."""
 
     utterance_ids: tuple[str, ...]
     truth: Integers  # [N] class numbers
     probabilities: Floats  # [N, C]
     transcripts: tuple[str, ...]  # greedy CTC transcripts
-    references: tuple[str, ...]  # what CTC should spell; empty where nothing can be spelt
+    references: tuple[str, ...]  # the CTC targets as text; empty if no word can be spelt
 
     @property
     def predicted(self) -> Integers:
@@ -37,9 +37,9 @@ class Predictions:
 
 
 def score(predictions: Predictions, labels: Sequence[str]) -> dict[str, Any]:
-    """Every metric of the design for one set of predictions, as plain values for JSON.
+    """Compute every metric for one set of predictions, as plain values for JSON.
 
-    `wer` and `cer` are None where no utterance has a reference to spell.
+    `wer` and `cer` are None if no utterance has a reference.
     """
     truth, predicted = predictions.truth, predictions.predicted
     return {
@@ -52,19 +52,19 @@ def score(predictions: Predictions, labels: Sequence[str]) -> dict[str, Any]:
 
 
 def rates(truth: Integers, predicted: Integers, labels: Sequence[str]) -> dict[str, Any]:
-    """WA, UA, WF1, macro-F1, and precision, recall and F1 of each class.
+    """WA, UA, WF1 and macro-F1; precision, recall and F1 of each class.
 
-    A class that does not occur in `truth` has no recall, and is left out of UA and macro-F1.
+    UA and macro-F1 are means over the classes that occur in `truth`, since the others have no recall.
     """
     precision, recall, f1, support = precision_recall_fscore_support(
         truth, predicted, labels=range(len(labels)), zero_division=0
     )
-    there = support > 0
+    occurs = support > 0
     return {
         "wa": float(accuracy_score(truth, predicted)),
-        "ua": float(recall[there].mean()),
+        "ua": float(recall[occurs].mean()),
         "wf1": float(np.average(f1, weights=support)),
-        "macro_f1": float(f1[there].mean()),
+        "macro_f1": float(f1[occurs].mean()),
         "per_class": {
             label: {
                 "precision": float(precision[number]),
@@ -78,7 +78,7 @@ def rates(truth: Integers, predicted: Integers, labels: Sequence[str]) -> dict[s
 
 
 def rates_of_confusion(confusion: npt.ArrayLike, labels: Sequence[str]) -> dict[str, Any]:
-    """As `rates`, from a confusion matrix `[C, C]` (rows: truth)."""
+    """The same as `rates`, from a confusion matrix `[C, C]` (rows: truth)."""
     counts = np.asarray(confusion, dtype=np.int64)
     truth, predicted = np.indices(counts.shape).reshape(2, -1)  # [C * C] each
     return rates(np.repeat(truth, counts.ravel()), np.repeat(predicted, counts.ravel()), labels)
@@ -86,19 +86,19 @@ def rates_of_confusion(confusion: npt.ArrayLike, labels: Sequence[str]) -> dict[
 
 @dataclass(frozen=True)
 class ReliabilityBin:
-    """The utterances whose confidence lies in (lower, upper]."""
+    """The utterances whose confidence is in (lower, upper]."""
 
     lower: float
     upper: float
     utterances: int
     confidence: float  # mean probability of the most probable class
-    accuracy: float  # how often that class was right
+    accuracy: float  # how often that class was correct
 
 
 def reliability(probabilities: Floats, truth: Integers) -> list[ReliabilityBin]:
-    """The bins of 15 of equal width that hold an utterance, from the lowest confidence to the highest."""
+    """The non-empty ones of 15 bins of equal width, from the lowest confidence to the highest."""
     confidence = probabilities.max(axis=1)
-    right = probabilities.argmax(axis=1) == truth
+    correct = probabilities.argmax(axis=1) == truth
     # A bin is (lower, upper]: a confidence of exactly 1 belongs to the last one.
     bins = np.clip(np.ceil(confidence * ECE_BINS).astype(int) - 1, 0, ECE_BINS - 1)
     return [
@@ -107,26 +107,26 @@ def reliability(probabilities: Floats, truth: Integers) -> list[ReliabilityBin]:
             upper=float((number + 1) / ECE_BINS),
             utterances=int((bins == number).sum()),
             confidence=float(confidence[bins == number].mean()),
-            accuracy=float(right[bins == number].mean()),
+            accuracy=float(correct[bins == number].mean()),
         )
         for number in np.unique(bins)
     ]
 
 
 def calibration_error(probabilities: Floats, truth: Integers) -> float:
-    """Expected calibration error: the gaps of the reliability bins, weighted by their utterances."""
+    """Expected calibration error: the mean gap between accuracy and confidence, weighted by utterances."""
     bins = reliability(probabilities, truth)
     return float(sum(entry.utterances * abs(entry.accuracy - entry.confidence) for entry in bins) / len(truth))
 
 
 def spelling(references: Sequence[str], transcripts: Sequence[str]) -> dict[str, Any]:
     """Word and character error rate of greedy transcripts over the utterances that have a reference."""
-    pairs = [(reference, said) for reference, said in zip(references, transcripts, strict=True) if reference]
+    pairs = [(reference, decoded) for reference, decoded in zip(references, transcripts, strict=True) if reference]
     if not pairs:
         return {"wer": None, "cer": None, "ctc_utterances": 0}
-    wanted, said = [list(side) for side in zip(*pairs, strict=True)]
+    spoken, decoded = [list(side) for side in zip(*pairs, strict=True)]
     return {
-        "wer": float(jiwer.wer(wanted, said)),
-        "cer": float(jiwer.cer(wanted, said)),
+        "wer": float(jiwer.wer(spoken, decoded)),
+        "cer": float(jiwer.cer(spoken, decoded)),
         "ctc_utterances": len(pairs),
     }

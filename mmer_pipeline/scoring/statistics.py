@@ -1,8 +1,8 @@
-"""How sure the numbers are: intervals and paired comparisons that draw dialogues, not utterances.
+"""Intervals and paired comparisons that resample dialogues, not utterances.
 
-The utterances of a dialogue share speakers, topic and microphone, and those of several seeds are the same
-utterances again: drawn one by one they would give intervals that are too narrow. So a dialogue (a cluster) is
-drawn, or changes sides, as a whole, with all its utterances and all its seeds.
+The utterances of a dialogue share speakers, topic and microphone, and several seeds repeat the same utterances:
+resampling single utterances would give intervals that are too narrow. A dialogue (a cluster) is therefore resampled,
+or swapped, as a whole, with all its utterances and all its seeds.
 
 Shapes: K clusters, C classes, S samples.
 """
@@ -17,20 +17,20 @@ from mmer_pipeline.scoring.metrics import Floats, Integers
 SAMPLES = 5000
 SEED = 0
 LEVEL = 0.95
-BLOCK_CELLS = 1 << 20  # clusters times samples that are drawn at a time: 8 MB, however many clusters there are
-COMPARED = ("wa", "ua")  # the metrics that pairs of systems are compared by
-TIE = 1e-12  # differences of rates that are equal but for rounding
+BLOCK_CELLS = 1 << 20  # clusters times samples drawn at a time: 8 MB, whatever the number of clusters
+COMPARED = ("wa", "ua")  # the metrics in which pairs of systems are compared
+TIE = 1e-12  # the largest difference between equal rates, due to rounding
 
 Interval = tuple[float, float]
 
 
 @dataclass(frozen=True)
 class Difference:
-    """First − second of two systems in one metric."""
+    """The difference between two systems in one metric, first − second."""
 
     difference: float
-    interval: Interval | None  # 95 %, paired bootstrap; None: a single cluster
-    p: float | None  # two-sided; None: a single cluster
+    interval: Interval | None  # 95 %, paired bootstrap; None with a single cluster
+    p: float | None  # two-sided; None with a single cluster
 
 
 def cluster_counts(
@@ -40,9 +40,9 @@ def cluster_counts(
     classes: int,
     weights: Floats | None = None,
 ) -> Floats:
-    """A confusion matrix a cluster: `[K, C, C]`, rows are the truth, clusters in the order of their names.
+    """One confusion matrix per cluster: `[K, C, C]`, rows are the truth, clusters in the order of their names.
 
-    `weights` `[N]` is what a row counts for; 1 where left out.
+    `weights` `[N]` are the weights of the utterances, by default 1.
     """
     names, cluster = np.unique(np.asarray(clusters), return_inverse=True)
     counts = np.zeros((len(names), classes, classes))
@@ -53,7 +53,7 @@ def cluster_counts(
 def bootstrap_intervals(counts: Floats) -> dict[str, Interval] | None:
     """95 % intervals of the headline metrics by the percentile bootstrap over the clusters of `[K, C, C]`.
 
-    None where there is one cluster alone: nothing can be said then of how others would differ.
+    None with a single cluster, which says nothing about the variation between clusters.
     """
     if len(counts) < 2:
         return None
@@ -64,11 +64,11 @@ def bootstrap_intervals(counts: Floats) -> dict[str, Interval] | None:
 def compare(first: Floats, second: Floats) -> dict[str, Difference]:
     """WA and UA of one system minus those of another, from the same clusters' confusion matrices `[K, C, C]`.
 
-    The interval is the paired percentile bootstrap: both systems over the same drawn clusters. The p-value is
-    that of the paired randomisation test (Noreen 1989, "Computer-Intensive Methods for Testing Hypotheses"): were
-    the two systems alike, each cluster's two results could be swapped, so p is the share of random swaps, the
-    identity among them, with a difference at least as large in either direction. Unlike a share of bootstrap
-    samples beyond 0 it stays honest with few clusters: from K of them it is never far below 2 / 2^K.
+    The interval is from the paired percentile bootstrap, which evaluates both systems on the same resampled clusters.
+    The p-value is from the paired randomisation test (Noreen 1989, "Computer-Intensive Methods for Testing
+    Hypotheses"): if the systems were equal, the two results of each cluster could be swapped, so p is the share of
+    random swaps, including the identity, whose absolute difference is at least as large. Unlike the share of bootstrap
+    samples beyond 0, it remains valid with few clusters: with K of them it is never far below 2 / 2^K.
     """
     clusters = len(first)
     one, other = (rates_of_confusions(counts.sum(axis=0, keepdims=True)) for counts in (first, second))
@@ -88,34 +88,34 @@ def compare(first: Floats, second: Floats) -> dict[str, Difference]:
 
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
-    """Holm's step-down correction of p-values that are looked at together (Holm 1979); None stays None."""
-    there = sorted((p, place) for place, p in enumerate(p_values) if p is not None)
+    """Holm's step-down correction for a family of p-values (Holm 1979); None stays None."""
+    known = sorted((p, position) for position, p in enumerate(p_values) if p is not None)
     corrected: list[float | None] = [None] * len(p_values)
     largest = 0.0
-    for rank, (p, place) in enumerate(there):
-        largest = max(largest, min(1.0, (len(there) - rank) * p))
-        corrected[place] = largest
+    for rank, (p, position) in enumerate(known):
+        largest = max(largest, min(1.0, (len(known) - rank) * p))
+        corrected[position] = largest
     return corrected
 
 
 def rates_of_confusions(counts: Floats) -> dict[str, Floats]:
-    """The headline metrics of many confusion matrices `[n, C, C]` at once: `[n]` each, as `metrics.rates` gives them.
+    """The headline metrics of many confusion matrices `[n, C, C]`, `[n]` each, with the values of `metrics.rates`.
 
-    What does not occur at all has a rate of 0.
+    The rates of an empty matrix are 0.
     """
-    counts = np.where(np.abs(counts) < TIE, 0.0, counts)  # of weighted rows that were added and taken away
-    right = np.diagonal(counts, axis1=1, axis2=2)  # [n, C]
-    support, said = counts.sum(axis=2), counts.sum(axis=1)  # [n, C]
-    there = support > 0
-    recall = np.divide(right, support, out=np.zeros_like(right), where=there)
-    f1 = np.divide(2 * right, support + said, out=np.zeros_like(right), where=support + said > 0)
-    total, classes = support.sum(axis=1), np.maximum(there.sum(axis=1), 1)
+    counts = np.where(np.abs(counts) < TIE, 0.0, counts)  # rounding errors of weights that were added and subtracted
+    correct = np.diagonal(counts, axis1=1, axis2=2)  # [n, C]
+    support, predicted = counts.sum(axis=2), counts.sum(axis=1)  # [n, C]
+    occurs = support > 0
+    recall = np.divide(correct, support, out=np.zeros_like(correct), where=occurs)
+    f1 = np.divide(2 * correct, support + predicted, out=np.zeros_like(correct), where=support + predicted > 0)
+    total, classes = support.sum(axis=1), np.maximum(occurs.sum(axis=1), 1)
     total = np.where(total > 0, total, 1.0)
     return {
-        "wa": right.sum(axis=1) / total,
+        "wa": correct.sum(axis=1) / total,
         "ua": recall.sum(axis=1) / classes,
         "wf1": (f1 * support).sum(axis=1) / total,
-        "macro_f1": (f1 * there).sum(axis=1) / classes,
+        "macro_f1": (f1 * occurs).sum(axis=1) / classes,
     }
 
 
@@ -126,9 +126,9 @@ def _interval(values: Floats) -> Interval:
 
 
 def _sums(draw: Callable[[np.random.Generator, int, int], Floats], counts: Floats) -> Floats:
-    """The counts `[K, …]` of all clusters added up, each as often as a sample has drawn it: `[S, …]`.
+    """The sums of the counts `[K, …]`, each cluster as often as a sample draws it: `[S, …]`.
 
-    The samples are the same on every call, however many of them are drawn at a time.
+    The samples are the same on every call, whatever the number drawn at a time.
     """
     generator, clusters = np.random.default_rng(SEED), len(counts)
     step = max(1, BLOCK_CELLS // clusters)
@@ -143,5 +143,5 @@ def _draw(generator: np.random.Generator, samples: int, clusters: int) -> Floats
 
 
 def _swap(generator: np.random.Generator, samples: int, clusters: int) -> Floats:
-    """Which clusters change sides in each sample, 1 for those that do: `[samples, K]`."""
+    """Which clusters are swapped in each sample, 1 for those that are: `[samples, K]`."""
     return generator.integers(2, size=(samples, clusters)).astype(np.float64)

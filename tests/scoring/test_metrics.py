@@ -34,7 +34,7 @@ def confusion(truth: np.ndarray, predicted: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_the_headline_metrics_are_scikit_learn_s(seed: int) -> None:
+def test_the_headline_metrics_agree_with_scikit_learn(seed: int) -> None:
     truth, predicted = drawn(seed=seed)
     found = rates(truth, predicted, LABELS)
     assert found["wa"] == pytest.approx(accuracy_score(truth, predicted))
@@ -54,7 +54,7 @@ def test_weighted_is_over_utterances_and_unweighted_over_classes() -> None:
     assert (found["wa"], found["ua"]) == (pytest.approx(0.9), pytest.approx(0.75))
 
 
-def test_a_class_that_does_not_occur_is_left_out_of_the_means() -> None:
+def test_a_class_that_does_not_occur_is_excluded_from_the_means() -> None:
     truth, predicted = np.array([0, 0, 1, 1, 2]), np.array([0, 3, 1, 1, 2])
     found = rates(truth, predicted, LABELS)
     assert found["ua"] == pytest.approx((0.5 + 1 + 1) / 3)
@@ -68,7 +68,7 @@ def test_a_class_that_is_never_predicted_has_a_precision_of_zero() -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
-def test_metrics_of_a_confusion_matrix_are_those_of_its_predictions(seed: int) -> None:
+def test_metrics_of_a_confusion_matrix_agree_with_those_of_its_predictions(seed: int) -> None:
     truth, predicted = drawn(seed=seed)
     assert rates_of_confusion(confusion(truth, predicted).astype(int), LABELS) == rates(truth, predicted, LABELS)
 
@@ -90,7 +90,7 @@ def test_the_reliability_bins_by_hand() -> None:
     assert [entry.accuracy for entry in bins] == [0.0, 0.5, 1.0]
 
 
-def test_the_reliability_bins_are_scikit_learn_s_curve() -> None:
+def test_the_reliability_bins_agree_with_scikit_learn_s_curve() -> None:
     generator = np.random.default_rng(1)
     # Two classes, confidence above 0.5: scikit-learn bins the probability of one class.
     sure = generator.uniform(0.5, 1, 400)
@@ -102,7 +102,7 @@ def test_the_reliability_bins_are_scikit_learn_s_curve() -> None:
 
 
 @pytest.mark.parametrize(("confidence", "right", "error"), [(1.0, 10, 0.0), (1.0, 0, 1.0), (0.7, 7, 0.0)])
-def test_the_calibration_error_at_its_ends(confidence: float, right: int, error: float) -> None:
+def test_the_calibration_error_at_its_extremes(confidence: float, right: int, error: float) -> None:
     probabilities = np.tile([confidence, 1 - confidence], (10, 1))
     truth = np.array([0] * right + [1] * (10 - right))
     assert calibration_error(probabilities, truth) == pytest.approx(error)
@@ -117,12 +117,12 @@ def test_spelling_by_hand() -> None:
     assert found["wer"] == pytest.approx(jiwer.wer(["THE CAT SAT", "OH"], ["THE BAT", "OH"]))
 
 
-def test_spelling_of_nothing_is_no_number() -> None:
+def test_without_references_there_are_no_error_rates() -> None:
     assert spelling(["", ""], ["A", ""]) == {"wer": None, "cer": None, "ctc_utterances": 0}
     assert spelling(["A B"], [""])["wer"] == 1.0
 
 
-def test_the_score_has_every_metric_of_the_design() -> None:
+def test_the_score_has_every_metric() -> None:
     generator = np.random.default_rng(0)
     probabilities = generator.dirichlet(np.ones(4), 50)
     truth = generator.integers(0, 4, 50)

@@ -1,4 +1,4 @@
-"""Intervals and p-values against SciPy, hand-computed tables and counting by hand."""
+"""Intervals and p-values against SciPy and against tables and counts made by hand."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def counts(truth: np.ndarray, predicted: np.ndarray, clusters: list[str] | None 
     return cluster_counts(truth, predicted, clusters or each(len(truth)), 4)
 
 
-def test_metrics_of_many_confusion_matrices_are_those_of_each() -> None:
+def test_metrics_of_many_confusion_matrices_agree_with_those_of_each() -> None:
     pairs = [drawn(30, seed) for seed in range(20)]
     pairs.append((np.array([0, 0, 1]), np.array([3, 0, 3])))  # classes that do not occur
     many = rates_of_confusions(np.stack([counts(*pair).sum(axis=0) for pair in pairs]))
@@ -48,7 +48,7 @@ def test_metrics_of_many_confusion_matrices_are_those_of_each() -> None:
         assert {name: pytest.approx(expected[name]) for name in HEADLINE} == {n: many[n][number] for n in HEADLINE}
 
 
-def test_the_bootstrap_of_one_utterance_a_cluster_is_scipy_s() -> None:
+def test_the_bootstrap_with_one_utterance_per_cluster_agrees_with_scipy() -> None:
     truth, predicted = drawn(150)
     found = bootstrap_intervals(counts(truth, predicted))
     assert found is not None
@@ -82,7 +82,7 @@ def test_the_bootstrap_resamples_clusters_and_not_utterances() -> None:
     assert narrow["wa"][1] - narrow["wa"][0] < 0.5 * (single["wa"][1] - single["wa"][0])
 
 
-def test_the_bootstrap_holds_the_value_and_is_the_same_every_time() -> None:
+def test_the_bootstrap_interval_contains_the_value_and_is_reproducible() -> None:
     truth, predicted = drawn(100)
     dialogues = [str(n % 20) for n in range(100)]
     first, again = (bootstrap_intervals(counts(truth, predicted, dialogues)) for _ in range(2))
@@ -95,7 +95,7 @@ def test_the_bootstrap_holds_the_value_and_is_the_same_every_time() -> None:
         assert low < rates(truth, predicted, LABELS)[name] < high
 
 
-def test_the_paired_bootstrap_of_one_utterance_a_cluster_is_scipy_s() -> None:
+def test_the_paired_bootstrap_with_one_utterance_per_cluster_agrees_with_scipy() -> None:
     truth, first, second = two_systems()
     found = compare(counts(truth, first), counts(truth, second))
 
@@ -116,7 +116,7 @@ def test_the_paired_bootstrap_of_one_utterance_a_cluster_is_scipy_s() -> None:
 
 
 @pytest.mark.parametrize("skill", [0.7, 0.6, 0.52])
-def test_the_p_value_of_one_utterance_a_cluster_is_scipy_s_permutation_test(skill: float) -> None:
+def test_the_p_value_with_one_utterance_per_cluster_agrees_with_scipy_s_permutation_test(skill: float) -> None:
     truth, first, second = two_systems(first=skill)
     found = compare(counts(truth, first), counts(truth, second))
     right = [(truth == said).astype(float) for said in (first, second)]
@@ -131,7 +131,7 @@ def test_the_p_value_of_one_utterance_a_cluster_is_scipy_s_permutation_test(skil
     assert found["wa"].p == pytest.approx(expected, abs=0.02)
 
 
-def test_the_p_value_of_few_clusters_is_that_of_counting_all_swaps() -> None:
+def test_the_p_value_with_few_clusters_agrees_with_counting_all_swaps() -> None:
     # Five dialogues, each a little better for the first system: of 32 swaps two are as extreme.
     truth = np.zeros(50, dtype=int)
     dialogues = [str(n // 10) for n in range(50)]
@@ -143,7 +143,7 @@ def test_the_p_value_of_few_clusters_is_that_of_counting_all_swaps() -> None:
     assert found["wa"].interval[0] > 0  # the bootstrap alone would call this certain
 
 
-def test_p_values_of_systems_that_are_alike_are_spread_evenly() -> None:
+def test_p_values_of_equal_systems_are_uniform() -> None:
     generator = np.random.default_rng(5)
     p_values = []
     for _ in range(60):
@@ -154,14 +154,14 @@ def test_p_values_of_systems_that_are_alike_are_spread_evenly() -> None:
     assert stats.kstest(p_values, "uniform").pvalue > 0.01
 
 
-def test_two_systems_that_say_the_same_differ_by_nothing() -> None:
+def test_two_systems_with_the_same_predictions_do_not_differ() -> None:
     truth, predicted = drawn()
     dialogues = [str(n % 15) for n in range(200)]
     for entry in compare(*[counts(truth, predicted, dialogues)] * 2).values():
         assert (entry.difference, entry.interval, entry.p) == (0.0, (0.0, 0.0), 1.0)
 
 
-def test_the_other_way_round_is_the_same_comparison() -> None:
+def test_the_reversed_comparison_is_the_mirror_image() -> None:
     truth, first, second = two_systems()
     dialogues = [str(n % 12) for n in range(150)]
     one = compare(counts(truth, first, dialogues), counts(truth, second, dialogues))["ua"]
@@ -173,7 +173,7 @@ def test_the_other_way_round_is_the_same_comparison() -> None:
     assert other.p == one.p
 
 
-def test_of_one_cluster_alone_there_is_no_interval_and_no_p_value() -> None:
+def test_a_single_cluster_gives_no_interval_and_no_p_value() -> None:
     truth, first, second = two_systems()
     one = ["d"] * 150
     assert bootstrap_intervals(counts(truth, first, one)) is None
@@ -182,7 +182,7 @@ def test_of_one_cluster_alone_there_is_no_interval_and_no_p_value() -> None:
     assert (entry.interval, entry.p) == (None, None)
 
 
-def test_weighted_rows_that_change_sides_leave_no_class_behind() -> None:
+def test_swapped_weighted_rows_leave_no_rounding_error_behind() -> None:
     truth, first, second = two_systems(60)
     third = np.full(60, 1 / 3)  # three seeds of each utterance
     sides = [
@@ -204,12 +204,12 @@ def test_holm_s_table_by_hand() -> None:
     assert holm([]) == []
 
 
-def test_holm_counts_only_what_was_tested() -> None:
+def test_holm_counts_only_the_known_p_values() -> None:
     assert holm([None, 0.01, None, 0.2]) == [None, pytest.approx(0.02), None, pytest.approx(0.2)]
 
 
 @pytest.mark.parametrize("draw", [statistics._draw, statistics._swap])
-def test_samples_are_drawn_a_few_at_a_time_and_are_the_same(draw, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_samples_do_not_depend_on_the_number_drawn_at_a_time(draw, monkeypatch: pytest.MonkeyPatch) -> None:
     # 5,000 samples of 100,000 dialogues would fill 4 GB.
     values = np.random.default_rng(0).random((301, 2, 2))
     at_once = statistics._sums(draw, values)
