@@ -1,7 +1,7 @@
-"""demo: the whole pipeline on synthetic speech and untrained encoders, to see it work.
+"""demo: run the whole pipeline on synthetic speech and untrained encoders.
 
-Writes below `--output`: an IEMOCAP-shaped corpus, two tiny encoders, mmer.toml with the settings, the cache, a run a
-system, and the report.
+Writes below `--output`: a corpus in IEMOCAP's form, two tiny encoders, mmer.toml with the settings, the cache, one run
+per system, and the report.
 """
 
 import contextlib
@@ -17,12 +17,12 @@ from stages.options import DIRECTORY, PART_OF_DEMO, Common, common_options, say
 from stages.setting_options import GroupedCommand
 
 SEED = 1
-HONEST = (
+DISCLAIMER = (
     "The voices of this demo are synthetic (espeak-ng) and its encoders are untrained:\n"
-    "its numbers show that the pipeline works, and nothing about emotion recognition."
+    "its numbers show that the pipeline works, but nothing about emotion recognition."
 )
 SETTINGS = """\
-# The demo's settings: one table a command, as in an mmer.toml of your own. [cv] has those of [train] too.
+# The settings of the demo, one table per command. [cv] also uses those of [train].
 cache-dir = '{output}/cache'
 runs-dir = '{output}/runs'
 
@@ -45,12 +45,15 @@ jobs = 2
 
 
 @click.command(cls=GroupedCommand)
-@click.option("--output", type=DIRECTORY, default=Path("demo"), show_default=True, help="Where everything goes.")
+@click.option("--output", type=DIRECTORY, default=Path("demo"), show_default=True, help="Directory for all files.")
 @common_options
 def demo(common: Common, output: Path) -> None:
-    """Make a small synthetic corpus and cross-validate every system on it, from prepare to the report."""
-    _refuse_places()
-    say(common, HONEST)
+    """Run the whole pipeline on a small synthetic corpus.
+
+    Writes a synthetic corpus, prepares it, extracts its features, cross-validates every system and writes the report.
+    """
+    _refuse_directories()
+    say(common, DISCLAIMER)
     began = time.perf_counter()
     from mmer_pipeline import files
     from mmer_pipeline.demo.corpus import write_demo_corpus
@@ -66,24 +69,26 @@ def demo(common: Common, output: Path) -> None:
     with contextlib.redirect_stdout(io.StringIO() if common.as_json else sys.stdout):
         _run(common, ["--config", str(config), "prepare", "iemocap", "--root", str(root)])
     _run(common, ["--config", str(config), *(["--json"] if common.as_json else []), "cv"])
-    say(common, f"\nThe demo took {time.perf_counter() - began:.0f} s. {HONEST}")
-    say(common, "\nWith real data and a GPU the same commands are the paper's experiment:\n")
+    say(common, f"\nThe demo took {time.perf_counter() - began:.0f} s. {DISCLAIMER}")
+    say(common, "\nWith real data and a GPU, the same commands run the paper's experiment:\n")
     say(common, "  mmer-pipe prepare iemocap --root /path/to/IEMOCAP_full_release")
     say(common, "  mmer-pipe cv --systems table-1")
 
 
-def _refuse_places() -> None:
-    """Everything of the demo lies below `--output`."""
+def _refuse_directories() -> None:
+    """Refuse the options for other directories and settings: the demo writes only below `--output`."""
     context: click.Context | None = click.get_current_context()
     while context is not None:
         for name in ("cache_dir", "runs_dir", "config"):
             if context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
-                raise click.UsageError(f"demo takes no --{name.replace('_', '-')}: all of it goes below --output.")
+                raise click.UsageError(
+                    f"demo takes no --{name.replace('_', '-')}: it writes everything below --output."
+                )
         context = context.parent
 
 
 def _run(common: Common, arguments: list[str]) -> None:
-    """Run one command as a person would type it, and show it."""
+    """Print a command as one would type it, and run it."""
     group = click.get_current_context().find_root().command
     say(common, f"\n$ mmer-pipe {' '.join(arguments)}")
     flags = ["--device", common.device, *(["--quiet"] if common.quiet else [])]

@@ -1,1 +1,1 @@
-"""The demo's material: a small synthetic corpus in IEMOCAP's formats, and tiny untrained encoders."""
+"""Material for the demo: a small synthetic corpus in IEMOCAP's formats, and tiny untrained encoders."""

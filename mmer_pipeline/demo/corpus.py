@@ -1,7 +1,7 @@
 """The demo's corpus: 370 turns of ten synthetic speakers in IEMOCAP's directory tree.
 
-Every session holds four improvised dialogues, each with a mood of its own, and one scripted scene that all
-sessions act, its lines word for word the same. Each speaker has nine turns of each of the four classes.
+Every session has four improvised dialogues, each in a different mood, and one scripted scene with the same words in
+all sessions. Each speaker has nine turns in each of the four classes.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,12 +17,12 @@ from mmer_pipeline.demo.iemocap_tree import SESSIONS, Turn, write_tree
 
 SEED = 0
 MOODS = ("ang", "hap", "sad", "neu")  # of the improvised dialogues impro01 to impro04
-TURNS_OF_MOOD = 4  # a speaker's turns in the dialogue's mood; one turn of each other mood comes on top
-ANY_MOOD_SHARE = 0.42  # of the improvised turns whose words say nothing about the mood
-LAUGHTER_SHARE = 0.15  # of the happy turns; transcribers of the real corpus tag about as many
-EXCITED_SHARE = 0.5  # of the happy turns: `exc` instead of `hap`
+TURNS_OF_MOOD = 4  # a speaker's turns in the dialogue's mood, in addition to one turn in each other mood
+ANY_MOOD_SHARE = 0.42  # of the improvised turns, whose words then say nothing about the mood
+LAUGHTER_SHARE = 0.15  # of the happy turns; about as many as in the real corpus
+EXCITED_SHARE = 0.5  # of the happy turns, which are labelled `exc` instead of `hap`
 _PAUSE_SECONDS = (0.3, 1.2)
-# Typical valence, activation and dominance of a label, 1 to 5.
+# Typical valence, activation and dominance of each label, from 1 to 5.
 _DIMENSIONS = {
     "ang": (1.5, 4.0, 4.0),
     "hap": (4.0, 3.0, 3.0),
@@ -43,7 +43,7 @@ human speech.
 def write_demo_corpus(directory: Path, seed: int = SEED, sessions: Sequence[int] = SESSIONS) -> Path:
     """Write the corpus below `directory` and return its root, `directory / IEMOCAP_full_release`.
 
-    The same seed gives the same bytes. Fewer sessions make a smaller corpus.
+    The same seed gives the same bytes. Fewer sessions give a smaller corpus.
 
     Raises:
         UserError: espeak-ng is not installed or does not run.
@@ -64,7 +64,7 @@ def speaker_of(turn: Turn) -> str:
 
 
 def _session(session: int, random: np.random.Generator) -> Iterator[Turn]:
-    """The turns of a session, without times and recordings."""
+    """The turns of a session, without times or recordings."""
     for number, mood in enumerate(MOODS, start=1):
         prefix = "FM"[(number + session) % 2]
         yield from _dialogue(session, f"{prefix}_impro{number:02d}", _improvised(mood, random))
@@ -72,7 +72,7 @@ def _session(session: int, random: np.random.Generator) -> Iterator[Turn]:
 
 
 def _dialogue(session: int, name: str, lines: list[tuple[str, str]]) -> Iterator[Turn]:
-    """Labels and transcripts, the F and the M speaker in turn → turns."""
+    """Make turns from labels and transcripts, alternating between the F and the M speaker."""
     dialogue = f"Ses{session:02d}{name}"
     for index, (label, transcript) in enumerate(lines):
         utterance = f"{dialogue}_{'FM'[index % 2]}{index // 2:03d}"
@@ -84,7 +84,7 @@ def _improvised(mood: str, random: np.random.Generator) -> list[tuple[str, str]]
     speakers = [random.permutation(labels) for _ in "FM"]
     plan = [str(label) for pair in zip(*speakers, strict=True) for label in pair]
     if mood == "ang":
-        plan += ["fru", "xxx"]  # labels that the four classes leave out
+        plan += ["fru", "xxx"]  # labels outside the four classes
     return [_improvise(label, random) for label in plan]
 
 
@@ -100,7 +100,7 @@ def _improvise(label: str, random: np.random.Generator) -> tuple[str, str]:
 
 
 def _scripted(random: np.random.Generator) -> list[tuple[str, str]]:
-    """The scene; in each session two lines of either speaker come out with each other's emotion."""
+    """The scripted scene; in each session, each speaker swaps the emotions of two lines."""
     labels = [label for label, _ in sentences.SCRIPT]
     for speaker in (0, 1):
         first, second = random.choice(range(speaker, len(labels), 2), 2, replace=False)
@@ -109,7 +109,7 @@ def _scripted(random: np.random.Generator) -> list[tuple[str, str]]:
 
 
 def _laughing(label: str, text: str, random: np.random.Generator) -> tuple[str, str]:
-    """Some happy lines get a [LAUGHTER] tag, a few are nothing else; half of the happy lines are excited."""
+    """Tag some happy lines with [LAUGHTER], replace a few by it, and label half of the happy lines as excited."""
     if label != "hap":
         return label, text
     chance = random.random()
@@ -119,7 +119,7 @@ def _laughing(label: str, text: str, random: np.random.Generator) -> tuple[str, 
 
 
 def _timed(turns: Sequence[Turn], random: np.random.Generator) -> Iterator[Turn]:
-    """Give each turn its place in its dialogue, a pause before it, and annotators who differ a little."""
+    """Give each turn its times in the dialogue, with a pause before it, and slightly varying dimensions."""
     for _, dialogue in groupby(turns, key=lambda turn: turn.dialogue):
         now = 0.0
         for turn in dialogue:

@@ -1,7 +1,7 @@
-"""Tiny encoders with untrained weights: real transformers checkpoints for the demo, the tests and CI.
+"""Tiny encoders with untrained weights: transformers checkpoints for the demo, the tests and CI.
 
-Their architectures, files and frame rates are those of the encoders that the pipeline is for; only the sizes
-are small, and nothing is downloaded. The same seed gives the same weights.
+They have the architectures, files and frame rates of the real encoders in a small size, without a download. The same
+seed gives the same weights.
 """
 
 import json
@@ -18,9 +18,9 @@ from mmer_pipeline.demo.sentences import sample_lines
 TEXT_ENCODER_DIR = "tiny-roberta"
 SPEECH_ENCODER_DIR = "tiny-wav2vec2"
 SPEECH_FAMILIES = ("wav2vec2", "hubert", "wavlm", "unispeech-sat", "data2vec-audio", "moonshine")
-HIDDEN = 64  # of every encoder here
-_VOCABULARY = 1_000  # at most: 256 bytes, the special tokens, and most of the demo's words whole
-_SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]  # in the order of roberta-base's ids
+HIDDEN = 64  # hidden size of every tiny encoder
+_VOCABULARY = 1_000  # the most: 256 bytes, the special tokens, and most of the demo's words as whole tokens
+_SPECIAL_TOKENS = ["<s>", "<pad>", "</s>", "<unk>", "<mask>"]  # in the order of roberta-base
 _TRANSFORMER = {
     "hidden_size": HIDDEN,
     "num_hidden_layers": 2,
@@ -32,10 +32,10 @@ _TRANSFORMER = {
 def write_tiny_encoders(directory: Path, sentences: Iterable[str] | None = None, seed: int = 0) -> tuple[Path, Path]:
     """Write the demo's text encoder and speech encoder below `directory`; return the two directories.
 
-    The tokenizer is trained on `sentences`, or on the demo corpus's own lines. The speech encoder hears how
-    loud an utterance is: its waveforms are not normalised, and its layer norms are over channels, as those
-    of wav2vec2-large are. (wav2vec2-base's group norm is over time and takes loudness out, which is most of
-    what an untrained front end can tell emotions by.)
+    The tokenizer is trained on `sentences`, by default the lines of the demo corpus. The speech encoder preserves
+    loudness, which is most of what an untrained front end can use to recognise emotions: its waveforms are not
+    normalised, and it has layer norm over channels, like wav2vec2-large. (The group norm of wav2vec2-base is over time
+    and removes loudness.)
     """
     lines = sample_lines() if sentences is None else sentences
     text = tiny_text_encoder(directory / TEXT_ENCODER_DIR, lines, seed)
@@ -50,10 +50,7 @@ def write_tiny_encoders(directory: Path, sentences: Iterable[str] | None = None,
 
 
 def tiny_text_encoder(directory: Path, sentences: Iterable[str], seed: int = 0, **sizes: Any) -> Path:
-    """Write a RoBERTa with a byte-level BPE tokenizer of its own.
-
-    `sizes` replace fields of its configuration.
-    """
+    """Write a RoBERTa with its own byte-level BPE tokenizer; `sizes` replace fields of its configuration."""
     tokenizer = _byte_level_bpe(sentences)
     fields: dict[str, Any] = {
         **_TRANSFORMER,
@@ -82,9 +79,9 @@ def tiny_speech_encoder(
 ) -> Path:
     """Write a speech encoder of one of SPEECH_FAMILIES; `sizes` replace fields of its configuration.
 
-    The wav2vec2-like ones keep the real kernels and strides (50 frames a second); Moonshine's are fixed in
-    its code (about 41.7 frames a second), and its checkpoint is the whole model, decoder included.
-    `do_normalize` (zero mean, unit variance) is true for the wav2vec2-like ones unless it is given.
+    Those like wav2vec2 have the real kernels and strides (50 frames per second). Moonshine's are fixed in its code
+    (about 41.7 frames per second), and its checkpoint is the whole model including the decoder. By default,
+    `do_normalize` (zero mean, unit variance) is True except for Moonshine.
     """
     _save(AutoConfig.for_model(family, **{**_fields(family), **sizes}), directory, seed)
     Wav2Vec2FeatureExtractor(
@@ -120,15 +117,15 @@ _MOONSHINE: dict[str, Any] = {
 def _fields(family: str) -> dict[str, Any]:
     if family == "moonshine":
         return _MOONSHINE
-    if family == "data2vec-audio":  # its positional embedding is a stack of so many convolutions
+    if family == "data2vec-audio":  # for it, the number of stacked convolutions
         return {**_WAV2VEC2, "num_conv_pos_embeddings": 2}
     return _WAV2VEC2
 
 
 def _save(config: Any, directory: Path, seed: int) -> None:
-    """Draw the weights of a seed and save them; the caller's random state stays as it was."""
+    """Draw weights from a seed and save them, without changing the caller's random state."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)  # the CPU's alone; torch.manual_seed reaches the GPUs too
+        torch.default_generator.manual_seed(seed)  # only the CPU's; torch.manual_seed also seeds the GPUs
         model = AutoModel.from_config(config)
     model.save_pretrained(directory)
 

@@ -1,11 +1,11 @@
-"""The process that speaks: a JSON request on standard input, samples on standard output.
+"""Synthesise speech with espeak-ng in a separate process: JSON request on standard input, samples on standard output.
 
-espeak-ng keeps state that nothing resets (the phase of its pitch flutter among it), so what it says
-depends on all it has said before in its process. A batch of lines is therefore spoken in a process of its
-own: the same batch, the same samples; and no thread of the caller can get in between.
+espeak-ng has state that cannot be reset (such as the phase of its pitch flutter), so its output depends on everything
+spoken before in the same process. Each batch of lines is therefore synthesised in a new process: the same batch gives
+the same samples, whatever the caller's threads do.
 
-Started by `voices.py` as `python -I espeak.py`, in the folder that holds `espeak-ng-data`; it needs the
-standard library alone.
+`voices.py` starts it as `python -I espeak.py`, in the folder that contains `espeak-ng-data`; it needs only the
+standard library.
 """
 
 import ctypes
@@ -23,14 +23,14 @@ _Callback = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.POINTER(ctypes.c_short), ctype
 
 
 def main() -> None:
-    """Speak every line of the request; each answer is a count (uint32) and so many int16 samples."""
+    """Speak every line of the request; each answer is a count (uint32) followed by that many int16 samples."""
     request = json.load(sys.stdin)
     library = ctypes.CDLL(request["library"])
-    # "." and not the full path: espeak-ng cuts paths at 160 characters.
+    # "." instead of the full path: espeak-ng truncates paths at 160 characters.
     rate = library.espeak_Initialize(_AUDIO_OUTPUT_SYNCHRONOUS, 0, b".", _INITIALIZE_DONT_EXIT)
     if rate != SAMPLE_RATE:
-        sys.exit(f"espeak_Initialize answered {rate}, expected {SAMPLE_RATE} Hz")
-    library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # espeak_Initialize takes the clock
+        sys.exit(f"espeak_Initialize returned {rate}, expected {SAMPLE_RATE} Hz")
+    library.espeak_ng_SetRandSeed(ctypes.c_long(1))  # espeak_Initialize seeds with the clock
     chunks: list[bytes] = []
 
     @_Callback  # type: ignore[untyped-decorator]
@@ -48,7 +48,7 @@ def main() -> None:
         text = line["text"].encode() + b"\0"
         chunks.clear()
         if library.espeak_Synth(text, ctypes.c_size_t(len(text)), 0, 0, 0, _CHARS_UTF8, None, None) != 0:
-            sys.exit(f"espeak-ng could not say {line['text']!r}")
+            sys.exit(f"espeak-ng could not speak {line['text']!r}")
         samples = b"".join(chunks)
         sys.stdout.buffer.write(struct.pack("=I", len(samples) // 2) + samples)
 

@@ -1,6 +1,6 @@
 """Write a directory tree in IEMOCAP's formats: evaluations, transcriptions and sentence recordings.
 
-The corpus itself is licensed; what the demo, the tests and the benchmarks need is its shape.
+The corpus itself is licensed; the demo, the tests and the benchmarks need only its form.
 """
 
 from collections.abc import Iterable, Sequence
@@ -27,7 +27,7 @@ CATEGORY_NAMES = {
     "fea": "Fear",
     "dis": "Disgust",
     "oth": "Other",
-    "xxx": "Other",  # a label of its own: the annotators did not agree
+    "xxx": "Other",  # a separate label for turns on which the annotators did not agree
 }
 _CATEGORY_ANNOTATORS = ("C-E2", "C-E3", "C-E4")
 _ATTRIBUTE_ANNOTATORS = ("A-E3", "A-E4")
@@ -39,8 +39,8 @@ class Turn:
 
     session: int  # 1 to 5
     dialogue: str  # Ses01F_impro01
-    utterance: str  # Ses01F_impro01_M005: the letter before the number is the speaker
-    start_seconds: float  # from the dialogue's beginning
+    utterance: str  # Ses01F_impro01_M005; the letter before the number is the speaker
+    start_seconds: float  # from the beginning of the dialogue
     end_seconds: float
     label: str  # one of CATEGORY_NAMES
     valence: float  # 1 (negative) to 5 (positive)
@@ -53,11 +53,11 @@ class Turn:
 def write_tree(directory: Path, turns: Iterable[Turn]) -> Path:
     """Write the turns below `directory / IEMOCAP_full_release` and return that path, the corpus's root.
 
-    `turns` may be lazy: one dialogue is held at a time, so the turns of a dialogue have to stand together.
-    The same turns give the same bytes.
+    `turns` may be lazy: one dialogue is in memory at a time, so the turns of a dialogue must be consecutive. The same
+    turns give the same bytes.
 
     Raises:
-        ValueError: the turns of a dialogue do not stand together.
+        ValueError: the turns of a dialogue are not consecutive.
     """
     root = directory / RELEASE_DIR
     for session in SESSIONS:
@@ -66,7 +66,7 @@ def write_tree(directory: Path, turns: Iterable[Turn]) -> Path:
     seen: set[tuple[int, str]] = set()
     for (session, dialogue), group in groupby(turns, key=lambda turn: (turn.session, turn.dialogue)):
         if (session, dialogue) in seen:
-            raise ValueError(f"The turns of {dialogue} do not stand together.")
+            raise ValueError(f"The turns of {dialogue} are not consecutive.")
         seen.add((session, dialogue))
         _write_dialogue(root / f"Session{session}", dialogue, list(group))
     return root
@@ -86,7 +86,7 @@ def _write_dialogue(session: Path, dialogue: str, turns: Sequence[Turn]) -> None
 
 
 def evaluation_block(turn: Turn) -> str:
-    """The label line of a turn, its annotators' lines, and the blank line that ends it."""
+    """The label line of a turn, the lines of its annotators, and a blank line."""
     dimensions = (turn.valence, turn.activation, turn.dominance)
     name = CATEGORY_NAMES[turn.label]
     val, act, dom = (round(value) for value in dimensions)

@@ -1,6 +1,6 @@
-"""The demo's lines: some say what the speaker feels, some could be said in any mood.
+"""The lines of the demo: some express an emotion, others could be spoken in any mood.
 
-`{name}`, `{place}` and `{day}` are filled in at random, so that few lines are the same word for word.
+`{name}`, `{place}` and `{day}` are filled in at random, so that few lines are repeated word for word.
 """
 
 NAMES = ("Anna", "Ben", "Carla", "David", "Emma", "Felix", "Grace", "Henry", "Julia", "Oscar")
@@ -135,8 +135,8 @@ BY_LABEL = {
     "xxx": ("Well, I suppose so.", "Let us see what happens.", "Maybe you are right about {name}."),
 }
 
-# One scripted scene, acted once in every session: the F speaker's and the M speaker's lines in turn, each
-# with the label that most sessions' actors get.
+# The scripted scene of every session: lines of the F and the M speaker in turn, with the label that most sessions give
+# them.
 SCRIPT = (
     ("neu", "Did the letter come this morning?"),
     ("neu", "It is on the table, under the keys."),
@@ -158,7 +158,7 @@ SCRIPT = (
 
 
 def sample_lines() -> list[str]:
-    """Every line ten times, with other names, places and days: what the demo's tokenizer is trained on."""
+    """Every line ten times, with different names, places and days, to train the demo's tokenizer on."""
     templates = [line for lines in (*BY_LABEL.values(), ANY_MOOD) for line in lines]
     templates += [line for _, line in SCRIPT]
     return [

@@ -1,9 +1,9 @@
-"""Ten synthetic speakers and how each emotion sounds: lines of text → 16 kHz waveforms, by espeak-ng.
+"""Ten synthetic speakers and their emotions: text to 16 kHz waveforms with espeak-ng.
 
-An emotion moves speed, pitch, pitch range, loudness and vocal effort (a strained voice is brighter) as the
-literature on vocal emotion has it: angry is fast, high, loud and strained; sad is slow, low, flat and soft;
-happy is fast, high and lively; neutral lies in between. Every utterance departs from that at random, so that
-emotions overlap and speech alone is informative but not enough.
+An emotion changes speed, pitch, pitch range, loudness and vocal effort (a strained voice is brighter) as described in
+the literature on vocal emotion: anger is fast, high, loud and strained; sadness is slow, low, flat and soft; happiness
+is fast, high and lively; neutral is in between. Every utterance deviates at random, so that emotions overlap and speech
+alone is informative but not sufficient.
 """
 
 import json
@@ -35,25 +35,25 @@ class Voice:
     speaker: str  # Ses01_F
     espeak_name: str  # accent+variant
     pitch: int  # espeak-ng's base pitch, 0 to 99 (50: the variant's own)
-    rate: float  # speed, as a multiple of the emotion's
+    rate: float  # speed, relative to the emotion's
 
 
 @dataclass(frozen=True)
 class Prosody:
-    """How an emotion is spoken, and how far a single utterance departs from it."""
+    """How an emotion is spoken; also how far a single utterance deviates from it."""
 
     words_per_minute: float
     pitch: float  # added to the voice's base pitch, in espeak-ng's steps of about 1.4 %
     pitch_range: float  # espeak-ng's 0 to 99 (50: normal, 0: monotone)
     level_db: float  # RMS, dB of full scale
-    effort: float  # 0 (soft) to 0.95 (strained): share of a sample that is taken off the next one
+    effort: float  # 0 (soft) to 0.95 (strained): share of each sample subtracted from the next
 
 
 @dataclass(frozen=True)
 class Line:
-    """What is to be said, by whom, and how."""
+    """A line of text with its speaker and its emotion."""
 
-    text: str  # a transcript; tags such as [LAUGHTER] are not read out
+    text: str  # a transcript; tags such as [LAUGHTER] are not spoken
     voice: Voice
     emotion: str  # a key of PROSODY
 
@@ -84,7 +84,7 @@ SPREAD = Prosody(14, 6, 12, 2.6, 0.14)  # standard deviations of a single uttera
 
 
 def speak(lines: Sequence[Line], seed: int) -> list[np.ndarray]:
-    """Say each line: one float32 waveform `[samples]` at SAMPLE_RATE a line. The same call, the same samples.
+    """Speak each line: one float32 waveform `[samples]` at SAMPLE_RATE per line. The same call gives the same samples.
 
     Raises:
         UserError: espeak-ng is not installed or does not run.
@@ -98,7 +98,7 @@ def speak(lines: Sequence[Line], seed: int) -> list[np.ndarray]:
 
 
 def _draw(line: Line, random: np.random.Generator) -> Prosody:
-    """The prosody of one utterance: the emotion's, the voice's own, and chance."""
+    """The prosody of one utterance: that of the emotion and the voice, with random deviations."""
     mean, offset = PROSODY[line.emotion], random.standard_normal(5)
     return Prosody(
         words_per_minute=(mean.words_per_minute + SPREAD.words_per_minute * offset[0]) * line.voice.rate,
@@ -120,7 +120,7 @@ def _request(line: Line, prosody: Prosody) -> dict[str, str | int]:
 
 
 def _record(samples: np.ndarray, prosody: Prosody, random: np.random.Generator) -> np.ndarray:
-    """int16 samples of espeak-ng → float32 at SAMPLE_RATE: effort, level, and a room with a little noise."""
+    """Turn espeak-ng's int16 samples into float32 at SAMPLE_RATE: apply effort and level, add background noise."""
     speech = soxr.resample(samples.astype(np.float32), espeak.SAMPLE_RATE, SAMPLE_RATE)
     speech[1:] -= prosody.effort * speech[:-1]
     speech *= 10 ** (prosody.level_db / 20) / np.sqrt(np.mean(speech**2))
@@ -130,17 +130,17 @@ def _record(samples: np.ndarray, prosody: Prosody, random: np.random.Generator) 
 
 
 def _synthesise(requests: Sequence[dict[str, str | int]]) -> list[np.ndarray]:
-    """int16 waveforms at espeak-ng's rate, spoken in order in a process of their own."""
+    """Synthesise int16 waveforms at espeak-ng's rate, in order, in a separate process."""
     try:
         import espeakng_loader
     except ImportError:
         raise UserError(
-            "The demo's speech is synthesised by espeak-ng, which is not installed. "
+            "The demo synthesises speech with espeak-ng, which is not installed. "
             "Run `pip install espeakng-loader` and try again."
         ) from None
     data = Path(espeakng_loader.__file__).parent / "espeak-ng-data"
     if not data.is_dir():
-        raise UserError(f"espeak-ng's voices are missing: no directory {data}. {_INSTALL}")
+        raise UserError(f"The voices of espeak-ng are missing: there is no directory {data}. {_INSTALL}")
     request = {"library": espeakng_loader.get_library_path(), "lines": list(requests)}
     answer = subprocess.run(
         [sys.executable, "-I", espeak.__file__],
@@ -150,10 +150,10 @@ def _synthesise(requests: Sequence[dict[str, str | int]]) -> list[np.ndarray]:
         check=False,
     )
     if answer.returncode != 0:
-        said = answer.stderr.decode(errors="replace").strip().splitlines()
+        messages = answer.stderr.decode(errors="replace").strip().splitlines()
         raise UserError(
             f"espeak-ng ({request['library']}) could not synthesise the demo's speech: "
-            f"{said[-1] if said else f'it ended with code {answer.returncode}'}.\n{_INSTALL}"
+            f"{messages[-1] if messages else f'it ended with code {answer.returncode}'}.\n{_INSTALL}"
         )
     waveforms, position = [], 0
     for _ in requests:

@@ -1,4 +1,4 @@
-"""The demo corpus: what it counts, what it hides, and that a seed gives its bytes."""
+"""The demo corpus: its counts, its planted pitfalls, and its reproducibility."""
 
 import re
 from collections import Counter, defaultdict
@@ -23,7 +23,7 @@ def reading(root: Path) -> Reading:
     return read_corpus("iemocap", root)
 
 
-def test_each_speaker_has_nine_turns_of_each_class_and_a_few_are_dropped(reading: Reading) -> None:
+def test_each_speaker_has_nine_turns_in_each_class_and_a_few_turns_are_dropped(reading: Reading) -> None:
     label_map = BUILT_IN["iemocap-4"]
     counts = Counter((turn.speaker, label_map.class_of(turn.emotion)) for turn in reading.utterances)
     kept = {key: count for key, count in counts.items() if key[1] is not None}
@@ -41,7 +41,7 @@ def test_the_prefix_of_a_dialogue_is_not_the_speaker(reading: Reading) -> None:
     assert sum(differs) == len(differs) / 2
 
 
-def test_scripted_lines_recur_in_every_session_and_not_always_with_one_label(reading: Reading) -> None:
+def test_scripted_lines_are_repeated_in_every_session_not_always_with_the_same_label(reading: Reading) -> None:
     label_map = BUILT_IN["iemocap-4"]
     labels: defaultdict[str, list[str | None]] = defaultdict(list)
     for turn in reading.utterances:
@@ -49,18 +49,18 @@ def test_scripted_lines_recur_in_every_session_and_not_always_with_one_label(rea
         if "script" in turn.dialogue and text:
             labels[text].append(label_map.class_of(turn.emotion))
     assert set(labels) == {line for _, line in sentences.SCRIPT}
-    assert all(len(found) >= 4 for found in labels.values())  # one may be a laugh alone
+    assert all(len(found) >= 4 for found in labels.values())  # one may be only a laugh
     assert sum(len(set(found)) > 1 for found in labels.values()) >= 4
 
 
-def test_tags_are_few_and_happy_and_one_transcript_is_a_tag_alone(reading: Reading) -> None:
+def test_tags_are_few_and_happy_and_one_transcript_is_only_a_tag(reading: Reading) -> None:
     tagged = [turn for turn in reading.utterances if "[" in turn.transcript]
     assert 5 <= len(tagged) <= 25
     assert {turn.emotion for turn in tagged} <= {"hap", "exc"}
     assert any(turn.transcript == "[LAUGHTER]" for turn in tagged)
 
 
-def test_some_lines_are_said_in_every_mood(reading: Reading) -> None:
+def test_some_lines_are_spoken_in_every_mood(reading: Reading) -> None:
     moods: defaultdict[str, set[str]] = defaultdict(set)
     for turn in reading.utterances:
         moods[turn.transcript].add(turn.emotion)
@@ -84,7 +84,7 @@ def test_a_readme_says_that_the_voices_are_synthetic(root: Path) -> None:
     assert "voices are synthetic" in text
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_seed_others(tmp_path: Path) -> None:
+def test_the_same_seed_gives_the_same_bytes_and_another_seed_different_ones(tmp_path: Path) -> None:
     def tree(name: str, seed: int) -> dict[str, bytes]:
         root = write_demo_corpus(tmp_path / name, seed=seed, sessions=(4,))
         return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}

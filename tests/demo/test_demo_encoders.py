@@ -1,4 +1,4 @@
-"""The tiny encoders: real checkpoints, of every family, the same for a seed."""
+"""The tiny encoders: checkpoints of every family that load, the same for the same seed."""
 
 from pathlib import Path
 
@@ -34,7 +34,7 @@ def test_the_text_encoder_loads_with_a_fast_roberta_tokenizer(tmp_path: Path) ->
     assert model.config.model_type == "roberta"
 
 
-def test_the_demo_tokenizer_knows_the_demo_words(tmp_path: Path) -> None:
+def test_the_demo_tokenizer_has_the_words_of_the_demo(tmp_path: Path) -> None:
     text, _ = write_tiny_encoders(tmp_path)
     assert AutoTokenizer.from_pretrained(text).tokenize("I hate the way you treat Emma.") == [
         *("I", "Ġhate", "Ġthe", "Ġway", "Ġyou", "Ġtreat", "ĠEmma", "."),
@@ -63,7 +63,7 @@ def test_sizes_replace_fields_of_the_configuration(tmp_path: Path) -> None:
     assert (directory / "model.safetensors").is_file()
 
 
-def test_the_demo_speech_encoder_hears_loudness(tmp_path: Path) -> None:
+def test_the_demo_speech_encoder_preserves_loudness(tmp_path: Path) -> None:
     _, directory = write_tiny_encoders(tmp_path)
     assert not resolve_encoder(str(directory)).normalises
     frontend = AutoModel.from_pretrained(directory).feature_extractor.eval()
@@ -71,7 +71,7 @@ def test_the_demo_speech_encoder_hears_loudness(tmp_path: Path) -> None:
         assert (frontend(SECOND) - frontend(0.3 * SECOND)).abs().max() > 0.05
 
 
-def test_a_seed_gives_the_weights_and_leaves_the_random_state(tmp_path: Path) -> None:
+def test_the_seed_determines_the_weights_and_the_random_state_is_unchanged(tmp_path: Path) -> None:
     state = torch.get_rng_state()
     first = [resolve_encoder(str(path)).digest() for path in write_tiny_encoders(tmp_path / "a", LINES, 1)]
     torch.manual_seed(99)

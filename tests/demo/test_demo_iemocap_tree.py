@@ -1,4 +1,4 @@
-"""The tree writer: its lines have the corpus's form, its bytes depend on the turns alone."""
+"""The writer of IEMOCAP trees: its lines have the corpus's form, and its bytes depend only on the turns."""
 
 import re
 from collections.abc import Iterator
@@ -15,7 +15,7 @@ LABEL_LINE = re.compile(
     r"\[\d+\.\d{4} - \d+\.\d{4}\]\t(Ses\d\d[FM]_\w+_[FM]\d{3})\t([a-z]{3})\t\[(\d\.\d{4}(, )?){3}\]"
 )
 ANNOTATOR_LINE = re.compile(r"C-[EF]\d:\t[\w ]+;\t\(\)|A-[EF]\d:\tval \d; act \d; dom  \d;\t\(\)")
-SAID_LINE = re.compile(r"(Ses\d\d[FM]_\w+_[FM]\d{3}) \[\d{3}\.\d{4}-\d{3}\.\d{4}\]: (.*)")
+TRANSCRIPT_LINE = re.compile(r"(Ses\d\d[FM]_\w+_[FM]\d{3}) \[\d{3}\.\d{4}-\d{3}\.\d{4}\]: (.*)")
 
 
 def turn(session: int = 1, number: int = 0, *, waveform: np.ndarray | None = None, label: str = "neu") -> Turn:
@@ -38,12 +38,12 @@ def test_the_lines_of_both_text_files_have_the_corpus_form(tmp_path: Path) -> No
         assert votes
         assert all(ANNOTATOR_LINE.fullmatch(vote) for vote in votes)
     assert "[6.2901 - 8.2357]\tSes01F_impro01_F000\tneu\t[2.5000, 3.0000, 2.0000]\n" in evaluation
-    said = (root / "Session1/dialog/transcriptions/Ses01F_impro01.txt").read_text().splitlines()
-    assert said[0] == "Ses01F_impro01_F000 [006.2901-008.2357]: Excuse me."
-    assert all(SAID_LINE.fullmatch(line) for line in said)
+    lines = (root / "Session1/dialog/transcriptions/Ses01F_impro01.txt").read_text().splitlines()
+    assert lines[0] == "Ses01F_impro01_F000 [006.2901-008.2357]: Excuse me."
+    assert all(TRANSCRIPT_LINE.fullmatch(line) for line in lines)
 
 
-def test_a_recording_is_16_khz_16_bit_mono_and_what_is_too_loud_is_clipped(tmp_path: Path) -> None:
+def test_a_recording_is_16_khz_16_bit_mono_and_clipped_where_too_loud(tmp_path: Path) -> None:
     waveform = np.array([0.0, 0.5, 3.0, -3.0], np.float32)
     root = write_tree(tmp_path, [turn(waveform=waveform)])
     path = root / "Session1/sentences/wav/Ses01F_impro01/Ses01F_impro01_F000.wav"
@@ -53,7 +53,7 @@ def test_a_recording_is_16_khz_16_bit_mono_and_what_is_too_loud_is_clipped(tmp_p
     np.testing.assert_allclose(samples, [0.0, 0.5, 1.0, -1.0], atol=1e-4)
 
 
-def test_turns_without_waveforms_leave_no_recording_and_are_read_lazily(tmp_path: Path) -> None:
+def test_turns_without_waveforms_have_no_recording_and_are_read_lazily(tmp_path: Path) -> None:
     held: list[int] = []
 
     def lazy() -> Iterator[Turn]:
@@ -66,8 +66,8 @@ def test_turns_without_waveforms_leave_no_recording_and_are_read_lazily(tmp_path
     assert not list(root.rglob("*.wav"))
 
 
-def test_a_dialogue_whose_turns_do_not_stand_together_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="Ses01F_impro01 do not stand together"):
+def test_a_dialogue_whose_turns_are_not_consecutive_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="Ses01F_impro01 are not consecutive"):
         write_tree(tmp_path, [turn(1), turn(2), turn(1, 1)])
 
 

@@ -1,4 +1,4 @@
-"""The synthetic speakers: audible, different by emotion, and the same at every call."""
+"""The synthetic speakers: audible, different by emotion, and reproducible."""
 
 import subprocess
 import sys
@@ -29,7 +29,7 @@ def test_every_session_has_an_f_and_an_m_voice_and_no_two_are_alike() -> None:
     assert len({voice.espeak_name for voice in VOICES}) == 10
 
 
-def test_voices_are_audible_and_of_a_sentences_length(spoken: dict[str, list[np.ndarray]]) -> None:
+def test_voices_are_audible_and_as_long_as_a_sentence(spoken: dict[str, list[np.ndarray]]) -> None:
     for waveform in (waveform for waveforms in spoken.values() for waveform in waveforms):
         assert waveform.dtype == np.float32
         assert np.abs(waveform).max() <= 1.0
@@ -44,7 +44,7 @@ def test_angry_is_louder_and_faster_than_neutral_and_neutral_than_sad(spoken: di
     assert seconds["ang"] < seconds["neu"] < seconds["sad"]
 
 
-def test_the_same_call_gives_the_same_samples_and_another_seed_others() -> None:
+def test_the_same_call_gives_the_same_samples_and_another_seed_different_ones() -> None:
     lines = [Line(TEXT, voice, "hap") for voice in VOICES]
     first, again, other = speak(lines, 1), speak(lines, 1), speak(lines, 2)
     for one, same, different in zip(first, again, other, strict=True):
@@ -52,7 +52,7 @@ def test_the_same_call_gives_the_same_samples_and_another_seed_others() -> None:
         assert not np.array_equal(one, different)
 
 
-def test_a_tag_is_not_read_out_and_a_line_of_tags_alone_is_a_laugh() -> None:
+def test_a_tag_is_not_spoken_and_a_line_with_only_tags_is_a_laugh() -> None:
     voice = VOICES[0]
     plain, tagged, laugh = (
         speak([Line(text, voice, "hap")], 0)[0] for text in (TEXT, f"[LAUGHTER] {TEXT}", "[LAUGHTER]")
@@ -61,7 +61,7 @@ def test_a_tag_is_not_read_out_and_a_line_of_tags_alone_is_a_laugh() -> None:
     assert 0.3 < len(laugh) / SAMPLE_RATE < 3
 
 
-def test_no_lines_are_no_waveforms() -> None:
+def test_no_lines_give_no_waveforms() -> None:
     assert speak([], 0) == []
 
 
@@ -79,7 +79,7 @@ def test_an_espeak_that_does_not_load_is_a_user_error_with_its_reason(monkeypatc
         speak([Line(TEXT, VOICES[0], "neu")], 0)
 
 
-def test_an_espeak_that_dies_without_a_word_is_a_user_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_espeak_that_dies_without_a_message_is_a_user_error(monkeypatch: pytest.MonkeyPatch) -> None:
     died = subprocess.CompletedProcess([], -11, b"", b"")
     monkeypatch.setattr(subprocess, "run", lambda *_args, **_options: died)
     with pytest.raises(UserError, match="ended with code -11"):

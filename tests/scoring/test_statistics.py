@@ -23,10 +23,10 @@ def two_systems(count: int = 150, first: float = 0.7, second: float = 0.5) -> tu
     """One truth, and the predictions of two systems."""
     generator = np.random.default_rng(3)
     truth = generator.choice(4, count, p=[0.4, 0.3, 0.2, 0.1])
-    said = [
+    predicted = [
         np.where(generator.random(count) < skill, truth, generator.integers(0, 4, count)) for skill in (first, second)
     ]
-    return truth, said[0], said[1]
+    return truth, predicted[0], predicted[1]
 
 
 def each(count: int) -> list[str]:
@@ -102,7 +102,7 @@ def test_the_paired_bootstrap_with_one_utterance_per_cluster_agrees_with_scipy()
     def difference(truth: np.ndarray, first: np.ndarray, second: np.ndarray) -> float:
         return balanced_accuracy_score(truth, first) - balanced_accuracy_score(truth, second)
 
-    right = [(truth == said).astype(float) for said in (first, second)]
+    right = [(truth == predicted).astype(float) for predicted in (first, second)]
     wa = stats.bootstrap(
         right, lambda a, b, axis: a.mean(axis) - b.mean(axis), paired=True, method="percentile", n_resamples=5000, rng=0
     ).confidence_interval
@@ -119,7 +119,7 @@ def test_the_paired_bootstrap_with_one_utterance_per_cluster_agrees_with_scipy()
 def test_the_p_value_with_one_utterance_per_cluster_agrees_with_scipy_s_permutation_test(skill: float) -> None:
     truth, first, second = two_systems(first=skill)
     found = compare(counts(truth, first), counts(truth, second))
-    right = [(truth == said).astype(float) for said in (first, second)]
+    right = [(truth == predicted).astype(float) for predicted in (first, second)]
     expected = stats.permutation_test(
         right,
         lambda a, b, axis: a.mean(axis) - b.mean(axis),
@@ -148,8 +148,8 @@ def test_p_values_of_equal_systems_are_uniform() -> None:
     p_values = []
     for _ in range(60):
         truth = generator.integers(0, 4, 240)
-        said = [np.where(generator.random(240) < 0.6, truth, generator.integers(0, 4, 240)) for _ in range(2)]
-        found = compare(*(counts(truth, each_said, [str(n // 12) for n in range(240)]) for each_said in said))
+        predicted = [np.where(generator.random(240) < 0.6, truth, generator.integers(0, 4, 240)) for _ in range(2)]
+        found = compare(*(counts(truth, each, [str(n // 12) for n in range(240)]) for each in predicted))
         p_values.append(found["ua"].p)
     assert stats.kstest(p_values, "uniform").pvalue > 0.01
 
@@ -186,8 +186,8 @@ def test_swapped_weighted_rows_leave_no_rounding_error_behind() -> None:
     truth, first, second = two_systems(60)
     third = np.full(60, 1 / 3)  # three seeds of each utterance
     sides = [
-        cluster_counts(np.tile(truth, 3), np.tile(said, 3), each(60) * 3, 4, np.tile(third, 3))
-        for said in (first, second)
+        cluster_counts(np.tile(truth, 3), np.tile(predicted, 3), each(60) * 3, 4, np.tile(third, 3))
+        for predicted in (first, second)
     ]
     found, plain = compare(sides[0], sides[1]), compare(counts(truth, first), counts(truth, second))
     for name in ("wa", "ua"):
