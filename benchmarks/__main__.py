@@ -1,4 +1,4 @@
-"""`python -m benchmarks [NAME …]`: measure, print a table, write it with the machine's description."""
+"""`python -m benchmarks [NAME …]`: measure, print a table, and write it with a description of the machine."""
 
 import json
 import sys
@@ -22,14 +22,15 @@ NAMES = ("start", "reading", "kernels", "training", "precision", "extraction", "
 @click.command()
 @click.argument("names", nargs=-1, type=click.Choice(NAMES))
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda …")
-@click.option("--sizes", default="paper,small", show_default=True, help="Encoders: paper, small, tiny.")
+@click.option("--sizes", default="paper,small", show_default=True, help="Sizes of the encoders: paper, small, tiny.")
 @click.option(
-    "--rounds", default=5, show_default=True, type=click.IntRange(min=1), help="The median of so many counts."
+    "--rounds", default=5, show_default=True, type=click.IntRange(min=1), help="Rounds; the median is reported."
 )
-@click.option("--quick", is_flag=True, help="A few utterances, to see that everything runs.")
-@click.option("--output", type=click.Path(path_type=Path), default=Path("reports/bench"), show_default=True)
+@click.option("--quick", is_flag=True, help="Use a few utterances, only to test that everything runs.")
+@click.option("--output", type=click.Path(path_type=Path), default=Path("reports/bench"), show_default=True,
+              help="Directory for the figures.")  # fmt: skip
 def main(names: Sequence[str], device: str, sizes: str, rounds: int, quick: bool, output: Path) -> None:
-    """Measure all of it, or what is named; where nothing else runs."""
+    """Run all benchmarks, or those named. The machine should be otherwise idle."""
     quiet_libraries()
     output.mkdir(parents=True, exist_ok=True)
     chosen = resolve_device(device)
@@ -47,7 +48,7 @@ def main(names: Sequence[str], device: str, sizes: str, rounds: int, quick: bool
 
 
 def write(path: Path, facts: dict[str, object], figures: Sequence[Figure]) -> None:
-    """Write the figures with what they were measured on."""
+    """Write the figures with the description of the machine."""
     value = {"machine": facts, "figures": [asdict(figure) for figure in figures]}
     path.write_text(json.dumps(value, indent=2) + "\n", encoding="utf-8")
 
@@ -55,15 +56,15 @@ def write(path: Path, facts: dict[str, object], figures: Sequence[Figure]) -> No
 def show(facts: dict[str, object], figures: Sequence[Figure]) -> None:
     """Print the table."""
     table = Table(title=str(facts["hardware"]), title_justify="left")
-    for heading in ("what", "size", "measured", "plain", "ratio", "target", "note"):
-        table.add_column(heading, justify="right" if heading in ("measured", "plain", "ratio") else "left")
+    for heading in ("what", "size", "measured", "baseline", "ratio", "target", "note"):
+        table.add_column(heading, justify="right" if heading in ("measured", "baseline", "ratio") else "left")
     for figure in figures:
         mark = {None: "", True: " ✓", False: " missed"}[figure.met]
         table.add_row(
             figure.what,
             figure.size,
             f"{_number(figure.value)} {figure.unit}",
-            "" if figure.plain is None else f"{_number(figure.plain)} {figure.unit}",
+            "" if figure.baseline is None else f"{_number(figure.baseline)} {figure.unit}",
             "" if figure.ratio is None else f"{figure.ratio:.2f} ×",
             figure.target + mark,
             figure.note,

@@ -1,7 +1,7 @@
-"""Extraction: text in batches against text by text, recordings against file by file, padding, and the peak of memory.
+"""Extraction: batches of texts and recordings compared with one at a time, padding, and peak memory.
 
-A peak of memory needs a process of its own: `python -m benchmarks.extraction DEVICE DIRECTORY` makes both kinds of
-features of a corpus that `write_corpus` wrote.
+Peak memory is measured in a separate process: `python -m benchmarks.extraction DEVICE DIRECTORY` extracts both kinds of
+features from a corpus written by `write_corpus`.
 """
 
 import math
@@ -26,7 +26,7 @@ from benchmarks.shapes import (
     SIGMA,
     SIZES,
     Size,
-    made_up_manifest,
+    synthetic_manifest,
     token_counts,
     utterance_seconds,
 )
@@ -38,32 +38,32 @@ from mmer_pipeline.encoders.text import TextEncoder
 from mmer_pipeline.features import extraction, workers
 from mmer_pipeline.features.inputs import Request
 
-TEXT_TARGET = 2.0  # times as fast as one text at a time
+TEXT_TARGET = 2.0  # times faster than one text at a time
 WASTE_TARGET = 0.05
 PEAK_TARGET_GIB = 3.0
-# How many times as high the peak over four times the audio may be: the plan takes about 4 kB an utterance, and
-# oneDNN's cache of shapes, which is bounded, is fuller.
+# The largest growth of the peak with four times the audio that counts as none: the plan takes about 4 kB per utterance,
+# and oneDNN's bounded cache of shapes fills up.
 FLAT = 1.25
 FLAC_RATE = 44_100  # Hz; decoded and resampled
 HOURS, QUICK_HOURS = (3.0, 12.0), (0.005, 0.02)
-MEMORY_SIZE = "small"  # its front end takes minutes for 12 hours; wav2vec2-base's takes half an hour of two cores
-PAPER_HOURS = 0.1  # the longest utterance decides about the peak, and it is among them
-RECORDINGS, RECORDING_SECONDS = 10, 60.0  # that segments are cut from: twelve hours need no disk of their size
-MEAN_SECONDS = MEDIAN_SECONDS * math.exp(SIGMA**2 / 2)  # of an utterance, nearly: the longest are cut
+MEMORY_SIZE = "small"  # its front end takes minutes for 12 hours; wav2vec2-base's takes half an hour on two cores
+PAPER_HOURS = 0.1  # the longest utterance, which is included, determines the peak
+RECORDINGS, RECORDING_SECONDS = 10, 60.0  # reused for all segments, so that 12 hours take little disk space
+MEAN_SECONDS = MEDIAN_SECONDS * math.exp(SIGMA**2 / 2)  # of an utterance, approximately: the longest are shortened
 TEXT, SPEECH = "text", "speech"
 
 
 @dataclass(frozen=True)
 class Peak:
-    """An extraction in a process of its own."""
+    """An extraction in a separate process."""
 
     utterances: int
-    seconds: float  # from its start
+    seconds: float  # from the start of the process
     gib: float  # peak of resident memory
 
 
 def figures(bench: Bench) -> Iterator[Figure]:
-    """Text, padding, recordings, memory; number formats where there is a GPU."""
+    """Padding, text, recordings and memory; on a GPU also number formats."""
     yield padding(bench.count(IEMOCAP_UTTERANCES, 200))
     for name in bench.sizes:
         with TemporaryDirectory(dir=bench.directory) as directory:
@@ -73,34 +73,34 @@ def figures(bench: Bench) -> Iterator[Figure]:
 
 
 def text_items(count: int) -> list[workers.TextItem]:
-    """Texts as long as a corpus's, of tokens that every encoder here has."""
+    """Texts with the lengths of IEMOCAP's, from tokens that every encoder has."""
     generator = np.random.default_rng(0)
     counts = token_counts(utterance_seconds(count))
     return [workers.TextItem(i, tuple(generator.integers(5, 256, length).tolist())) for i, length in enumerate(counts)]
 
 
 def padding(count: int) -> Figure:
-    """Share of the positions of all text batches that hold no token, against batches in the corpus's order."""
+    """Share of padding in all text batches, compared with batches in the corpus's order."""
     items = text_items(count)
     batches = workers.text_batches(items)
     size = -(-count // len(batches))
-    plain = waste([items[first : first + size] for first in range(0, count, size)])
+    baseline = waste([items[first : first + size] for first in range(0, count, size)])
     ours = waste(batches)
     return Figure(
-        "padding of text batches", f"{count:,} utterances", 100 * ours, "%", 100 * plain, plain / max(ours, 1e-9),
+        "padding of text batches", f"{count:,} utterances", 100 * ours, "%", 100 * baseline, baseline / max(ours, 1e-9),
         "under 5 %", ours < WASTE_TARGET,
-        f"{len(batches)} batches; plain: as many, in the corpus's order. Recordings are never padded",
+        f"{len(batches)} batches; baseline: as many in the corpus's order. Recordings are never padded",
     )  # fmt: skip
 
 
 def waste(batches: Sequence[Sequence[workers.TextItem]]) -> float:
-    """Share of padding among the positions of batches that are padded to their longest."""
+    """Share of padding in batches that are padded to their longest item."""
     positions = sum(len(batch) * max(len(item.token_ids) for item in batch) for batch in batches)
     return 1 - sum(len(item.token_ids) for batch in batches for item in batch) / positions
 
 
 def text(bench: Bench, name: str, directory: Path) -> Iterator[Figure]:
-    """Batches from all over a corpus's lengths, against the same texts one at a time in the corpus's order."""
+    """Batches of all lengths, compared with the same texts one at a time in the corpus's order."""
     encoder = resolve_encoder(str(SIZES[name].write_text_encoder(directory)))
     on_gpu = bench.device.type == "cuda"
     batches = workers.text_batches(text_items(bench.count(IEMOCAP_UTTERANCES, 40)))
@@ -114,15 +114,15 @@ def text(bench: Bench, name: str, directory: Path) -> Iterator[Figure]:
         for batch in batches:
             job(batch)
 
-    def plain() -> None:
+    def baseline() -> None:
         for item in items:
             model.encode([item.token_ids])[0].astype(np.float16)
 
-    pair = in_turn(ours, plain, bench)
+    pair = in_turn(ours, baseline, bench)
     wanted = name == "paper" and not bench.quick and not on_gpu
     yield Figure(
-        "text extraction, against one text at a time", name, len(items) / pair.ours, "texts/s",
-        len(items) / pair.plain, pair.ratio, "2 ×" if wanted else "", pair.ratio >= TEXT_TARGET if wanted else None,
+        "text extraction; baseline: one text at a time", name, len(items) / pair.ours, "texts/s",
+        len(items) / pair.baseline, pair.ratio, "2 ×" if wanted else "", pair.ratio >= TEXT_TARGET if wanted else None,
         f"{len(batches)} batches of {workers.TOKENS_PER_BATCH} tokens",
     )  # fmt: skip
     if on_gpu:
@@ -132,7 +132,7 @@ def text(bench: Bench, name: str, directory: Path) -> Iterator[Figure]:
 
 
 def recordings(bench: Bench, name: str, directory: Path) -> Iterator[Figure]:
-    """Recordings through the front end, decoding included, against one file after the other."""
+    """Decoding and the front end, compared with one file after another."""
     encoder = resolve_encoder(str(SIZES[name].write_speech_encoder(directory)))
     on_gpu = bench.device.type == "cuda"
     rounds = bench.count(60 if on_gpu else {"paper": 1, "small": 10}.get(name, 20), 1)
@@ -144,16 +144,16 @@ def recordings(bench: Bench, name: str, directory: Path) -> Iterator[Figure]:
         for _ in workers.run(job, workers.speech_batches(items), "threads"):
             pass
 
-    def plain() -> None:
+    def baseline() -> None:
         for item in items:
             waveform = model.normalise(audio.load(item.path, item.start_seconds, item.end_seconds))
             model.frontend_arrays(waveform[None]).astype(np.float16)
 
     seconds = sum(item.samples for item in items) / audio.SAMPLE_RATE
-    pair = in_turn(ours, plain, bench)
+    pair = in_turn(ours, baseline, bench)
     yield Figure(
-        "front end, against one file after the other", name, seconds / pair.ours, "s of audio/s",
-        seconds / pair.plain, pair.ratio, note="FLAC of 44.1 kHz in stereo, decoded and resampled",
+        "front end; baseline: one file after another", name, seconds / pair.ours, "s of audio/s",
+        seconds / pair.baseline, pair.ratio, note="FLAC, 44.1 kHz stereo, decoded and resampled",
     )  # fmt: skip
     if on_gpu:
         waveforms = torch.randn(7, round(30 / 7 * audio.SAMPLE_RATE), device=bench.device)
@@ -161,7 +161,7 @@ def recordings(bench: Bench, name: str, directory: Path) -> Iterator[Figure]:
 
 
 def number_formats(what: str, size: str, bench: Bench, forward: Callable[[], Any]) -> Iterator[Figure]:
-    """What autocast would give on a GPU. Extraction stays with float32: features are computed once and kept."""
+    """The gain of autocast on a GPU. (Extraction always uses float32, since features are computed only once.)"""
 
     def cast(dtype: torch.dtype) -> None:
         with torch.inference_mode(), torch.autocast(bench.device.type, dtype):
@@ -174,13 +174,13 @@ def number_formats(what: str, size: str, bench: Bench, forward: Callable[[], Any
 
     for dtype in (torch.bfloat16, torch.float16):
         pair: Pair = in_turn(partial(cast, dtype), exact, bench)
-        yield Figure(f"{what} in {dtype}, against float32", size, pair.ours, "s", pair.plain, pair.ratio)
+        yield Figure(f"{what} in {dtype}; baseline: float32", size, pair.ours, "s", pair.baseline, pair.ratio)
 
 
 def write_flac(directory: Path, files: int, rounds: int) -> list[workers.SpeechItem]:
-    """Items of stereo recordings at 44.1 kHz, each once a round and a little shorter every time.
+    """Items of stereo recordings at 44.1 kHz, each once per round and slightly shorter each time.
 
-    No two are of one length: in a real corpus few are.
+    No two have the same length, as few do in a real corpus.
     """
     items: list[workers.SpeechItem] = []
     for number, length in enumerate(utterance_seconds(files)):
@@ -194,73 +194,73 @@ def write_flac(directory: Path, files: int, rounds: int) -> list[workers.SpeechI
 
 
 def noise(seconds: float, rate: int, channels: int, seed: int) -> np.ndarray:
-    """Noise with most of its power at low frequencies, as in speech: `[samples, channels]` in -1 … 1."""
+    """Noise with most of its power at low frequencies, like speech: `[samples, channels]` in -1 … 1."""
     white = np.random.default_rng(seed).standard_normal((round(seconds * rate), channels))
     samples = lfilter([0.1], [1, -0.9], white, axis=0)
     return np.asarray(0.5 * samples / np.abs(samples).max(), dtype=np.float32)
 
 
 def memory(bench: Bench) -> Iterator[Figure]:
-    """The peak over 3 and 12 hours of audio, and with the paper's encoders."""
+    """Peak memory with 3 and 12 hours of audio, and with the paper's encoders."""
     size, (fewer, most) = (MEMORY_SIZE, HOURS) if not bench.quick else ("tiny", QUICK_HOURS)
     low, high = (peak_of(hours, size, bench) for hours in (fewer, most))
     note = f"{high.utterances:,} utterances in {high.seconds:.0f} s"
     yield peak_figure(f"peak memory of extracting {most:g} h", size, high, note)
     growth = high.gib / low.gib
     yield Figure(
-        f"peak memory of {most:g} h against {fewer:g} h", size, growth, "×", target="flat", met=growth <= FLAT,
+        f"peak memory of {most:g} h relative to {fewer:g} h", size, growth, "×", target="flat", met=growth <= FLAT,
         note=f"{low.gib:.2f} GiB for {fewer:g} h; up to {FLAT:g} × counts as flat",
     )  # fmt: skip
     if "paper" in bench.sizes:
         hours = fewer if bench.quick else PAPER_HOURS
-        note = f"of the longest utterance above all: {LONGEST_SECONDS:g} s"
+        note = f"determined by the longest utterance, {LONGEST_SECONDS:g} s"
         yield peak_figure(f"peak memory of extracting {hours:g} h", "paper", peak_of(hours, "paper", bench), note)
 
 
 def peak_figure(what: str, size: str, peak: Peak, note: str) -> Figure:
-    """A peak and whether it is low enough."""
+    """A peak, and whether it meets the target."""
     target = f"under {PEAK_TARGET_GIB:g} GiB"
     return Figure(what, size, peak.gib, "GiB", target=target, met=peak.gib < PEAK_TARGET_GIB, note=note)
 
 
 def peak_of(hours: float, size: str, bench: Bench) -> Peak:
-    """Extract so many hours of audio in a process of its own."""
+    """Extract `hours` of audio in a separate process."""
     with TemporaryDirectory(dir=bench.directory) as directory:
         utterances = write_corpus(hours, SIZES[size], Path(directory))
         ran = process("-m", "benchmarks.extraction", str(bench.device), directory)
         return Peak(utterances, ran.seconds, ran.peak_bytes / GIB)
 
 
-def write_corpus(hours: float, size: Size, place: Path) -> int:
-    """Write encoders, and a corpus of segments of a few recordings of noise; return how many utterances."""
+def write_corpus(hours: float, size: Size, directory: Path) -> int:
+    """Write encoders and a corpus of segments from a few recordings of noise; return the number of utterances."""
     seconds = utterance_seconds(round(hours * 3600 / MEAN_SECONDS))
     seconds[0] = LONGEST_SECONDS
-    made_up = made_up_manifest(seconds, place)
+    synthetic = synthetic_manifest(seconds, directory)
     generator = np.random.default_rng(0)
     names = [f"recording-{number}.wav" for number in range(RECORDINGS)]
     for number, name in enumerate(names):
         samples = noise(RECORDING_SECONDS, audio.SAMPLE_RATE, 1, seed=number)
-        soundfile.write(place / name, samples, audio.SAMPLE_RATE, subtype="PCM_16")
+        soundfile.write(directory / name, samples, audio.SAMPLE_RATE, subtype="PCM_16")
     utterances = []
-    for number, (utterance, length) in enumerate(zip(made_up.utterances, seconds, strict=True)):
+    for number, (utterance, length) in enumerate(zip(synthetic.utterances, seconds, strict=True)):
         start = float(generator.uniform(0, RECORDING_SECONDS - length))
         end = start + float(length)
         utterances.append(replace(utterance, audio=names[number % RECORDINGS], start_seconds=start, end_seconds=end))
-    write_manifest(made_up.path, utterances, root=place, corpus="csv", label_map=made_up.label_map)
-    size.write_text_encoder(place / TEXT)
-    size.write_speech_encoder(place / SPEECH)
+    write_manifest(synthetic.path, utterances, root=directory, corpus="csv", label_map=synthetic.label_map)
+    size.write_text_encoder(directory / TEXT)
+    size.write_speech_encoder(directory / SPEECH)
     return len(utterances)
 
 
 def extract(device: str, directory: str) -> None:
-    """Make the features of a corpus that `write_corpus` wrote."""
-    place = Path(directory)
-    manifest = read_manifest(place / paths.MANIFEST_NAME)
+    """Extract the features of a corpus written by `write_corpus`."""
+    root = Path(directory)
+    manifest = read_manifest(root / paths.MANIFEST_NAME)
     for kind in (TEXT, SPEECH):
-        (encoder,) = (place / kind).iterdir()
+        (encoder,) = (root / kind).iterdir()
         request = Request(kind, str(encoder), None, "float16", "strip")
         extraction.extract(
-            request, manifest, place / "cache", device=device, scheduler="threads", progress=lambda *_: None
+            request, manifest, root / "cache", device=device, scheduler="threads", progress=lambda *_: None
         )
 
 

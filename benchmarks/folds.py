@@ -1,4 +1,4 @@
-"""Several folds on one device: utterances a second of `mmer-pipe cv --jobs 1, 2, 4` in all."""
+"""Several folds on one device: total utterances per second of `mmer-pipe cv` with `--jobs` 1, 2 and 4."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,7 +8,7 @@ import numpy as np
 import soundfile
 
 from benchmarks.measure import Bench, Figure, process
-from benchmarks.shapes import SIZES, made_up_manifest, utterance_seconds
+from benchmarks.shapes import SIZES, synthetic_manifest, utterance_seconds
 from mmer_pipeline import paths
 from mmer_pipeline.audio import SAMPLE_RATE
 from mmer_pipeline.runs import read_metrics
@@ -18,30 +18,30 @@ EPOCHS = 3  # the first warms up
 
 
 def figures(bench: Bench) -> Iterator[Figure]:
-    """The sum over folds that run at the same time, from their metrics.jsonl."""
+    """The sum over simultaneous folds, from their metrics.jsonl."""
     for name in bench.sizes:
         if name == "paper" and bench.device.type == "cpu":
-            continue  # two cores are full with one fold
+            continue  # one fold keeps two cores busy
         with TemporaryDirectory(dir=bench.directory) as directory:
             common = prepare(bench, name, Path(directory))
             rates = {n: throughput(bench, common, Path(directory), n) for n in JOBS[: 2 if bench.quick else None]}
         for jobs, rate in rates.items():
             yield Figure(
-                f"cv --jobs {jobs}, all folds together",
+                f"cv --jobs {jobs}, all folds",
                 name,
                 rate,
                 "utterances/s",
                 rates[1] if jobs > 1 else None,
                 rate / rates[1] if jobs > 1 else None,
-                note="plain is one fold at a time" if jobs > 1 else "",
+                note="baseline: one fold at a time" if jobs > 1 else "",
             )
 
 
 def prepare(bench: Bench, name: str, directory: Path) -> list[str]:
-    """Write recordings of noise and their features; the options that all further commands share."""
+    """Write recordings of noise and their features; return the options that all further commands share."""
     size = SIZES[name]
     seconds = utterance_seconds(bench.count(400 if bench.device.type == "cuda" else 100, 20))
-    manifest = made_up_manifest(seconds, directory)
+    manifest = synthetic_manifest(seconds, directory)
     generator = np.random.default_rng(0)
     for utterance, length in zip(manifest.utterances, seconds, strict=True):
         noise = generator.normal(scale=0.1, size=round(length * SAMPLE_RATE))
@@ -54,7 +54,7 @@ def prepare(bench: Bench, name: str, directory: Path) -> list[str]:
 
 
 def throughput(bench: Bench, common: list[str], directory: Path, jobs: int) -> float:
-    """Utterances a second of so many folds at a time, each rate a mean over its epochs but the first."""
+    """Utterances per second with `jobs` folds at a time; each rate is a mean over the epochs but the first."""
     runs = directory / f"runs-{jobs}"
     folds = [word for fold in range(1, jobs + 1) for word in ("--fold", str(fold))]
     options = ["--systems", "mmer", "--jobs", str(jobs), "--epochs", str(bench.count(EPOCHS, 1)), *folds]

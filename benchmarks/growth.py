@@ -1,7 +1,7 @@
-"""How cost grows: seconds and memory of what is not arithmetic, against the number of utterances.
+"""Growth of the cost: time and memory besides the encoders and the model, by number of utterances.
 
-A corpus is prepared, its features are extracted by jobs that compute nothing, then again with nothing to do, an epoch
-of it is cut into batches, and two evaluated systems are reported: see `growth_stages` and `growth_data`.
+A corpus is prepared, its features are extracted with encoders that compute nothing, then again with nothing to do, an
+epoch is divided into batches, and two evaluated systems are reported. See `growth_stages` and `growth_data`.
 """
 
 import json
@@ -21,17 +21,17 @@ from mmer_pipeline.pages.plotting import HUES, INK, WIDTH, png, styled
 
 SIZES, QUICK_SIZES = (1_000, 5_000, 20_000, 100_000), (50, 100)
 MIB = 2**20
-ROUNDS, ROUNDS_UP_TO = 3, 5_000  # what is larger is measured once
+ROUNDS, ROUNDS_UP_TO = 3, 5_000  # larger sizes are measured once
 TARGET_SECONDS = 60.0
-LINEAR = 1.15  # the exponent up to which growth counts as linear: the rest is the machine's noise
-LEAST_MIB = 0.5  # less is not told apart from nothing
+LINEAR = 1.15  # the largest exponent that counts as linear, with an allowance for noise
+LEAST_MIB = 0.5  # smaller amounts cannot be measured
 PICTURE = "growth.png"
 TITLES = {
     "prepare": "prepare",
     "extract": "extract, without the encoders",
     "extract again": "extract, nothing to do",
     "epoch": "an epoch's batches",
-    "report": "report of two systems",
+    "report": "report on two systems",
 }
 
 
@@ -39,13 +39,13 @@ TITLES = {
 class Point:
     """One stage at one number of utterances."""
 
-    seconds: float  # without Python's start and the imports
+    seconds: float  # without starting Python and importing
     peak_mib: float  # of resident memory
-    start_mib: float  # before the work began: Python and the libraries
+    start_mib: float  # before the work: Python and the libraries
 
 
 def figures(bench: Bench) -> Iterator[Figure]:
-    """Every stage at the largest size, and how its time has grown up to there; draws `growth.png`."""
+    """Every stage at the largest size, and the growth of its time; draws `growth.png`."""
     sizes = QUICK_SIZES if bench.quick else SIZES
     points: dict[str, dict[int, Point]] = {name: {} for name in STAGES}
     for size in sizes:
@@ -61,7 +61,7 @@ def figures(bench: Bench) -> Iterator[Figure]:
 
 
 def _points(size: int, directory: Path, rounds: int) -> Iterator[tuple[str, Point]]:
-    """Every stage in turn, each on what those before it have left."""
+    """Measure every stage in turn, each with the output of those before it."""
 
     def child(what: str) -> Process:
         return process("-m", "benchmarks.growth_stages", what, str(size), str(directory))
@@ -70,14 +70,14 @@ def _points(size: int, directory: Path, rounds: int) -> Iterator[tuple[str, Poin
     for name in STAGES:
         if name == "report":
             child("runs")
-        ended = [child(name) for _ in range(rounds)]
-        said = [json.loads(run.output) for run in ended]
+        runs = [child(name) for _ in range(rounds)]
+        printed = [json.loads(run.output) for run in runs]
         yield (
             name,
             Point(
-                seconds=statistics.median(run["seconds"] for run in said),
-                peak_mib=statistics.median(run.peak_bytes for run in ended) / MIB,
-                start_mib=statistics.median(run["start_bytes"] for run in said) / MIB,
+                seconds=statistics.median(values["seconds"] for values in printed),
+                peak_mib=statistics.median(run.peak_bytes for run in runs) / MIB,
+                start_mib=statistics.median(values["start_bytes"] for values in printed) / MIB,
             ),
         )
 
@@ -92,12 +92,12 @@ def _figures(what: str, points: Mapping[int, Point]) -> Iterator[Figure]:
     )  # fmt: skip
     yield Figure(
         f"{what}, peak memory", size, point.peak_mib, "MiB",
-        note=f"{point.start_mib:.0f} MiB of it are Python and the libraries",
+        note=f"including {point.start_mib:.0f} MiB for Python and the libraries",
     )  # fmt: skip
     yield Figure(
         f"{what}, exponent", size, slope, "",
         target="no worse than linear", met=slope <= LINEAR,
-        note=f"slope of log seconds from {before:,} utterances on; up to {LINEAR} is linear and noise",
+        note=f"slope of log seconds from {before:,} utterances; up to {LINEAR} counts as linear",
     )  # fmt: skip
 
 
@@ -109,7 +109,7 @@ def exponent(points: Mapping[int, Point]) -> float:
 
 @styled
 def draw(points: Mapping[str, Mapping[int, Point]]) -> Drawing:
-    """Seconds and memory of each stage against utterances, on logarithmic axes: linear growth has the dashed slope."""
+    """Time and memory of each stage by number of utterances, on logarithmic axes; the dashed line is linear growth."""
     figure = Drawing(figsize=(2 * WIDTH, 3.9), layout="constrained")
     time, memory = figure.subplots(1, 2)
     sizes = sorted({size for of_size in points.values() for size in of_size})
@@ -118,8 +118,8 @@ def draw(points: Mapping[str, Mapping[int, Point]]) -> Drawing:
         grown = [max(of_size[size].peak_mib - of_size[size].start_mib, LEAST_MIB) for size in sizes]
         for axes, values in ((time, seconds), (memory, grown)):
             axes.plot(sizes, values, "o-", color=colour, markersize=4, linewidth=1.8, label=TITLES[name])
-    time.set_title("seconds, imports left out")
-    memory.set_title("peak of memory in MiB, Python and libraries left out")
+    time.set_title("seconds, without imports")
+    memory.set_title("peak memory in MiB, without Python and libraries")
     for axes in (time, memory):
         axes.set(xscale="log", yscale="log", xlabel="utterances")
         axes.set_xticks(sizes, [f"{size:,}" for size in sizes])

@@ -1,7 +1,7 @@
-"""What growth is measured on: a corpus of long recordings, and evaluated runs of it, at any number of utterances.
+"""Data of the growth benchmark: a corpus of long recordings, and evaluated runs, with any number of utterances.
 
-Lengths and transcripts are like IEMOCAP's, but what takes bandwidth is small: the recordings are made at 400 Hz
-(their headers alone are read, and their bytes hashed), the rows of features are 8 wide.
+Lengths and transcripts are like IEMOCAP's, but the amount of data is small: the recordings have 400 Hz (only their
+headers are read, and their bytes hashed), and the features have a width of 8.
 """
 
 from collections.abc import Iterator
@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import soundfile
 
-from benchmarks.growth_place import DIM, Place
+from benchmarks.growth_workspace import DIM, Workspace
 from benchmarks.shapes import transcript, utterance_seconds
 from mmer_pipeline import files, paths
 from mmer_pipeline.corpora.labels import identity_map
@@ -31,12 +31,12 @@ SESSIONS = 10
 SPEAKERS = 200
 EMOTIONS = ("angry", "happy", "neutral", "sad")
 EPOCHS = 20
-RIGHT = {"mmer": 0.7, "wav2vec2": 0.6}  # the reported systems and how often they are right
+ACCURACY = {"mmer": 0.7, "wav2vec2": 0.6}  # of the reported systems
 
 
-def write_corpus(place: Place, count: int) -> None:
-    """Recordings, their manifest for `prepare csv`, and the encoders that `extract` names."""
-    root = place.corpus
+def write_corpus(workspace: Workspace, count: int) -> None:
+    """Write recordings, their manifest for `prepare csv`, and the encoders for `extract`."""
+    root = workspace.corpus
     root.mkdir(parents=True)
     seconds = utterance_seconds(count)
     utterances: list[Utterance] = []
@@ -44,8 +44,8 @@ def write_corpus(place: Place, count: int) -> None:
         utterances += _write_recording(root, first, seconds[first : first + UTTERANCES_PER_RECORDING])
     label_map = identity_map(set(EMOTIONS))
     write_manifest(root / paths.MANIFEST_NAME, utterances, root=root, corpus="csv", label_map=label_map)
-    tiny_text_encoder(place.encoders["text"], sample_lines(), hidden_size=DIM, num_attention_heads=2)
-    tiny_speech_encoder(place.encoders["speech"], conv_dim=(DIM,) * 7)
+    tiny_text_encoder(workspace.encoders["text"], sample_lines(), hidden_size=DIM, num_attention_heads=2)
+    tiny_speech_encoder(workspace.encoders["speech"], conv_dim=(DIM,) * 7)
 
 
 def _write_recording(root: Path, first: int, seconds: np.ndarray) -> Iterator[Utterance]:
@@ -71,25 +71,25 @@ def _write_recording(root: Path, first: int, seconds: np.ndarray) -> Iterator[Ut
         )
 
 
-def write_runs(place: Place, _count: int) -> None:
-    """Two systems, a fold for each session, evaluated; the predictions are made up."""
-    manifest = read_manifest(place.manifest)
+def write_runs(workspace: Workspace, _count: int) -> None:
+    """Write evaluated runs of two systems, one fold per session, with random predictions."""
+    manifest = read_manifest(workspace.manifest)
     sessions = sorted({utterance.session for utterance in manifest.utterances})
-    for system, right in RIGHT.items():
+    for system, accuracy in ACCURACY.items():
         for number, session in enumerate(sessions, start=1):
             positions = [i for i, u in enumerate(manifest.utterances) if u.session == session]
             _write_fold(
-                place.runs / system,
+                workspace.runs / system,
                 settings_for(system, fold=number, epochs=EPOCHS),
                 manifest,
                 positions,
                 sessions,
-                right,
+                accuracy,
             )
 
 
 def _write_fold(
-    run: Path, settings: Settings, manifest: Manifest, positions: list[int], sessions: list[str], right: float
+    run: Path, settings: Settings, manifest: Manifest, positions: list[int], sessions: list[str], accuracy: float
 ) -> None:
     fold, held_out = paths.fold(run, settings.fold), sessions[settings.fold - 1]
     labels = list(manifest.labels)
@@ -100,7 +100,7 @@ def _write_fold(
     record = RunRecord(settings, inputs, facts)
     record.write(fold.settings)
     utterances = [manifest.utterances[position] for position in positions]
-    predictions = _made_up(utterances, labels, right, settings.fold)
+    predictions = _random_predictions(utterances, labels, accuracy, settings.fold)
     metrics = score(predictions, labels)
     train = {"loss": 1.0, "ce": 1.0, "ctc": 2.0 if settings.alpha else None}
     line = {"train": train, "held_out": metrics, "validation": None,
@@ -123,20 +123,22 @@ def _write_fold(
     files.write_json(fold.evaluation, evaluation)
 
 
-def _made_up(utterances: list[Utterance], labels: list[str], right: float, seed: int) -> Predictions:
+def _random_predictions(utterances: list[Utterance], labels: list[str], accuracy: float, seed: int) -> Predictions:
     generator = np.random.default_rng(seed)
     truth = np.array([labels.index(utterance.emotion) for utterance in utterances])
-    said = np.where(generator.random(len(truth)) < right, truth, generator.integers(len(labels), size=len(truth)))
-    scores = generator.random((len(truth), len(labels))) + np.eye(len(labels))[said]
-    nothing = ("",) * len(truth)
+    predicted = np.where(
+        generator.random(len(truth)) < accuracy, truth, generator.integers(len(labels), size=len(truth))
+    )
+    scores = generator.random((len(truth), len(labels))) + np.eye(len(labels))[predicted]
+    no_text = ("",) * len(truth)
     names = tuple(utterance.utterance_id for utterance in utterances)
-    return Predictions(names, truth, scores / scores.sum(axis=1, keepdims=True), nothing, nothing)
+    return Predictions(names, truth, scores / scores.sum(axis=1, keepdims=True), no_text, no_text)
 
 
 def _rows(utterances: list[Utterance], labels: list[str], predictions: Predictions, fold: int) -> Iterator[list[str]]:
     predicted = predictions.predicted
     for row, utterance in enumerate(utterances):
-        truth, said = labels[predictions.truth[row]], labels[predicted[row]]
+        truth, prediction = labels[predictions.truth[row]], labels[predicted[row]]
         probabilities = [f"{probability:.6f}" for probability in predictions.probabilities[row]]
-        yield [utterance.utterance_id, str(fold), utterance.speaker, utterance.dialogue, truth, said,
+        yield [utterance.utterance_id, str(fold), utterance.speaker, utterance.dialogue, truth, prediction,
                *probabilities, utterance.transcript.upper()]  # fmt: skip

@@ -1,8 +1,8 @@
-"""One stage at one number of utterances, in a process of its own, since a process has one peak of memory.
+"""One stage with one number of utterances, in a separate process, since peak memory is measured per process.
 
-`python -m benchmarks.growth_stages WHAT UTTERANCES DIRECTORY` makes what is measured on ("corpus" before all stages,
-"runs" before "report") or does a stage and prints its seconds. A stage imports what it needs before its clock starts,
-and no more, so that its memory is that of the command.
+`python -m benchmarks.growth_stages WHAT UTTERANCES DIRECTORY` writes the data ("corpus" before all stages, "runs"
+before "report"), or runs a stage and prints its seconds. A stage imports what it needs before its clock starts, and
+nothing more, so that its memory is that of the command.
 """
 
 import json
@@ -16,7 +16,7 @@ from unittest.mock import patch
 
 import numpy as np
 
-from benchmarks.growth_place import DIM, Place
+from benchmarks.growth_workspace import DIM, Workspace
 
 if TYPE_CHECKING:
     from mmer_pipeline.encoders.encoder_files import EncoderFiles
@@ -24,76 +24,76 @@ if TYPE_CHECKING:
     from mmer_pipeline.features.workers import Rows, SpeechItem, TextItem
 
 DTYPE = "float16"
-MAX_BATCH_SECONDS = 30.0  # so that a step's eight utterances are cut into two or three parts
-FRAME_RATE = 50.0  # frames a second of wav2vec2-base
+MAX_BATCH_SECONDS = 30.0  # divides the eight utterances of a step into two or three micro-batches
+FRAME_RATE = 50.0  # frames per second of wav2vec2-base
 
 Work = Callable[[], Any]
 
 
-def prepare(place: Place) -> Work:
+def prepare(workspace: Workspace) -> Work:
     """Read the corpus, check every utterance, write the manifest."""
     from mmer_pipeline.corpora import manifest, preparation
     from mmer_pipeline.corpora.readers import read_corpus
 
-    place.manifest.unlink(missing_ok=True)
+    workspace.manifest.unlink(missing_ok=True)
 
     def work() -> None:
-        reading = read_corpus("csv", place.corpus)
+        reading = read_corpus("csv", workspace.corpus)
         label_map = preparation.choose_label_map(reading)
         prepared = preparation.prepare(reading, label_map)
         assert not prepared.excluded
         utterances = prepared.utterances
-        manifest.write_manifest(place.manifest, utterances, root=reading.root, corpus="csv", label_map=label_map)
+        manifest.write_manifest(workspace.manifest, utterances, root=reading.root, corpus="csv", label_map=label_map)
         prepared.as_dict()
 
     return work
 
 
-def extract(place: Place) -> Work:
-    """Plan both feature files, lay them out and write every row; the jobs compute nothing."""
+def extract(workspace: Workspace) -> Work:
+    """Plan both feature files and write every row; the jobs compute nothing."""
     from mmer_pipeline.corpora import manifest  # noqa: F401
     from mmer_pipeline.encoders import text  # noqa: F401
     from mmer_pipeline.features import workers
 
-    for path in place.features.values():
+    for path in workspace.features.values():
         path.unlink(missing_ok=True)
 
     def work() -> None:
         with patch.object(workers, "TextJob", EmptyTextJob), patch.object(workers, "SpeechJob", EmptySpeechJob):
-            done = _extract(place)
+            done = _extract(workspace)
         assert all(kind.computed == kind.utterances for kind in done)
 
     return work
 
 
-def extract_again(place: Place) -> Work:
-    """Find that there is nothing to do."""
+def extract_again(workspace: Workspace) -> Work:
+    """Find that both feature files are up to date."""
     from mmer_pipeline.corpora import manifest  # noqa: F401
     from mmer_pipeline.features import extraction  # noqa: F401
 
     def work() -> None:
-        done = _extract(place)
+        done = _extract(workspace)
         assert not any(kind.computed for kind in done)
 
     return work
 
 
-def _extract(place: Place) -> list["Extraction"]:
+def _extract(workspace: Workspace) -> list["Extraction"]:
     from mmer_pipeline.corpora.manifest import read_manifest
     from mmer_pipeline.encoders.encoder_files import resolve_encoder
     from mmer_pipeline.features.extraction import extract_speech, extract_text
 
-    manifest = read_manifest(place.manifest)
-    text, speech = (resolve_encoder(str(directory)) for directory in place.encoders.values())
+    manifest = read_manifest(workspace.manifest)
+    text, speech = (resolve_encoder(str(directory)) for directory in workspace.encoders.values())
     how: dict[str, Any] = {"dtype": DTYPE, "device": "cpu", "scheduler": "threads", "progress": lambda *_: None}
     return [
-        extract_text(manifest, text, place.features["text"], annotations="strip", **how),
-        extract_speech(manifest, speech, place.features["speech"], **how),
+        extract_text(manifest, text, workspace.features["text"], annotations="strip", **how),
+        extract_speech(manifest, speech, workspace.features["speech"], **how),
     ]
 
 
 class EmptyTextJob:
-    """Stands for `compute.TextJob`: zeros for every text."""
+    """Replaces `workers.TextJob`: zeros for every text."""
 
     def __init__(self, *_: Any, **__: Any) -> None:
         pass
@@ -104,7 +104,7 @@ class EmptyTextJob:
 
 
 class EmptySpeechJob:
-    """Stands for `compute.SpeechJob`: zeros for every recording, which is not read."""
+    """Replaces `workers.SpeechJob`: zeros for every recording, which is not read."""
 
     def __init__(self, encoder: "EncoderFiles", *_: Any, **__: Any) -> None:
         from mmer_pipeline.encoders.speech import speech_outline
@@ -121,8 +121,8 @@ class EmptySpeechJob:
         return samples
 
 
-def batch_epoch(place: Place) -> Work:
-    """Open corpus and features, and say which utterances make the steps of an epoch, and how they are cut."""
+def batch_epoch(workspace: Workspace) -> Work:
+    """Open corpus and features, and divide the utterances into the steps and micro-batches of an epoch."""
     from mmer_pipeline.corpora.manifest import read_manifest
     from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet
     from mmer_pipeline.features.feature_file import FeatureFile
@@ -130,8 +130,8 @@ def batch_epoch(place: Place) -> Work:
     from mmer_pipeline.training.examples import Examples, StoredRows
 
     def work() -> None:
-        manifest = read_manifest(place.manifest)
-        text, speech = (FeatureFile(path) for path in place.features.values())
+        manifest = read_manifest(workspace.manifest)
+        text, speech = (FeatureFile(path) for path in workspace.features.values())
         examples = Examples(
             manifest,
             speech=StoredRows(manifest, speech),
@@ -147,19 +147,19 @@ def batch_epoch(place: Place) -> Work:
     return work
 
 
-def report(place: Place) -> Work:
-    """Compare the two runs, write tables, page and plots."""
+def report(workspace: Workspace) -> Work:
+    """Compare the two runs; write tables, page and plots."""
     from mmer_pipeline.report import report_page, report_plots  # noqa: F401
     from mmer_pipeline.report.build import make_report
     from mmer_pipeline.report.writing import write_report
 
     def work() -> None:
-        write_report(make_report(sorted(place.runs.iterdir())), place.directory / "report")
+        write_report(make_report(sorted(workspace.runs.iterdir())), workspace.directory / "report")
 
     return work
 
 
-STAGES: dict[str, Callable[[Place], Work]] = {
+STAGES: dict[str, Callable[[Workspace], Work]] = {
     "prepare": prepare,
     "extract": extract,
     "extract again": extract_again,
@@ -169,14 +169,14 @@ STAGES: dict[str, Callable[[Place], Work]] = {
 
 
 def main(what: str, count: str, directory: str) -> None:
-    """Make what is measured on, or do one stage and print its seconds and the memory before them."""
-    place = Place(Path(directory))
+    """Write the data, or run one stage and print its seconds and the memory before it."""
+    workspace = Workspace(Path(directory))
     if what not in STAGES:
         from benchmarks import growth_data
 
-        {"corpus": growth_data.write_corpus, "runs": growth_data.write_runs}[what](place, int(count))
+        {"corpus": growth_data.write_corpus, "runs": growth_data.write_runs}[what](workspace, int(count))
         return
-    work = STAGES[what](place)
+    work = STAGES[what](workspace)
     start = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
     began = time.perf_counter()
     work()

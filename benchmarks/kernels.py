@@ -1,4 +1,4 @@
-"""Which kernels a training step runs: attention fused or not, waits for the device, and the faster CTC."""
+"""Kernels of a training step: fused attention, host–device synchronisation, and the faster CTC."""
 
 import statistics
 from collections import Counter
@@ -16,7 +16,7 @@ from benchmarks.shapes import CHARACTERS_PER_SECOND, SIZES
 from benchmarks.training import LETTERS, OurStep, make_setup
 from mmer_pipeline.training.inference import predict
 
-# What scaled_dot_product_attention hands a call to.
+# The kernels that scaled_dot_product_attention dispatches to.
 FUSED = (
     "aten::_scaled_dot_product_flash_attention",
     "aten::_scaled_dot_product_efficient_attention",
@@ -24,11 +24,11 @@ FUSED = (
     "aten::_scaled_dot_product_flash_attention_for_cpu",
 )
 UNFUSED = "aten::_scaled_dot_product_attention_math"
-WAITS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize", "cudaMemcpy")
+SYNCHRONISATIONS = ("cudaStreamSynchronize", "cudaDeviceSynchronize", "cudaEventSynchronize", "cudaMemcpy")
 
 
 def figures(bench: Bench) -> Iterator[Figure]:
-    """Of a training step and of scoring, as the profiler sees them."""
+    """Profile a training step and scoring."""
     on_gpu = bench.device.type == "cuda"
     for name in bench.sizes:
         with TemporaryDirectory(dir=bench.directory) as directory:
@@ -40,9 +40,9 @@ def figures(bench: Bench) -> Iterator[Figure]:
                 "training": partial(step, positions),
                 "scoring": partial(predict, made.model, made.examples, positions, made.accelerator),
             }
-            for what, do in work.items():
-                do()
-                calls = profiled(do, bench)
+            for what, run in work.items():
+                run()
+                calls = profiled(run, bench)
                 fused = sum(calls[kernel] for kernel in FUSED)
                 yield Figure(
                     f"attention in fused kernels, {what}",
@@ -52,19 +52,19 @@ def figures(bench: Bench) -> Iterator[Figure]:
                     note=", ".join(f"{calls[k]} × {k.split('::')[1]}" for k in (*FUSED, UNFUSED) if calls[k]),
                 )
                 if on_gpu and what == "training":
-                    waits = {kernel: calls[kernel] for kernel in WAITS if calls[kernel]}
+                    found = {kernel: calls[kernel] for kernel in SYNCHRONISATIONS if calls[kernel]}
                     yield Figure(
-                        "waits for the device within a training step",
+                        "host–device synchronisations within a training step",
                         name,
-                        sum(waits.values()),
+                        sum(found.values()),
                         "",
-                        note=f"{waits}; CTC's own kernel waits for the lengths that it copies" if waits else "",
+                        note=f"{found}; the native CTC kernel waits for the lengths that it copies" if found else "",
                     )
     yield from ctc(bench)
 
 
 def profiled(do: Callable[[], object], bench: Bench) -> Counter[str]:
-    """How often each operation and each runtime call happens."""
+    """Number of calls of each operation and runtime function."""
     activities = [ProfilerActivity.CPU] + [ProfilerActivity.CUDA] * (bench.device.type == "cuda")
     with profile(activities=activities) as profiler:
         do()
@@ -72,7 +72,7 @@ def profiled(do: Callable[[], object], bench: Bench) -> Counter[str]:
 
 
 def ctc(bench: Bench) -> Iterator[Figure]:
-    """Forward and backward of CTC over eight utterances of 5 s, native against cuDNN where there is a GPU."""
+    """Forward and backward of CTC over eight utterances of 5 s; on a GPU, the native kernel compared with cuDNN's."""
     B, J, V, S = 8, bench.count(250, 50), len(LETTERS.symbols), bench.count(5 * CHARACTERS_PER_SECOND, 10)
     logits = torch.randn(J, B, V, device=bench.device, requires_grad=True)
     symbols = torch.randint(1, V, (B * S,), dtype=torch.int32)
@@ -84,7 +84,7 @@ def ctc(bench: Bench) -> Iterator[Figure]:
 
     ways = {"native": symbols.to(bench.device).long()}
     if bench.device.type == "cuda":
-        ways["cuDNN"] = symbols  # 32-bit targets on the host are what makes torch choose it
+        ways["cuDNN"] = symbols  # torch chooses cuDNN for 32-bit targets on the host
     seconds = {}
     for way, targets in ways.items():
         run(targets)
@@ -96,5 +96,5 @@ def ctc(bench: Bench) -> Iterator[Figure]:
         "ms",
         1000 * seconds["cuDNN"] if "cuDNN" in seconds else None,
         seconds["cuDNN"] / seconds["native"] if "cuDNN" in seconds else None,
-        note="plain is cuDNN's" if "cuDNN" in seconds else "",
+        note="baseline: cuDNN" if "cuDNN" in seconds else "",
     )

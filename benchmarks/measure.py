@@ -1,4 +1,4 @@
-"""How things are measured: two ways of doing a thing in turn, a child process and its peak of memory, the machine."""
+"""Measurements: two implementations in turn, a child process with its peak memory, a description of the machine."""
 
 import os
 import platform
@@ -19,64 +19,64 @@ from mmer_pipeline.devices import hardware
 from mmer_pipeline.runs import environment
 
 GIB = 2**30
-_ROOT = str(Path(__file__).resolve().parents[1])  # where children find the benchmarks too
+_ROOT = str(Path(__file__).resolve().parents[1])  # so that child processes find the benchmarks
 _ENVIRONMENT = {**os.environ, "PYTHONPATH": os.pathsep.join([_ROOT, *filter(None, [os.environ.get("PYTHONPATH")])])}
 
 
 @dataclass(frozen=True)
 class Bench:
-    """What a benchmark is asked to do."""
+    """The settings of a benchmark."""
 
     device: torch.device
     sizes: tuple[str, ...]  # names in `shapes.SIZES`
-    rounds: int  # each way is measured so often; the median counts
-    quick: bool  # a few utterances, to see that it runs: its figures say nothing
-    directory: Path  # to work in; pictures and tables go to `output`
-    output: Path
+    rounds: int  # number of measurements, of which the median is reported
+    quick: bool  # use a few utterances, only to test that everything runs
+    directory: Path  # for temporary files
+    output: Path  # for pictures and tables
 
     def count(self, full: int, quick: int) -> int:
-        """How many of something."""
+        """`full`, or `quick` in a quick run."""
         return quick if self.quick else full
 
 
 @dataclass(frozen=True)
 class Figure:
-    """One line of the table."""
+    """One row of the table."""
 
     what: str
-    size: str  # of the model or of the corpus
+    size: str  # of the model or the corpus
     value: float  # median
     unit: str
-    plain: float | None = None  # the plain alternative, in the same unit, of the same run
-    ratio: float | None = None  # how many times as good as the plain alternative; median over the rounds
-    target: str = ""  # what issue and README promise
-    met: bool | None = None  # whether it is
+    baseline: float | None = None  # the straightforward implementation in the same run, in the same unit
+    ratio: float | None = None  # how many times better than the baseline; median over the rounds
+    target: str = ""
+    met: bool | None = None  # whether the target is met
     note: str = ""
 
 
 @dataclass(frozen=True)
 class Pair:
-    """Two ways, measured in turn."""
+    """Two implementations, measured in turn."""
 
     ours: float  # seconds, median
-    plain: float  # seconds, median
-    ratio: float  # plain / ours, median over the rounds
+    baseline: float  # seconds, median
+    ratio: float  # baseline / ours, median over the rounds
 
 
-def in_turn(ours: Callable[[], Any], plain: Callable[[], Any], bench: Bench) -> Pair:
-    """Median seconds of both, A B A B …, so that a machine that drifts does so under both; one of each first."""
-    seconds: dict[str, list[float]] = {"ours": [], "plain": []}
+def in_turn(ours: Callable[[], Any], baseline: Callable[[], Any], bench: Bench) -> Pair:
+    """Measure both in turn, A B A B …, so that a drift of the machine affects both; a first round warms up."""
+    seconds: dict[str, list[float]] = {"ours": [], "baseline": []}
     for number in range(bench.rounds + 1):
-        for name, do in (("plain", plain), ("ours", ours)):
+        for name, do in (("baseline", baseline), ("ours", ours)):
             took = timed(do, bench.device)
             if number:  # the first warms up
                 seconds[name].append(took)
-    ratios = [b / a for a, b in zip(seconds["ours"], seconds["plain"], strict=True)]
-    return Pair(statistics.median(seconds["ours"]), statistics.median(seconds["plain"]), statistics.median(ratios))
+    ratios = [b / a for a, b in zip(seconds["ours"], seconds["baseline"], strict=True)]
+    return Pair(statistics.median(seconds["ours"]), statistics.median(seconds["baseline"]), statistics.median(ratios))
 
 
 def timed(do: Callable[[], Any], device: torch.device) -> float:
-    """Seconds until the device is done with it."""
+    """Seconds until the device has finished."""
     synchronise(device)
     began = time.perf_counter()
     do()
@@ -85,21 +85,21 @@ def timed(do: Callable[[], Any], device: torch.device) -> float:
 
 
 def synchronise(device: torch.device) -> None:
-    """Wait for the device."""
+    """Wait until the device has finished."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
 
 
 @dataclass(frozen=True)
 class Process:
-    """A process that has ended."""
+    """A finished process."""
 
     seconds: float  # from its start
     peak_bytes: int  # of resident memory
     output: str  # on standard output
 
 
-# A small process in between: a child's peak counts from the memory of the process that started it.
+# A small process in between: the peak memory of a child includes that of the process that started it.
 _LAUNCHER = """
 import os, subprocess, sys, time
 began = time.perf_counter()
@@ -111,10 +111,10 @@ with open(sys.argv[1], "w") as report:
 
 
 def process(*command: str) -> Process:
-    """Run a Python command line (`-m module …`) and account for it alone.
+    """Run a Python command line (`-m module …`) and measure its time and memory separately from this process.
 
     Raises:
-        RuntimeError: it failed.
+        RuntimeError: the command failed.
     """
     with tempfile.NamedTemporaryFile() as report:
         launcher = [sys.executable, "-S", "-c", _LAUNCHER, report.name, sys.executable, *command]
@@ -127,7 +127,7 @@ def process(*command: str) -> Process:
 
 
 def median_process(command: Sequence[str], rounds: int) -> Process:
-    """The median of several runs, after one that warms up; the peak is the highest."""
+    """The median of several runs, after one to warm up, with the highest peak memory."""
     process(*command)
     runs = sorted((process(*command) for _ in range(rounds)), key=lambda run: run.seconds)
     middle = runs[len(runs) // 2]
@@ -135,7 +135,7 @@ def median_process(command: Sequence[str], rounds: int) -> Process:
 
 
 def machine(device: torch.device) -> dict[str, Any]:
-    """What the figures were measured on."""
+    """A description of the machine."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / GIB
     return {
         **environment(str(device)),

@@ -1,7 +1,7 @@
-"""Whether bf16 and TF32 learn as float32 does: loss curves over 200 steps, against the noise of another seed.
+"""Whether bf16 and TF32 learn like float32: loss curves over 200 steps, compared with the noise of another seed.
 
-The same utterances in the same order from the same weights; what differs is the number format, or for comparison
-the seed of dropout.
+All curves use the same utterances in the same order and the same initial weights. They differ only in the number
+format or, for comparison, in the seed of dropout.
 """
 
 import json
@@ -17,16 +17,16 @@ from benchmarks.shapes import SIZES
 from benchmarks.training import Setup, make_setup
 from mmer_pipeline.pages import plotting
 
-LEARNING_RATE = 1e-4  # ten times the paper's, so that much is learned in few steps
-WINDOW = 20  # steps that a curve is averaged over
+LEARNING_RATE = 1e-4  # ten times the paper's, to learn much in few steps
+WINDOW = 20  # steps in the moving average of a curve
 
 
 def figures(bench: Bench) -> Iterator[Figure]:
-    """The mean distance of each curve from float32's, and the curves as a picture."""
+    """The mean distance of each curve from that of float32, and the curves as a picture."""
     formats = ["bf16"] if bench.device.type == "cpu" else ["tf32", "bf16"]
     for name in bench.sizes:
         if name == "paper" and bench.device.type == "cpu":
-            continue  # hours
+            continue  # it would take hours
         with TemporaryDirectory(dir=bench.directory) as directory:
             setup = make_setup(SIZES[name], bench.count(320, 16), Path(directory))
             count = bench.count(200, 6)
@@ -42,15 +42,15 @@ def figures(bench: Bench) -> Iterator[Figure]:
         for precision in formats:
             distance = _distance(smooth[precision], smooth["fp32"])
             yield Figure(
-                f"loss curve of {precision}, distance from fp32's over {count} steps",
+                f"loss curve of {precision}, distance from fp32 over {count} steps",
                 name,
                 distance,
                 "",
                 noise,
                 noise / max(distance, 1e-12),
-                "below another seed's",
+                "below that of another seed",
                 distance < noise,
-                f"loss {smooth['fp32'][0]:.0f} … {smooth['fp32'][-1]:.0f}; plain is another seed of fp32",
+                f"loss {smooth['fp32'][0]:.0f} … {smooth['fp32'][-1]:.0f}; baseline: another seed of fp32",
             )
 
 

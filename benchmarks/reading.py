@@ -1,4 +1,4 @@
-"""Reading training batches from the store, against a dataset that opens the HDF5 file and pads in float32."""
+"""Reading training batches from the store, compared with a dataset that slices the HDF5 file and pads in float32."""
 
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
@@ -15,21 +15,21 @@ from benchmarks.shapes import SIZES
 from benchmarks.training import OurStep, Setup, make_setup
 from mmer_pipeline.training.examples import StoredRows
 
-TARGET = 20_000  # utterances a second
+TARGET = 20_000  # utterances per second
 SHARE = 0.02  # of a training step
 
 
 def figures(bench: Bench) -> Iterator[Figure]:
-    """Batches of an epoch, read and padded; and what share of a step that is."""
+    """Read and pad the batches of an epoch; compare the time with that of a training step."""
     on_gpu = bench.device.type == "cuda"
     for name in bench.sizes:
         with TemporaryDirectory(dir=bench.directory) as directory:
             setup = make_setup(SIZES[name], bench.count(2000, 16), Path(directory))
             steps = setup.steps(bucket_batches=16)
-            plain = PlainReader(setup)
+            baseline = BaselineReader(setup)
             pair = in_turn(
                 partial(read, partial(setup.examples.batch, pin=on_gpu), steps),
-                partial(read, plain.batch, steps),
+                partial(read, baseline.batch, steps),
                 bench,
             )
             count = len(setup.seconds)
@@ -38,7 +38,7 @@ def figures(bench: Bench) -> Iterator[Figure]:
                 name,
                 count / pair.ours,
                 "utterances/s",
-                count / pair.plain,
+                count / pair.baseline,
                 pair.ratio,
                 f"{TARGET:,}/s",
                 count / pair.ours >= TARGET,
@@ -50,12 +50,12 @@ def figures(bench: Bench) -> Iterator[Figure]:
             taken = timed(partial(step, middle), bench.device)
             share = pair.ours / count * len(middle) / taken
             yield Figure(
-                "reading, share of a training step", name, 100 * share, "%", target="under 2 %", met=share < SHARE
+                "reading as a share of a training step", name, 100 * share, "%", target="under 2 %", met=share < SHARE
             )
 
 
 def read(batch: Callable[[Sequence[int]], object], steps: Sequence[Sequence[int]]) -> None:
-    """Make the batches of some steps."""
+    """Read the batches of some steps."""
     for positions in steps:
         batch(positions)
 
@@ -67,8 +67,8 @@ def _bytes(setup: Setup) -> int:
     return sum(file.shape[0] * file.shape[1] * 2 for file in (speech.features, text.features))
 
 
-class PlainReader:
-    """One opened HDF5 file a kind, a slice an utterance, float32, padded by torch."""
+class BaselineReader:
+    """The straightforward way: open HDF5 files, one slice per utterance, float32, padded by torch."""
 
     def __init__(self, setup: Setup) -> None:
         speech, text = setup.examples.speech, setup.examples.text

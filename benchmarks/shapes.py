@@ -1,4 +1,4 @@
-"""What is measured on: encoders of given shapes with random weights, and utterances as long as IEMOCAP's."""
+"""Data for the benchmarks: encoders of given shapes with random weights, and utterances as long as IEMOCAP's."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -15,7 +15,7 @@ from mmer_pipeline.demo.encoders import tiny_speech_encoder, tiny_text_encoder
 from mmer_pipeline.features.feature_file import FeatureFile, FeatureIdentity, Row
 from mmer_pipeline.features.feature_writer import FeatureWriter
 
-# Lengths of IEMOCAP's utterances: log-normal, the longest 34 s.
+# The lengths of IEMOCAP's utterances: log-normal, at most 34 s.
 MEDIAN_SECONDS, SIGMA, LONGEST_SECONDS = 3.5, 0.65, 34.0
 TOKENS_PER_SECOND, SPECIAL_TOKENS = 3.2, 2
 CHARACTERS_PER_SECOND = 12
@@ -38,7 +38,7 @@ class Size:
         return tiny_speech_encoder(directory / f"speech-{self.name}", self.family, **self.speech)
 
     def write_text_encoder(self, directory: Path) -> Path:
-        """Write the text encoder with random weights and a small tokenizer of its own."""
+        """Write the text encoder with random weights and its own small tokenizer."""
         return tiny_text_encoder(directory / f"text-{self.name}", [" ".join(_WORDS)] * 2, **self.text)
 
 
@@ -78,13 +78,13 @@ SIZES = {
             },
             {**_transformer(384, 6, 12), "vocab_size": 30_522, "max_position_embeddings": 514},
         ),
-        Size("tiny", "wav2vec2"),  # for a look whether everything runs
+        Size("tiny", "wav2vec2"),  # to test that everything runs
     )
 }
 
 
 def utterance_seconds(count: int, seed: int = 0) -> np.ndarray:
-    """Lengths of `count` utterances, shuffled: the distribution's quantiles, so that few show its shape as well."""
+    """Lengths of `count` utterances, shuffled: quantiles, so that even a few have the shape of the distribution."""
     quantiles = norm.ppf((np.arange(count) + 0.5) / count)
     seconds = np.minimum(LONGEST_SECONDS, MEDIAN_SECONDS * np.exp(SIGMA * quantiles))
     return np.random.default_rng(seed).permutation(seconds)
@@ -96,15 +96,15 @@ def token_counts(seconds: np.ndarray) -> np.ndarray:
 
 
 def transcript(seconds: float, generator: np.random.Generator) -> str:
-    """Words, about 12 characters a second."""
+    """Random words, about 12 characters per second."""
     words: list[str] = []
     while sum(map(len, words)) + len(words) < CHARACTERS_PER_SECOND * seconds:
         words.append(_WORDS[generator.integers(len(_WORDS))])
     return " ".join(words)
 
 
-def made_up_manifest(seconds: np.ndarray, directory: Path) -> Manifest:
-    """A corpus in five sessions of these lengths; its recordings are named, not there."""
+def synthetic_manifest(seconds: np.ndarray, directory: Path) -> Manifest:
+    """A corpus in five sessions with utterances of these lengths; its recordings do not exist."""
     generator = np.random.default_rng(0)
     utterances = [
         Utterance(
@@ -125,7 +125,7 @@ def made_up_manifest(seconds: np.ndarray, directory: Path) -> Manifest:
     return read_manifest(path)
 
 
-def made_up_features(path: Path, kind: str, manifest: Manifest, lengths: Sequence[int], dim: int) -> FeatureFile:
+def synthetic_features(path: Path, kind: str, manifest: Manifest, lengths: Sequence[int], dim: int) -> FeatureFile:
     """A complete feature file of random rows."""
     generator = np.random.default_rng(1)
     identity = FeatureIdentity(kind, "made up", "", "", "", "", "float16")

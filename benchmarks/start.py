@@ -1,4 +1,4 @@
-"""How soon a command answers: its help, and an `extract` that finds everything up to date."""
+"""Response times: `--help`, and an `extract` that finds everything up to date."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from benchmarks.measure import Bench, Figure, median_process
-from benchmarks.shapes import SIZES, Size, made_up_manifest, utterance_seconds
+from benchmarks.shapes import SIZES, Size, synthetic_manifest, utterance_seconds
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.encoders.encoder_files import resolve_encoder
 from mmer_pipeline.features import inputs as feature_inputs
@@ -23,7 +23,7 @@ UTTERANCES = 10_000
 
 
 def figures(bench: Bench) -> Iterator[Figure]:
-    """Start-up, and a rerun with nothing to do behind it."""
+    """Time of starting up, and of a rerun with nothing to do."""
     rounds = bench.count(max(LEAST_ROUNDS, bench.rounds), 1)
     start = median_process((*COMMAND, "--help"), rounds).seconds
     target = f"under {HELP_TARGET_SECONDS} s"
@@ -33,33 +33,33 @@ def figures(bench: Bench) -> Iterator[Figure]:
 
 
 def nothing_to_do(bench: Bench, size: Size, rounds: int) -> Figure:
-    """`extract` where every row is up to date, less `extract --help`: weights are hashed, recordings looked up."""
+    """`extract` with every row up to date, less `extract --help`: weights are hashed, recordings looked up."""
     count = bench.count(UTTERANCES, 20)
     with TemporaryDirectory(dir=bench.directory) as directory:
         command = write_finished(size, count, Path(directory))
         start = median_process((*COMMAND, "extract", "--help"), rounds).seconds
         whole = median_process(command, rounds).seconds
     return Figure(
-        "extract with nothing to do, start-up left out", f"{size.name}, {count:,} utterances", whole - start, "s",
+        "extract with nothing to do, without start-up", f"{size.name}, {count:,} utterances", whole - start, "s",
         target=f"under {RERUN_TARGET_SECONDS:g} s", met=whole - start < RERUN_TARGET_SECONDS,
-        note=f"{whole:.2f} s with it",
+        note=f"{whole:.2f} s including start-up",
     )  # fmt: skip
 
 
-def write_finished(size: Size, count: int, place: Path) -> tuple[str, ...]:
-    """A corpus, encoders, and features that are up to date (rows of one made-up value); the command that says so."""
-    manifest = made_up_manifest(utterance_seconds(count), place)
+def write_finished(size: Size, count: int, directory: Path) -> tuple[str, ...]:
+    """Write a corpus, encoders, and features of constant rows that are up to date; return the `extract` command."""
+    manifest = synthetic_manifest(utterance_seconds(count), directory)
     for utterance in manifest.utterances:
         manifest.audio_path(utterance).write_bytes(utterance.utterance_id.encode())
-    encoders = {"text": size.write_text_encoder(place), "speech": size.write_speech_encoder(place)}
+    encoders = {"text": size.write_text_encoder(directory), "speech": size.write_speech_encoder(directory)}
     for kind, encoder in encoders.items():
-        write_features(Request(kind, str(encoder), None, "float16", "strip"), manifest, place)
+        write_features(Request(kind, str(encoder), None, "float16", "strip"), manifest, directory)
     options = [f"--{kind}-encoder={encoder}" for kind, encoder in encoders.items()]
-    return (*COMMAND, "extract", f"--manifest={manifest.path}", f"--cache-dir={place}", *options)
+    return (*COMMAND, "extract", f"--manifest={manifest.path}", f"--cache-dir={directory}", *options)
 
 
 def write_features(request: Request, manifest: Manifest, cache: Path) -> None:
-    """A finished feature file of a corpus, but for its values."""
+    """Write a complete feature file of constant rows."""
     encoder = resolve_encoder(request.encoder)
     identity: FeatureIdentity
     if request.kind == "text":

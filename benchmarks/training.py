@@ -1,7 +1,7 @@
-"""A training step against the plain way of taking it, and the share of the device's matrix rate that it reaches.
+"""A training step compared with a straightforward one, and with the device's rate of matrix multiplication.
 
-The plain step is written from the paper's section 4.3: batches of two in random order, padded, four of them
-accumulated, audio through the whole speech encoder, in float32. Dropout, LayerDrop and SpecAugment are in both.
+The baseline follows the paper's section 4.3: batches of two in random order, padded, four of them accumulated, audio
+through the whole speech encoder, in float32. Both use dropout, LayerDrop and SpecAugment.
 """
 
 import statistics
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from benchmarks.measure import Bench, Figure, timed
-from benchmarks.shapes import IEMOCAP_UTTERANCES, SIZES, Size, made_up_features, made_up_manifest, token_counts
+from benchmarks.shapes import IEMOCAP_UTTERANCES, SIZES, Size, synthetic_features, synthetic_manifest, token_counts
 from benchmarks.shapes import utterance_seconds as draw_seconds
 from mmer_pipeline.audio import SAMPLE_RATE
 from mmer_pipeline.corpora.manifest import Manifest
@@ -39,7 +39,7 @@ LETTERS = Alphabet(WAV2VEC2_ALPHABET)
 
 @dataclass(frozen=True)
 class Setup:
-    """A corpus with its features, and everything that a step takes."""
+    """A corpus with its features, and what a step needs."""
 
     settings: Settings
     manifest: Manifest
@@ -48,7 +48,7 @@ class Setup:
     encoders: Encoders
 
     def optimiser(self, device: torch.device, precision: str, **changes: Any) -> Optimiser:
-        """A fresh model, ready to be trained."""
+        """A new model with its optimiser."""
         settings = replace(self.settings, precision=precision, **changes)
         torch.manual_seed(1)
         model = build_model(settings, self.encoders, self.manifest.labels, LETTERS if settings.alpha else None).train()
@@ -69,12 +69,12 @@ class Setup:
 
 
 def make_setup(size: Size, count: int, directory: Path) -> Setup:
-    """Write encoders and features of `count` utterances."""
+    """Write the encoders and the features of `count` utterances."""
     speech, text = size.write_speech_encoder(directory), size.write_text_encoder(directory)
     settings = Settings(fold=1, speech_encoder=str(speech), text_encoder=str(text))
     encoders = Encoders.of(settings)
     seconds = draw_seconds(count)
-    manifest = made_up_manifest(seconds, directory)
+    manifest = synthetic_manifest(seconds, directory)
     model = build_model(settings, encoders, manifest.labels, LETTERS)
     assert isinstance(model, MMER)
     frames = [max(1, model.speech.frames_of(round(length * SAMPLE_RATE))) for length in seconds]
@@ -82,26 +82,26 @@ def make_setup(size: Size, count: int, directory: Path) -> Setup:
     examples = Examples(
         manifest,
         speech=StoredRows(
-            manifest, made_up_features(directory / "speech.h5", "speech", manifest, frames, model.speech.front_dim)
+            manifest, synthetic_features(directory / "speech.h5", "speech", manifest, frames, model.speech.front_dim)
         ),
         frame_rate=model.speech.frame_rate,
         text=StoredRows(
-            manifest, made_up_features(directory / "text.h5", "text", manifest, list(token_counts(seconds)), text_dim)
+            manifest, synthetic_features(directory / "text.h5", "text", manifest, list(token_counts(seconds)), text_dim)
         ),
         alphabet=LETTERS,
     )
     return Setup(settings, manifest, seconds, examples, encoders)
 
 
-class PlainStep:
-    """The paper's step in the plain way; the recordings are in memory already, which is more than fair."""
+class BaselineStep:
+    """The paper's step, with the recordings already in memory, which favours the baseline."""
 
     def __init__(self, setup: Setup, device: torch.device) -> None:
         torch.manual_seed(1)
         self.setup, self.device = setup, device
         model = build_model(setup.settings, setup.encoders, setup.manifest.labels, LETTERS)
         assert isinstance(model, MMER)
-        model.speech.encoder.set_attn_implementation("sdpa")  # with transformers' own masks
+        model.speech.encoder.set_attn_implementation("sdpa")  # with the masks of transformers
         self.model = model.to(device).train()
         self.trained = [parameter for parameter in self.model.parameters() if parameter.requires_grad]
         self.optimiser = torch.optim.AdamW(self.trained, lr=setup.settings.learning_rate)
@@ -116,7 +116,7 @@ class PlainStep:
         for start in range(0, len(positions), 2):
             loss = self._loss(positions[start : start + 2]) / len(positions)
             loss.backward()  # type: ignore[no-untyped-call]
-            loss.item()  # as most loops do, to show it
+            loss.item()  # as most loops do, to display it
         nn.utils.clip_grad_norm_(self.trained, 1.0)
         self.optimiser.step()
 
@@ -154,25 +154,25 @@ def take(step: Callable[[Sequence[int]], None], steps: Sequence[Sequence[int]]) 
 
 
 def figures(bench: Bench) -> Iterator[Figure]:
-    """A step of each size and precision against the plain one, over the same utterances."""
+    """A step of each size and precision compared with the baseline, over the same utterances."""
     precisions = ["fp32", "bf16"] if bench.device.type == "cpu" else ["fp32", "tf32", "bf16"]
     for name in bench.sizes:
         with TemporaryDirectory(dir=bench.directory) as directory:
-            # On a CPU one bucket of `--bucket-batches`, a fifth of its steps a round.
+            # On a CPU, one bucket of `--bucket-batches` with a fifth of its steps per round.
             count = bench.count(128 if bench.device.type == "cpu" else 640, 8)
             setup = make_setup(SIZES[name], count, Path(directory))
             ways = {(precision, False): OurStep(setup, bench.device, precision) for precision in precisions}
             if bench.device.type == "cuda":
                 ways[precisions[-1], True] = OurStep(setup, bench.device, precisions[-1], compile=True)
-            yield from _against_plain(bench, setup, name, ways)
+            yield from _compare(bench, setup, name, ways)
             yield from _share_of_the_rate(bench, setup, name, ways)
 
 
-def _against_plain(bench: Bench, setup: Setup, name: str, ways: dict[tuple[str, bool], OurStep]) -> Iterator[Figure]:
-    """All ways in turn, from short steps to long ones in each round, and by the second of audio; the first warms up."""
-    plain, device = PlainStep(setup, bench.device), bench.device
-    work: dict[Any, Callable[[Sequence[int]], None]] = {"plain": plain, **ways}
-    epochs = {way: setup.steps(bucket_batches=1 if way == "plain" else 16) for way in work}
+def _compare(bench: Bench, setup: Setup, name: str, ways: dict[tuple[str, bool], OurStep]) -> Iterator[Figure]:
+    """Run all ways in turn, each round from short to long steps, per second of audio; the first round warms up."""
+    baseline, device = BaselineStep(setup, bench.device), bench.device
+    work: dict[Any, Callable[[Sequence[int]], None]] = {"baseline": baseline, **ways}
+    epochs = {way: setup.steps(bucket_batches=1 if way == "baseline" else 16) for way in work}
     for steps in epochs.values():
         steps.sort(key=lambda positions: setup.seconds[list(positions)].max())
     parts = 1 if device.type == "cuda" else bench.count(5, 1)
@@ -186,7 +186,7 @@ def _against_plain(bench: Bench, setup: Setup, name: str, ways: dict[tuple[str, 
                 took[way].append(seconds / audio * float(setup.seconds.mean()))
     for (precision, compiled), _ in ways.items():
         mine = took[precision, compiled]
-        ratio = statistics.median(b / a for a, b in zip(mine, took["plain"], strict=True))
+        ratio = statistics.median(b / a for a, b in zip(mine, took["baseline"], strict=True))
         target = _target(name, device.type, precision)
         best = statistics.median(mine)
         yield Figure(
@@ -194,7 +194,7 @@ def _against_plain(bench: Bench, setup: Setup, name: str, ways: dict[tuple[str, 
             name,
             1 / best,
             "utterances/s",
-            1 / statistics.median(took["plain"]),
+            1 / statistics.median(took["baseline"]),
             ratio,
             f"{target:g} ×" if target else "",
             ratio >= target if target else None,
@@ -204,13 +204,13 @@ def _against_plain(bench: Bench, setup: Setup, name: str, ways: dict[tuple[str, 
         fastest = min(statistics.median(took[way]) for way in ways)
         minutes = FOLDS * EPOCHS * IEMOCAP_UTTERANCES * (FOLDS - 1) / FOLDS * fastest / 60
         yield Figure(
-            "five folds × 100 epochs of IEMOCAP, one after the other",
+            "five folds × 100 epochs of IEMOCAP, one after another",
             name,
             minutes,
             "min",
             target="under 60 min",
             met=minutes < 60,
-            note=f"from {bench.rounds * len(epochs['plain'])} steps; scoring the held-out part not counted",
+            note=f"from {bench.rounds * len(epochs['baseline'])} steps; without scoring the held-out part",
         )
 
 
@@ -225,7 +225,7 @@ def _target(size: str, device: str, precision: str) -> float | None:
 def _share_of_the_rate(
     bench: Bench, setup: Setup, name: str, ways: dict[tuple[str, bool], OurStep]
 ) -> Iterator[Figure]:
-    """Floating-point operations a second of a step, against those of one large matrix product."""
+    """Floating-point operations per second of a step, compared with those of one large matrix product."""
     steps = setup.steps(bucket_batches=16)[:8]
     audio = float(sum(setup.seconds[list(positions)].sum() for positions in steps))
     for (precision, compiled), step in ways.items():
@@ -241,12 +241,12 @@ def _share_of_the_rate(
             rate,
             "GFLOP/s",
             note=f"{rate / most:.0%} of a matrix product's {most:,.0f}; "
-            f"{counter.get_total_flops() / audio / 1e9:.0f} GFLOP a second of audio",
+            f"{counter.get_total_flops() / audio / 1e9:.0f} GFLOP per second of audio",
         )
 
 
 def matrix_rate(bench: Bench, precision: str) -> float:
-    """GFLOP/s of the device in one large matrix product."""
+    """GFLOP/s of the device in a large matrix product."""
     n = bench.count(8192 if bench.device.type == "cuda" else 2048, 256)
     a = torch.randn(n, n, device=bench.device, dtype=torch.bfloat16 if precision == "bf16" else torch.float32)
     make_accelerator(str(bench.device), precision)  # switches TF32

@@ -1,4 +1,4 @@
-"""The benchmarks of extraction and of start-up run from end to end; on a few utterances their figures say nothing."""
+"""The benchmarks of extraction and start-up run from end to end; on a few utterances their figures mean nothing."""
 
 import math
 from pathlib import Path
@@ -23,7 +23,7 @@ def check(figures: list[Figure], count: int) -> None:
     for figure in figures:
         assert math.isfinite(figure.value)
         assert figure.value > 0
-        assert (figure.plain is None) == (figure.ratio is None)
+        assert (figure.baseline is None) == (figure.ratio is None)
         assert bool(figure.target) == (figure.met is not None)
 
 
@@ -40,7 +40,7 @@ def test_start_up_is_measured(bench: Bench) -> None:
     assert not list(bench.directory.iterdir())
 
 
-def test_what_is_up_to_date_is_found_so(bench: Bench) -> None:
+def test_extract_finds_the_written_features_up_to_date(bench: Bench) -> None:
     """Else the benchmark of a rerun with nothing to do would measure something else."""
     _, _, *arguments = start.write_finished(SIZES["tiny"], 5, bench.directory)
     result = CliRunner().invoke(main, arguments, catch_exceptions=False)
@@ -50,10 +50,10 @@ def test_what_is_up_to_date_is_found_so(bench: Bench) -> None:
 def test_the_padding_of_a_corpus_like_iemocap_is_under_five_percent() -> None:
     figure = extraction.padding(5531)
     assert figure.met
-    assert figure.plain is not None
-    assert figure.plain > 40
+    assert figure.baseline is not None
+    assert figure.baseline > 40
 
 
-def test_no_two_recordings_that_are_measured_have_one_length(tmp_path: Path) -> None:
+def test_no_two_measured_recordings_have_the_same_length(tmp_path: Path) -> None:
     items = extraction.write_flac(tmp_path, 3, 4)
     assert len({item.samples for item in items}) == 12

@@ -1,4 +1,4 @@
-"""How cost grows, measured on a few utterances."""
+"""The growth benchmark on a few utterances."""
 
 import math
 
@@ -15,14 +15,14 @@ STAGES = ("prepare", "extract", "extract again", "epoch", "report")
 
 
 @pytest.mark.slow
-def test_every_stage_is_measured_drawn_and_cleared_away(tmp_path):
+def test_every_stage_is_measured_and_drawn_and_its_files_removed(tmp_path):
     work, output = tmp_path / "work", tmp_path / "output"
     work.mkdir()
     output.mkdir()
     found = list(growth.figures(Bench(torch.device("cpu"), ("tiny",), 1, True, work, output)))
     assert tuple(growth.TITLES) == STAGES
     assert len(found) == 3 * len(STAGES)
-    for time, memory, slope in zip(*(found[place::3] for place in range(3)), strict=True):
+    for time, memory, slope in zip(*(found[workspace::3] for workspace in range(3)), strict=True):
         assert 0 < time.value < 60
         assert 10 < memory.value < 2000
         assert math.isfinite(slope.value)
@@ -37,6 +37,6 @@ def test_the_exponent_is_the_slope_between_the_two_largest_sizes():
     assert exponent({**squares, 10_000: Point(10 * squares[1000].seconds, 1, 1)}) == pytest.approx(1)
 
 
-def test_a_stage_that_takes_no_memory_of_its_own_can_be_drawn():
+def test_a_stage_without_additional_memory_can_be_drawn():
     points = {size: Point(seconds=size / 1e4, peak_mib=50, start_mib=50) for size in (50, 100)}
     assert png(draw(dict.fromkeys(STAGES, points)))

@@ -1,4 +1,4 @@
-"""The benchmarks run from end to end on a few utterances; their figures are then meaningless, but figures."""
+"""The benchmarks run from end to end; on a few utterances their figures mean nothing."""
 
 import json
 import math
@@ -27,7 +27,7 @@ def test_a_benchmark_runs_and_yields_its_figures(module, count, bench):
     for figure in figures:
         assert math.isfinite(figure.value)
         assert figure.value >= 0
-        assert (figure.plain is None) == (figure.ratio is None)
+        assert (figure.baseline is None) == (figure.ratio is None)
         assert bool(figure.target) == (figure.met is not None)
         json.dumps(asdict(figure))
 
@@ -43,7 +43,7 @@ def test_utterances_are_as_long_as_iemocap_s():
     assert sum(map(len, said)) / seconds[:200].sum() == pytest.approx(12, rel=0.1)
 
 
-def test_the_paper_s_size_is_the_paper_s(tmp_path):
+def test_the_size_paper_has_the_paper_s_encoders(tmp_path):
     """The parameters that the README gives for wav2vec2-base."""
     from mmer_pipeline.encoders.encoder_files import resolve_encoder
     from mmer_pipeline.encoders.speech import speech_outline
@@ -54,7 +54,7 @@ def test_the_paper_s_size_is_the_paper_s(tmp_path):
     assert sum(p.numel() for p in outline.parameters()) == 94_371_712
 
 
-def test_a_child_process_is_accounted_for_alone():
+def test_a_child_process_is_measured_separately():
     big, small = (
         measure.process("-c", f"x = bytearray({size} << 20); x[::4096] = x[::4096]; print('said')") for size in (300, 1)
     )
@@ -64,15 +64,15 @@ def test_a_child_process_is_accounted_for_alone():
         measure.process("-c", "raise SystemExit(3)")
 
 
-def test_two_ways_are_measured_in_turn_and_the_first_time_does_not_count(bench):
+def test_two_implementations_are_measured_in_turn_after_a_warm_up(bench):
     order = []
-    pair = measure.in_turn(lambda: order.append("ours"), lambda: order.append("plain"), bench)
-    assert order == ["plain", "ours"] * 2
+    pair = measure.in_turn(lambda: order.append("ours"), lambda: order.append("baseline"), bench)
+    assert order == ["baseline", "ours"] * 2
     assert pair.ours > 0
-    assert pair.ratio == pytest.approx(pair.plain / pair.ours)
+    assert pair.ratio == pytest.approx(pair.baseline / pair.ours)
 
 
-def test_the_command_prints_a_table_and_writes_the_machine_beside_the_figures(tmp_path, monkeypatch):
+def test_the_command_prints_a_table_and_writes_the_figures_with_the_machine(tmp_path, monkeypatch):
     class Module:
         @staticmethod
         def figures(_):

@@ -1,14 +1,14 @@
-"""Where everything lies that growth is measured on; it imports nothing, so that a stage's memory is its own."""
+"""Paths of the growth benchmark. Imports nothing heavy, so that the memory of a stage is its own."""
 
 from dataclasses import dataclass
 from pathlib import Path
 
-DIM = 8  # of a row of features
+DIM = 8  # width of the features
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where everything lies of one number of utterances."""
+class Workspace:
+    """The files for one number of utterances."""
 
     directory: Path
 
@@ -19,12 +19,12 @@ class Place:
 
     @property
     def manifest(self) -> Path:
-        """What `prepare` writes."""
+        """The manifest that `prepare` writes."""
         return self.directory / "cache" / "manifest.csv"
 
     @property
     def features(self) -> dict[str, Path]:
-        """What `extract` writes."""
+        """The feature files that `extract` writes."""
         return {kind: self.directory / "cache" / f"{kind}.h5" for kind in ("text", "speech")}
 
     @property
@@ -34,5 +34,5 @@ class Place:
 
     @property
     def runs(self) -> Path:
-        """Where the evaluated runs are."""
+        """The evaluated runs."""
         return self.directory / "runs"
