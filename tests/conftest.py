@@ -19,7 +19,8 @@ import soundfile
 
 from mmer_pipeline import paths
 from mmer_pipeline.corpora.labels import BUILT_IN
-from mmer_pipeline.corpora.manifest import Manifest, Utterance, read_manifest, write_manifest
+from mmer_pipeline.corpora.manifest import Manifest, read_manifest, write_manifest
+from mmer_pipeline.corpora.utterances import Utterance
 
 SHARED = Path(__file__).resolve().parents[2] / "shared"
 RATE = 16_000

@@ -10,9 +10,10 @@ from click.testing import CliRunner
 
 from mmer_pipeline import paths
 from mmer_pipeline.corpora.labels import BUILT_IN, identity_map
-from mmer_pipeline.corpora.manifest import Utterance, write_manifest
+from mmer_pipeline.corpora.manifest import write_manifest
 from mmer_pipeline.corpora.readers import read_corpus
 from mmer_pipeline.corpora.transcripts import Alphabet
+from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.runs import RunRecord
 from mmer_pipeline.scoring.metrics import score
 from mmer_pipeline.training.accelerator import make_accelerator

@@ -17,8 +17,6 @@ from mmer_pipeline.corpora.labels import LabelMap, identity_map
 from mmer_pipeline.corpora.utterances import COLUMNS, Utterance, read_utterances
 from mmer_pipeline.errors import UserError
 
-__all__ = ["COLUMNS", "Manifest", "Utterance", "read_manifest", "write_manifest"]
-
 
 @dataclass(frozen=True)
 class Manifest:

@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmer_pipeline import audio, paths
-from mmer_pipeline.corpora.manifest import Manifest, Utterance
+from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.transcripts import encoder_text
+from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.digests import digest_of, digest_of_recording, stamp_of
 from mmer_pipeline.encoders.encoder_files import EncoderFiles
 from mmer_pipeline.errors import UserError

@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from mmer_pipeline.audio import SAMPLE_RATE, AudioError, sample_count
-from mmer_pipeline.corpora.manifest import Manifest, Utterance, read_manifest
+from mmer_pipeline.corpora.manifest import Manifest, read_manifest
+from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.runs import RunRecord
 

@@ -7,8 +7,9 @@ from pathlib import Path
 from mmer_pipeline import paths
 from mmer_pipeline.commands import extract_command
 from mmer_pipeline.corpora.folds import SPLIT, Fold, make_fold
-from mmer_pipeline.corpora.manifest import COLUMNS, Manifest
+from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet, corpus_alphabet
+from mmer_pipeline.corpora.utterances import COLUMNS
 from mmer_pipeline.digests import digest_of_texts
 from mmer_pipeline.encoders.encoder_files import EncoderFiles, resolve_encoder
 from mmer_pipeline.encoders.text import TextTokenizer

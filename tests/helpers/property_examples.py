@@ -9,8 +9,8 @@ from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 
 from mmer_pipeline.corpora.labels import BUILT_IN
-from mmer_pipeline.corpora.manifest import Utterance
 from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet, corpus_alphabet
+from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.errors import UserError
 
 Found = TypeVar("Found")
