@@ -78,7 +78,7 @@ def test_a_spreadsheet_s_byte_order_mark_and_rounding_are_taken(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("utterance_id,truth\na,b\n", r"missing columns: prediction\. Found: utterance_id, truth\. Required"),
+        ("utterance_id,truth\na,b\n", r"column prediction is missing\. Found: utterance_id, truth\. Expected"),
         ("utterance_id;truth;prediction\n", "separated by `;`"),
         (f"{HEADER}\n", "no rows below its header"),
         ("", "column utterance_id, truth, prediction is missing. Found: nothing"),
@@ -104,7 +104,7 @@ def test_a_bad_file_gets_one_clear_message(tmp_path, known, text, message):
 
 
 def test_a_file_that_is_not_there_or_is_a_directory(tmp_path):
-    with pytest.raises(UserError, match="does not exist"):
+    with pytest.raises(UserError, match="There is no .*nothing.csv to import"):
         read_rows(tmp_path / "nothing.csv")
     with pytest.raises(UserError, match="cannot be read: Is a directory"):
         read_rows(tmp_path)
