@@ -77,7 +77,7 @@ def make_setup(size: Size, count: int, directory: Path) -> Setup:
     manifest = synthetic_manifest(seconds, directory)
     model = build_model(settings, encoders, manifest.labels, LETTERS)
     assert isinstance(model, MMER)
-    frames = [max(1, model.speech.frames_of(round(length * SAMPLE_RATE))) for length in seconds]
+    frames = [max(1, model.speech.frame_count(round(length * SAMPLE_RATE))) for length in seconds]
     text_dim = int(size.text.get("hidden_size", 64))
     examples = Examples(
         manifest,

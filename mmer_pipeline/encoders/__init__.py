@@ -1,4 +1,4 @@
-"""Pretrained speech and text encoders: where their files lie, how they are loaded, what is computed with them.
+"""Pretrained speech and text encoders: finding their files, loading them, and running them.
 
-Imports nothing of the packages beside it.
+Imports none of the sibling packages.
 """

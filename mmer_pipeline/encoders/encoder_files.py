@@ -1,4 +1,4 @@
-"""Where an encoder's files lie and exactly which weights they hold, without loading a model."""
+"""Finding an encoder's files and identifying its weights, without loading a model."""
 
 import hashlib
 import json
@@ -12,7 +12,7 @@ from mmer_pipeline.errors import UserError
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
-PROCESSOR = "processor_config.json"  # where transformers 5 puts the same, under "feature_extractor"
+PROCESSOR = "processor_config.json"  # transformers 5 writes the same values here, under "feature_extractor"
 _SMALL_FILES = ["*.json", "*.txt", "*.model"]
 _SAFETENSORS = ["*.safetensors", "*.safetensors.index.json"]
 _TORCH_WEIGHTS = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]
@@ -22,19 +22,20 @@ _TORCH_WEIGHTS = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]
 class EncoderFiles:
     """A resolved encoder."""
 
-    name: str  # as the user gave it: a hub id or a local directory
-    revision: str | None  # the hub's commit; None for a local directory
-    directory: Path  # where config and weights lie
+    name: str  # hub id or local directory, as the user gave it
+    revision: str | None  # commit on the hub; None for a local directory
+    directory: Path  # contains the configuration and the weights
     weight_files: tuple[Path, ...]  # sorted
 
     @property
     def normalises(self) -> bool:
-        """Whether waveforms are brought to zero mean and unit variance before the front end (`do_normalize`).
+        """Whether waveforms are normalised to zero mean and unit variance before the front end (`do_normalize`).
 
-        Where no preprocessor says it: as the wav2vec2 family's default does, and Moonshine's does not.
+        Without a preprocessor configuration, this is the model's default: True for the wav2vec2 family, False for
+        Moonshine.
 
         Raises:
-            UserError: a file that should say it is no JSON object.
+            UserError: a configuration file is not a JSON object.
         """
         for name in (PREPROCESSOR, PROCESSOR):
             facts = self._json(name)
@@ -50,13 +51,15 @@ class EncoderFiles:
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
         except ValueError as error:
-            raise UserError(f"{self.name}: {path} is not a JSON object ({error}). Download it again.") from None
+            raise UserError(f"{self.name}: {path} is not valid JSON ({error}). Download it again.") from None
         if not isinstance(value, dict):
-            raise UserError(f"{self.name}: {path} is not a JSON object. Download it again.")
+            raise UserError(
+                f"{self.name}: expected a JSON object in {path}, found a {type(value).__name__}. Download it again."
+            )
         return value
 
     def digest(self) -> str:
-        """16 hex digits of everything that a feature depends on: configuration, tokenizer and weights."""
+        """Digest everything that a feature depends on (configuration, tokenizer, weights): 16 hex digits."""
         digest = hashlib.sha256()
         small = [path for path in sorted(self.directory.iterdir()) if path.suffix in (".json", ".txt", ".model")]
         for path in (*small, *self.weight_files):
@@ -68,24 +71,24 @@ class EncoderFiles:
 
 @lru_cache(maxsize=1024)
 def _sha256_while_unchanged(path: Path, _size: int, _mtime_ns: int) -> bytes:
-    """SHA-256 of a file's bytes, read again by this process when size or time of change differ."""
+    """SHA-256 of a file's bytes; this process reads the file again only if its size or modification time changes."""
     return sha256_of_file(path)
 
 
 def resolve_encoder(name: str, revision: str | None = None) -> EncoderFiles:
-    """Find an encoder: a local directory of that name, or else the hub's (its cache first when offline).
+    """Find an encoder: a local directory of that name, otherwise a model on the hub (when offline, in its cache).
 
     Raises:
-        UserError: no such directory and no such hub id, no network, or a directory without weights.
+        UserError: there is no such directory or hub id, no network, or the directory has no weights.
     """
     directory = Path(name).expanduser()
     if directory.is_dir():
         if revision is not None:
-            raise UserError(f"{name} is a local directory: --revision applies to hub ids alone. Leave it out.")
+            raise UserError(f"{name} is a local directory: a revision applies only to hub ids. Leave it out.")
         return _from_directory(name, None, directory)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise UserError(
-            f"No encoder at {directory.absolute()}: there is no such directory. "
+            f"No encoder at {directory.absolute()}: no such directory. "
             "Expected a directory with config.json and weights, or a hub id such as roberta-base."
         )
     return _from_hub(name, revision)
@@ -98,7 +101,7 @@ def _from_directory(name: str, revision: str | None, directory: Path) -> Encoder
     if not weights:
         raise UserError(
             f"{name}: {directory.absolute()} has a {CONFIG} but no weights. "
-            "Expected model.safetensors (or pytorch_model.bin) beside it."
+            "Expected model.safetensors (or pytorch_model.bin) in the same directory."
         )
     return EncoderFiles(name, revision, directory.absolute(), tuple(weights))
 
@@ -116,19 +119,21 @@ def _from_hub(name: str, revision: str | None) -> EncoderFiles:
         if not any(directory.glob("*.safetensors")):
             directory = download([*_SMALL_FILES, *_TORCH_WEIGHTS])
     except errors.RevisionNotFoundError:
-        raise UserError(f"The hub has {name}, but not its revision {revision!r}.") from None
+        raise UserError(
+            f"{name} is on the hub, but has no revision {revision!r}. Expected one of its commits, tags or branches."
+        ) from None
     except errors.GatedRepoError:
-        raise UserError(f"{name} is gated: accept its terms on the hub, then `hf auth login`.") from None
+        raise UserError(f"{name} is gated: accept its terms on the hub, then run `hf auth login`.") from None
     except (errors.RepositoryNotFoundError, errors.HFValidationError):
         raise UserError(
-            f"No encoder {at}: there is no directory of that name below {Path.cwd()}, and the hub "
-            f"({constants.ENDPOINT}) has no such model (or it is private: `hf auth login`)."
+            f"No encoder {at}: there is no directory of that name in {Path.cwd()}, and the hub "
+            f"({constants.ENDPOINT}) has no such model. Check the name; if the model is private, run `hf auth login`."
         ) from None
     except (errors.HfHubHTTPError, OSError) as error:
         # LocalEntryNotFoundError (not cached, no network) is a FileNotFoundError.
         raise UserError(
-            f"No encoder {at}: there is no directory of that name below {Path.cwd()}, it is not in the hub's "
+            f"No encoder {at}: there is no directory of that name in {Path.cwd()}, the model is not in the hub's "
             f"cache ({constants.HF_HUB_CACHE}), and the hub ({constants.ENDPOINT}) cannot be reached "
-            f"({type(error).__name__}). Download it where there is a network, or give a local directory."
+            f"({type(error).__name__}). Download it on a machine with network access, or give a local directory."
         ) from None
     return _from_directory(name, directory.name, directory)

@@ -1,4 +1,4 @@
-"""Loading a transformers checkpoint with its own weights, whole, or with one clear message."""
+"""Loading a complete transformers checkpoint, or failing with one clear message."""
 
 from pickle import UnpicklingError
 from typing import Any
@@ -8,16 +8,16 @@ from safetensors import SafetensorError
 from transformers import AutoConfig, PreTrainedModel
 from transformers.utils import logging as transformers_logging
 
-from mmer_pipeline.encoders.attention import never_waiting
+from mmer_pipeline.encoders.attention import use_padding_masks
 from mmer_pipeline.encoders.encoder_files import EncoderFiles
 from mmer_pipeline.errors import UserError
 
-# An ASR checkpoint may lack the SpecAugment vector; it is drawn anew then, as transformers does.
+# An ASR checkpoint may lack the SpecAugment vector; it is then initialised at random, as in transformers.
 _MAY_BE_MISSING = {"masked_spec_embed"}
 
 
 def read_config(files: EncoderFiles) -> Any:
-    """The checkpoint's configuration.
+    """Read the checkpoint's configuration.
 
     Raises:
         UserError: it cannot be read.
@@ -29,7 +29,7 @@ def read_config(files: EncoderFiles) -> Any:
 
 
 def plain_config(files: EncoderFiles) -> dict[str, Any]:
-    """The checkpoint's configuration as plain values, enough to build an empty model of its shape.
+    """Read the checkpoint's configuration as plain values, enough to build an untrained model of the same shape.
 
     Raises:
         UserError: it cannot be read.
@@ -38,7 +38,7 @@ def plain_config(files: EncoderFiles) -> dict[str, Any]:
 
 
 def plain_values(config: Any) -> dict[str, Any]:
-    """A configuration without what belongs to one checkpoint or version."""
+    """The plain values of a configuration, without those that describe one checkpoint or library version."""
     values: dict[str, Any] = config.to_diff_dict()
     for key in ("architectures", "transformers_version", "_name_or_path", "dtype", "torch_dtype"):
         values.pop(key, None)
@@ -52,12 +52,12 @@ def load_pretrained(
     allow_missing: tuple[str, ...] = (),
     key_mapping: dict[str, str] | None = None,
 ) -> PreTrainedModel:
-    """Load a checkpoint in float32; weights that begin with `allow_missing` may be lacking.
+    """Load a checkpoint in float32; weights whose names begin with one of `allow_missing` may be missing.
 
     Raises:
-        UserError: weights that cannot be read, or do not fit.
+        UserError: the weights cannot be read or do not fit the model.
     """
-    transformers_logging.disable_progress_bar()  # of its weights: here, and in the workers of an extraction
+    transformers_logging.disable_progress_bar()  # for loading weights, also in the workers of an extraction
     try:
         model, info = loader.from_pretrained(
             files.directory,
@@ -70,7 +70,7 @@ def load_pretrained(
         raise UserError(f"{files.name}: the weights in {files.directory} cannot be loaded: {error}") from None
     except (SafetensorError, UnpicklingError, EOFError) as error:
         raise UserError(
-            f"{files.name}: a weight file in {files.directory} cannot be loaded, it is damaged or cut "
+            f"{files.name}: a weight file in {files.directory} cannot be loaded because it is damaged or truncated "
             f"({type(error).__name__}). Copy or download it again."
         ) from None
     missing = sorted(
@@ -81,7 +81,7 @@ def load_pretrained(
     if missing:
         raise UserError(
             f"{files.name}: {files.directory} lacks weights of {type(model).__name__}: {', '.join(missing[:5])}"
-            f"{f' and {len(missing) - 5} more' if len(missing) > 5 else ''}. "
-            "It is a checkpoint of another kind, or incomplete."
+            f"{f' and {len(missing) - 5} more' if len(missing) > 5 else ''}. The checkpoint is incomplete (download "
+            "it again) or of another type (use another encoder)."
         )
-    return never_waiting(model)
+    return use_padding_masks(model)

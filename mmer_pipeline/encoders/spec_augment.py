@@ -1,7 +1,7 @@
-"""SpecAugment (Park et al. 2019) as wav2vec2 applies it in training: spans of frames and of channels are hidden.
+"""SpecAugment (Park et al. 2019) as wav2vec2 applies it in training: spans of frames and of channels are masked.
 
-The distribution is that of transformers' `_compute_mask_indices`; here it is drawn where the frames are, so that
-nothing waits for a device.
+The distribution is that of transformers' `_compute_mask_indices`. Random numbers are drawn on the frames' device, so
+that no host–device synchronisation is needed.
 
 Shape letters: B batch, J frames, d hidden size. Masks: True is a real position.
 """
@@ -14,12 +14,13 @@ from torch.nn import functional
 
 
 def spec_augment(hidden: Tensor, mask: Tensor, config: Any, embedding: Tensor | None) -> Tensor:
-    """Put `embedding` `[d]` over spans of frames, and zeros over spans of channels.
+    """Replace spans of frames by `embedding` `[d]`, and spans of channels by zeros.
 
     Args:
         hidden: `[B, J, d]`.
-        mask: `[B, J]`; spans lie within the real frames.
-        config: of the encoder (`mask_time_prob`, `mask_time_length`, … of transformers).
+        mask: `[B, J]`; only real frames are masked.
+        config: the encoder's configuration (`mask_time_prob`, `mask_time_length`, … of transformers).
+        embedding: None if the encoder has none; then no frames are masked.
     """
     if not getattr(config, "apply_spec_augment", True):
         return hidden
@@ -33,19 +34,19 @@ def spec_augment(hidden: Tensor, mask: Tensor, config: Any, embedding: Tensor | 
     return hidden
 
 
-def spans(mask: Tensor, probability: float, length: int, least: int) -> Tensor:
-    """Random spans of `length` positions, True inside: `[B, J]` like `mask`, within its real positions.
+def spans(mask: Tensor, probability: float, length: int, min_spans: int) -> Tensor:
+    """Draw random spans of `length` positions, True inside: `[B, J]` like `mask`, within its real positions.
 
-    `probability · positions / length` spans a row, rounded up or down at random (all rows alike), at least `least`
-    where they fit; their starts are drawn without replacement, so spans may overlap.
+    Each row gets `probability · positions / length` spans, rounded up or down at random (the same way for all rows),
+    and at least `min_spans` if they fit. Starts are drawn without replacement, so spans may overlap.
     """
     J = mask.shape[1]
     real = mask.sum(dim=1)  # [B]
-    starts = (real - length + 1).clamp(min=0)  # [B] where a span can begin
+    starts = (real - length + 1).clamp(min=0)  # [B] number of positions where a span can begin
     wanted = (probability * real / length + torch.rand((), device=mask.device)).long()  # [B]
-    wanted = wanted.clamp(min=least).clamp(max=J // length).minimum(starts)
+    wanted = wanted.clamp(min=min_spans).clamp(max=J // length).minimum(starts)
     order = torch.rand(mask.shape, device=mask.device)
     order = order.masked_fill(torch.arange(J, device=mask.device) >= starts[:, None], -1.0)  # never drawn
     rank = order.argsort(dim=1, descending=True).argsort(dim=1)  # [B, J]
     begins = functional.pad((rank < wanted[:, None]).float(), (length - 1, 0))  # [B, length - 1 + J]
-    return functional.max_pool1d(begins[:, None], length, stride=1)[:, 0] > 0  # a start at most length - 1 before
+    return functional.max_pool1d(begins[:, None], length, stride=1)[:, 0] > 0  # starts at most length - 1 earlier

@@ -1,6 +1,6 @@
-"""Speech encoders in two parts: a hub id or a local directory → front end and context.
+"""Speech encoders in two parts, a frozen front end and a trained context network.
 
-`frontend` (convolutions, frozen, cacheable) and `context` (transformer, trained) are cut where the paper cuts
+`frontend` (convolutions, frozen, cacheable) and `context` (transformer, trained) are split where the paper splits them
 (section 3.2.1: the convolutions stay frozen).
 
 Shape letters: B batch, S samples, J frames, d hidden size. Masks: True is a real position.
@@ -26,13 +26,13 @@ from mmer_pipeline.errors import UserError
 
 WAV2VEC2_FAMILY = ("wav2vec2", "hubert", "wavlm", "unispeech-sat", "data2vec-audio")
 MOONSHINE = "moonshine"
-_NORMALISE_EPSILON = 1e-7  # of transformers' Wav2Vec2FeatureExtractor
+_NORMALISE_EPSILON = 1e-7  # as in transformers' Wav2Vec2FeatureExtractor
 
 
 class SpeechEncoder(nn.Module):
-    """A wav2vec2-like or Moonshine encoder as `frontend` and `context`.
+    """A wav2vec2-like or Moonshine encoder, split into `frontend` and `context`.
 
-    `load_speech_encoder` makes it from a checkpoint, `from_dict` from a plain configuration.
+    `load_speech_encoder` creates it from a checkpoint, `from_dict` from a plain configuration.
     """
 
     def __init__(self, encoder: PreTrainedModel, config: Mapping[str, Any], *, zero_mean_unit_variance: bool) -> None:
@@ -45,20 +45,22 @@ class SpeechEncoder(nn.Module):
 
     @staticmethod
     def from_dict(facts: Mapping[str, Any]) -> "SpeechEncoder":
-        """An encoder with random weights, from the inverse of `as_dict`: a saved model needs no checkpoint.
+        """Create an encoder with random weights from `as_dict`'s values, so that a saved model needs no checkpoint.
 
         Raises:
-            UserError: the model type is neither of the wav2vec2 family nor Moonshine.
+            UserError: the model type is neither in the wav2vec2 family nor Moonshine.
         """
         normalises = bool(facts["zero_mean_unit_variance"])
-        return SpeechEncoder(_empty_speech_model(facts["config"]), facts["config"], zero_mean_unit_variance=normalises)
+        return SpeechEncoder(
+            _untrained_speech_model(facts["config"]), facts["config"], zero_mean_unit_variance=normalises
+        )
 
     def as_dict(self) -> dict[str, Any]:
-        """Plain values that `from_dict` builds the encoder from."""
+        """Plain values from which `from_dict` creates the encoder."""
         return {"config": self.config, "zero_mean_unit_variance": self.zero_mean_unit_variance}
 
     def frontend_modules(self) -> nn.ModuleList:
-        """The frozen modules, for counting and freezing."""
+        """The modules of the front end, which are frozen."""
         model: Any = self.encoder
         if self.is_moonshine:
             return nn.ModuleList([model.conv1, model.groupnorm, model.conv2, model.conv3])
@@ -66,7 +68,7 @@ class SpeechEncoder(nn.Module):
 
     @cached_property
     def kernels_and_strides(self) -> list[tuple[int, int]]:
-        """Kernel and stride, in samples of each layer's input, of every convolution of the front end."""
+        """Kernel size and stride of every convolution of the front end, in samples of that layer's input."""
         convolutions = [module for module in self.frontend_modules().modules() if isinstance(module, nn.Conv1d)]
         return [(int(conv.kernel_size[0]), int(conv.stride[0])) for conv in convolutions]
 
@@ -82,7 +84,7 @@ class SpeechEncoder(nn.Module):
 
     @property
     def receptive_field_samples(self) -> int:
-        """Samples that the first frame sees: the shortest waveform that gives a frame."""
+        """Samples that one frame depends on, and so the length of the shortest waveform that yields a frame."""
         field = 1
         for kernel, stride in reversed(self.kernels_and_strides):
             field = (field - 1) * stride + kernel
@@ -96,7 +98,7 @@ class SpeechEncoder(nn.Module):
 
     @property
     def hidden_size(self) -> int:
-        """d, size of a context frame."""
+        """d, the size of a context frame."""
         return int(self.encoder.config.hidden_size)
 
     @property
@@ -105,24 +107,24 @@ class SpeechEncoder(nn.Module):
         config = self.encoder.config
         return int(config.encoder_num_attention_heads if self.is_moonshine else config.num_attention_heads)
 
-    def frames_of(self, samples: int) -> int:
-        """J for a waveform of `samples` samples."""
+    def frame_count(self, samples: int) -> int:
+        """J, the number of frames, for a waveform of `samples` samples."""
         for kernel, stride in self.kernels_and_strides:
             samples = max(0, (samples - kernel) // stride + 1)
         return samples
 
     def normalise(self, waveform: np.ndarray) -> np.ndarray:
-        """The waveform `[S]` as the front end expects it: zero mean and unit variance where it was trained so."""
+        """Scale a waveform `[S]` to zero mean and unit variance if the encoder was trained that way."""
         if not self.zero_mean_unit_variance:
             return waveform
         centred = waveform - waveform.mean()
         return np.asarray(centred / np.sqrt(centred.var() + _NORMALISE_EPSILON), dtype=np.float32)
 
     def frontend(self, waveforms: Tensor) -> Tensor:
-        """Waveforms of one length `[B, S]` → frames `[B, J, front_dim]`.
+        """Waveforms of equal length `[B, S]` → frames `[B, J, front_dim]`.
 
-        Only utterances of exactly one length share a batch: the first convolution of wav2vec2-base is
-        normalised over time, so that padding would change every value.
+        Only utterances of exactly the same length can share a batch: the first convolution of wav2vec2-base is
+        normalised over time, so padding would change every value.
         """
         model: Any = self.encoder
         hidden: Tensor
@@ -136,7 +138,7 @@ class SpeechEncoder(nn.Module):
 
     @torch.inference_mode()
     def frontend_arrays(self, waveforms: np.ndarray) -> np.ndarray:
-        """As `frontend` for normalised waveforms `[B, S]`, from array to array, on the encoder's device."""
+        """Run `frontend` on an array of normalised waveforms `[B, S]`; returns an array `[B, J, front_dim]`."""
         device = next(self.parameters()).device
         return np.asarray(self.frontend(torch.from_numpy(waveforms).to(device)).float().cpu().numpy())
 
@@ -150,8 +152,8 @@ class SpeechEncoder(nn.Module):
         if self.training:
             hidden = spec_augment(hidden, mask, model.config, getattr(model, "masked_spec_embed", None))
         with ExitStack() as hooks:
-            # Data2VecAudio stacks convolutions with biases and norms for its positions: what one layer makes
-            # of the padding would leak into the real frames of the next. (The others have one convolution.)
+            # Data2VecAudio encodes positions with a stack of convolutions with biases and norms: one layer's output
+            # on the padding would leak into the real frames of the next. (The other models have one convolution.)
             for layer in getattr(model.encoder.pos_conv_embed, "layers", ()):
                 hooks.enter_context(layer.register_forward_hook(lambda _layer, _inputs, out: out * mask[:, None, :]))
             hidden_states: Tensor = model.encoder(hidden, attention_mask=mask).last_hidden_state
@@ -161,7 +163,7 @@ class SpeechEncoder(nn.Module):
         model: Any = self.encoder
         positions = torch.arange(frames.shape[1], device=frames.device).unsqueeze(0)  # [1, J]
         rotary = model.rotary_emb(frames, position_ids=positions)
-        attention_mask = attention.key_mask(attention.padding(mask))  # [B, 1, 1, J], True is attended to
+        attention_mask = attention.key_mask(attention.padding_mask(mask))  # [B, 1, 1, J], True is attended to
         hidden = frames
         for layer in model.layers:
             hidden = layer(hidden, attention_mask=attention_mask, position_ids=positions, position_embeddings=rotary)
@@ -169,14 +171,14 @@ class SpeechEncoder(nn.Module):
         return normed  # [B, J, d]
 
 
-def _empty_speech_model(config: Mapping[str, Any]) -> PreTrainedModel:
+def _untrained_speech_model(config: Mapping[str, Any]) -> PreTrainedModel:
     _check_supported(config, "This encoder")
     if config["model_type"] == MOONSHINE:
         from transformers.models.moonshine.modeling_moonshine import MoonshineEncoder
 
         moonshine: PreTrainedModel = MoonshineEncoder._from_config(AutoConfig.for_model(**config))
         return moonshine
-    return attention.never_waiting(AutoModel.from_config(AutoConfig.for_model(**config)))
+    return attention.use_padding_masks(AutoModel.from_config(AutoConfig.for_model(**config)))
 
 
 def _check_supported(config: Mapping[str, Any], name: str) -> None:
@@ -186,38 +188,40 @@ def _check_supported(config: Mapping[str, Any], name: str) -> None:
             f"Supported: {', '.join((*WAV2VEC2_FAMILY, MOONSHINE))}."
         )
     if config.get("add_adapter"):
-        raise UserError(f"{name}: encoders with a convolutional adapter (add_adapter) are not supported.")
+        raise UserError(
+            f"{name}: encoders with a convolutional adapter (add_adapter) are not supported. Use another encoder."
+        )
 
 
 def load_speech_encoder(files: EncoderFiles) -> SpeechEncoder:
-    """Load a speech encoder in float32 with its checkpoint's weights.
+    """Load a speech encoder in float32 with its pretrained weights.
 
     Raises:
-        UserError: an unsupported type, or weights that do not fit it.
+        UserError: its type is not supported, or its weights do not fit.
     """
     from transformers.models.moonshine.modeling_moonshine import MoonshineEncoder
 
     config = speech_config(files)
     is_moonshine = config["model_type"] == MOONSHINE
     loader = MoonshineEncoder if is_moonshine else AutoModel
-    # A Moonshine checkpoint holds encoder and decoder; the encoder alone has no prefix.
+    # A Moonshine checkpoint contains an encoder and a decoder; the encoder class expects names without a prefix.
     mapping = {r"^(model\.)?encoder\.": ""} if is_moonshine else None
     encoder = load_pretrained(loader, files, key_mapping=mapping)
     return SpeechEncoder(encoder, config, zero_mean_unit_variance=files.normalises)
 
 
 def speech_outline(files: EncoderFiles) -> SpeechEncoder:
-    """The encoder's shape without its weights: for frame counts and sizes."""
+    """Create the encoder without weights (on the meta device), to get frame counts and sizes."""
     with torch.device("meta"):
         facts = {"config": speech_config(files), "zero_mean_unit_variance": files.normalises}
         return SpeechEncoder.from_dict(facts)
 
 
 def speech_config(files: EncoderFiles) -> dict[str, Any]:
-    """The checkpoint's `transformers` configuration as plain values, enough for `SpeechEncoder`.
+    """Read the checkpoint's transformers configuration as plain values, enough for `SpeechEncoder`.
 
     Raises:
-        UserError: a configuration that cannot be read, or of an unsupported type.
+        UserError: it cannot be read, or its model type is not supported.
     """
     config = plain_config(files)
     _check_supported(config, files.name)

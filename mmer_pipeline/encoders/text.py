@@ -1,4 +1,4 @@
-"""Text encoders: frozen, whose output is stored, or trained from the transcripts' tokens.
+"""Text encoders: frozen, with stored output, or fine-tuned on the transcripts' tokens.
 
 Shape letters: B batch, M tokens, d_t hidden size. Masks: True is a real position.
 """
@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 
-from mmer_pipeline.encoders.attention import never_waiting
+from mmer_pipeline.encoders.attention import use_padding_masks
 from mmer_pipeline.encoders.encoder_files import EncoderFiles
 from mmer_pipeline.encoders.pretrained import load_pretrained, read_config
 from mmer_pipeline.encoders.speech import MOONSHINE, WAV2VEC2_FAMILY
@@ -19,35 +19,41 @@ from mmer_pipeline.errors import UserError
 
 
 class TextTokenizer:
-    """The text encoder's tokenizer and what it takes, without its weights.
+    """A text encoder's tokenizer and input limits; its weights are not loaded.
 
     Raises:
-        UserError: the checkpoint has no fast tokenizer, or is a speech encoder's.
+        UserError: the checkpoint has no fast tokenizer, or is that of a speech encoder.
     """
 
     def __init__(self, files: EncoderFiles) -> None:
         config = read_config(files)
         if config.model_type in (*WAV2VEC2_FAMILY, MOONSHINE):
-            raise UserError(f"{files.name} is a speech encoder ({config.model_type}) and has no tokenizer for text.")
+            raise UserError(
+                f"{files.name} is a speech encoder ({config.model_type}) and has no text tokenizer. Expected a text "
+                "encoder such as roberta-base."
+            )
         if config.is_encoder_decoder:
-            raise UserError(f"{files.name} ({config.model_type}) is encoder and decoder; an encoder alone is needed.")
+            raise UserError(
+                f"{files.name} is an encoder–decoder model ({config.model_type}). Expected an encoder-only model such "
+                "as roberta-base."
+            )
         try:
             self.tokenizer = AutoTokenizer.from_pretrained(files.directory, trust_remote_code=False)
         except (OSError, ValueError) as error:
-            raise UserError(f"{files.name}: no tokenizer can be loaded from {files.directory}: {error}") from None
+            raise UserError(f"{files.name}: the tokenizer in {files.directory} cannot be loaded: {error}") from None
         if not self.tokenizer.is_fast:
-            raise UserError(f"{files.name}: its tokenizer is not a fast one (tokenizer.json is missing).")
+            raise UserError(f"{files.name}: {files.directory} has no fast tokenizer. Expected tokenizer.json in it.")
         vocabularies = sorted(set(self.tokenizer.vocab_files_names.values()))
         if not any((files.directory / name).is_file() for name in vocabularies):
-            # transformers makes a tokenizer without a vocabulary of it, and every word an unknown one.
+            # transformers would create a tokenizer without a vocabulary, for which every word is unknown.
             raise UserError(
-                f"{files.name}: {files.directory} has no tokenizer: expected {' or '.join(vocabularies)} in it."
+                f"{files.name}: {files.directory} has no tokenizer. Expected {' or '.join(vocabularies)} in it."
             )
         self.dim = int(config.hidden_size)
         self.max_tokens = _max_tokens(config, self.tokenizer)
 
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
-        """Token ids of each text with the special tokens, cut at what the encoder takes."""
+        """Token ids of each text, special tokens included, truncated to what the encoder accepts."""
         if not texts:
             return []
         ids: list[list[int]] = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
@@ -55,7 +61,7 @@ class TextTokenizer:
 
 
 def _max_tokens(config: Any, tokenizer: Any) -> int:
-    """Tokens that the model has positions for (RoBERTa's positions start behind the padding index)."""
+    """Number of tokens that the model has positions for (RoBERTa's positions start after the padding index)."""
     positions = int(getattr(config, "max_position_embeddings", 512))
     if config.model_type in ("roberta", "xlm-roberta", "camembert"):
         positions -= int(config.pad_token_id) + 1
@@ -70,7 +76,7 @@ class TextEncoder:
         self.model, self.device = model.to(device).eval(), device
 
     def encode(self, token_ids: Sequence[Sequence[int]]) -> list[np.ndarray]:
-        """Last hidden states, one float32 array `[M, d_t]` a text."""
+        """Last hidden states, one float32 array `[M, d_t]` per text."""
         values = self.hidden_states(token_ids).cpu().numpy()  # [B, M, d_t]
         return [values[row, : len(tokens)] for row, tokens in enumerate(token_ids)]
 
@@ -78,14 +84,13 @@ class TextEncoder:
     def hidden_states(self, token_ids: Sequence[Sequence[int]]) -> Tensor:
         """Last hidden states of texts padded to the longest: float32 `[B, M, d_t]` on the device.
 
-        A GPU may still be at work on them: the host only waits for it when it takes the values.
+        A GPU computes them asynchronously: the host waits only when it reads the values.
         """
         longest = max(len(ids) for ids in token_ids)
-        padding = self.model.config.pad_token_id or 0
-        # Both in one piece, so that there is one copy; pinned, a GPU makes it by itself.
+        # Ids and mask share one tensor, so that there is one copy, and it is pinned, so that the copy is asynchronous.
         inputs = torch.zeros((2, len(token_ids), longest), dtype=torch.long, pin_memory=self.device.type == "cuda")
         ids, mask = inputs
-        ids.fill_(padding)
+        ids.fill_(self.model.config.pad_token_id or 0)
         for row, tokens in enumerate(token_ids):
             ids[row, : len(tokens)] = torch.tensor(tokens)
             mask[row, : len(tokens)] = 1
@@ -95,21 +100,21 @@ class TextEncoder:
 
 
 def load_text_model(files: EncoderFiles) -> PreTrainedModel:
-    """The encoder with its checkpoint's weights.
+    """Load the encoder with its pretrained weights.
 
     Raises:
-        UserError: weights that cannot be read, or do not fit.
+        UserError: the weights cannot be read or do not fit.
     """
     return _without_pooler(load_pretrained(AutoModel, files, allow_missing=("pooler.",)))
 
 
-def empty_text_model(config: Mapping[str, Any]) -> PreTrainedModel:
-    """An encoder of this configuration (`pretrained.plain_config`) with random weights."""
-    return _without_pooler(never_waiting(AutoModel.from_config(AutoConfig.for_model(**config))))
+def untrained_text_model(config: Mapping[str, Any]) -> PreTrainedModel:
+    """Create an encoder with random weights from its configuration (`pretrained.plain_config`)."""
+    return _without_pooler(use_padding_masks(AutoModel.from_config(AutoConfig.for_model(**config))))
 
 
 def _without_pooler(model: PreTrainedModel) -> PreTrainedModel:
-    """Take off the sentence-level head: nothing here reads it, and many checkpoints lack its weights."""
+    """Remove the sentence-level pooler: it is not used here, and many checkpoints lack its weights."""
     if hasattr(model, "pooler"):
         setattr(model, "pooler", None)  # noqa: B010 (annotated as a module)
     return model

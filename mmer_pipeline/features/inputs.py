@@ -150,7 +150,7 @@ def count_frames(manifest: Manifest, utterance: Utterance, encoder: "SpeechEncod
     """
     recording = manifest.audio_path(utterance)
     samples = audio.sample_count(recording, utterance.start_seconds, utterance.end_seconds)
-    frames = encoder.frames_of(samples)
+    frames = encoder.frame_count(samples)
     if frames < 1:
         raise UserError(
             f"{utterance.utterance_id}: {recording} has {samples} samples at 16 kHz, fewer than the "

@@ -17,7 +17,7 @@ from transformers import PreTrainedModel
 from mmer_pipeline.encoders.encoder_files import EncoderFiles
 from mmer_pipeline.encoders.pretrained import plain_values, read_config
 from mmer_pipeline.encoders.speech import SpeechEncoder, load_speech_encoder
-from mmer_pipeline.encoders.text import empty_text_model, load_text_model
+from mmer_pipeline.encoders.text import load_text_model, untrained_text_model
 from mmer_pipeline.settings import Settings
 
 _CARD = """\
@@ -36,7 +36,7 @@ that this model was saved to; its scores are in `evaluation.json`.
 # How a constructor's encoder becomes a part of config.json, and how an empty one is made of that.
 _CODERS = {
     SpeechEncoder: (SpeechEncoder.as_dict, SpeechEncoder.from_dict),
-    PreTrainedModel: (lambda model: plain_values(model.config), empty_text_model),
+    PreTrainedModel: (lambda model: plain_values(model.config), untrained_text_model),
 }
 
 
@@ -102,7 +102,7 @@ class EmotionModel(nn.Module, PyTorchModelHubMixin):
             facts = {"config": config["speech_config"], "zero_mean_unit_variance": config["zero_mean_unit_variance"]}
             options["speech"] = SpeechEncoder.from_dict(facts)
         if "text_config" in config:
-            options["text"] = empty_text_model(config["text_config"]) if config["text_config"] else None
+            options["text"] = untrained_text_model(config["text_config"]) if config["text_config"] else None
         loaded: Self = super()._from_pretrained(**options)
         return loaded
 

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from mmer_pipeline.encoders.attention import key_mask, padding
+from mmer_pipeline.encoders.attention import key_mask, padding_mask
 from mmer_pipeline.encoders.speech import SpeechEncoder
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.settings import Settings
@@ -73,7 +73,7 @@ class MultimodalInteraction(nn.Module):
     def forward(self, A: Tensor, A_mask: Tensor, T: Tensor, T_mask: Tensor) -> Tensor:
         """Speech A `[B, J, d]`, words T `[B, M, d]` → M, one fused vector a word `[B, M, d]`."""
         R = Q = None
-        A_keys, T_keys = padding(A_mask), padding(T_mask)
+        A_keys, T_keys = padding_mask(A_mask), padding_mask(T_mask)
         if self.cme_b is not None and self.cme_c is not None:
             P = self.cme_b(A, T, T_keys)  # [B, J, d] words, as seen from each frame
             R = self.cme_c(T, P, A_keys)  # [B, M, d] speech-aware words (3.3.1)

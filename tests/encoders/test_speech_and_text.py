@@ -65,7 +65,7 @@ def test_a_whole_waveform_gives_what_transformers_gives(variant: tuple[SpeechEnc
         frames = ours.frontend(waveform)
         hidden = ours.context(frames, torch.ones(frames.shape[:2], dtype=torch.bool))
         expected = theirs(waveform).last_hidden_state
-        assert hidden.shape == expected.shape == (1, ours.frames_of(samples), ours.hidden_size)
+        assert hidden.shape == expected.shape == (1, ours.frame_count(samples), ours.hidden_size)
         torch.testing.assert_close(hidden, expected, atol=1e-5, rtol=1e-5)
 
 
@@ -101,7 +101,7 @@ def test_a_padded_batch_with_a_mask_gives_what_transformers_gives_for_that_batch
     if ours.is_moonshine:  # transformers counts a frame as real as soon as its first sample is
         mask = output.attention_mask.bool()
     else:
-        mask = torch.arange(frames.shape[1]) < torch.tensor([ours.frames_of(n) for n in SAMPLES])[:, None]
+        mask = torch.arange(frames.shape[1]) < torch.tensor([ours.frame_count(n) for n in SAMPLES])[:, None]
     hidden = ours.context(frames, mask)
     if theirs.config.model_type == "data2vec-audio":
         # transformers lets the padding leak through data2vec's positional convolutions, and ours does not:
@@ -116,9 +116,9 @@ def test_frames_are_counted_as_they_come_for_every_length(variant: tuple[SpeechE
     field, step = ours.receptive_field_samples, ours.samples_per_frame
     lengths = {field, field + 1, field + step - 1, field + step, *range(field, field + 3 * step, 97), 15_999, 16_001}
     for samples in sorted(lengths):
-        assert ours.frontend(torch.zeros(1, samples)).shape[1] == ours.frames_of(samples), samples
-    assert ours.frames_of(field - 1) == ours.frames_of(0) == 0
-    assert (ours.frames_of(field), ours.frames_of(field + step - 1), ours.frames_of(field + step)) == (1, 1, 2)
+        assert ours.frontend(torch.zeros(1, samples)).shape[1] == ours.frame_count(samples), samples
+    assert ours.frame_count(field - 1) == ours.frame_count(0) == 0
+    assert (ours.frame_count(field), ours.frame_count(field + step - 1), ours.frame_count(field + step)) == (1, 1, 2)
 
 
 def test_the_frame_rate_and_receptive_field_follow_from_the_convolutions(variant: tuple[SpeechEncoder, Any]) -> None:
@@ -162,7 +162,7 @@ def test_the_outline_says_what_the_loaded_encoder_says(family: str, tmp_path: Pa
     assert all(parameter.is_meta for parameter in outline.frontend_modules().parameters())
     for fact in ("front_dim", "hidden_size", "attention_heads", "receptive_field_samples", "zero_mean_unit_variance"):
         assert getattr(outline, fact) == getattr(loaded, fact)
-    assert outline.frames_of(12_345) == loaded.frames_of(12_345)
+    assert outline.frame_count(12_345) == loaded.frame_count(12_345)
 
 
 @pytest.mark.parametrize("family", [family for family in SPEECH_FAMILIES if family != "moonshine"])
@@ -338,7 +338,7 @@ def test_moonshine_tiny_gives_transformers_values_on_a_real_recording(shared: Pa
     frames = encoder.frontend(waveform)
     hidden = encoder.context(frames, torch.ones(frames.shape[:2], dtype=torch.bool))
     assert (encoder.hidden_size, encoder.samples_per_frame) == (288, 384)
-    assert frames.shape[1] == encoder.frames_of(waveform.shape[1])
+    assert frames.shape[1] == encoder.frame_count(waveform.shape[1])
     torch.testing.assert_close(hidden, theirs(waveform).last_hidden_state, atol=1e-5, rtol=1e-5)
 
 
@@ -379,4 +379,4 @@ def test_the_real_shapes_have_the_published_numbers_of_parameters(shared: Path) 
     assert sum(parameter.numel() for parameter in speech.parameters()) == 94_371_712
     assert sum(parameter.numel() for parameter in text.parameters()) == 124_055_040
     assert (speech.front_dim, speech.hidden_size, speech.attention_heads) == (512, 768, 12)
-    assert (speech.samples_per_frame, speech.receptive_field_samples, speech.frames_of(16_000)) == (320, 400, 49)
+    assert (speech.samples_per_frame, speech.receptive_field_samples, speech.frame_count(16_000)) == (320, 400, 49)
