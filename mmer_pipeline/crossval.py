@@ -156,7 +156,7 @@ def do(job: Job, place: Place, ticket: str) -> Done:
         from mmer_pipeline.training.fold import train_fold
 
         transformers_logging.set_verbosity_error()  # a checkpoint's unused weights are no news
-        workers.forget_encoders()
+        workers.release_encoders()
         observer, run = _Stopper(place.ident), place.runs / job.run
         with files.locked(job.paths(place.runs).lock):
             pass  # whether another process works on the fold shows before anything is read

@@ -1,5 +1,5 @@
-"""extract: frozen features, computed once and stored in HDF5.
+"""The extract stage: frozen features, computed once and stored in HDF5.
 
-The store, the inputs that features are computed from, and the workers that compute them. Imports `corpora` and
-`encoders`.
+Contains the feature store, the inputs of the features, and the workers that compute them.
+Imports `corpora` and `encoders`, and of `systems` only the registry.
 """

@@ -1,6 +1,6 @@
-"""Extraction: hands the missing rows out to Dask's workers, and writes what they compute.
+"""Extraction: distribute the missing rows to Dask's workers and write what they compute.
 
-Only this process writes a feature file. With nothing to compute it loads no model.
+Only this process writes a feature file. If nothing is missing, no model is loaded.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.transcripts import encoder_text
 from mmer_pipeline.encoders.encoder_files import EncoderFiles, resolve_encoder
 from mmer_pipeline.features.feature_file import Row
-from mmer_pipeline.features.feature_writer import FeatureWriter, restamp
+from mmer_pipeline.features.feature_writer import FeatureWriter, update_stamps
 from mmer_pipeline.features.inputs import (
     Request,
     count_frames,
     covers,
-    known_features,
+    existing_features,
     speech_identity,
     speech_inputs,
     text_identity,
     text_inputs,
 )
 
-if TYPE_CHECKING:  # the workers' side loads torch, transformers and Dask
+if TYPE_CHECKING:  # this module imports torch, transformers and Dask
     from mmer_pipeline.features.workers import Item, Rows
 
-# Dask takes some 4 ms for a task, whatever it does: where there are many batches, several make one, and progress is
-# smooth all the same. Not more than 8, since the rows of a task are in memory together.
+# Dask's overhead is about 4 ms per task. If there are many batches, several are combined into one task; there are still
+# enough tasks for smooth progress. At most 8, because all rows of a task are in memory at once.
 MANY_TASKS, BATCHES_PER_TASK = 500, 8
 
-Progress = Callable[[int, int], None]  # (utterances just written, utterances to write in all)
+Progress = Callable[[int, int], None]  # (utterances just written, total utterances to write)
 
 
 @dataclass(frozen=True)
 class Extraction:
-    """What one extraction did."""
+    """Result of one extraction."""
 
     path: Path
-    computed: int  # utterances whose rows were computed now
+    computed: int  # utterances whose rows were computed by this extraction
     utterances: int  # utterances in the manifest
 
 
@@ -57,10 +57,12 @@ def extract(
     progress: Progress,
     resources: Mapping[str, float] | None = None,
 ) -> Extraction:
-    """Make a feature file, or what is missing of it; `resources` is what a batch takes of a scheduler's worker.
+    """Compute a feature file, or its missing rows.
+
+    `resources` are the resources of a scheduler's worker that one batch needs.
 
     Raises:
-        Busy: another process writes it just now.
+        Busy: another process is writing the file.
         UserError: as `extract_text` and `extract_speech`.
     """
     path = request.path(cache, manifest.path)
@@ -89,17 +91,17 @@ def extract_text(
     progress: Progress,
     resources: Mapping[str, float] | None = None,
 ) -> Extraction:
-    """Write the text features of a corpus: `[tokens, d_t]` an utterance, special tokens included.
+    """Write the text features of a corpus: `[tokens, d_t]` per utterance, special tokens included.
 
     Raises:
-        Busy: another process writes it just now.
-        UserError: an encoder that cannot be loaded, values too large for the dtype, a full disk …
+        Busy: another process is writing the file.
+        UserError: the encoder cannot be loaded, a value is too large for the dtype, the disk is full …
     """
     identity = text_identity(encoder, annotations, dtype)
     inputs = text_inputs(manifest, annotations)
-    known = known_features(path, identity)
+    existing = existing_features(path, identity)
     utterances = manifest.utterances
-    if known and covers(known, inputs):
+    if existing and covers(existing, inputs):
         return Extraction(path, 0, len(utterances))
 
     from mmer_pipeline.encoders.text import TextTokenizer
@@ -129,20 +131,21 @@ def extract_speech(
     progress: Progress,
     resources: Mapping[str, float] | None = None,
 ) -> Extraction:
-    """Write the front end's features of a corpus: `[frames, front_dim]` an utterance.
+    """Write the speech front end's features of a corpus: `[frames, front_dim]` per utterance.
 
     Raises:
-        UserError: as `extract_text`; also a recording that is missing, cut, or shorter than a frame.
+        Busy: another process is writing the file.
+        UserError: as `extract_text`; also if a recording is missing, truncated, or shorter than one frame.
     """
     identity = speech_identity(encoder, dtype)
-    known = known_features(path, identity)
-    inputs = speech_inputs(manifest, known)
+    existing = existing_features(path, identity)
+    inputs = speech_inputs(manifest, existing)
     utterances = manifest.utterances
-    if known and covers(known, inputs):
-        touched = {key: stamp for key, stamp in inputs.stamps.items() if known.stamps[known.index[key]] != stamp}
+    if existing and covers(existing, inputs):
+        touched = {key: stamp for key, stamp in inputs.stamps.items() if existing.stamps[existing.index[key]] != stamp}
         if touched:
-            with suppress(OSError):  # a read-only file: the recordings are read again next time, that is all
-                restamp(path, touched)
+            with suppress(OSError):  # if the file is read-only, the recordings are merely read again next time
+                update_stamps(path, touched)
         return Extraction(path, 0, len(utterances))
 
     from mmer_pipeline.encoders.speech import speech_outline
@@ -162,18 +165,18 @@ def extract_speech(
 
 
 @dataclass(frozen=True)
-class Several:
-    """Does the batches of a task one after the other."""
+class BatchSequence:
+    """Runs a job on the batches of one task in sequence."""
 
     job: Callable[[Sequence[Any]], Rows]
 
     def __call__(self, batches: Sequence[Sequence[Item]]) -> Rows:
-        """The rows of all batches."""
+        """Compute the rows of all batches."""
         return [row for batch in batches for row in self.job(batch)]
 
 
-def tasks_of(batches: Sequence[Sequence[Item]]) -> list[Sequence[Sequence[Item]]]:
-    """The batches, in their order, as what is handed out at a time."""
+def group_batches(batches: Sequence[Sequence[Item]]) -> list[Sequence[Sequence[Item]]]:
+    """Group consecutive batches into tasks for Dask."""
     together = min(BATCHES_PER_TASK, 1 + len(batches) // MANY_TASKS)
     return [batches[first : first + together] for first in range(0, len(batches), together)]
 
@@ -189,9 +192,9 @@ def _fill(
     from mmer_pipeline.features import workers
 
     total = sum(len(batch) for batch in batches)
-    progress(0, total)
+    progress(0, total)  # shows that the extraction has started
     if batches:
-        for rows in workers.run(Several(job), tasks_of(batches), scheduler, resources):
+        for rows in workers.run(BatchSequence(job), group_batches(batches), scheduler, resources):
             writer.write(rows)
             progress(len(rows), total)
     writer.finish()

@@ -1,4 +1,4 @@
-"""Writing a feature file so that a killed run continues, and no reader ever sees half a file."""
+"""Writing a feature file so that an interrupted run can resume and readers never see an incomplete file."""
 
 import json
 import os
@@ -19,10 +19,10 @@ _LIBRARIES = ("torch", "transformers", "h5py", "numpy", "mmer-pipeline")
 
 
 class FeatureWriter:
-    """Fills a `.partial.h5` beside the final file, and renames it when every row is there.
+    """Fills a `.partial.h5` in the final file's directory and renames it once every row has been written.
 
-    Rows whose input has not changed are taken over from the finished file and from a partial one left by a
-    killed run, each after its digest was verified.
+    Rows whose input has not changed are copied from the finished file and from a partial file left by a killed run,
+    after their digests have been verified.
     """
 
     def __init__(self, path: Path, identity: FeatureIdentity, dim: int, plan: Sequence[Row]) -> None:
@@ -36,19 +36,19 @@ class FeatureWriter:
             fresh = self.partial.with_suffix(".new")
             try:
                 _create(fresh, identity, dim, plan, self._offsets)
-                self._file = h5py.File(fresh, "r+")  # open to the end: its lock keeps other writers away
-                self._places = {name: self._file[name].id.get_offset() for name in ("values", "value_digest")}
+                self._file = h5py.File(fresh, "r+")  # stays open until the end: its lock keeps other writers away
+                self._starts = {name: self._file[name].id.get_offset() for name in ("values", "value_digest")}
                 self._stream = fresh.open("r+b", buffering=0)
-                self.missing = self._take_over(sources)
+                self.missing = self._copy_intact_rows(sources)
                 fresh.replace(self.partial)
-            except BlockingIOError:  # another writer is laying out the very same file
+            except BlockingIOError:  # another writer is creating the same file
                 raise _being_written(fresh) from None
             except (OSError, RuntimeError):
                 fresh.unlink(missing_ok=True)
                 raise
 
-    def _take_over(self, sources: Sequence[FeatureFile]) -> list[int]:
-        """Copy unchanged sound rows; return the numbers of those that must be computed."""
+    def _copy_intact_rows(self, sources: Sequence[FeatureFile]) -> list[int]:
+        """Copy rows that are intact and up to date; return the numbers of the utterances that must be computed."""
         missing = []
         for number, row in enumerate(self.plan):
             for source in sources:
@@ -57,7 +57,7 @@ class FeatureWriter:
                     old is not None
                     and source.input_digests[old] == row.input_digest
                     and source.length(old) == row.length
-                    and source.is_sound(old)
+                    and source.is_intact(old)
                 ):
                     self._put(number, source.at(old))
                     break
@@ -71,26 +71,26 @@ class FeatureWriter:
         if values.shape[0] != stop - start:
             row = self.plan[number]
             raise UserError(
-                f"{row.utterance_id}: {values.shape[0]} rows were computed, {row.length} expected. "
-                "Its recording changed while it was read; run the command again."
+                f"{row.utterance_id}: expected {row.length} rows, computed {values.shape[0]}, because its recording "
+                "changed during the extraction. Run the same command again."
             )
-        self._write_at(self._places["values"] + int(start) * self._row_bytes, values.tobytes())
-        # Behind the values: a writer that is killed in between leaves no digest of what is not there.
-        self._write_at(self._places["value_digest"] + number * 2 * DIGEST_BYTES, value_digest(values).encode())
+        self._write_at(self._starts["values"] + int(start) * self._row_bytes, values.tobytes())
+        # After the values, so that a writer killed in between leaves no digest of values that are not in the file.
+        self._write_at(self._starts["value_digest"] + number * 2 * DIGEST_BYTES, value_digest(values).encode())
 
-    def _write_at(self, place: int, content: bytes) -> None:
-        self._stream.seek(place)
-        while content:  # the system may take a part alone, most often the last one that the disk has room for
+    def _write_at(self, position: int, content: bytes) -> None:
+        self._stream.seek(position)
+        while content:  # the system may write only part of it, typically when the disk is almost full
             content = content[self._stream.write(content) :]
 
     def write(self, rows: Iterable[tuple[int, np.ndarray]]) -> None:
-        """Write the rows `[length, dim]` of some utterances, by their number in the plan."""
+        """Write the rows of some utterances: pairs of number in the plan and values `[length, dim]`."""
         with files.explain_disk_full(self.path):
             for number, values in rows:
                 self._put(number, values)
 
     def finish(self) -> None:
-        """Rename the partial file to the final one; every row must be there."""
+        """Rename the partial file to its final name; every row must have been written."""
         digests = self._file["value_digest"].asstr()[:]
         assert all(digests), "finish() before every row was written"
         with files.explain_disk_full(self.path):
@@ -98,7 +98,7 @@ class FeatureWriter:
             self.partial.replace(self.path)
 
     def close(self) -> None:
-        """Close the file; what was written stays for the next run."""
+        """Close the file; the rows written so far are kept for the next run."""
         self._stream.close()
         self._file.close()
 
@@ -109,8 +109,8 @@ class FeatureWriter:
         self.close()
 
 
-def restamp(path: Path, stamps: Mapping[str, str]) -> None:
-    """Record the stamps of recordings that were touched and found unchanged."""
+def update_stamps(path: Path, stamps: Mapping[str, str]) -> None:
+    """Record new stamps (utterance id → stamp) of recordings whose content is unchanged."""
     with h5py.File(path, "r+") as file:
         ids = file["utterance_id"].asstr()[:]
         before = file["input_stamp"].asstr()[:]
@@ -119,11 +119,11 @@ def restamp(path: Path, stamps: Mapping[str, str]) -> None:
 
 
 def _being_written(path: Path) -> UserError:
-    return UserError(f"{path} is being written by another process. Wait until it ends.")
+    return UserError(f"{path} is being written by another process. Wait until it has finished, or stop it.")
 
 
 def _usable(path: Path, identity: FeatureIdentity) -> FeatureFile | None:
-    """The file where it can serve as a source of rows, else None (a cut file is simply made anew)."""
+    """Open a file as a source of rows; None if it cannot be one (a truncated file is simply computed again)."""
     if not path.is_file():
         return None
     try:
@@ -138,7 +138,7 @@ def _usable(path: Path, identity: FeatureIdentity) -> FeatureFile | None:
 
 
 def _create(path: Path, identity: FeatureIdentity, dim: int, plan: Sequence[Row], offsets: np.ndarray) -> None:
-    """Lay out the whole file and reserve its space, so that a full disk shows before the work, not after it."""
+    """Create the whole file and reserve its space, so that a full disk is noticed before the work, not after it."""
     early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     early.set_fill_time(h5py.h5d.FILL_TIME_NEVER)

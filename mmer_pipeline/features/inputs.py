@@ -1,7 +1,7 @@
-"""Which feature files a system reads, and what their rows are computed from.
+"""Which feature files a system reads, and the inputs from which their rows are computed.
 
-A feature file is up to date if it has the wanted identity and every utterance's input digest is the manifest's. Nothing
-is loaded to find that out.
+A feature file is up to date if it has the expected identity and the input digests match those of the manifest's
+utterances. This check loads no model.
 """
 
 from dataclasses import dataclass
@@ -28,16 +28,16 @@ FRONT_END = "convolutional front end"
 
 @dataclass(frozen=True)
 class Request:
-    """One feature file that is wanted."""
+    """A feature file that a system reads."""
 
     kind: str  # text or speech
     encoder: str  # hub id or directory
     revision: str | None
     dtype: str
-    annotations: str = ""  # of text
+    annotations: str = ""  # annotation policy, for text
 
     def path(self, cache: Path, manifest: Path) -> Path:
-        """Where it lies."""
+        """The file's path."""
         if self.kind == "text":
             return paths.text_features(cache, manifest, self.encoder, self.annotations, self.dtype)
         return paths.speech_features(cache, manifest, self.encoder, self.dtype)
@@ -56,10 +56,10 @@ def requests_of(settings: Settings) -> list[Request]:
 
 @dataclass(frozen=True)
 class Inputs:
-    """What the rows of a corpus are computed from."""
+    """The inputs from which the rows of a corpus are computed."""
 
     digests: dict[str, str]  # utterance id → input digest
-    stamps: dict[str, str]  # utterance id → stamp of its recording; empty for text
+    stamps: dict[str, str]  # utterance id → stamp of its recording; no entries for text
 
 
 def text_identity(encoder: EncoderFiles, annotations: str, dtype: str) -> FeatureIdentity:
@@ -76,30 +76,30 @@ def speech_identity(encoder: EncoderFiles, dtype: str) -> FeatureIdentity:
 
 
 def text_inputs(manifest: Manifest, annotations: str) -> Inputs:
-    """What the text features are computed from: each transcript under the annotation policy."""
+    """Inputs of the text features: each transcript after applying the annotation policy."""
     texts = {u.utterance_id: encoder_text(u.transcript, annotations) for u in manifest.utterances}
     return Inputs({utterance_id: digest_of(text.encode()) for utterance_id, text in texts.items()}, {})
 
 
-def speech_inputs(manifest: Manifest, known: FeatureFile | None) -> Inputs:
-    """What the speech features are computed from: each recording's bytes and segment.
+def speech_inputs(manifest: Manifest, existing: FeatureFile | None) -> Inputs:
+    """Inputs of the speech features: the bytes and the segment of each recording.
 
-    A recording whose stamp is the one in `known` is not read again.
+    A recording whose stamp equals that in the `existing` file is not read again.
 
     Raises:
         UserError: a recording is missing.
     """
     digests, stamps = {}, {}
-    states: dict[Path, tuple[int, int]] = {}  # many segments may lie in one recording: each is looked at once
+    states: dict[Path, tuple[int, int]] = {}  # one look per recording, which may contain many segments
     contents: dict[Path, str] = {}
     for utterance in manifest.utterances:
         key, path = utterance.utterance_id, manifest.audio_path(utterance)
         if path not in states:
             states[path] = _state(path, utterance)
         stamps[key] = _stamp(utterance, states[path])
-        row = known.index.get(key) if known else None
-        if known and row is not None and known.stamps[row] == stamps[key]:
-            digests[key] = known.input_digests[row]
+        row = existing.index.get(key) if existing else None
+        if existing and row is not None and existing.stamps[row] == stamps[key]:
+            digests[key] = existing.input_digests[row]
             continue
         if path not in contents:
             contents[path] = digest_of_recording(path)
@@ -109,13 +109,13 @@ def speech_inputs(manifest: Manifest, known: FeatureFile | None) -> Inputs:
 
 
 def _state(path: Path, utterance: Utterance) -> tuple[int, int]:
-    """Size and time of the last change of an utterance's recording."""
+    """Size and modification time of an utterance's recording."""
     try:
         stat = path.stat()
     except OSError as error:
         raise UserError(
             f"{utterance.utterance_id}: its recording {path} cannot be read ({error.strerror}). "
-            "Put it back, or run `mmer-pipe prepare` to leave the utterance out."
+            "Restore the file, or run `mmer-pipe prepare` again to leave the utterance out."
         ) from None
     return stat.st_size, stat.st_mtime_ns
 
@@ -124,8 +124,8 @@ def _stamp(utterance: Utterance, state: tuple[int, int]) -> str:
     return stamp_of(utterance.audio, *state, utterance.start_seconds, utterance.end_seconds)
 
 
-def known_features(path: Path, identity: FeatureIdentity | None) -> FeatureFile | None:
-    """The finished file at `path` where it has this identity (None: any), else None (it is made anew then)."""
+def existing_features(path: Path, identity: FeatureIdentity | None) -> FeatureFile | None:
+    """Open the file at `path` if it is complete and has this identity (None: any); otherwise return None."""
     if not path.is_file():
         return None
     try:
@@ -135,25 +135,25 @@ def known_features(path: Path, identity: FeatureIdentity | None) -> FeatureFile 
     return file if file.complete and not (identity and identity.mismatches(file.identity)) else None
 
 
-def covers(known: FeatureFile, inputs: Inputs) -> bool:
-    """Whether a file has the rows of every utterance, computed from these inputs."""
+def covers(file: FeatureFile, inputs: Inputs) -> bool:
+    """Whether a file has rows computed from these inputs for every utterance."""
     return all(
-        key in known.index and known.input_digests[known.index[key]] == digest for key, digest in inputs.digests.items()
+        key in file.index and file.input_digests[file.index[key]] == digest for key, digest in inputs.digests.items()
     )
 
 
 def count_frames(manifest: Manifest, utterance: Utterance, encoder: "SpeechEncoder") -> tuple[int, int]:
-    """Samples at 16 kHz and front-end frames of an utterance, by its header alone.
+    """Count an utterance's samples at 16 kHz and its front-end frames, reading only the header of the recording.
 
     Raises:
-        UserError: the recording is missing, cut, or shorter than a frame.
+        UserError: the recording is missing, truncated, or shorter than one frame.
     """
     recording = manifest.audio_path(utterance)
     samples = audio.sample_count(recording, utterance.start_seconds, utterance.end_seconds)
     frames = encoder.frame_count(samples)
     if frames < 1:
         raise UserError(
-            f"{utterance.utterance_id}: {recording} has {samples} samples at 16 kHz, fewer than the "
-            f"{encoder.receptive_field_samples} of one frame. Leave it out with `mmer-pipe prepare`."
+            f"{utterance.utterance_id}: expected at least {encoder.receptive_field_samples} samples at 16 kHz (one "
+            f"frame), found {samples} in {recording}. Run `mmer-pipe prepare` again to leave it out."
         )
     return samples, frames

@@ -1,7 +1,7 @@
-"""What the workers of an extraction do, and how Dask runs them. Everything here can cross a process border.
+"""The work of an extraction's Dask workers; everything here can be sent to another process.
 
-Dask's threads decode, resample, and take what the device has finished; one more thread a process does the
-arithmetic, batch after batch, so that the device never waits for a recording.
+Dask's threads decode and resample recordings and collect the results. One additional thread per process runs the
+encoder, batch after batch, so that the device never waits for a recording.
 """
 
 import threading
@@ -25,13 +25,13 @@ from mmer_pipeline.encoders.speech import SpeechEncoder, load_speech_encoder
 from mmer_pipeline.encoders.text import TextEncoder
 from mmer_pipeline.errors import UserError
 
-# Padded tokens of one text batch. roberta-base on two cores, tokens a second that are no padding, for 512, 1024, 2048,
-# 4096, 8192: 980, 1020, 970, 940, 860; one text at a time: 295. IEMOCAP's lengths leave 1.7 % of 1024 to padding, 3.1 %
-# of 2048 and 5.5 % of 4096. A fast GPU would take a few times as many before launching kernels costs less than their
-# arithmetic, but it has done a corpus of IEMOCAP's size in seconds either way.
+# Tokens of one text batch, padding included. On two cores, roberta-base processes 980, 1020, 970, 940 and 860 real
+# tokens per second in batches of 512, 1024, 2048, 4096 and 8192, and 295 with one text at a time. With IEMOCAP's
+# lengths, 1.7 % of 1024 tokens are padding, 3.1 % of 2048, and 5.5 % of 4096. On a fast GPU, kernels take longer to run
+# than to launch only with batches a few times larger, but a corpus of IEMOCAP's size takes seconds either way.
 TOKENS_PER_BATCH = 1024
-SECONDS_PER_BATCH = 30.0  # audio of one front-end batch
-BATCHES_IN_FLIGHT_PER_THREAD = 3  # so that no worker waits and memory stays flat
+SECONDS_PER_BATCH = 30.0  # audio in one front-end batch
+BATCHES_IN_FLIGHT_PER_THREAD = 3  # enough that no worker waits, few enough that memory use stays constant
 
 Rows = list[tuple[int, np.ndarray]]  # number in the plan, values [length, dim]
 Item = TypeVar("Item")
@@ -48,7 +48,7 @@ class TextItem:
 
 @dataclass(frozen=True)
 class SpeechItem:
-    """One recording to send through the front end."""
+    """One recording to run the front end on."""
 
     number: int  # in the plan
     path: Path
@@ -58,10 +58,10 @@ class SpeechItem:
 
 
 def text_batches(items: Sequence[TextItem]) -> list[list[TextItem]]:
-    """Longest first, so that a lack of memory shows at once; each batch within the token budget."""
+    """Batch texts, longest first so that a lack of memory shows at once; each batch is within the token budget."""
     batches: list[list[TextItem]] = []
     for item in sorted(items, key=lambda item: -len(item.token_ids)):
-        # The first of a batch is its longest: all others are padded to it.
+        # The first text of a batch is its longest; the others are padded to its length.
         if not batches or len(batches[-1][0].token_ids) * (len(batches[-1]) + 1) > TOKENS_PER_BATCH:
             batches.append([])
         batches[-1].append(item)
@@ -69,7 +69,7 @@ def text_batches(items: Sequence[TextItem]) -> list[list[TextItem]]:
 
 
 def speech_batches(items: Sequence[SpeechItem]) -> list[list[SpeechItem]]:
-    """Longest first, equal lengths side by side; each batch within the audio budget."""
+    """Batch recordings, longest first and equal lengths side by side; each batch is within the audio budget."""
     batches: list[list[SpeechItem]] = []
     filled = 0
     for item in sorted(items, key=lambda item: -item.samples):
@@ -83,17 +83,17 @@ def speech_batches(items: Sequence[SpeechItem]) -> list[list[SpeechItem]]:
 
 @dataclass(frozen=True)
 class TextJob:
-    """Encodes a batch of texts; the encoder is loaded once a process."""
+    """Encodes a batch of texts; each process loads the encoder once."""
 
     encoder: EncoderFiles
-    digest: str  # of its weights: a worker that lives long must not go on with others
+    digest: str  # of its weights: a long-lived worker must not keep using old ones
     device: str
     dtype: str
 
     def __call__(self, items: Sequence[TextItem]) -> Rows:
-        """Rows of each text."""
+        """Compute the rows of each text."""
         model = _text_encoder(self.encoder, self.digest, self.device)
-        hidden = _arithmetic(partial(model.hidden_states, [item.token_ids for item in items]))
+        hidden = _compute(partial(model.hidden_states, [item.token_ids for item in items]))
         values = hidden.cpu().numpy()  # [B, M, d_t]
         return [
             (item.number, _cast(value[: len(item.token_ids)], self.dtype))
@@ -103,24 +103,24 @@ class TextJob:
 
 @dataclass(frozen=True)
 class SpeechJob:
-    """Sends a batch of recordings through the frozen front end; the encoder is loaded once a process."""
+    """Runs the frozen front end on a batch of recordings; each process loads the encoder once."""
 
     encoder: EncoderFiles
-    digest: str  # of its weights: a worker that lives long must not go on with others
+    digest: str  # of its weights: a long-lived worker must not keep using old ones
     device: str
     dtype: str
 
     def __call__(self, items: Sequence[SpeechItem]) -> Rows:
-        """Rows of each recording.
+        """Compute the rows of each recording.
 
         Raises:
-            UserError: a recording cannot be read, or is not as long as its header says.
+            UserError: a recording cannot be read, or its length differs from that in its header.
         """
         model = _speech_encoder(self.encoder, self.digest, self.device)
-        # Only recordings of exactly one length go through the front end together: nothing is padded.
+        # Only recordings of exactly the same length share a front-end batch, so nothing is padded.
         groups = [list(equal) for _, equal in groupby(items, key=lambda item: item.samples)]
         waveforms = [_waveforms(model, group) for group in groups]
-        frames = _arithmetic(partial(_frames, model, waveforms))
+        frames = _compute(partial(_frames, model, waveforms))
         return [
             (item.number, _cast(value, self.dtype))
             for group, batch in zip(groups, frames, strict=True)
@@ -128,34 +128,34 @@ class SpeechJob:
         ]
 
 
-# A second one would bring OpenMP threads of its own to the same cores, and activations of its own to the memory.
-_ARITHMETIC = ThreadPoolExecutor(1, "arithmetic")
+# One thread only: a second would add OpenMP threads on the same cores, and activations to the same memory.
+_COMPUTE_THREAD = ThreadPoolExecutor(1, "compute")
 
 
-def _arithmetic(forward: Callable[[], Result]) -> Result:
-    """What a forward pass gives, run by the thread that does them all."""
-    return _ARITHMETIC.submit(_in_float32, forward).result()
+def _compute(forward: Callable[[], Result]) -> Result:
+    """Run a forward pass on the compute thread and return its result."""
+    return _COMPUTE_THREAD.submit(_in_float32, forward).result()
 
 
 @torch.inference_mode()
 def _in_float32(forward: Callable[[], Result]) -> Result:
-    # Features are computed once and kept. By itself cuDNN rounds the factors of a convolution to TF32's ten bits.
+    # Features are computed once and kept. By default cuDNN rounds the operands of a convolution to TF32's ten bits.
     torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = False
     return forward()
 
 
 def _frames(model: SpeechEncoder, waveforms: Sequence[Tensor]) -> list[Tensor]:
-    """Front-end frames `[B, J, front_dim]` of each `[B, S]`, on the encoder's device, which may not have them yet."""
+    """Front-end frames `[B, J, front_dim]` of each `[B, S]`, computed asynchronously on the encoder's device."""
     device = next(model.parameters()).device
     return [model.frontend(batch.to(device, non_blocking=True)).float() for batch in waveforms]
 
 
 def _waveforms(model: SpeechEncoder, items: Sequence[SpeechItem]) -> Tensor:
-    """Recordings of one length, normalised `[B, S]`, in memory that a GPU copies from by itself."""
+    """Load recordings of equal length, normalised `[B, S]`, into memory that is pinned for a GPU."""
     on_gpu = next(model.parameters()).device.type == "cuda"
     waveforms = torch.empty((len(items), items[0].samples), pin_memory=on_gpu)
-    for item, place in zip(items, waveforms.numpy(), strict=True):
-        place[:] = _waveform(model, item)
+    for item, row in zip(items, waveforms.numpy(), strict=True):
+        row[:] = _waveform(model, item)
     return waveforms
 
 
@@ -163,8 +163,8 @@ def _waveform(model: SpeechEncoder, item: SpeechItem) -> np.ndarray:
     waveform = audio.load(item.path, item.start_seconds, item.end_seconds)
     if len(waveform) != item.samples:
         raise UserError(
-            f"{item.path}: {len(waveform)} samples could be read, its header promises {item.samples}. "
-            "The file is cut or broken: replace it, or run `mmer-pipe prepare` to leave it out."
+            f"{item.path}: expected {item.samples} samples according to its header, found {len(waveform)}. The file is "
+            "truncated or damaged: replace it, or run `mmer-pipe prepare` again to leave it out."
         )
     return model.normalise(waveform)
 
@@ -174,8 +174,8 @@ def _cast(values: np.ndarray, dtype: str) -> np.ndarray:
         cast = values.astype(dtype)
     if not np.isfinite(cast).all():
         raise UserError(
-            f"A feature value ({np.abs(values).max():.3g}) is not finite in {dtype}. "
-            "Run `mmer-pipe extract --dtype float32`, or look whether the encoder is sound."
+            f"A feature value ({np.abs(values).max():.3g}) is not finite in {dtype}. Run "
+            "`mmer-pipe extract --dtype float32`; if that fails too, the encoder's weights are probably damaged."
         )
     return cast
 
@@ -203,8 +203,8 @@ def _load_frontend(files: EncoderFiles, _digest: str, device: str) -> SpeechEnco
     return load_speech_encoder(files).to(resolve_device(device)).eval()
 
 
-def forget_encoders() -> None:
-    """Let go of the encoders that this process has loaded, and of the GPU's memory that they held."""
+def release_encoders() -> None:
+    """Release the encoders that this process has loaded, and the GPU memory that they occupy."""
     with _LOADING:
         _load_text_encoder.cache_clear()
         _load_frontend.cache_clear()
@@ -217,13 +217,13 @@ def run(
     scheduler: str,
     resources: Mapping[str, float] | None = None,
 ) -> Iterator[Rows]:
-    """Run `job` on every batch and yield what each gives, in the order in which they end.
+    """Run `job` on every batch and yield the results in the order in which they are finished.
 
-    `scheduler` is "threads" or "processes" on this machine, or the address of a Dask scheduler; `resources` what a
-    batch takes of a worker there.
+    `scheduler` is "threads" or "processes" on this machine, or the address of a Dask scheduler; `resources` are the
+    resources of one of its workers that a batch needs.
 
     Raises:
-        UserError: no scheduler at the address, or what a worker raised.
+        UserError: there is no scheduler at the address, a worker ran out of memory or died, or a job raised it.
     """
     with cluster.connect(scheduler) as client:
         slots = BATCHES_IN_FLIGHT_PER_THREAD * max(1, sum(client.nthreads().values()))
@@ -235,13 +235,13 @@ def run(
                 rows: Rows = future.result()
             except KilledWorker as error:
                 raise UserError(
-                    f"A Dask worker died over a batch ({error}). Most often its memory did not suffice: "
-                    "what is finished is kept; run it again with fewer workers."
+                    f"A Dask worker died while computing a batch ({error}), most likely because it ran out of memory. "
+                    "Finished features are kept. Run the same command again with fewer workers."
                 ) from None
             except torch.OutOfMemoryError as error:
                 raise UserError(
-                    f"The device's memory did not suffice for a batch ({str(error).splitlines()[0]}). What is finished "
-                    "is kept: free some of it and run the same command again, or use --device cpu."
+                    f"The device ran out of memory on a batch ({str(error).splitlines()[0]}). Finished features are "
+                    "kept. Free some memory and run the same command again, or use --device cpu."
                 ) from None
             for batch in islice(waiting, 1):
                 futures.add(submit(batch))

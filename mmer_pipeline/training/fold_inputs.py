@@ -113,7 +113,7 @@ def _open_speech(manifest: Manifest, settings: Settings, cache: Path, encoders: 
     path = paths.speech_features(cache, manifest.path, settings.speech_encoder, settings.dtype)
     encoder = encoders.speech if encoders else None
     identity = inputs.speech_identity(encoder, settings.dtype) if encoder else None
-    recordings = inputs.speech_inputs(manifest, inputs.known_features(path, identity))
+    recordings = inputs.speech_inputs(manifest, inputs.existing_features(path, identity))
     return open_features(path, identity, recordings.digests, extract_command(settings))
 
 

@@ -354,7 +354,7 @@ def test_an_extraction_stopped_in_the_middle_goes_on_with_what_is_missing(
 def test_many_batches_are_few_tasks_and_few_are_one_each() -> None:
     for count, most in ((0, 0), (1, 1), (499, 499), (1_000, 500), (4_000, 501), (100_000, 12_500)):
         batches = [[number] for number in range(count)]
-        tasks = extraction.tasks_of(batches)
+        tasks = extraction.group_batches(batches)
         assert len(tasks) <= most
         assert [batch for task in tasks for batch in task] == batches
         assert max(map(len, tasks), default=0) <= extraction.BATCHES_PER_TASK
@@ -405,7 +405,7 @@ def test_a_recording_shortened_after_planning_is_refused_by_name(manifest: Manif
 
     with pytest.raises(UserError, match=victim.name) as caught:
         speech(manifest, progress=shorten)
-    assert "3000 samples could be read" in str(caught.value)
+    assert "found 3000" in str(caught.value)
 
 
 def test_a_missing_recording_is_refused_by_name(manifest: Manifest, speech: Work) -> None:
@@ -420,7 +420,7 @@ def test_a_recording_shorter_than_a_frame_is_refused_with_both_numbers(manifest:
     soundfile.write(manifest.audio_path(manifest.utterances[2]), np.zeros(399, np.float32), 16_000)
     with pytest.raises(UserError) as caught:
         speech(manifest)
-    for words in (manifest.utterances[2].utterance_id, "399 samples", "400 of one frame"):
+    for words in (manifest.utterances[2].utterance_id, "at least 400 samples", "found 399"):
         assert words in str(caught.value)
 
 

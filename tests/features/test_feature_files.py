@@ -20,7 +20,7 @@ from mmer_pipeline import files
 from mmer_pipeline.digests import digest_of, digest_of_recording
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.features.feature_file import SCHEMA_VERSION, FeatureFile, FeatureIdentity, Row, open_features
-from mmer_pipeline.features.feature_writer import FeatureWriter, restamp
+from mmer_pipeline.features.feature_writer import FeatureWriter, update_stamps
 
 DIM = 3
 LENGTHS = (4, 1, 7, 2, 5)
@@ -81,7 +81,7 @@ def test_what_is_read_is_what_was_written(path: Path, dtype: str) -> None:
     assert file.utterance_ids == [row.utterance_id for row in PLAN]
     assert file.input_digests == [row.input_digest for row in PLAN]
     assert file.stamps == [row.stamp for row in PLAN]
-    assert all(file.is_sound(row) for row in range(len(PLAN)))
+    assert all(file.is_intact(row) for row in range(len(PLAN)))
     assert file.identity == replace(IDENTITY, dtype=dtype)
     assert {"torch", "transformers", "h5py"} <= set(file.versions)
 
@@ -125,7 +125,7 @@ def test_values_that_are_not_contiguous_are_written_as_they_are(path: Path) -> N
         writer.write([(0, values)])
         writer.finish()
     file = FeatureFile(path)
-    assert file.is_sound(0)
+    assert file.is_intact(0)
     np.testing.assert_array_equal(file.at(0), values)
 
 
@@ -201,7 +201,7 @@ def test_rows_that_were_corrupted_in_the_finished_file_are_computed_again(path: 
     write(path)
     with h5py.File(path, "r+") as file:
         file["values"][-1, -1] += 1
-    assert not FeatureFile(path).is_sound(4)
+    assert not FeatureFile(path).is_intact(4)
     assert missing(path) == [4]
 
 
@@ -253,7 +253,7 @@ def test_where_the_encoder_lies_does_not_matter(path: Path) -> None:
 def test_a_row_of_another_length_than_planned_is_refused(path: Path) -> None:
     with FeatureWriter(path, IDENTITY, DIM, PLAN) as writer, pytest.raises(UserError, match="utterance 1") as caught:
         writer.write([(1, np.zeros((2, DIM)))])
-    assert "2 rows were computed, 1 expected" in str(caught.value)
+    assert "expected 1 rows, computed 2" in str(caught.value)
 
 
 def test_the_finished_file_stays_until_the_new_one_is_whole(path: Path) -> None:
@@ -289,7 +289,7 @@ def test_a_file_cut_anywhere_is_refused_by_name(path: Path) -> None:
 def test_another_file_is_refused_by_name(path: Path) -> None:
     path.parent.mkdir()
     path.write_text("not HDF5")
-    with pytest.raises(UserError, match="not a whole feature file"):
+    with pytest.raises(UserError, match="not a complete feature file"):
         FeatureFile(path)
     with h5py.File(path, "w") as file:
         file["something"] = 1
@@ -302,7 +302,7 @@ def test_a_file_without_one_of_its_parts_is_refused(path: Path, name: str) -> No
     write(path)
     with h5py.File(path, "r+") as file:
         del file[name]
-    with pytest.raises(UserError, match="not a whole feature file"):
+    with pytest.raises(UserError, match="not a complete feature file"):
         FeatureFile(path)
 
 
@@ -332,7 +332,7 @@ def test_features_of_a_changed_corpus_are_refused_with_the_utterances(path: Path
     changed = {**INPUTS, PLAN[3].utterance_id: digest_of(b"changed"), "new": digest_of(b"new")}
     with pytest.raises(UserError) as caught:
         open_features(path, IDENTITY, changed, EXTRACT)
-    for words in ("stale", "2 of 6", PLAN[3].utterance_id, "new", EXTRACT):
+    for words in ("out of date", "2 of 6", PLAN[3].utterance_id, "new", EXTRACT):
         assert words in str(caught.value)
 
 
@@ -346,7 +346,7 @@ def test_a_file_in_which_rows_are_missing_is_refused(path: Path) -> None:
     with FeatureWriter(path, IDENTITY, DIM, PLAN) as writer:
         writer.write(rows(0))
     partial_of(path).rename(path)
-    with pytest.raises(UserError, match="stale"):
+    with pytest.raises(UserError, match=r"incomplete: 4 of 5 utterances .*" + EXTRACT):
         open_features(path, IDENTITY, INPUTS, EXTRACT)
 
 
@@ -377,7 +377,7 @@ def test_digests_depend_on_where_parts_begin() -> None:
 def test_stamps_can_be_renewed_without_touching_the_rest(path: Path) -> None:
     write(path)
     stamp = digest_of(b"touched")
-    restamp(path, {PLAN[1].utterance_id: stamp})
+    update_stamps(path, {PLAN[1].utterance_id: stamp})
     assert FeatureFile(path).stamps == [PLAN[0].stamp, stamp, *(row.stamp for row in PLAN[2:])]
     assert_whole(path)
 
@@ -483,4 +483,4 @@ def test_rows_are_whole_where_the_system_takes_a_part_of_them_at_a_time(path: Pa
         writer.write(rows(*writer.missing))
         writer.finish()
     assert_whole(path)
-    assert all(FeatureFile(path).is_sound(row) for row in range(len(PLAN)))
+    assert all(FeatureFile(path).is_intact(row) for row in range(len(PLAN)))

@@ -313,7 +313,7 @@ def test_a_fold_whose_text_features_are_stale_names_the_command(corpus, settings
     changed = [*corpus.utterances]
     changed[0] = changed[0].__class__(**{**changed[0].__dict__, "transcript": "something else entirely"})
     stale = corpus.__class__(**{**corpus.__dict__, "utterances": tuple(changed)})
-    with pytest.raises(UserError, match=r"stale: 1 of \d+ .*mmer-pipe extract --text-encoder"):
+    with pytest.raises(UserError, match=r"out of date: 1 of \d+ .*mmer-pipe extract --text-encoder"):
         train(settings, stale)
 
 
