@@ -1,4 +1,4 @@
-"""The systems that can be trained: a registry without torch, and the models.
+"""The systems that can be trained: the registry, which does not import torch, and the models.
 
 Imports `encoders`.
 """

@@ -1,4 +1,4 @@
-"""What all systems share: the model's interface, what it is built from, its output, pooling, the CTC loss.
+"""What all systems share: the model's interface, its parts and output, pooling, and the CTC loss.
 
 Shape letters: B batch, J speech frames, N positions, d hidden size, C classes, V symbols of the CTC alphabet. Masks:
 True is a real position.
@@ -33,7 +33,7 @@ arXiv 2203.16794). Load it with `{module}.{name}.from_pretrained`.
 The corpus, the held-out part, the encoders, the settings and the versions are in `settings.json` beside the directory
 that this model was saved to; its scores are in `evaluation.json`.
 """
-# How a constructor's encoder becomes a part of config.json, and how an empty one is made of that.
+# How an encoder passed to a constructor is written to config.json, and how an untrained one is created from that.
 _CODERS = {
     SpeechEncoder: (SpeechEncoder.as_dict, SpeechEncoder.from_dict),
     PreTrainedModel: (lambda model: plain_values(model.config), untrained_text_model),
@@ -42,7 +42,7 @@ _CODERS = {
 
 @dataclass(frozen=True)
 class Parts:
-    """What a system can be built from."""
+    """The parts from which a system can be built."""
 
     labels: list[str]  # the classes, in the order of the logits
     alphabet: list[str]  # the CTC symbols, in the order of the logits, the blank first; empty: no CTC head
@@ -50,19 +50,19 @@ class Parts:
     text: EncoderFiles | None  # None: the system reads no text
 
     def speech_encoder(self) -> SpeechEncoder:
-        """The speech encoder with its pretrained weights."""
-        assert self.speech is not None, "the system's entry in the registry does not say that it reads speech"
+        """Load the speech encoder with its pretrained weights."""
+        assert self.speech is not None, "the system's entry in the registry does not list speech in `reads`"
         return load_speech_encoder(self.speech)
 
     def text_encoder(self) -> PreTrainedModel:
-        """The text encoder with its pretrained weights, to be fine-tuned."""
-        assert self.text is not None, "the system's entry in the registry does not say that it reads text"
+        """Load the text encoder with its pretrained weights, for fine-tuning."""
+        assert self.text is not None, "the system's entry in the registry does not list text in `reads`"
         return load_text_model(self.text)
 
     @property
     def text_dim(self) -> int:
         """d_t, the size of a token's features."""
-        assert self.text is not None, "the system's entry in the registry does not say that it reads text"
+        assert self.text is not None, "the system's entry in the registry does not list text in `reads`"
         return int(read_config(self.text).hidden_size)
 
 
@@ -70,18 +70,18 @@ class Parts:
 class Output:
     """The outputs of the heads."""
 
-    logits: Tensor  # [B, C] emotion, before the softmax of eq. 3
+    logits: Tensor  # [B, C] emotions, before the softmax of eq. 3
     ctc_logits: Tensor | None  # [B, J, V] characters, before the softmax of eq. 5; None without a CTC head
 
 
 class EmotionModel(nn.Module, PyTorchModelHubMixin):
     """The interface of every system.
 
-    `build` constructs it for training. `forward` takes by name what the system reads of a batch (frames, frame_mask,
-    tokens, token_mask) and returns an `Output`. A system that reads speech keeps its encoder as `speech`.
+    `build` constructs it for training. `forward` takes the inputs that the system reads as keyword arguments (frames,
+    frame_mask, tokens, token_mask) and returns an `Output`. A system that reads speech stores its encoder as `speech`.
 
     `save_pretrained`, `from_pretrained` and `push_to_hub` come from huggingface_hub. The constructor's arguments, which
-    are plain values and encoders, are saved as `config.json`, so that a saved model needs no other file.
+    are plain values and encoders, are saved as `config.json`, so that a saved model needs no other configuration.
     """
 
     labels: list[str]  # the classes, in the order of the logits
@@ -92,12 +92,12 @@ class EmotionModel(nn.Module, PyTorchModelHubMixin):
 
     @classmethod
     def build(cls, settings: Settings, parts: Parts) -> Self:
-        """Construct the system for training, its encoders with their pretrained weights."""
+        """Construct the system for training, with pretrained encoders."""
         raise NotImplementedError
 
     @classmethod
     def _from_pretrained(cls, *, config: dict[str, Any], **options: Any) -> Self:  # type: ignore[override]
-        """Load a saved model; version 0.1 saved its encoders' configurations as arguments of their own."""
+        """Load a saved model; version 0.1 saved its encoders' configurations as separate arguments."""
         if "speech_config" in config:
             facts = {"config": config["speech_config"], "zero_mean_unit_variance": config["zero_mean_unit_variance"]}
             options["speech"] = SpeechEncoder.from_dict(facts)
@@ -107,7 +107,7 @@ class EmotionModel(nn.Module, PyTorchModelHubMixin):
         return loaded
 
     def generate_model_card(self, *_: Any, **__: Any) -> ModelCard:
-        """README.md of a saved model: what it is, and where its training is described."""
+        """Create the README.md of a saved model."""
         name = type(self).__name__
         return ModelCard(_CARD.format(name=name, module=type(self).__module__, labels=", ".join(self.labels)))
 
@@ -121,16 +121,16 @@ def masked_mean(values: Tensor, mask: Tensor) -> Tensor:
 def ctc_losses(
     ctc_logits: Tensor, symbols: Tensor, *, frame_counts: Sequence[int], symbol_counts: Sequence[int]
 ) -> Tensor:
-    """−ln p(t|a) of each utterance, a sum over its frames (eq. 6): `[B]`, in float32.
+    """−ln p(t|a) of each utterance, summed over its frames (eq. 6): `[B]`, in float32.
 
-    The blank is symbol 0. An utterance without a target gets 0. The counts are on the host, so that no device has to be
-    asked for them; torch's own GPU kernel copies them there, for which the host waits once.
+    The blank is symbol 0. An utterance without a target gets 0. The counts are on the host, so that they need not be
+    read from the device; torch's GPU kernel copies them to the device, for which the host waits once.
 
     Args:
         ctc_logits: `[B, J, V]`.
-        symbols: the targets, one utterance's after the other's `[sum of symbol_counts]`.
-        frame_counts: real frames of each utterance.
-        symbol_counts: symbols of each utterance.
+        symbols: the targets of all utterances, concatenated `[sum of symbol_counts]`.
+        frame_counts: number of real frames of each utterance.
+        symbol_counts: number of symbols of each utterance.
     """
     log_probabilities = functional.log_softmax(ctc_logits.float(), dim=-1).transpose(0, 1)  # [J, B, V]
     losses = functional.ctc_loss(
@@ -144,5 +144,4 @@ def ctc_losses(
     )  # [B]
     if all(symbol_counts):
         return losses
-    spelled = zip(losses, symbol_counts, strict=True)
-    return torch.stack([loss if count else 0 * loss for loss, count in spelled])
+    return torch.stack([loss if count else 0 * loss for loss, count in zip(losses, symbol_counts, strict=True)])

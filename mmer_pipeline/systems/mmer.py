@@ -1,8 +1,7 @@
-"""MMER, the whole model, in the paper's order and letters (section 3).
+"""The whole MMER model, in the paper's order and notation (section 3).
 
-Shape letters: B batch, J speech frames, M tokens, d hidden size of the speech encoder, d_t of the text
-encoder, C classes, V symbols of the CTC alphabet. Masks: True is a real position; padding never changes a
-result.
+Shape letters: B batch, J speech frames, M tokens, d hidden size of the speech encoder, d_t hidden size of the text
+encoder, C classes, V symbols of the CTC alphabet. Masks: True is a real position; padding never changes a result.
 """
 
 import torch
@@ -17,9 +16,9 @@ from mmer_pipeline.systems.base import EmotionModel, Output, Parts, masked_mean
 
 
 class CrossModalEncoder(nn.Module):
-    """CME(query, context): a transformer layer whose attention goes to the other modality (section 3.3, eq. 1).
+    """CME(query, context): a transformer layer that attends to the other modality (section 3.3, eq. 1).
 
-    Multi-head cross attention, residual on the query, layer norm, GELU feed-forward of 4d, residual, layer norm.
+    Multi-head cross-attention, residual on the query, layer norm, GELU feed-forward of 4d, residual, layer norm.
     """
 
     def __init__(self, d: int, heads: int, dropout: float) -> None:
@@ -33,7 +32,7 @@ class CrossModalEncoder(nn.Module):
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, query: Tensor, context: Tensor, context_mask: Tensor | None) -> Tensor:
-        """Query `[B, N, d]`, context `[B, K, d]` and its mask `[B, K]` (None: all of it is real) → `[B, N, d]`."""
+        """Query `[B, N, d]`, context `[B, K, d]` and its mask `[B, K]` (None: no padding) → `[B, N, d]`."""
         B, N, d = query.shape
         K, h = context.shape[1], self.heads
         q = self.query(query).view(B, N, h, d // h).transpose(1, 2)  # [B, h, N, d/h]
@@ -55,8 +54,8 @@ class CrossModalEncoder(nn.Module):
 class MultimodalInteraction(nn.Module):
     """MMI: three cross-modal encoders and the acoustic gate (section 3.3, figure 1).
 
-    The flags take a part away, for ablations. Without the R branch the gate looks at Q alone; without the Q
-    branch there is nothing to gate.
+    The flags remove parts, for ablations. Without the R branch, the gate sees only Q; without the Q branch, there is
+    nothing to gate.
     """
 
     def __init__(
@@ -71,11 +70,11 @@ class MultimodalInteraction(nn.Module):
         self.down = nn.Linear(width, d)
 
     def forward(self, A: Tensor, A_mask: Tensor, T: Tensor, T_mask: Tensor) -> Tensor:
-        """Speech A `[B, J, d]`, words T `[B, M, d]` → M, one fused vector a word `[B, M, d]`."""
+        """Speech A `[B, J, d]` and words T `[B, M, d]`, with their masks → M, one fused vector per word `[B, M, d]`."""
         R = Q = None
         A_keys, T_keys = padding_mask(A_mask), padding_mask(T_mask)
         if self.cme_b is not None and self.cme_c is not None:
-            P = self.cme_b(A, T, T_keys)  # [B, J, d] words, as seen from each frame
+            P = self.cme_b(A, T, T_keys)  # [B, J, d] words that each frame attends to
             R = self.cme_c(T, P, A_keys)  # [B, M, d] speech-aware words (3.3.1)
         if self.cme_d is not None:
             Q = self.cme_d(T, A, A_keys)  # [B, M, d] word-aware speech (3.3.2)
@@ -87,7 +86,7 @@ class MultimodalInteraction(nn.Module):
 
 
 def _concatenated(*branches: Tensor | None) -> Tensor:
-    """[first; second], or the one that an ablation leaves: `[B, M, 2d]` or `[B, M, d]`."""
+    """[first; second], or the only branch left by an ablation: `[B, M, 2d]` or `[B, M, d]`."""
     return torch.cat([branch for branch in branches if branch is not None], dim=-1)
 
 
@@ -95,7 +94,7 @@ class MMER(EmotionModel):
     """The paper's system: speech encoder, MMI, emotion head, CTC head.
 
     Raises:
-        UserError: nothing would be left of the MMI.
+        UserError: both branches of the MMI are removed.
     """
 
     def __init__(
@@ -104,7 +103,7 @@ class MMER(EmotionModel):
         *,
         text_dim: int,  # d_t
         labels: list[str],  # the classes, in the order of the logits
-        alphabet: list[str],  # the CTC symbols, in the order of the logits; the first is the blank; none: no CTC head
+        alphabet: list[str],  # the CTC symbols, in the order of the logits, the blank first; empty: no CTC head
         dropout: float = 0.1,
         gate: bool = True,  # the acoustic gate
         r_branch: bool = True,  # speech-aware words
@@ -120,8 +119,8 @@ class MMER(EmotionModel):
         if pooled in ("both", "fused"):
             if not (r_branch or q_branch):
                 raise UserError(
-                    "--no-r-branch and --no-q-branch leave nothing of the MMI. Keep one branch, or use --pooled speech "
-                    "for speech only."
+                    "--no-r-branch and --no-q-branch together remove the whole MMI. Keep one branch, or use "
+                    "--pooled speech for speech only."
                 )
             self.mmi = MultimodalInteraction(
                 d, speech.attention_heads, dropout, gate=gate, r_branch=r_branch, q_branch=q_branch
@@ -146,7 +145,7 @@ class MMER(EmotionModel):
         )
 
     def forward(self, frames: Tensor, frame_mask: Tensor, tokens: Tensor, token_mask: Tensor) -> Output:
-        """Front-end frames `[B, J, front_dim]` and text features `[B, M, d_t]`, each with its mask → `Output`."""
+        """Front-end frames `[B, J, front_dim]` and text features `[B, M, d_t]`, with their masks → `Output`."""
         A = self.speech.context(frames, frame_mask)  # [B, J, d]
         T = self.text_projection(tokens)  # [B, M, d]
         parts = []
@@ -157,5 +156,5 @@ class MMER(EmotionModel):
             parts.append(masked_mean(M, token_mask))  # [B, d]
         if self.pooled == "text":
             parts.append(masked_mean(T, token_mask))  # [B, d]
-        pooled = torch.cat(parts, dim=-1)  # [B, 2d], or [B, d] of one part alone
+        pooled = torch.cat(parts, dim=-1)  # [B, 2d], or [B, d] if only one part is pooled
         return Output(self.emotion_head(self.dropout(pooled)), self.ctc_head(A) if self.ctc_head else None)

@@ -1,8 +1,8 @@
-"""The systems that can be trained, by name. No heavy import here.
+"""The systems that can be trained, by name. This module imports nothing heavy.
 
-Each is trained on the same folds, features, loop and metrics. A system is a class with the interface of
-`systems.base.EmotionModel` and an entry: in `SYSTEMS`; in another package, as an entry point of the group
-`mmer_pipeline.systems`; or in a file, which is named as FILE.py:NAME and has a dictionary `SYSTEMS` of its own.
+All systems share the same folds, features, training loop and metrics. A system is a class with the interface of
+`systems.base.EmotionModel` and an entry in one of three places: in `SYSTEMS`; in another package, as an entry point in
+the group `mmer_pipeline.systems`; or in the dictionary `SYSTEMS` of a Python file, selected as FILE.py:NAME.
 """
 
 import importlib.util
@@ -29,10 +29,10 @@ _IN_A_FILE = re.compile(r"(?P<file>.+\.py):(?P<name>[^:]+)")
 class System:
     """The entry of one system."""
 
-    model: "str | type[EmotionModel]"  # its class, or "module:Class", which is imported when it is built
+    model: "str | type[EmotionModel]"  # its class, or "module:Class", which is imported when the model is built
     title: str  # its name in tables
-    reads: tuple[str, ...]  # of each utterance: "speech" (front-end frames), "text" (tokens)
-    options: tuple[str, ...] = ()  # optional settings that it has; a system with "alpha" has a CTC head
+    reads: tuple[str, ...]  # its inputs: "speech" (front-end frames), "text" (tokens)
+    options: tuple[str, ...] = ()  # the optional settings that it supports; a system with "alpha" has a CTC head
 
 
 SYSTEMS = {
@@ -52,49 +52,54 @@ SYSTEMS = {
 }
 
 NAMED_LISTS = {  # for `mmer-pipe cv --systems NAME`
-    # The paper's own rows of Table 1. Its α is half of ours: the authors' code sums CTC over batches of two.
+    # The systems that the paper's Table 1 trains. Our α is twice the paper's: the authors' code sums the CTC loss over
+    # batches of two.
     "table-1": "roberta:finetune-text,wav2vec2,cai:alpha=0.2,"
     "mmer:alpha=0,mmer:alpha=0.002,mmer:alpha=0.02,mmer:alpha=0.2",
     # What each part of MMER contributes. "no CTC" is α = 0.
     "ablations": "mmer,mmer:no-gate,mmer:no-r-branch,mmer:no-q-branch,mmer:alpha=0,mmer:pooled=speech,"
     "mmer:pooled=fused,mmer:pooled=text",
-    # What annotations such as [LAUGHTER] in the text contribute.
+    # What annotations such as [LAUGHTER] contribute to the text.
     "annotations": "mmer,mmer:annotations=keep,mmer:annotations=mask",
 }
 
 
 def find_system(name: str) -> System:
-    """Find a system: one of ours, another package's, or FILE.py:NAME.
+    """Find a system: built in, from another package, or FILE.py:NAME.
 
     Raises:
-        UserError: there is no such system, or what was found is not a `System`.
+        UserError: there is no such system, or its entry is not a `System`.
     """
     if name in SYSTEMS:
         return SYSTEMS[name]
     if in_file := _IN_A_FILE.fullmatch(name):
         system = _systems_of_file(Path(in_file["file"]).expanduser().absolute()).get(in_file["name"])
         if system is None:
-            raise UserError(f"{in_file['file']} has no system {in_file['name']!r} in its dictionary SYSTEMS.")
+            raise UserError(
+                f"{in_file['file']} has no entry {in_file['name']!r} in its dictionary SYSTEMS. Add the entry, or "
+                "correct the name."
+            )
     elif found := entry_points(group=ENTRY_POINTS, name=name):
         system = next(iter(found)).load()
     else:
         raise UserError(
-            f"There is no system {name!r}. Systems: {', '.join(system_names())}; from a file: FILE.py:NAME."
+            f"There is no system {name!r}. Available systems: {', '.join(system_names())}; from a file: FILE.py:NAME."
         )
     if not isinstance(system, System):
         raise UserError(
-            f"System {name!r} is a {type(system).__name__}, expected a mmer_pipeline.systems.registry.System."
+            f"System {name!r}: expected an entry of type mmer_pipeline.systems.registry.System, found "
+            f"{type(system).__name__}."
         )
     return system
 
 
 def system_names() -> list[str]:
-    """The names of our systems and of those that other packages register."""
+    """The names of the built-in systems and of those registered by other packages."""
     return [*SYSTEMS, *sorted(entry.name for entry in entry_points(group=ENTRY_POINTS))]
 
 
 def split_name(entry: str) -> tuple[str, list[str]]:
-    """Split an entry of `--systems` into the system's name and the settings behind it: "mmer:alpha=0:no-gate"."""
+    """Split an entry of `--systems` into the system's name and the settings after it: "mmer:alpha=0:no-gate"."""
     in_file = _IN_A_FILE.match(entry)
     name = in_file[0] if in_file else entry.partition(":")[0]
     return name, entry[len(name) :].split(":")[1:]
@@ -103,24 +108,26 @@ def split_name(entry: str) -> tuple[str, list[str]]:
 @cache
 def _systems_of_file(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
-        raise UserError(f"There is no file {path} to take a system from.")
+        raise UserError(f"There is no file {path}. Expected a Python file with a dictionary SYSTEMS.")
     spec = importlib.util.spec_from_file_location(path.stem, path)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(path.stem, module)  # dataclasses look their module up
+    sys.modules.setdefault(path.stem, module)  # dataclasses look up their module there
     spec.loader.exec_module(module)
     systems = getattr(module, "SYSTEMS", None)
     if not isinstance(systems, dict):
-        raise UserError(f"{path} has no dictionary SYSTEMS: name → mmer_pipeline.systems.registry.System.")
+        raise UserError(
+            f"{path} has no dictionary SYSTEMS. Expected one that maps names to mmer_pipeline.systems.registry.System."
+        )
     return systems
 
 
 def settings_for(system: str, **settings: Any) -> Settings:
-    """The settings of a system; without a CTC head α is 0.
+    """Create the settings of a system; without a CTC head, α is 0.
 
     Raises:
-        UserError: an optional setting, other than its default, that this system does not have.
+        UserError: an optional setting that this system does not support differs from its default.
     """
     has = find_system(system).options
     for name in OPTIONAL_SETTINGS:
@@ -130,27 +137,29 @@ def settings_for(system: str, **settings: Any) -> Settings:
             settings[name] = 0.0
         elif settings.get(name, DEFAULTS[name]) != DEFAULTS[name]:
             others = " and ".join(other for other, entry in SYSTEMS.items() if name in entry.options)
-            raise UserError(f"System {system} has no setting {name.replace('_', '-')}; {others} has it.")
+            raise UserError(
+                f"System {system} has no setting {name.replace('_', '-')}. Leave it out; it applies only to {others}."
+            )
     return Settings(system=system, **settings)
 
 
 def reads_text_features(settings: Settings) -> bool:
-    """Whether the system reads text features from the cache."""
+    """Whether a run with these settings reads text features from the cache."""
     return "text" in find_system(settings.system).reads and not settings.finetune_text
 
 
 def reads_speech_features(settings: Settings) -> bool:
-    """Whether the system reads front-end frames from the cache."""
+    """Whether a run with these settings reads front-end frames from the cache."""
     return "speech" in find_system(settings.system).reads and settings.speech_features
 
 
 _REMOVED = {"gate": "no gate", "r_branch": "no R branch", "q_branch": "no Q branch"}
-_POOLED = {"speech": "speech pooled alone", "fused": "words pooled alone", "text": "text alone"}
+_POOLED = {"speech": "only speech pooled", "fused": "only fused words pooled", "text": "only text pooled"}
 _ANNOTATIONS = {"keep": "annotations kept", "mask": "annotations masked"}
 
 
 def title(settings: Mapping[str, Any]) -> str:
-    """A system with what distinguishes it, for a table's row: "MMER (α = 0.1, no gate)"."""
+    """The title of a system in a table, with the settings that distinguish it: "MMER (α = 0.1, no gate)"."""
     system = find_system(settings["system"])
     notes = [f"α = {settings['alpha']:g}"] if "alpha" in system.options else []
     notes += [note for name, note in _REMOVED.items() if name in system.options and not settings[name]]
@@ -161,5 +170,5 @@ def title(settings: Mapping[str, Any]) -> str:
     if "text" in system.reads and settings["annotations"] in _ANNOTATIONS:
         notes.append(_ANNOTATIONS[settings["annotations"]])
     if settings["text_disjoint"]:
-        notes.append("no words of the held-out part in training")
+        notes.append("text-disjoint")
     return system.title + (f" ({', '.join(notes)})" if notes else "")

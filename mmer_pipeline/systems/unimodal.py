@@ -1,4 +1,4 @@
-"""The unimodal systems (paper, section 4.2), in the letters of `model.py`."""
+"""The unimodal systems (paper, section 4.2), in the notation of `mmer.py`."""
 
 from torch import Tensor, nn
 from transformers import PreTrainedModel
@@ -9,14 +9,14 @@ from mmer_pipeline.systems.base import EmotionModel, Output, Parts, masked_mean
 
 
 class SpeechClassifier(EmotionModel):
-    """Speech encoder, mean over frames, one linear layer; with an alphabet also a CTC head (Cai et al. 2021)."""
+    """Speech encoder, mean over frames, one linear layer; with an alphabet, also a CTC head (Cai et al. 2021)."""
 
     def __init__(
         self,
         speech: SpeechEncoder,
         *,
         labels: list[str],  # the classes, in the order of the logits
-        alphabet: list[str],  # the CTC symbols, in the order of the logits; the first is the blank; none: no CTC head
+        alphabet: list[str],  # the CTC symbols, in the order of the logits, the blank first; empty: no CTC head
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
@@ -40,11 +40,11 @@ class SpeechClassifier(EmotionModel):
 
 
 class TextClassifier(EmotionModel):
-    """Text encoder, mean over tokens, one linear layer: on stored features, or with the encoder trained too."""
+    """Text encoder, mean over tokens, one linear layer; on stored features, or with the encoder fine-tuned."""
 
     def __init__(
         self,
-        text: PreTrainedModel | None,  # an encoder that is fine-tuned; None: it is frozen
+        text: PreTrainedModel | None,  # the encoder, if it is fine-tuned; None: its output is read from the cache
         *,
         text_dim: int,  # d_t
         labels: list[str],  # the classes, in the order of the logits
@@ -63,7 +63,7 @@ class TextClassifier(EmotionModel):
         return cls(text, text_dim=parts.text_dim, labels=parts.labels, dropout=settings.dropout)
 
     def forward(self, tokens: Tensor, token_mask: Tensor) -> Output:
-        """Text features `[B, M, d_t]`, or token ids `[B, M]` where the encoder is trained, and their mask."""
+        """Text features `[B, M, d_t]` (token ids `[B, M]` if the encoder is fine-tuned) and their mask → `Output`."""
         T = tokens  # [B, M, d_t]
         if self.text is not None:
             ids = tokens.masked_fill(~token_mask, self.text.config.pad_token_id or 0)  # [B, M]

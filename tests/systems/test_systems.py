@@ -176,7 +176,7 @@ def test_the_flags_of_mmi_take_away_their_parameters():
 
 
 def test_an_mmi_without_branches_is_refused(corpus, settings_of):
-    with pytest.raises(UserError, match="leave nothing of the MMI"):
+    with pytest.raises(UserError, match="remove the whole MMI"):
         train(settings_of("mmer", r_branch=False, q_branch=False), corpus)
 
 
@@ -231,17 +231,17 @@ def test_a_system_that_another_package_registers_is_found(monkeypatch):
     assert find_system("of-a-package").title == "Of a package"
     assert system_names() == [*SYSTEMS, "of-a-package"]
     monkeypatch.setattr(EntryPoint, "load", lambda _: "no system")
-    with pytest.raises(UserError, match=r"'of-a-package' is a str, expected a .*System"):
+    with pytest.raises(UserError, match=r"'of-a-package': expected .*System, found str"):
         find_system("of-a-package")
 
 
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("mmre", r"no system 'mmre'\. Systems: mmer, cai, wav2vec2, roberta; from a file"),
+        ("mmre", r"no system 'mmre'\. Available systems: mmer, cai, wav2vec2, roberta; from a file"),
         ("gone.py:x", "There is no file .*gone.py"),
         ("empty.py:x", "has no dictionary SYSTEMS"),
-        (f"{EXAMPLE}:first-frame", "has no system 'first-frame'"),
+        (f"{EXAMPLE}:first-frame", "has no entry 'first-frame'"),
     ],
 )
 def test_a_system_that_is_not_there_is_named_with_those_that_are(name, said):
