@@ -1,4 +1,4 @@
-"""The commands that messages name, with every setting that is not the default."""
+"""Command lines to show in messages, with every setting that differs from its default."""
 
 import shlex
 from collections.abc import Iterable
@@ -8,7 +8,7 @@ from mmer_pipeline.systems.registry import find_system
 
 
 def flags(settings: Settings, names: Iterable[str]) -> str:
-    """Those of the named settings that differ from the default, as they are typed on the command line."""
+    """The options for those of the named settings that differ from their defaults, as typed on the command line."""
     words: list[str] = []
     for name, value in settings.changed(names).items():
         flag = name.replace("_", "-")

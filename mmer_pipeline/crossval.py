@@ -1,6 +1,6 @@
-"""A cross-validation: every fold of every system and seed is a job, and Dask's workers do what is missing of it.
+"""Cross-validation: every fold of every system and seed is a job for Dask's workers.
 
-Stages talk through files alone, so a job is `train_fold` and `evaluate_fold`, which both know what is done.
+Stages communicate only through files, so a job calls `train_fold` and `evaluate_fold`; both skip completed work.
 """
 
 import threading
@@ -21,9 +21,9 @@ from mmer_pipeline import files, paths
 from mmer_pipeline.errors import Busy, OtherSettings, UserError
 from mmer_pipeline.settings import Settings
 
-TICK_SECONDS = 0.25  # between two looks at the jobs' files, and at Ctrl-C
-BUSY_SECONDS = 3.0  # until a fold is tried again on which another process works
-_LINE = "\n  "  # between the changes that `OtherSettings` lists
+TICK_SECONDS = 0.25  # between two checks of the jobs' files and for Ctrl-C
+RETRY_SECONDS = 3.0  # before retrying a fold on which another process was working
+_LINE = "\n  "  # separates the changes that `OtherSettings` lists
 STATES = ("done", "was done", "failed", "stopped")
 
 
@@ -36,7 +36,7 @@ class Job:
 
     @property
     def run(self) -> str:
-        """The run's directory below the runs."""
+        """Name of the run's directory in the runs directory."""
         return self.name if self.settings.seed == 1 else f"{self.name}-seed{self.settings.seed}"
 
     def paths(self, runs: Path) -> paths.FoldPaths:
@@ -45,29 +45,32 @@ class Job:
 
 
 @dataclass(frozen=True)
-class Place:
-    """Where the jobs of one cross-validation read and write; absolute, since a worker may run elsewhere."""
+class Workspace:
+    """Directories and options that the jobs of one cross-validation share.
+
+    The directories are absolute, because a worker may have another working directory.
+    """
 
     manifest: Path
     cache: Path
     runs: Path
     device: str
     save_seconds: float  # between two saved states within an epoch
-    keep_state: bool  # of folds that are done
-    restart: bool  # begin folds again that were trained with other settings
-    ident: str  # of this cross-validation among those that a worker serves
+    keep_state: bool  # keep the saved state of completed folds
+    restart: bool  # train folds again that were trained with other settings
+    cv_id: str  # distinguishes this cross-validation from others that use the same workers
 
     @staticmethod
-    def at(manifest: Path, cache: Path, runs: Path, **options: Any) -> "Place":
-        """A place of these directories, which are made absolute."""
-        return Place(manifest.absolute(), cache.absolute(), runs.absolute(), ident=uuid.uuid4().hex, **options)
+    def at(manifest: Path, cache: Path, runs: Path, **options: Any) -> "Workspace":
+        """Create a workspace from these directories, which are made absolute."""
+        return Workspace(manifest.absolute(), cache.absolute(), runs.absolute(), cv_id=uuid.uuid4().hex, **options)
 
 
 @dataclass(frozen=True)
-class Done:
-    """What a worker says of a job."""
+class JobResult:
+    """The result of a completed job."""
 
-    computed: bool  # False: it was done before
+    computed: bool  # False: it had been completed before
     wa: float  # of the last epoch's model on the held-out part
     ua: float
     seconds: float
@@ -78,75 +81,75 @@ class Outcome:
     """How a job ended."""
 
     job: Job
-    state: str  # one of STATES; "stopped" also where it had not begun
-    done: Done | None = None
-    message: str = ""  # what went wrong
+    state: str  # one of STATES; "stopped" also if it had not started
+    result: JobResult | None = None
+    message: str = ""  # the error, if it failed
 
     def as_dict(self) -> dict[str, Any]:
-        """As plain values, for JSON."""
+        """Convert to plain values for JSON."""
         settings = self.job.settings
         facts = {"run": self.job.run, "system": settings.system, "seed": settings.seed, "fold": settings.fold}
-        return {**facts, "state": self.state, **(asdict(self.done) if self.done else {"message": self.message})}
+        return {**facts, "state": self.state, **(asdict(self.result) if self.result else {"message": self.message})}
 
 
 class Observer(Protocol):
-    """Who is told how a cross-validation goes on."""
+    """Receives the progress of a cross-validation, and can stop it."""
 
     def started(self, job: Job) -> None:
-        """A worker has begun."""
+        """Called when a worker starts a job."""
 
     def waiting(self, job: Job) -> None:
-        """Another process works on the fold: it is tried again later."""
+        """Called when another process is working on the fold; the job is retried later."""
 
     def ended(self, outcome: Outcome) -> None:
-        """A job has ended."""
+        """Called when a job has ended."""
 
     def tick(self) -> None:
-        """Called a few times a second."""
+        """Called several times per second."""
 
-    def stop_is_asked(self) -> bool:
-        """Whether running jobs are to save their state, and no other one to begin."""
+    def stop_requested(self) -> bool:
+        """Whether running jobs should save their state and no more jobs should start."""
 
 
 # ------------------------------------------------------------------------------- in a worker process
 
 _ONE_AT_A_TIME = threading.Lock()  # seeds and accelerate's state belong to the whole process
-_stopped: set[str] = set()  # idents of cross-validations that were asked to stop
+_stopped: set[str] = set()  # ids of cross-validations that were asked to stop
 
 
-class _Stopper:
-    """The `training.Observer` of a job: what it tells stands in the fold's files."""
+class _JobObserver:
+    """The `training.loop.Observer` of a job: passes on requests to stop; progress is read from the fold's files."""
 
-    def __init__(self, ident: str) -> None:
-        self.ident = ident
+    def __init__(self, cv_id: str) -> None:
+        self.cv_id = cv_id
 
     def step(self, progress: Any, steps: int, epochs: int) -> None:
-        """As `training.Observer`."""
+        """See `training.loop.Observer`."""
 
     def epoch(self, record: dict[str, Any], epochs: int) -> None:
-        """As `training.Observer`."""
+        """See `training.loop.Observer`."""
 
-    def less_memory(self, max_seconds: float) -> None:
-        """As `training.Observer`."""
+    def ran_out_of_memory(self, max_seconds: float) -> None:
+        """See `training.loop.Observer`."""
 
-    def stop_is_asked(self) -> bool:
-        """As `training.Observer`."""
-        return self.ident in _stopped
-
-
-def _stop(ident: str) -> None:
-    _stopped.add(ident)
+    def stop_requested(self) -> bool:
+        """See `training.loop.Observer`."""
+        return self.cv_id in _stopped
 
 
-def do(job: Job, place: Place, ticket: str) -> Done:
-    """Train and evaluate a fold, or what is missing of that.
+def _stop(cv_id: str) -> None:
+    _stopped.add(cv_id)
+
+
+def run_job(job: Job, workspace: Workspace, ticket: str) -> JobResult:
+    """Train and evaluate a fold, skipping what has been completed.
 
     Raises:
-        Busy: another process works on the fold.
+        Busy: another process is working on the fold.
         UserError: as `train_fold` and `evaluate_fold`.
     """
     with _ONE_AT_A_TIME:
-        get_worker().log_event(place.ident, ticket)
+        get_worker().log_event(workspace.cv_id, ticket)
         began = time.perf_counter()
         from transformers.utils import logging as transformers_logging
 
@@ -155,88 +158,91 @@ def do(job: Job, place: Place, ticket: str) -> Done:
         from mmer_pipeline.training.evaluation import evaluate_fold
         from mmer_pipeline.training.fold import train_fold
 
-        transformers_logging.set_verbosity_error()  # a checkpoint's unused weights are no news
+        transformers_logging.set_verbosity_error()  # unused weights in a checkpoint are expected
         workers.release_encoders()
-        observer, run = _Stopper(place.ident), place.runs / job.run
-        with files.locked(job.paths(place.runs).lock):
-            pass  # whether another process works on the fold shows before anything is read
-        if observer.stop_is_asked():
-            raise UserError("Stopped before it began.")
+        observer, run = _JobObserver(workspace.cv_id), workspace.runs / job.run
+        with files.locked(job.paths(workspace.runs).lock):
+            pass  # raises Busy before anything is read
+        if observer.stop_requested():
+            raise UserError("Stopped before the job started.")
         train = partial(
-            train_fold, job.settings, read_manifest(place.manifest), cache=place.cache, run=run, device=place.device,
-            keep_state=place.keep_state, save_seconds=place.save_seconds, observer=observer,
+            train_fold, job.settings, read_manifest(workspace.manifest), cache=workspace.cache, run=run,
+            device=workspace.device, keep_state=workspace.keep_state, save_seconds=workspace.save_seconds,
+            observer=observer,
         )  # fmt: skip
         try:
             trained = train(restart=False)
         except OtherSettings as error:
-            if not place.restart:
+            if not workspace.restart:
                 changes = "; ".join(error.changes.split(_LINE))
                 raise UserError(
-                    f"Its directory holds a run with other settings or features: {changes}\n"
-                    "Use another --runs-dir, or write the setting behind the system (mmer:epochs=2 is another run),\n"
-                    "or begin such folds again with --restart."
+                    f"The fold's directory contains a run with other settings or inputs: {changes}\n"
+                    "Use another --runs-dir, give the setting after the system's name (mmer:epochs=2 is another run),\n"
+                    "or train such folds again with --restart."
                 ) from None
             trained = train(restart=True)
-        evaluation, evaluated = evaluate_fold(run, job.settings.fold, cache=place.cache, device=place.device)
+        evaluation, evaluated = evaluate_fold(run, job.settings.fold, cache=workspace.cache, device=workspace.device)
         metrics = evaluation["metrics"]
-        return Done(trained or evaluated, metrics["wa"], metrics["ua"], round(time.perf_counter() - began, 3))
+        return JobResult(trained or evaluated, metrics["wa"], metrics["ua"], round(time.perf_counter() - began, 3))
 
 
 # ------------------------------------------------------------------------------- in the main process
 
 
 @dataclass
-class _Flight:
-    """A job that is in Dask's hands."""
+class _SubmittedJob:
+    """A job that has been submitted to Dask."""
 
     job: Job
-    future: Future[Done]
+    future: Future[JobResult]
     started: bool = False
 
 
 class CrossValidation:
-    """Hands out jobs and gathers how they end."""
+    """Submits jobs to Dask and collects their outcomes."""
 
-    def __init__(self, client: Client, place: Place, observer: Observer, *, resources: Mapping[str, float]) -> None:
-        """`resources`: what a job takes of a worker, as Dask counts it."""
-        self.client, self.place, self.observer, self.resources = client, place, observer, resources
+    def __init__(
+        self, client: Client, workspace: Workspace, observer: Observer, *, resources: Mapping[str, float]
+    ) -> None:
+        """`resources` are the Dask resources of a worker that one job needs."""
+        self.client, self.workspace, self.observer, self.resources = client, workspace, observer, resources
         self.ready: deque[Job] = deque()
-        self.busy: deque[tuple[float, Job]] = deque()  # when to try again
-        self.flights: dict[str, _Flight] = {}  # by ticket
+        self.busy: deque[tuple[float, Job]] = deque()  # time of the next attempt, job
+        self.submitted: dict[str, _SubmittedJob] = {}  # by ticket
         self.outcomes: list[Outcome] = []
         self.events: SimpleQueue[tuple[str, bool]] = SimpleQueue()  # ticket, whether it has ended; from Dask's threads
         self.stopping = False
 
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
-        """Do the jobs, first come first served; one that fails leaves the others alone."""
+        """Run the jobs in order; if one fails, the others still run."""
         self.ready.extend(jobs)
-        self.client.subscribe_topic(self.place.ident, lambda event: self.events.put((event[1], False)))
+        self.client.subscribe_topic(self.workspace.cv_id, lambda event: self.events.put((event[1], False)))
         try:
-            while self.ready or self.busy or self.flights:
-                if self.observer.stop_is_asked() and not self.stopping:
+            while self.ready or self.busy or self.submitted:
+                if self.observer.stop_requested() and not self.stopping:
                     self._stop()
-                self._hand_out()
+                self._submit_jobs()
                 self._next_event()
                 self.observer.tick()
         finally:
-            self.client.unsubscribe_topic(self.place.ident)
+            self.client.unsubscribe_topic(self.workspace.cv_id)
         return self.outcomes
 
-    def _hand_out(self) -> None:
+    def _submit_jobs(self) -> None:
         while self.busy and self.busy[0][0] <= time.monotonic():
             self.ready.append(self.busy.popleft()[1])
-        # When a worker dies, Dask holds it against all that it had been given: no more than one job each.
-        while self.ready and len(self.flights) < max(1, self._workers()):
+        # When a worker dies, Dask counts that against every job assigned to it, so each worker gets one job at a time.
+        while self.ready and len(self.submitted) < max(1, self._workers()):
             job, ticket = self.ready.popleft(), uuid.uuid4().hex
             future = self.client.submit(
-                do, job, self.place, ticket, key=f"{job.run}-fold-{job.settings.fold}-{ticket}",
+                run_job, job, self.workspace, ticket, key=f"{job.run}-fold-{job.settings.fold}-{ticket}",
                 pure=False, resources=self.resources or None,
             )  # fmt: skip
-            self.flights[ticket] = _Flight(job, future)
+            self.submitted[ticket] = _SubmittedJob(job, future)
             future.add_done_callback(lambda _, ticket=ticket: self.events.put((ticket, True)))
 
     def _workers(self) -> int:
-        """How many workers have what a job takes."""
+        """Number of workers that have the resources for a job."""
         offers = [worker["resources"] for worker in self.client.scheduler_info(n_workers=-1)["workers"].values()]
         return sum(all(offer.get(name, 0) >= amount for name, amount in self.resources.items()) for offer in offers)
 
@@ -245,54 +251,58 @@ class CrossValidation:
             ticket, ended = self.events.get(timeout=TICK_SECONDS)
         except Empty:
             return
-        flight = self.flights.get(ticket)
-        if flight is None:  # called off
+        submitted = self.submitted.get(ticket)
+        if submitted is None:  # cancelled
             return
         if not ended:
-            flight.started = True
-            self.observer.started(flight.job)
+            submitted.started = True
+            self.observer.started(submitted.job)
             return
-        del self.flights[ticket]
-        job, future = flight.job, flight.future
+        del self.submitted[ticket]
+        job, future = submitted.job, submitted.future
         if future.status == "finished":
-            done: Done = future.result()
-            job.paths(self.place.runs).failure_log.unlink(missing_ok=True)
-            self._end(Outcome(job, "done" if done.computed else "was done", done))
+            result: JobResult = future.result()
+            job.paths(self.workspace.runs).failure_log.unlink(missing_ok=True)
+            self._record(Outcome(job, "done" if result.computed else "was done", result))
         elif future.status == "error":
-            self._fail(job, future.exception(), future)
+            self._handle_error(job, future.exception(), future)
         else:
-            self._end(Outcome(job, "failed", message="The Dask scheduler forgot it: the connection was lost."))
+            text = "The connection to the Dask scheduler was lost. Run the same command again to resume the job."
+            self._record(Outcome(job, "failed", message=text))
 
-    def _fail(self, job: Job, error: BaseException, future: Future[Done]) -> None:
+    def _handle_error(self, job: Job, error: BaseException, future: Future[JobResult]) -> None:
         if isinstance(error, UserError) and self.stopping:
-            self._end(Outcome(job, "stopped"))
+            self._record(Outcome(job, "stopped"))
         elif isinstance(error, Busy):
-            self.busy.append((time.monotonic() + BUSY_SECONDS, job))
+            self.busy.append((time.monotonic() + RETRY_SECONDS, job))
             self.observer.waiting(job)
         elif isinstance(error, UserError):
-            self._end(Outcome(job, "failed", message=str(error)))
+            self._record(Outcome(job, "failed", message=str(error)))
         elif isinstance(error, KilledWorker):
-            text = "Its worker process died. Most often that is a lack of memory: fewer --jobs, smaller batches."
-            self._end(Outcome(job, "failed", message=text))
+            text = (
+                "The worker process died, most likely because it ran out of memory. "
+                "Use fewer --jobs or a smaller --max-batch-seconds."
+            )
+            self._record(Outcome(job, "failed", message=text))
         else:
-            log = job.paths(self.place.runs).failure_log
+            log = job.paths(self.workspace.runs).failure_log
             files.write_text(log, "".join(traceback.format_exception(type(error), error, future.traceback())))
-            self._end(Outcome(job, "failed", message=f"{type(error).__name__}: {error}\nThe traceback is in {log}."))
+            self._record(Outcome(job, "failed", message=f"{type(error).__name__}: {error}\nThe traceback is in {log}."))
 
-    def _end(self, outcome: Outcome) -> None:
+    def _record(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
         self.observer.ended(outcome)
 
     def _stop(self) -> None:
-        """Running jobs save and stop, the others are called off."""
+        """Ask running jobs to save and stop, and cancel the others."""
         self.stopping = True
-        self.client.run(_stop, self.place.ident, on_error="ignore")
-        called_off = [*self.ready, *(job for _, job in self.busy)]
+        self.client.run(_stop, self.workspace.cv_id, on_error="ignore")
+        cancelled = [*self.ready, *(job for _, job in self.busy)]
         self.ready.clear()
         self.busy.clear()
-        for ticket, flight in list(self.flights.items()):
-            if not flight.started:
-                flight.future.cancel()
-                called_off.append(self.flights.pop(ticket).job)
-        for job in called_off:
-            self._end(Outcome(job, "stopped"))
+        for ticket, submitted in list(self.submitted.items()):
+            if not submitted.started:
+                submitted.future.cancel()
+                cancelled.append(self.submitted.pop(ticket).job)
+        for job in cancelled:
+            self._record(Outcome(job, "stopped"))

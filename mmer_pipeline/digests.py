@@ -1,11 +1,12 @@
-"""Which thing was made from what, in hex digits.
+"""Digests, in hexadecimal, that record which data was computed from which inputs.
 
 digest: of content. Equal digests mean equal bytes.
-identity: the facts that two things must share to be interchangeable, such as a feature file's encoder, layer and number
-    format, or a run's settings and inputs; compared fact by fact, or by the digest of them all.
-stamp: a digest of a file's path, size and time of last change. While it holds, the file itself is not read again.
+identity: the properties that two things must share to be interchangeable, such as a feature file's encoder, layer and
+    number format, or a run's settings and inputs; compared one by one, or by a digest of them all.
+stamp: a digest of a file's path, size and modification time. While it is unchanged, the file is not read again.
 
-Features use BLAKE2b, runs and encoders SHA-256. Both stay, because files written by earlier versions hold such digests.
+Features use BLAKE2b, runs and encoders use SHA-256. Both are kept, because files written by earlier versions contain
+such digests.
 """
 
 import hashlib
@@ -19,7 +20,7 @@ SHORT = 16  # hex digits of a run's and an encoder's digest
 
 
 def digest_of(*parts: bytes) -> str:
-    """Digest some bytes, each part with its length: 32 hex digits."""
+    """Digest byte strings, each preceded by its length: 32 hex digits."""
     digest = hashlib.blake2b(digest_size=DIGEST_BYTES)
     for part in parts:
         digest.update(len(part).to_bytes(8, "little") + part)
@@ -27,12 +28,12 @@ def digest_of(*parts: bytes) -> str:
 
 
 def digest_of_texts(texts: Iterable[str]) -> str:
-    """Digest some texts in their order: 16 hex digits."""
+    """Digest a sequence of texts: 16 hex digits."""
     return digest_of(*map(str.encode, texts))[:SHORT]
 
 
 def digest_of_recording(path: Path) -> str:
-    """`digest_of` a file's bytes, holding one block of them in memory at a time: 32 hex digits."""
+    """Compute `digest_of` a file's bytes, reading one block at a time: 32 hex digits."""
     digest = hashlib.blake2b(path.stat().st_size.to_bytes(8, "little"), digest_size=DIGEST_BYTES)
     with path.open("rb") as stream:
         hashlib.file_digest(stream, lambda: digest)
@@ -51,10 +52,10 @@ def digest_of_result(path: Path) -> str:
 
 
 def digest_of_facts(facts: Mapping[str, Any]) -> str:
-    """Digest plain values whatever the order of their keys: 16 hex digits."""
+    """Digest a mapping of plain values, independent of the order of its keys: 16 hex digits."""
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest()[:SHORT]
 
 
 def stamp_of(path: str, size: int, mtime_ns: int, *more: Any) -> str:
-    """Stamp a file, or the segment of it that `more` names: 32 hex digits."""
+    """Compute the stamp of a file, or of the segment of it that `more` identifies: 32 hex digits."""
     return digest_of(repr((path, size, mtime_ns, *more)).encode())

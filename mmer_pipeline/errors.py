@@ -1,21 +1,20 @@
-"""The one exception for what a user can mend."""
+"""The exception for errors that a user can fix, and its two special cases."""
 
 
 class UserError(Exception):
-    """A failure that the user can mend: the message says what is wrong, found, expected, and what to do.
+    """An error that the user can fix: the message says what is wrong, what was found and expected, and what to do.
 
-    The command line prints the message alone and exits with 1; everything else is a defect and keeps its
-    traceback.
+    The command line prints only the message and exits with 1. Any other exception is a bug and keeps its traceback.
     """
 
 
-class Busy(UserError):  # noqa: N818 (it is a state of things, no defect)
-    """Another process works on the same thing just now."""
+class Busy(UserError):  # noqa: N818 (a state, not a fault)
+    """Another process is working on the same files."""
 
 
-class OtherSettings(UserError):  # noqa: N818 (it is a state of things, no defect)
-    """A fold's directory holds a run with other settings or features."""
+class OtherSettings(UserError):  # noqa: N818 (a state, not a fault)
+    """A fold's directory contains a run with other settings or inputs."""
 
     def __init__(self, message: str, changes: str) -> None:
         super().__init__(message)
-        self.changes = changes  # "name: before → now", a line each
+        self.changes = changes  # "name: before → now", one per line

@@ -1,4 +1,4 @@
-"""Where everything lies on the disk: every file name of the project stands here and nowhere else."""
+"""Locations of all files: every file name of the project is defined here and only here."""
 
 import os
 import re
@@ -9,27 +9,27 @@ CACHE_DIR_VARIABLE = "MMER_CACHE_DIR"
 RUNS_DIR_VARIABLE = "MMER_RUNS_DIR"
 MANIFEST_NAME = "manifest.csv"
 CONFIG_NAME = "mmer.toml"
-REPORT_NAME = "report"  # the directory of a report of several runs, beside theirs
-WEIGHTS_NAME = "model.safetensors"  # as huggingface_hub's mixin names it
+REPORT_NAME = "report"  # directory, in the runs directory, of a report on several runs
+WEIGHTS_NAME = "model.safetensors"  # the name that huggingface_hub's mixin uses
 
 
 def cache_dir(flag: Path | None = None) -> Path:
-    """The cache: the flag, then `MMER_CACHE_DIR`, then `./cache`."""
+    """The cache directory: the flag if given, else `MMER_CACHE_DIR`, else `./cache`."""
     return flag or Path(os.environ.get(CACHE_DIR_VARIABLE) or "cache")
 
 
 def runs_dir(flag: Path | None = None) -> Path:
-    """The runs: the flag, then `MMER_RUNS_DIR`, then `./runs`."""
+    """The runs directory: the flag if given, else `MMER_RUNS_DIR`, else `./runs`."""
     return flag or Path(os.environ.get(RUNS_DIR_VARIABLE) or "runs")
 
 
 def manifest_facts(manifest: Path) -> Path:
-    """What cannot stand in the manifest's rows: audio root, corpus, label map (`manifest.json`)."""
+    """The facts about a whole corpus (`manifest.json`): audio root, corpus name, label map."""
     return manifest.with_suffix(".json")
 
 
 def encoder_name(name: str) -> str:
-    """An encoder's short name: a hub id as it is, of a directory (which may be gone by now) its own name."""
+    """An encoder's short name: a hub id unchanged, or the last part of a directory (which need not exist any more)."""
     is_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).is_dir()
     return Path(name).name if is_path else name
 
@@ -40,18 +40,18 @@ def encoder_slug(name: str) -> str:
 
 
 def text_features(cache: Path, manifest: Path, encoder: str, annotations: str, dtype: str) -> Path:
-    """The text features of one manifest, encoder, annotation policy and number format."""
+    """The file of text features for a manifest, encoder, annotation policy and number format."""
     name = f"text-{encoder_slug(encoder)}-{annotations}-{dtype}.h5"
     return cache / "features" / manifest.stem / name
 
 
 def speech_features(cache: Path, manifest: Path, encoder: str, dtype: str) -> Path:
-    """The speech front end's features of one manifest, encoder and number format."""
+    """The file of speech features for a manifest, encoder and number format."""
     return cache / "features" / manifest.stem / f"speech-{encoder_slug(encoder)}-{dtype}.h5"
 
 
 def lock_of(path: Path) -> Path:
-    """What the process holds that writes `path`: a file beside it."""
+    """The lock file held by the process that writes `path`, in the same directory."""
     return path.with_name(f".{path.name}.lock")
 
 
@@ -68,7 +68,7 @@ class FoldPaths:
 
     @property
     def metrics(self) -> Path:
-        """One JSON line an epoch."""
+        """One line of JSON per epoch."""
         return self.directory / "metrics.jsonl"
 
     @property
@@ -78,32 +78,32 @@ class FoldPaths:
 
     @property
     def weights(self) -> Path:
-        """The model's weights; where they are, the fold is trained."""
+        """The model's weights; they exist once the fold has been trained."""
         return self.model / WEIGHTS_NAME
 
     @property
     def state(self) -> Path:
-        """What a killed run goes on from."""
+        """The state from which an interrupted run resumes."""
         return self.directory / "state"
 
     @property
     def failure_log(self) -> Path:
-        """The traceback of what was not foreseen when a cross-validation worked on the fold."""
+        """The traceback of an unexpected error in a cross-validation's job for this fold."""
         return self.directory / "failure.log"
 
     @property
     def lock(self) -> Path:
-        """Held by the process that works on the fold; beside its directory, which `--restart` takes away."""
+        """Held by the process that works on the fold; outside its directory, because `--restart` deletes that."""
         return lock_of(self.directory)
 
     @property
     def predictions(self) -> Path:
-        """One row an utterance of the held-out fold."""
+        """One row per utterance of the held-out part."""
         return self.directory / "predictions.csv"
 
     @property
     def evaluation(self) -> Path:
-        """Every metric of the held-out fold."""
+        """All metrics of the held-out part."""
         return self.directory / "evaluation.json"
 
 

@@ -1,6 +1,6 @@
-"""Everything in a run's directory, for readers that load no model.
+"""Reading and writing the files in a run's directory, except its models and saved states.
 
-The record of a run (`settings.json`), its epochs (`metrics.jsonl`), its evaluation and its predictions.
+These are the record of a fold (`settings.json`), its epochs (`metrics.jsonl`), its evaluation and its predictions.
 """
 
 import csv
@@ -18,22 +18,22 @@ from mmer_pipeline.errors import UserError
 from mmer_pipeline.settings import Settings
 
 PREDICTION_COLUMNS = ("utterance_id", "fold", "speaker", "dialogue", "truth", "prediction")
-PROBABILITY_PREFIX = "probability_"  # before a class's name
+PROBABILITY_PREFIX = "probability_"  # followed by the name of a class
 TRANSCRIPT_COLUMN = "transcript_ctc"
 _LIBRARIES = ("mmer-pipeline", "torch", "transformers", "accelerate", "numpy", "scikit-learn", "h5py")
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """`settings.json` of a fold."""
+    """The content of a fold's `settings.json`."""
 
     settings: Settings
-    inputs: dict[str, Any]  # digests of manifest and features, labels, alphabet: with the settings the identity
-    facts: dict[str, Any]  # where it ran and with what; not part of the identity
+    inputs: dict[str, Any]  # digests of manifest and features, labels, alphabet …; part of the identity
+    facts: dict[str, Any]  # environment, corpus and sizes; not part of the identity
 
     @property
     def digest(self) -> str:
-        """16 hex digits of the run's identity: everything that can change its result."""
+        """Digest of the run's identity, which is everything that can change its result: 16 hex digits."""
         return digest_of_facts({"settings": self.settings.identity(), "inputs": self.inputs})
 
     def write(self, path: Path) -> None:
@@ -47,24 +47,29 @@ class RunRecord:
         files.write_json(path, value)
 
     @staticmethod
-    def read(path: Path, made_by: str) -> "RunRecord":
-        """Read `settings.json`.
+    def read(path: Path, command: str) -> "RunRecord":
+        """Read `settings.json`; `command` is the command that writes it, for messages.
 
         Raises:
-            UserError: it is missing, broken, or another version's.
+            UserError: it is missing, damaged, or from a version with other settings.
         """
-        value = files.read_json(path, made_by)
+        value = files.read_json(path, command)
         known = {field.name for field in fields(Settings)}
         try:
             unknown = sorted(set(value["settings"]) - known)
             if not unknown:
                 return RunRecord(Settings(**value["settings"]), value["inputs"], value["facts"])
         except (KeyError, TypeError) as error:
-            raise UserError(f"{path} is not a run's settings ({error}). Train again with --restart.") from None
-        raise UserError(f"{path} has settings that this version does not know: {', '.join(unknown)}.")
+            raise UserError(
+                f"{path} does not contain the settings of a run ({error}). Train the fold again with --restart."
+            ) from None
+        raise UserError(
+            f"{path} contains settings unknown to this version: {', '.join(unknown)}. Use the version that wrote it, "
+            "or train the fold again with --restart."
+        )
 
     def differences(self, other: "RunRecord") -> list[str]:
-        """What differs between two records' identities, "name: this → that" each."""
+        """List the differences between two records' identities, each as "name: this → that"."""
         mine, theirs = ({**record.settings.identity(), **record.inputs} for record in (self, other))
         return [
             f"{name}: {mine.get(name)!r} → {theirs.get(name)!r}" for name in mine if mine.get(name) != theirs.get(name)
@@ -72,7 +77,7 @@ class RunRecord:
 
 
 def environment(device: str) -> dict[str, Any]:
-    """The facts of where a run takes place."""
+    """Describe the environment of a run: device, platform, library versions, commit."""
     return {
         "device": device,
         "python": platform.python_version(),
@@ -83,27 +88,27 @@ def environment(device: str) -> dict[str, Any]:
 
 
 def _git_commit() -> str | None:
-    """The commit of the source tree that runs, with `-dirty` where files differ; None for an installed wheel."""
+    """The commit of the running source tree, with `-dirty` if files were modified; None for an installed wheel."""
     here = Path(__file__)
     commands = (
-        ["git", "ls-files", "--error-unmatch", here.name],  # a wheel in somebody's repository is none of its files
+        ["git", "ls-files", "--error-unmatch", here.name],  # fails for a wheel installed inside another repository
         ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"],
     )
-    said = ""
+    output = ""
     for command in commands:
         try:
-            answer = subprocess.run(command, cwd=here.parent, capture_output=True, text=True, check=True, timeout=10)
+            done = subprocess.run(command, cwd=here.parent, capture_output=True, text=True, check=True, timeout=10)
         except (OSError, subprocess.SubprocessError):
             return None
-        said = answer.stdout.strip()
-    return said or None
+        output = done.stdout.strip()
+    return output or None
 
 
 def trained_folds(run: Path) -> list[int]:
-    """The folds of a run that have a model, in order.
+    """The numbers of a run's trained folds, in order.
 
     Raises:
-        UserError: there is none.
+        UserError: no fold has been trained.
     """
     found = sorted(
         int(path.name.removeprefix("fold-"))
@@ -111,12 +116,12 @@ def trained_folds(run: Path) -> list[int]:
         if path.name.removeprefix("fold-").isdigit() and paths.FoldPaths(path).weights.is_file()
     )
     if not found:
-        raise UserError(f"No trained fold in {run}. Run `mmer-pipe train --run {run.name}` first.")
+        raise UserError(f"{run} has no trained folds. Run `mmer-pipe train --run {run.name}` first.")
     return found
 
 
 def read_metrics(path: Path) -> list[dict[str, Any]]:
-    """The lines of metrics.jsonl, one an epoch; none where there is no file.
+    """Read metrics.jsonl, one entry per epoch; returns an empty list if there is no file.
 
     Raises:
         UserError: a line is not JSON.
@@ -125,7 +130,7 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
 
 
 def write_predictions(path: Path, labels: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Write predictions.csv: the columns above, one probability a class, the greedy CTC transcript."""
+    """Write predictions.csv: `PREDICTION_COLUMNS`, one probability per class, and the greedy CTC transcript."""
     with files.replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
         writer.writerow([*PREDICTION_COLUMNS, *(f"{PROBABILITY_PREFIX}{label}" for label in labels), TRANSCRIPT_COLUMN])
@@ -133,9 +138,9 @@ def write_predictions(path: Path, labels: Sequence[str], rows: Iterable[Sequence
 
 
 def read_evaluation(fold: paths.FoldPaths, identity: str) -> dict[str, Any] | None:
-    """evaluation.json, or None where the fold is not evaluated.
+    """Read evaluation.json; returns None if the fold has not been evaluated.
 
-    It counts only as what `evaluate` wrote of this model: same identity, same weights, same predictions.csv.
+    An evaluation counts only if it has this identity and belongs to the present weights and predictions.csv.
     """
     if not (fold.evaluation.is_file() and fold.predictions.is_file() and fold.weights.is_file()):
         return None
@@ -143,16 +148,16 @@ def read_evaluation(fold: paths.FoldPaths, identity: str) -> dict[str, Any] | No
         evaluation = files.read_json(fold.evaluation, "mmer-pipe evaluate")
     except UserError:
         return None
-    made_of = {
+    expected = {
         "identity": identity,
         "model_digest": digest_of_result(fold.weights),
         "predictions_digest": digest_of_result(fold.predictions),
     }
-    whole = isinstance(evaluation, dict) and made_of.items() <= evaluation.items()
-    return evaluation if whole else None
+    is_current = isinstance(evaluation, dict) and expected.items() <= evaluation.items()
+    return evaluation if is_current else None
 
 
 def read_predictions(path: Path) -> list[dict[str, str]]:
-    """The rows of predictions.csv, a column name → cell each."""
+    """Read predictions.csv; each row maps column names to cells."""
     with path.open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))

@@ -1,7 +1,7 @@
-"""The settings of training one fold: the one place of their defaults, types, limits and help.
+"""The settings of training one fold: the only definition of their defaults, types, limits and help.
 
-The options of `train`, `extract` and `cv` are made from these fields (`stages.setting_options`). To add a setting, add
-a field.
+The options of `train`, `extract` and `cv` are created from these fields (`stages.setting_options`). To add a setting,
+add a field.
 """
 
 from collections.abc import Iterable
@@ -16,19 +16,19 @@ POOLED = ("both", "speech", "fused", "text")
 
 @dataclass(frozen=True)
 class Option:
-    """What the command line and the documentation say of a setting beside its name, type and default."""
+    """A setting's metadata besides its name, type and default, for the command line and the documentation."""
 
     help: str
     group: str
     metavar: str | None = None
     choices: tuple[str, ...] = ()
-    least: float | None = None  # the smallest value
-    above: float | None = None  # every value is larger
-    below: float | None = None  # every value is smaller
-    none: str | None = None  # the word that stands for None
-    for_features: bool = False  # decides which features are read
-    is_identity: bool = True  # changes the result of a run
-    is_optional: bool = False  # a system has it only if its entry in the registry names it
+    minimum: float | None = None  # smallest allowed value
+    above: float | None = None  # exclusive lower limit
+    below: float | None = None  # exclusive upper limit
+    none: str | None = None  # the word for None on the command line
+    for_features: bool = False  # determines which features are read
+    is_identity: bool = True  # can change the result of a run
+    is_optional: bool = False  # supported only by systems whose registry entry lists it
 
 
 def _setting(default: Any, help: str, group: str, **facts: Any) -> Any:
@@ -37,12 +37,12 @@ def _setting(default: Any, help: str, group: str, **facts: Any) -> Any:
 
 @dataclass(frozen=True)
 class Settings:
-    """All settings of training one fold. The defaults are the paper's (section 4.3) where it gives them."""
+    """All settings for training one fold. Defaults are the paper's (section 4.3), if it gives any."""
 
     fold: int  # counted from 1
     folds: str = _setting(
         "session",
-        "What a fold holds out: a value of session, speaker or another column of the manifest; split: the corpus's "
+        "Column of the manifest whose values define the folds: session, speaker or another one; split: the corpus's "
         "own test part.",
         DATA, metavar="COLUMN",
     )  # fmt: skip
@@ -51,7 +51,8 @@ class Settings:
     )
     validation: str = _setting(
         "none",
-        "Part of the training sessions that chooses an epoch: none, session, speaker, or a fraction such as 0.1.",
+        "Validation part, taken from the training part to choose an epoch: none, session, speaker, or a fraction such "
+        "as 0.1.",
         DATA, metavar="PART",
     )  # fmt: skip
     system: str = "mmer"  # a name of `systems.registry`, or FILE.py:NAME
@@ -72,14 +73,14 @@ class Settings:
         metavar="REV", for_features=True, is_identity=False,
     )  # fmt: skip
     annotations: str = _setting(
-        "strip", "What happens to annotations such as [LAUGHTER] in the text encoder's input.", DATA,
+        "strip", "Treatment of annotations such as [LAUGHTER] in the text encoder's input.", DATA,
         choices=ANNOTATION_POLICIES, for_features=True,
     )  # fmt: skip
     dtype: str = _setting(
         "float16", "Number format of the stored features.", DATA, choices=("float16", "float32"), for_features=True
     )
     speech_features: bool = _setting(
-        True, "Store the output of the speech encoder's front end, or compute it at every step.", DATA,
+        True, "Store the output of the speech encoder's front end, or compute it in every step.", DATA,
         for_features=True,
     )  # fmt: skip
     ctc_alphabet: str = _setting(
@@ -87,37 +88,38 @@ class Settings:
         choices=("wav2vec2", "corpus"),
     )  # fmt: skip
     alpha: float = _setting(
-        0.1, "Weight of the CTC loss (mmer, cai); 0 removes the CTC head.", MODEL, least=0, is_optional=True
+        0.1, "Weight of the CTC loss (mmer, cai); 0 removes the CTC head.", MODEL, minimum=0, is_optional=True
     )
     gate: bool = _setting(True, "Acoustic gate, eq. 2 (mmer).", MODEL, is_optional=True)
     r_branch: bool = _setting(True, "R branch: speech-aware words, section 3.3.1 (mmer).", MODEL, is_optional=True)
     q_branch: bool = _setting(True, "Q branch: word-aware speech, section 3.3.2 (mmer).", MODEL, is_optional=True)
     pooled: str = _setting(
-        "both", "What the emotion head reads (mmer): mean A (speech), mean M (fused), both of them, or mean T (text).",
+        "both", "Input of the emotion head (mmer): mean A (speech), mean M (fused), both of them, or mean T (text).",
         MODEL, choices=POOLED, is_optional=True,
     )  # fmt: skip
     finetune_text: bool = _setting(
         False, "Fine-tune the text encoder instead of reading its cached features (roberta).", MODEL, is_optional=True
     )
-    epochs: int = _setting(100, "Number of epochs.", OPTIMISATION, least=1)
+    epochs: int = _setting(100, "Number of epochs.", OPTIMISATION, minimum=1)
     learning_rate: float = _setting(1e-5, "Peak learning rate of AdamW.", OPTIMISATION, above=0)
     schedule: str = _setting(
         "constant",
         "Learning-rate schedule; linear: warm-up over the first tenth of the steps, then decay to zero.",
         OPTIMISATION, choices=("constant", "linear"),
     )  # fmt: skip
-    weight_decay: float = _setting(0.01, "Weight decay of AdamW.", OPTIMISATION, least=0)  # the paper gives none
-    clip_norm: float = _setting(1.0, "Largest norm of a step's gradient; 0 disables clipping.", OPTIMISATION, least=0)
-    dropout: float = _setting(0.1, "Dropout rate in the MMI and before the emotion head.", MODEL, least=0, below=1)
-    batch_size: int = _setting(8, "Utterances per optimiser step.", OPTIMISATION, least=1)  # the paper: 2 × 4
+    weight_decay: float = _setting(0.01, "Weight decay of AdamW.", OPTIMISATION, minimum=0)  # the paper gives none
+    clip_norm: float = _setting(1.0, "Gradient norm for clipping; 0 disables clipping.", OPTIMISATION, minimum=0)
+    dropout: float = _setting(0.1, "Dropout rate in the MMI and before the emotion head.", MODEL, minimum=0, below=1)
+    batch_size: int = _setting(8, "Utterances per optimiser step.", OPTIMISATION, minimum=1)  # the paper: 2 × 4
     bucket_batches: int = _setting(
-        16, "Batches that are sorted by length together; 1 disables sorting.", OPTIMISATION, least=1
+        16, "Number of batches sorted by length together; 1 disables sorting.", OPTIMISATION, minimum=1
     )
-    # How a step is cut changes its dropout draws and not its gradient: running out of memory makes no other run of it.
+    # How a step is split changes its dropout masks, but its gradient is the same mean over the utterances. It is
+    # therefore not part of the identity: a run that runs out of memory can resume with smaller micro-batches.
     max_batch_seconds: float | None = _setting(
         None,
-        "Audio in one micro-batch, padding included; auto: what fits on the GPU, or is fastest on the CPU. The "
-        "gradient does not depend on it.",
+        "Largest amount of audio in a micro-batch, padding included; auto: as much as fits on the GPU, or the fastest "
+        "amount on a CPU. The gradient does not depend on it.",
         OPTIMISATION, metavar="SECONDS", above=0, none="auto", is_identity=False,
     )  # fmt: skip
     precision: str = _setting(
@@ -125,18 +127,18 @@ class Settings:
         choices=("auto", "fp32", "tf32", "bf16"),
     )  # fmt: skip
     compile: bool = _setting(False, "Compile the transformer layers (torch.compile).", OPTIMISATION)
-    seed: int = _setting(1, "Random seed.", OPTIMISATION, least=0)
+    seed: int = _setting(1, "Random seed.", OPTIMISATION, minimum=0)
 
     def identity(self) -> dict[str, Any]:
-        """Everything of the settings that can change a result.
+        """The settings that can change the result of a run.
 
-        Where an encoder is stored does not matter: its digest is among the inputs of a run.
+        The location of an encoder does not matter; its digest is among the inputs of the run.
         """
         outside = {name for name, option in OPTIONS.items() if not option.is_identity}
         return {name: value for name, value in asdict(self).items() if name not in outside}
 
     def changed(self, names: Iterable[str]) -> dict[str, Any]:
-        """Those of the named settings that differ from the default."""
+        """Those of the named settings that differ from their defaults."""
         return {name: getattr(self, name) for name in names if getattr(self, name) != DEFAULTS.get(name)}
 
 

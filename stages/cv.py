@@ -1,7 +1,7 @@
-"""cv: cross-validate one or more systems: compute missing features, train and evaluate missing folds, write the report.
+"""The cv command: compute missing features, train and evaluate missing folds, and write the report.
 
-Reads the manifest and its recordings. Writes the feature files, `<runs>/<run>/fold-k/` as train and evaluate do, one
-run per system and seed, and the report to `<runs>/report/`. Every fold is a job for Dask's worker processes.
+Reads the manifest and its recordings. Writes the feature files, one run per system and seed to `<runs>/<run>/fold-k/`
+(as train and evaluate do), and the report to `<runs>/report/`. Every fold is a job for Dask's worker processes.
 """
 
 import os
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from mmer_pipeline.corpora.manifest import Manifest
     from mmer_pipeline.crossval import Job, Outcome
 
-# The other optional settings are given behind a system; α belongs to most systems.
+# The other optional settings are given after a system's name; most systems have α.
 SETTINGS = tuple(name for name in OPTIONS if name != "seed" and (name == "alpha" or name not in OPTIONAL_SETTINGS))
 
 
@@ -82,9 +82,9 @@ def cv(
         )
     if resources and not scheduler:
         raise click.UsageError("--resource applies only to the workers of a --scheduler.")
-    say(common, "Loading …")
+    say(common, "Loading libraries …")
     from mmer_pipeline.corpora.manifest import read_manifest
-    from mmer_pipeline.crossval import CrossValidation, Outcome, Place
+    from mmer_pipeline.crossval import CrossValidation, Outcome, Workspace
     from mmer_pipeline.features.inputs import requests_of
     from stages.cv_progress import CrossValidationProgress
     from stages.progress import quiet_libraries
@@ -92,51 +92,57 @@ def cv(
     quiet_libraries()
     corpus = read_manifest(common.manifest(manifest))
     jobs = _jobs(entries, seeds, numbers, corpus, options)
-    place = Place.at(
+    workspace = Workspace.at(
         corpus.path, common.cache, common.runs,
         device=common.device, save_seconds=60 * save_minutes, keep_state=keep_state, restart=restart,
     )  # fmt: skip
     with _client(common, scheduler, workers or 1, resources) as client:
-        broken = _extract(common, corpus, jobs, str(client.scheduler_info()["address"]), resources)
-        reasons = {job: [broken[r] for r in requests_of(job.settings) if r in broken] for job in jobs}
+        errors = _extract(common, corpus, jobs, str(client.scheduler_info()["address"]), resources)
+        reasons = {job: [errors[r] for r in requests_of(job.settings) if r in errors] for job in jobs}
         outcomes = [Outcome(job, "failed", message=reasons[job][0]) for job in jobs if reasons[job]]
-        with CrossValidationProgress(common, place.runs, jobs) as progress:
+        with CrossValidationProgress(common, workspace.runs, jobs) as progress:
             for outcome in outcomes:
                 progress.ended(outcome)
-            todo = [job for job in jobs if not reasons[job]]
-            validation = CrossValidation(client, place, progress, resources=resources)
-            outcomes += validation.run(todo)
+            validation = CrossValidation(client, workspace, progress, resources=resources)
+            outcomes += validation.run([job for job in jobs if not reasons[job]])
     _finish(common, jobs, outcomes)
 
 
 def _jobs(
     entries: Sequence[Entry], seeds: Sequence[int], numbers: Sequence[int], corpus: "Manifest", options: dict[str, Any]
 ) -> "list[Job]":
-    """Every fold of every system with the first seed, then with the second, and so on."""
+    """Every fold of every system with the first seed, then with the second, and so on.
+
+    Raises:
+        click.UsageError: two entries of `--systems` have the same settings.
+        UserError: there is no such fold, or its parts share speakers.
+    """
     from mmer_pipeline.corpora.folds import fold_names, make_fold
     from mmer_pipeline.crossval import Job
 
     jobs = []
-    same: dict[Settings, Entry] = {}
+    seen: dict[Settings, Entry] = {}
     for seed in seeds:
         for entry in entries:
             settings = {**options, **entry.options}
             first = settings_for(entry.system, fold=1, seed=seed, **settings)
-            if first in same:
-                raise click.UsageError(f"--systems: {entry.text!r} and {same[first].text!r} have the same settings.")
-            same[first] = entry
+            if first in seen:
+                raise click.UsageError(
+                    f"--systems: {entry.text!r} and {seen[first].text!r} have the same settings. Leave one of them out."
+                )
+            seen[first] = entry
             for number in dict.fromkeys(numbers) or range(1, len(fold_names(corpus, first.folds)) + 1):
                 make_fold(
                     corpus, number, column=first.folds, validation=first.validation, seed=seed,
                     text_disjoint=first.text_disjoint,
-                )  # fmt: skip  # refuses before anything is computed
+                )  # fmt: skip  # finds errors before anything is computed
                 jobs.append(Job(entry.run, settings_for(entry.system, fold=number, seed=seed, **settings)))
     return jobs
 
 
 @contextmanager
 def _client(common: Common, scheduler: str | None, workers: int, resources: Mapping[str, float]) -> "Iterator[Client]":
-    """Worker processes on this machine, or those of a scheduler."""
+    """Start worker processes on this machine, or connect to those of a scheduler."""
     from mmer_pipeline.cluster import connect, devices_to_share, local_workers
 
     if scheduler is None:
@@ -147,14 +153,14 @@ def _client(common: Common, scheduler: str | None, workers: int, resources: Mapp
         offers = [worker["resources"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
         if not any(all(offer.get(name, 0) >= resources[name] for name in resources) for offer in offers):
             wanted = "".join(f" with {name}={amount:g}" for name, amount in resources.items())
-            say(common, f"The scheduler at {scheduler} has no worker{wanted} yet; the jobs are waiting for one.")
+            say(common, f"The scheduler at {scheduler} has no worker{wanted} yet. Waiting for one …")
         yield client
 
 
 def _extract(
     common: Common, corpus: "Manifest", jobs: "Sequence[Job]", scheduler: str, resources: Mapping[str, float]
 ) -> dict[Any, str]:
-    """Compute the missing features of the jobs; returns the requests that failed, and why.
+    """Compute the missing features of the jobs; returns an error message for each request that failed.
 
     Raises:
         UserError: the features of two encoders would be stored in the same file.
@@ -162,14 +168,14 @@ def _extract(
     from mmer_pipeline.features.inputs import requests_of
     from stages.progress import Stopped
 
-    broken = {}
+    errors = {}
     wanted = list(dict.fromkeys(request for job in jobs for request in requests_of(job.settings)))
-    places: dict[Path, Any] = {}
+    requests: dict[Path, Any] = {}
     for request in wanted:
         path = request.path(common.cache, corpus.path)
-        if places.setdefault(path, request) != request:
+        if requests.setdefault(path, request) != request:
             raise UserError(
-                f"The features of {request.encoder} and {places[path].encoder} (or of two revisions) would be "
+                f"The features of {request.encoder} and {requests[path].encoder} (or of two revisions) would be "
                 f"stored in the same file, {path}. Rename one encoder's directory, or use another --cache-dir for it."
             )
     for request in wanted:
@@ -178,15 +184,15 @@ def _extract(
         except Stopped:
             raise
         except (UserError, OSError) as error:
-            broken[request] = f"{request.kind.capitalize()} features: {error}"
-    return broken
+            errors[request] = f"{request.kind.capitalize()} features: {error}"
+    return errors
 
 
 def _finish(common: Common, jobs: "Sequence[Job]", outcomes: "Sequence[Outcome]") -> None:
-    """Write the report, and explain what went wrong.
+    """Write the report and print the result.
 
     Raises:
-        UserError: not every job is done.
+        UserError: jobs failed or were stopped, or the report could not be written.
     """
     outcomes = sorted(outcomes, key=lambda outcome: jobs.index(outcome.job))
     failed = [outcome for outcome in outcomes if outcome.state == "failed"]
@@ -194,7 +200,9 @@ def _finish(common: Common, jobs: "Sequence[Job]", outcomes: "Sequence[Outcome]"
     problems = [f"{len(failed)} of {len(jobs)} jobs failed:\n{_listed(failed)}"] if failed else []
     report: Path | None = None
     if stopped:
-        problems.append(f"Stopped: {stopped} of {len(jobs)} jobs are not done. The same command continues from there.")
+        problems.append(
+            f"Stopped: {stopped} of {len(jobs)} jobs are not complete. The same command continues from there."
+        )
     elif len(failed) == len(jobs):
         problems.append(f"No report was written; {common.runs / paths.REPORT_NAME} is unchanged.")
     else:
@@ -208,7 +216,7 @@ def _finish(common: Common, jobs: "Sequence[Job]", outcomes: "Sequence[Outcome]"
 
 
 def _report(common: Common, jobs: "Sequence[Job]", failed: "Sequence[Outcome]") -> Path:
-    """Write and show the report of all these runs; returns its directory."""
+    """Write and show the report on the runs of these jobs; returns its directory."""
     from mmer_pipeline.report.build import make_report
     from mmer_pipeline.report.writing import write_report
 
@@ -217,18 +225,18 @@ def _report(common: Common, jobs: "Sequence[Job]", failed: "Sequence[Outcome]") 
         failures.setdefault(outcome.job.run, {})[outcome.job.settings.fold] = outcome.message
     planned = Counter(job.run for job in jobs)
     for name, reasons in failures.items():
-        if len(reasons) == planned[name]:  # any other fold there belongs to another cross-validation
+        if len(reasons) == planned[name]:  # any other fold of this run belongs to another cross-validation
             reasons[None] = next(iter(reasons.values()))
     runs = [common.runs / name for name in planned]
     report, directory = make_report(runs, failures=failures), common.runs / paths.REPORT_NAME
     write_report(report, directory)
     show_report(common, report)
-    say(common, f"Written: the report in {directory}")
+    say(common, f"Report written to {directory}")
     return directory
 
 
 def _listed(failed: "Sequence[Outcome]") -> str:
-    """Each reason once, below the jobs that failed because of it."""
+    """List each reason once, below the jobs that failed because of it."""
     reasons: dict[str, dict[str, list[int]]] = {}
     for outcome in failed:
         folds = reasons.setdefault(outcome.message, {}).setdefault(outcome.job.run, [])

@@ -1,4 +1,4 @@
-"""Progress of a cross-validation: a line per job; on a terminal also a bar for each running job, and one for all."""
+"""Progress of a cross-validation: one line per job; on a terminal also a bar for each running job, and one for all."""
 
 import time
 from collections.abc import Sequence
@@ -13,11 +13,11 @@ from mmer_pipeline.runs import read_metrics
 from stages.options import Common, interactive
 from stages.progress import StopRequest, duration
 
-SECONDS_UNTIL_REPORTED = 3.0  # a job that was done before gets no line for its beginning
+SECONDS_UNTIL_REPORTED = 3.0  # jobs that end sooner, because they were complete, get no line when they start
 
 
 class CrossValidationProgress(StopRequest):
-    """The observer of `crossval` that a terminal shows; bars are read from the running jobs' metrics.jsonl."""
+    """Shows a `crossval.CrossValidation` on a terminal; bars follow the running jobs' metrics.jsonl."""
 
     def __init__(self, common: Common, runs: Path, jobs: Sequence[Job]) -> None:
         super().__init__()
@@ -33,9 +33,9 @@ class CrossValidationProgress(StopRequest):
         )
         self.all = self.bar.add_task("all jobs", total=self.total, note="")
         self.running: dict[Job, TaskID] = {}
-        self.begun: dict[Job, float] = {}  # running jobs of which no line has told, where lines are shown
-        self.said_stopping = False
-        self.told: set[Job] = set()  # that another process works on them
+        self.unreported: dict[Job, float] = {}  # running jobs without a line so far, and when they started
+        self.stop_reported = False
+        self.busy_reported: set[Job] = set()  # jobs on which another process was working
         widths = [[len(part) for part in _job_parts(job)] for job in jobs]
         self.widths = [max(column) for column in zip(*widths, strict=True)]
 
@@ -48,39 +48,39 @@ class CrossValidationProgress(StopRequest):
         self.bar.stop()
         super().__exit__()
 
-    def stop_is_asked(self) -> bool:
-        """As `crossval.Observer`."""
-        return self.asked
+    def stop_requested(self) -> bool:
+        """See `crossval.Observer`."""
+        return self.requested
 
     def started(self, job: Job) -> None:
-        """As `crossval.Observer`."""
+        """See `crossval.Observer`."""
         self.running[job] = self.bar.add_task(f"  {self._name(job)}", total=job.settings.epochs, note="")
-        self.begun[job] = time.monotonic()
+        self.unreported[job] = time.monotonic()
 
     def waiting(self, job: Job) -> None:
-        """As `crossval.Observer`."""
+        """See `crossval.Observer`."""
         self._remove(job)
-        if job not in self.told:
-            self.told.add(job)
-            self._line(f"{self._name(job)}  another process works on it: later")
+        if job not in self.busy_reported:
+            self.busy_reported.add(job)
+            self._line(f"{self._name(job)}  another process is working on this fold; will retry later")
 
     def ended(self, outcome: Outcome) -> None:
-        """As `crossval.Observer`."""
+        """See `crossval.Observer`."""
         self._remove(outcome.job)
         if outcome.state != "stopped":
             self.bar.advance(self.all)
-            self._line(f"{self._name(outcome.job)}  {_how(outcome)}")
+            self._line(f"{self._name(outcome.job)}  {_result_text(outcome)}")
 
     def tick(self) -> None:
-        """As `crossval.Observer`."""
-        if self.asked and not self.said_stopping:
-            self.said_stopping = True
-            self._line("Stopping: running jobs save their state …")
+        """See `crossval.Observer`."""
+        if self.requested and not self.stop_reported:
+            self.stop_reported = True
+            self._line("Stopping; running jobs are saving their state …")
         if self.bar.disable:
-            long_ago = time.monotonic() - SECONDS_UNTIL_REPORTED
-            for job in [job for job, began in self.begun.items() if began < long_ago]:
-                del self.begun[job]
-                self._line(f"{self._name(job)}  has begun")
+            latest = time.monotonic() - SECONDS_UNTIL_REPORTED
+            for job in [job for job, started in self.unreported.items() if started < latest]:
+                del self.unreported[job]
+                self._line(f"{self._name(job)}  started")
             return
         for job, task in self.running.items():
             epochs = read_metrics(job.paths(self.runs).metrics)
@@ -90,7 +90,7 @@ class CrossValidationProgress(StopRequest):
     def _remove(self, job: Job) -> None:
         if job in self.running:
             self.bar.remove_task(self.running.pop(job))
-            self.begun.pop(job, None)
+            self.unreported.pop(job, None)
 
     def _name(self, job: Job) -> str:
         return "  ".join(part.ljust(width) for part, width in zip(_job_parts(job), self.widths, strict=True))
@@ -108,8 +108,9 @@ def _job_parts(job: Job) -> tuple[str, str, str]:
     return job.name, f"seed {job.settings.seed}", f"fold {job.settings.fold}"
 
 
-def _how(outcome: Outcome) -> str:
-    if outcome.done is None:
-        return f"FAILED: {outcome.message.splitlines()[0]}"
-    scores = f"WA {100 * outcome.done.wa:.2f}  UA {100 * outcome.done.ua:.2f}"
-    return f"{scores}  {f'in {duration(outcome.done.seconds)}' if outcome.done.computed else 'was done already'}"
+def _result_text(outcome: Outcome) -> str:
+    result = outcome.result
+    if result is None:
+        return f"failed: {outcome.message.splitlines()[0]}"
+    time_taken = f"in {duration(result.seconds)}" if result.computed else "already complete"
+    return f"WA {100 * result.wa:.2f}  UA {100 * result.ua:.2f}  {time_taken}"

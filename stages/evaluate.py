@@ -1,7 +1,7 @@
-"""evaluate: load a trained fold's model afresh and score its held-out part.
+"""The evaluate command: load the model of a trained fold and score the held-out part.
 
 Reads `<runs>/<run>/fold-k/{settings.json,model/}`, the manifest and the features. Writes evaluation.json and
-predictions.csv beside them.
+predictions.csv to the same directory.
 """
 
 from collections.abc import Mapping
@@ -15,11 +15,15 @@ from stages.setting_options import GroupedCommand
 
 @click.command(cls=GroupedCommand)
 @click.option("--fold", "numbers", type=int, multiple=True, metavar="K",
-              help="A fold to evaluate, repeatable.  [all that are trained]")  # fmt: skip
+              help="Fold to evaluate; repeatable.  [all trained folds]")  # fmt: skip
 @run_option
 @common_options
 def evaluate(common: Common, numbers: tuple[int, ...], run_name: str | None) -> None:
-    """Score trained folds: every metric, the confusion matrix, one prediction a row."""
+    """Score trained folds on their held-out parts.
+
+    Writes all metrics with the confusion matrix to evaluation.json, and one prediction per utterance to
+    predictions.csv.
+    """
     from rich.console import Console
 
     from mmer_pipeline.report import system_tables
@@ -37,11 +41,11 @@ def evaluate(common: Common, numbers: tuple[int, ...], run_name: str | None) -> 
         evaluation, computed = evaluate_fold(run, number, cache=common.cache, device=common.device)
         results.append(evaluation)
         if not computed:
-            say(common, f"Fold {number} of {run} is evaluated already: nothing to do.")
+            say(common, f"Fold {number} of {run} has already been evaluated; skipping it.")
         metrics, labels = evaluation["metrics"], evaluation["labels"]
         console.print(f"Fold {number}, held out {evaluation['held_out']}, {metrics['utterances']} utterances:")
         console.print(f"  {_scores_line(metrics)}", highlight=False)
-    if len(results) == 1:  # for several the report has them
+    if len(results) == 1:  # for several folds, these tables are in the report
         for table in (
             system_tables.classes(class_scores(metrics["per_class"]), "utterances"),
             system_tables.confusion(metrics["confusion"], labels),
@@ -52,7 +56,7 @@ def evaluate(common: Common, numbers: tuple[int, ...], run_name: str | None) -> 
 
 
 def _scores_line(metrics: Mapping[str, Any]) -> str:
-    """The metrics of one fold in a line."""
+    """Format the metrics of one fold as one line."""
     line = (
         f"WA {metrics['wa']:.3f}  UA {metrics['ua']:.3f}  WF1 {metrics['wf1']:.3f}  "
         f"macro-F1 {metrics['macro_f1']:.3f}  ECE {metrics['ece']:.3f}"

@@ -1,4 +1,4 @@
-"""Progress of long work, on standard error: rich bars on a terminal, plain lines elsewhere."""
+"""Progress of long-running work on standard error: bars on a terminal, plain lines elsewhere."""
 
 import logging
 import signal
@@ -24,7 +24,7 @@ SECONDS_BETWEEN_LINES = 10.0
 
 
 def quiet_libraries() -> None:
-    """Switch off the progress bars and load reports of transformers; its errors still raise."""
+    """Silence the progress bars and warnings of transformers and the log of Dask; errors are still raised."""
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
@@ -32,35 +32,35 @@ def quiet_libraries() -> None:
     logging.getLogger("distributed").setLevel(logging.ERROR)
 
 
-class Stopped(UserError):  # noqa: N818 (it is a state of things, no defect)
-    """The user asked for a stop."""
+class Stopped(UserError):  # noqa: N818 (a state, not a fault)
+    """The user requested a stop."""
 
 
 class StopRequest:
-    """Ctrl-C (or SIGTERM, as a batch system sends) asks for a stop at the next good moment; a second one forces it."""
+    """Turns Ctrl-C or SIGTERM (sent by batch systems) into a request to stop; a second signal interrupts at once."""
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
 
     def __enter__(self) -> "StopRequest":
-        self.before = {number: signal.signal(number, self._ask) for number in (signal.SIGINT, signal.SIGTERM)}
+        self.handlers = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
         return self
 
     def __exit__(self, *_: object) -> None:
-        for number, handler in self.before.items():
+        for number, handler in self.handlers.items():
             signal.signal(number, handler)
 
-    def _ask(self, _number: int, _frame: object) -> None:
-        if self.asked:
+    def _handle(self, _number: int, _frame: object) -> None:
+        if self.requested:
             raise KeyboardInterrupt
-        self.asked = True
+        self.requested = True
 
 
 class RateColumn(ProgressColumn):
-    """Units a second."""
+    """Shows units per second."""
 
     def render(self, task: Task) -> Text:
-        """As text, empty while nothing is done."""
+        """The rate as text; empty until something has been done."""
         speed = task.finished_speed or task.speed
         return Text(f"{speed:.1f}/s" if speed else "", style="progress.data.speed")
 
@@ -78,7 +78,7 @@ def _bar(transient: bool) -> Progress:
 
 
 class Work:
-    """Progress of one piece of work, counted in some unit."""
+    """Shows the progress of one piece of work, counted in `unit`."""
 
     def __init__(self, common: Common, description: str, *, unit: str = "utterances", transient: bool = False) -> None:
         self.description, self.unit, self.transient = description, unit, transient
@@ -97,18 +97,18 @@ class Work:
             self.bar.stop()
 
     def show(self, done: int, total: int) -> None:
-        """Say that `done` of `total` units are done."""
+        """Show that `done` of `total` units have been completed."""
         if self.bar and self.task is not None:
             self.bar.update(self.task, completed=done, total=total, description=self.description)
         now = time.monotonic()
         if self.lines and done and (now - self.last >= SECONDS_BETWEEN_LINES or (done == total and not self.transient)):
             self.last = now
             rate = done / max(now - self.began, 1e-9)
-            click.echo(f"{self.description}: {done}/{total} {self.unit}, {rate:.1f} a second", err=True)
+            click.echo(f"{self.description}: {done}/{total} {self.unit}, {rate:.1f} per second", err=True)
 
 
 class ExtractionProgress(Work):
-    """Progress of an extraction."""
+    """Shows the progress of an extraction, and stops it on request."""
 
     def __init__(self, common: Common, description: str) -> None:
         super().__init__(common, description)
@@ -124,17 +124,23 @@ class ExtractionProgress(Work):
         self.stop.__exit__()
 
     def progress(self, more: int, total: int) -> None:
-        """`more` utterances were written, of `total` to write."""
+        """Record that `more` of `total` utterances have been written.
+
+        Raises:
+            Stopped: a stop was requested.
+        """
         if self.bar and not self.bar.live.is_started and total:
-            self.bar.start()  # an extraction with nothing to do shows no bar
+            self.bar.start()  # an extraction without missing rows shows no bar
         self.done += more
         self.show(self.done, total)
-        if self.stop.asked and self.done < total:
-            raise Stopped(f"Stopped. {self.done} utterances are kept; the same command goes on from there.")
+        if self.stop.requested and self.done < total:
+            raise Stopped(
+                f"Stopped. {self.done} of {total} utterances are complete; the same command continues from there."
+            )
 
 
 def duration(seconds: float) -> str:
-    """4210 → "1:10:10"."""
+    """Format seconds as hours, minutes and seconds: 4210 → "1:10:10"."""
     minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours}:{minutes:02d}:{seconds:02d}"

@@ -1,4 +1,4 @@
-"""Click options made from the fields of `Settings`, and commands whose help shows options in groups."""
+"""Click options created from the fields of `Settings`, and commands whose help shows options in groups."""
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
@@ -13,7 +13,7 @@ from mmer_pipeline.systems.registry import find_system, system_names
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-OWN, GENERAL = "Options", "General options"  # of one command; of all commands
+OWN, GENERAL = "Options", "General options"  # headings: options of one command, options of all commands
 _TYPES = get_type_hints(Settings)
 
 
@@ -42,12 +42,12 @@ class GroupedCommand(click.Command):
 
 
 class SystemName(click.ParamType[str]):
-    """The name of a registered system, or FILE.py:NAME, which becomes absolute."""
+    """The name of a registered system, or FILE.py:NAME, whose path is made absolute."""
 
     name = "system"
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
-        """Refuse a system that does not exist."""
+        """Check that the system exists."""
         file, colon, name = str(value).rpartition(":")
         system = f"{Path(file).expanduser().absolute()}{colon}{name}" if colon else str(value)
         try:
@@ -57,7 +57,7 @@ class SystemName(click.ParamType[str]):
         return system
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:  # noqa: ARG002
-        """Every registered name."""
+        """The names of all registered systems."""
         return f"[{'|'.join(system_names())}|FILE.py:NAME]"
 
 
@@ -68,7 +68,7 @@ class NumberOrWord(click.ParamType[float | None]):
         self.number, self.word, self.name = number, word, word
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
-        """The number, or None for the word."""
+        """Convert to a number, or to None if the value is the word."""
         return None if value in (None, self.word) else self.number.convert(value, param, ctx)
 
 
@@ -84,10 +84,10 @@ def setting_options(names: Iterable[str]) -> Callable[[Command], Command]:
 
 
 def parse_settings(words: Sequence[str], name: str) -> dict[str, Any]:
-    """Read settings as they stand behind a system in `--systems`: "alpha=0.01", "no-gate".
+    """Parse the settings after a system's name in `--systems`: "alpha=0.01", "no-gate".
 
     Raises:
-        click.UsageError: there is no such setting, or it has no such value.
+        click.UsageError: there is no such setting, or its value is not valid.
     """
     params = [GroupedOption(_flags(setting), **_facts(setting)) for setting in OPTIONS if setting != "seed"]
     command = click.Command(name, params=list(params), add_help_option=False)
@@ -131,10 +131,10 @@ def _type(setting: str, option: Option) -> Any:
     if kind is bool:
         return click.BOOL
     if kind is int:
-        return click.IntRange(min=None if option.least is None else int(option.least))
+        return click.IntRange(min=None if option.minimum is None else int(option.minimum))
     if kind in (float, float | None):
         number = click.FloatRange(
-            min=option.least if option.above is None else option.above,
+            min=option.minimum if option.above is None else option.above,
             max=option.below,
             min_open=option.above is not None,
             max_open=option.below is not None,
@@ -144,19 +144,19 @@ def _type(setting: str, option: Option) -> Any:
 
 
 def _absolute(_context: click.Context, _parameter: click.Parameter, encoder: str) -> str:
-    """A directory's absolute path, since the settings are read in other places too; a hub id as it is."""
+    """Make a directory's path absolute, because settings may be read from elsewhere; a hub id is unchanged."""
     path = Path(encoder).expanduser()
     return str(path.parent.resolve() / path.name) if path.is_dir() else encoder
 
 
 class LeadingArgument(GroupedCommand):
-    """A command whose one argument may come before its options: `prepare iemocap --root DIR extract`.
+    """A command whose single argument may come before its options: `prepare iemocap --root DIR extract`.
 
-    In a chain click reads a command's options only up to the first argument, so the argument is moved behind them.
+    In a chain, click reads a command's options only up to the first argument, so the argument is moved after them.
     """
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Move a leading argument behind the options that follow it."""
+        """Move a leading argument after the options that follow it."""
         if args and not args[0].startswith("-"):
             leading, rest = args[0], args[1:]
             name = next(parameter.name or "" for parameter in self.params if isinstance(parameter, click.Argument))

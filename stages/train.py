@@ -1,7 +1,7 @@
-"""train: train a system, fold by fold.
+"""The train command: train a system, fold by fold.
 
-Reads the manifest and the cached features. Writes `<runs>/<run>/fold-k/`: settings.json, metrics.jsonl, model/, and
-state/ until the fold is done.
+Reads the manifest and the cached features. Writes settings.json, metrics.jsonl, model/ and, until the fold is complete,
+state/ to `<runs>/<run>/fold-k/`.
 """
 
 from collections.abc import Callable
@@ -25,13 +25,13 @@ from stages.setting_options import Command, GroupedCommand, setting_options
 
 
 def fold_options(command: Command) -> Command:
-    """Add what `train` and `cv` share beside the settings."""
+    """Add the options, other than settings, that `train` and `cv` share."""
     options: list[Callable[[Any], Any]] = [
         click.option("--fold", "numbers", type=int, multiple=True, metavar="K",
                      help="Fold to train; repeatable.  [all]"),
         click.option("--save-minutes", default=5.0, show_default=True, type=click.FloatRange(min=0),
                      help="Minutes between saved states within an epoch."),
-        click.option("--keep-state", is_flag=True, help="Keep state/ when a fold is done."),
+        click.option("--keep-state", is_flag=True, help="Keep state/ after a fold is complete."),
     ]  # fmt: skip
     for option in reversed(options):
         command = option(command)
@@ -55,7 +55,7 @@ def train(
 
     Folds that are already trained with the same settings are skipped.
     """
-    say(common, "Loading …")
+    say(common, "Loading libraries …")
     from mmer_pipeline.corpora.folds import fold_names
     from mmer_pipeline.corpora.manifest import read_manifest
     from mmer_pipeline.systems.registry import settings_for
@@ -76,7 +76,7 @@ def train(
                 keep_state=keep_state, save_seconds=60 * save_minutes, observer=progress,
             )  # fmt: skip
         if not trained:
-            say(common, f"Fold {number} of {run} is already trained with these settings: nothing to do.")
+            say(common, f"Fold {number} of {run} has already been trained with these settings; skipping it.")
         results.append({"fold": number, "trained": trained, "directory": str(run / f"fold-{number}")})
     common.result({"run": str(run), "folds": results, "settings": {**asdict(settings), "fold": None}})
     suggest(common, "evaluate", "run_name")

@@ -1,4 +1,4 @@
-"""Progress of training one fold: a bar within the epoch, a line per epoch."""
+"""Progress of training one fold: a bar within each epoch, and a line after it."""
 
 import time
 from typing import Any
@@ -10,7 +10,7 @@ from stages.progress import StopRequest, Work, duration
 
 
 class TrainingProgress:
-    """The observer of `training.loop` that a terminal shows."""
+    """Shows the progress of a `training.loop.Trainer` on a terminal."""
 
     def __init__(self, common: Common, fold: int) -> None:
         self.common, self.fold = common, fold
@@ -27,9 +27,9 @@ class TrainingProgress:
         self._end_bar()
         self.stop.__exit__()
 
-    def stop_is_asked(self) -> bool:
-        """As `training.Observer`."""
-        return self.stop.asked
+    def stop_requested(self) -> bool:
+        """See `training.loop.Observer`."""
+        return self.stop.requested
 
     def _end_bar(self) -> None:
         if self.work:
@@ -37,7 +37,7 @@ class TrainingProgress:
             self.work = None
 
     def step(self, progress: Any, steps: int, epochs: int) -> None:
-        """As `training.Observer`."""
+        """See `training.loop.Observer`."""
         if self.work is None:
             self.work = Work(self.common, "", transient=True).__enter__()
         seen = max(1, progress.utterances)
@@ -45,16 +45,16 @@ class TrainingProgress:
         self.work.description = f"Fold {self.fold}, epoch {progress.epoch}/{epochs}: CE {ce:.3f}, CTC {ctc:.1f}"
         self.work.show(progress.utterances, round(progress.utterances * steps / max(1, progress.step)))
 
-    def less_memory(self, max_seconds: float) -> None:
-        """As `training.Observer`."""
+    def ran_out_of_memory(self, max_seconds: float) -> None:
+        """See `training.loop.Observer`."""
         self._end_bar()
         say(
             self.common,
-            f"Fold {self.fold}: memory ran out; going on with micro-batches of at most {max_seconds:.1f} s of audio.",
+            f"Fold {self.fold}: ran out of memory; continuing with micro-batches of at most {max_seconds:.1f} s.",
         )
 
     def epoch(self, record: dict[str, Any], epochs: int) -> None:
-        """As `training.Observer`."""
+        """See `training.loop.Observer`."""
         self._end_bar()
         now = time.monotonic()
         self.epoch_seconds.append(now - self.epoch_began)
@@ -68,13 +68,13 @@ class TrainingProgress:
         click.echo(
             f"Fold {self.fold}  epoch {record['epoch']:>{len(str(epochs))}}/{epochs}  CE {train['ce']:.4f}{ctc}"
             f"  held-out WA {held_out['wa']:.4f}  UA {held_out['ua']:.4f}{chosen}"
-            f"  {record['speed']['utterances_per_second']:.1f} utt/s  {duration(left)} left in this fold",
+            f"  {record['speed']['utterances_per_second']:.1f} utterances/s  {duration(left)} left in this fold",
             err=True,
         )
         if record["epoch"] == epochs:
             speed = record["speed"]
             click.echo(
-                f"Fold {self.fold}  {duration(sum(self.epoch_seconds))} in all, peak memory "
-                f"{speed['peak_memory_gib']:.2f} GiB in micro-batches of at most {speed['max_batch_seconds']:.0f} s",
+                f"Fold {self.fold}  trained in {duration(sum(self.epoch_seconds))}, peak memory "
+                f"{speed['peak_memory_gib']:.2f} GiB, micro-batches of at most {speed['max_batch_seconds']:.0f} s",
                 err=True,
             )

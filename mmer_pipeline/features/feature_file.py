@@ -136,7 +136,7 @@ class FeatureFile:
         return self.at(self.index[utterance_id])
 
     def at(self, row: int) -> np.ndarray:
-        """As `rows`, for the utterance with this number in the file.
+        """Like `rows`, but for the utterance with this number in the file.
 
         Raises:
             UserError: the file was replaced between opening it and mapping its values.

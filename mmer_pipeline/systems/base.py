@@ -30,8 +30,8 @@ tags: [speech-emotion-recognition]
 Classifies the emotion of an utterance: {labels}. One of the systems of the MMER experiments (Ghosh, Srivastava, Umesh,
 arXiv 2203.16794). Load it with `{module}.{name}.from_pretrained`.
 
-The corpus, the held-out part, the encoders, the settings and the versions are in `settings.json` beside the directory
-that this model was saved to; its scores are in `evaluation.json`.
+`settings.json`, next to the directory that this model was saved to, describes the corpus, the held-out part, the
+encoders, the settings and the versions; `evaluation.json` contains the scores.
 """
 # How an encoder passed to a constructor is written to config.json, and how an untrained one is created from that.
 _CODERS = {

@@ -131,7 +131,7 @@ class MMER(EmotionModel):
 
     @classmethod
     def build(cls, settings: Settings, parts: Parts) -> "MMER":
-        """As `EmotionModel.build`."""
+        """See `EmotionModel.build`."""
         return cls(
             parts.speech_encoder(),
             text_dim=parts.text_dim,

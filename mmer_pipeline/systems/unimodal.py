@@ -29,7 +29,7 @@ class SpeechClassifier(EmotionModel):
 
     @classmethod
     def build(cls, settings: Settings, parts: Parts) -> "SpeechClassifier":
-        """As `EmotionModel.build`."""
+        """See `EmotionModel.build`."""
         return cls(parts.speech_encoder(), labels=parts.labels, alphabet=parts.alphabet, dropout=settings.dropout)
 
     def forward(self, frames: Tensor, frame_mask: Tensor) -> Output:
@@ -58,7 +58,7 @@ class TextClassifier(EmotionModel):
 
     @classmethod
     def build(cls, settings: Settings, parts: Parts) -> "TextClassifier":
-        """As `EmotionModel.build`."""
+        """See `EmotionModel.build`."""
         text = parts.text_encoder() if settings.finetune_text else None
         return cls(text, text_dim=parts.text_dim, labels=parts.labels, dropout=settings.dropout)
 

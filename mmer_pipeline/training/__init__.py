@@ -1,4 +1,4 @@
-"""train and evaluate: batches, the optimiser step, the loop, one fold.
+"""The train and evaluate stages: batches, the optimiser step, the training loop, and one fold of a run.
 
 Imports `corpora`, `features`, `encoders`, `systems` and `scoring`.
 """

@@ -1,4 +1,4 @@
-"""The device and the number format that a run computes with."""
+"""The device and the number format of a run."""
 
 import torch
 from accelerate import Accelerator
@@ -9,9 +9,9 @@ from mmer_pipeline.errors import UserError
 
 
 def make_accelerator(device: str, precision: str) -> tuple[Accelerator, str]:
-    """Make an accelerator on a device; also returns the precision that "auto" became: bf16 on a GPU that supports it.
+    """Create an accelerator for a device; also returns the precision, with "auto" resolved.
 
-    Matrix products are computed in TF32 only where that is asked for.
+    "auto" is bf16 on a GPU that supports it, otherwise fp32. Matrix products use TF32 only with precision "tf32".
 
     Raises:
         UserError: there is no such device, or it does not support the precision.
@@ -20,7 +20,7 @@ def make_accelerator(device: str, precision: str) -> tuple[Accelerator, str]:
     on_gpu = wanted.type == "cuda"
     if on_gpu and wanted.index is not None:
         torch.cuda.set_device(wanted)
-    # Both came with the same generation of tensor cores.
+    # Support for TF32 came with the same generation of tensor cores.
     has_bf16 = on_gpu and torch.cuda.is_bf16_supported(including_emulation=False)
     if precision == "auto":
         precision = "bf16" if has_bf16 else "fp32"

@@ -1,4 +1,4 @@
-"""Batches: how utterances are padded, which of them share an optimiser step, how a step is cut into micro-batches.
+"""Batches: padding utterances, choosing those of each optimiser step, and splitting a step into micro-batches.
 
 Shape letters: B batch, J speech frames, M tokens. Masks: True is a real position.
 """
@@ -13,23 +13,23 @@ from torch import Tensor
 
 @dataclass(frozen=True)
 class Batch:
-    """Utterances side by side, padded with zeros."""
+    """Utterances padded with zeros to equal length."""
 
     positions: tuple[int, ...]  # in the manifest
     inputs: dict[str, Tensor]  # frames [B, J, front_dim], tokens [B, M, d_t] or ids [B, M]; frame_mask, token_mask
     labels: Tensor  # [B] class numbers
-    frame_counts: tuple[int, ...]  # J of each utterance; none where no speech is read
-    symbols: Tensor  # [sum of symbol_counts] CTC targets, one behind the other
-    symbol_counts: tuple[int, ...]  # of each utterance; 0 where it has no target that fits
+    frame_counts: tuple[int, ...]  # J of each utterance; empty if no speech is read
+    symbols: Tensor  # [sum of symbol_counts] CTC targets, concatenated
+    symbol_counts: tuple[int, ...]  # of each utterance; 0 if it has no target that fits into its frames
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch on a device, its features in float32; the host does not wait for pinned memory to be copied."""
-        inputs = {name: _single(tensor.to(device, non_blocking=True)) for name, tensor in self.inputs.items()}
+        """Copy the batch to a device, with features in float32; from pinned memory the copy is asynchronous."""
+        inputs = {name: _in_float32(tensor.to(device, non_blocking=True)) for name, tensor in self.inputs.items()}
         labels, symbols = (tensor.to(device, non_blocking=True) for tensor in (self.labels, self.symbols))
         return replace(self, inputs=inputs, labels=labels, symbols=symbols)
 
 
-def _single(values: Tensor) -> Tensor:
+def _in_float32(values: Tensor) -> Tensor:
     return values.float() if values.dtype == torch.float16 else values
 
 
@@ -37,33 +37,36 @@ _TORCH_TYPES = {np.dtype(name): getattr(torch, name) for name in ("float16", "fl
 
 
 def pad(rows: Sequence[np.ndarray], pin: bool) -> tuple[Tensor, Tensor]:
-    """Ragged `[length, dim]` floats or `[length]` ids → values `[B, longest, …]` and mask `[B, longest]`."""
+    """Rows of `[length, dim]` floats or `[length]` ids → padded values `[B, longest, …]` and mask `[B, longest]`."""
     lengths = [len(row) for row in rows]
     shape = (len(rows), max(lengths), *rows[0].shape[1:])
     values = torch.empty(shape, dtype=_TORCH_TYPES[rows[0].dtype], pin_memory=pin)
-    for row, place in zip(rows, values.numpy(), strict=True):
-        place[: len(row)] = row
-        place[len(row) :] = 0
+    for row, padded in zip(rows, values.numpy(), strict=True):
+        padded[: len(row)] = row
+        padded[len(row) :] = 0
     mask = torch.arange(max(lengths))[None, :] < torch.tensor(lengths)[:, None]
     return values, mask.pin_memory() if pin else mask
 
 
 def vector(numbers: Sequence[int], pin: bool) -> Tensor:
-    """Whole numbers as a tensor `[N]`."""
+    """Convert integers to a tensor `[N]`."""
     return torch.tensor(numbers, dtype=torch.long, pin_memory=pin)
 
 
 def epoch_batches(
     positions: Sequence[int], lengths: Sequence[float], *, batch_size: int, bucket_batches: int, seed: int
 ) -> list[list[int]]:
-    """The optimiser steps of an epoch: every position once, in an order that `seed` alone decides.
+    """Divide an epoch into optimiser steps: every position appears once, in an order that depends only on `seed`.
 
-    Utterances are shuffled; then each run of `bucket_batches` batches is sorted by length before it is cut,
-    so that utterances of a batch are about equally long, and the batches are shuffled. With 1 nothing is sorted.
+    The utterances are shuffled and divided into buckets of `bucket_batches` batches. Each bucket is sorted by length
+    before it is split, so that the utterances of a batch have similar lengths; then the batches are shuffled.
 
     Args:
         positions: the training utterances.
-        lengths: of each utterance of the corpus in seconds, by position.
+        lengths: seconds of each utterance of the corpus, by position.
+        batch_size: utterances per step.
+        bucket_batches: batches per bucket; 1 disables sorting.
+        seed: of this epoch.
     """
     generator = np.random.default_rng(seed)
     shuffled = [positions[i] for i in generator.permutation(len(positions))]
@@ -78,10 +81,10 @@ def epoch_batches(
 
 
 def micro_batches(positions: Sequence[int], lengths: Sequence[float], max_length: float) -> list[list[int]]:
-    """Cut a batch so that no part is longer than `max_length`, padding included; one utterance always fits."""
+    """Split a batch into parts of at most `max_length`, padding included; a longer utterance forms its own part."""
     parts: list[list[int]] = []
     for position in sorted(positions, key=lambda position: -lengths[position]):
-        # The first of a part is its longest: all others are padded to it.
+        # The first utterance of a part is its longest; the others are padded to its length.
         if not parts or lengths[parts[-1][0]] * (len(parts[-1]) + 1) > max_length:
             parts.append([])
         parts[-1].append(position)

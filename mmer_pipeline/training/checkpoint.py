@@ -1,6 +1,6 @@
-"""The state that a killed run goes on from: one safetensors file, replaced whole; nothing is ever unpickled.
+"""The state from which an interrupted run resumes: one safetensors file, replaced atomically; nothing is unpickled.
 
-Random numbers need no state: each optimiser step seeds them from (seed, epoch, step).
+The random number generators need no saved state: each optimiser step seeds them from (seed, epoch, step).
 """
 
 import json
@@ -20,16 +20,16 @@ FILE = "checkpoint.safetensors"
 
 @dataclass
 class Progress:
-    """How far a run is; the sums are over the utterances of the epoch that is under way."""
+    """Progress of a run; the sums are over the utterances of the current epoch."""
 
     identity: str  # of the run that wrote it
-    epoch: int = 1  # the epoch under way, from 1
-    step: int = 0  # its optimiser steps that are done
+    epoch: int = 1  # the current epoch, counted from 1
+    step: int = 0  # optimiser steps completed in this epoch
     utterances: int = 0  # in those steps
     ce_sum: float = 0.0
     ctc_sum: float = 0.0
     seconds: float = 0.0  # spent on those steps
-    max_batch_seconds: float = 0.0  # of a micro-batch, as it was found or halved; 0: not yet
+    max_batch_seconds: float = 0.0  # audio in a micro-batch, as determined or reduced so far; 0: not yet known
 
     def next_epoch(self) -> None:
         """Begin the next epoch."""
@@ -38,7 +38,7 @@ class Progress:
 
 
 def save(directory: Path, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
-    """Write trained weights, optimiser moments and progress; the file before it stays until this one is whole."""
+    """Write trained weights, optimiser moments and progress; the previous file is kept until this one is complete."""
     tensors: dict[str, Tensor] = {}
     for name, parameter in _trained(model):
         tensors[f"model.{name}"] = parameter.detach()
@@ -50,10 +50,10 @@ def save(directory: Path, model: nn.Module, optimiser: torch.optim.Optimizer, pr
 
 
 def load(directory: Path, model: nn.Module, optimiser: torch.optim.Optimizer, identity: str) -> Progress:
-    """Restore what `save` wrote, or return fresh progress where nothing was saved.
+    """Restore what `save` wrote, or return new progress if nothing was saved.
 
     Raises:
-        UserError: the file is broken, or belongs to another run.
+        UserError: the file is damaged or belongs to another run.
     """
     path = directory / FILE
     if not path.is_file():
@@ -65,12 +65,15 @@ def load(directory: Path, model: nn.Module, optimiser: torch.optim.Optimizer, id
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}). Start the fold again with --restart.") from None
     if progress.identity != identity:
-        raise UserError(f"{path} is the state of a run with other settings. Start the fold again with --restart.")
+        raise UserError(
+            f"{path} is the state of a run with other settings: expected identity {identity}, found "
+            f"{progress.identity}. Start the fold again with --restart."
+        )
     for name, parameter in _trained(model):
         parameter.data.copy_(tensors[f"model.{name}"])
         if f"step.{name}" in tensors:  # a parameter that never had a gradient has no state
             moments = {key: tensors[f"{key}.{name}"].to(parameter.device) for key in ("exp_avg", "exp_avg_sq")}
-            # A fused optimiser keeps its step on the device, the plain one on the CPU.
+            # A fused optimiser keeps its step count on the device, other optimisers keep it on the CPU.
             step = tensors[f"step.{name}"]
             on_device = step.to(parameter.device) if optimiser.defaults.get("fused") else step
             optimiser.state[parameter] = {"step": on_device, **moments}

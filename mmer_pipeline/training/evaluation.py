@@ -1,4 +1,4 @@
-"""evaluate: the saved model of a trained fold, loaded again, over the held-out part."""
+"""The evaluate stage: load the saved model of a trained fold and score the held-out part."""
 
 from collections.abc import Iterator
 from contextlib import nullcontext
@@ -23,21 +23,21 @@ from mmer_pipeline.training.models import load_model
 
 
 @dataclass(frozen=True)
-class Scored:
-    """A trained fold, loaded afresh and run over its held-out part."""
+class ScoredFold:
+    """Predictions of a saved model for the held-out part of its fold."""
 
     manifest: Manifest
     fold: Fold
     labels: tuple[str, ...]
-    precision: str  # fp32 or bf16, of this scoring
+    precision: str  # of these predictions: fp32 or bf16
     predictions: Predictions
 
 
-def score_fold(run: Path, number: int, *, cache: Path, device: str) -> Scored:
-    """Load a trained fold's model and predict its held-out part, with the features that it was trained on.
+def score_fold(run: Path, number: int, *, cache: Path, device: str) -> ScoredFold:
+    """Load a trained fold's model and predict its held-out part from the features it was trained on.
 
     Raises:
-        UserError: the fold is not trained, or corpus or features are no longer those of its training.
+        UserError: the fold has not been trained, or its corpus or features have changed since.
     """
     fold_paths = paths.fold(run, number)
     record = RunRecord.read(fold_paths.settings, f"mmer-pipe train --run {run.name} --fold {number}")
@@ -53,29 +53,32 @@ def score_fold(run: Path, number: int, *, cache: Path, device: str) -> Scored:
     changed = [name for name, digest in digests.items() if record.inputs[name] != digest]
     if changed:
         raise UserError(
-            f"{' and '.join(changed).replace('_', ' ')} of {manifest.path} have changed since {fold_paths.model} was "
-            f"trained. Train the fold again: `{train_command(settings, run.name, number)} --restart`."
+            f"The {' and '.join(changed).replace('_', ' ')} used to train {fold_paths.model} have changed since "
+            f"(corpus {manifest.path}). Train the fold again: `{train_command(settings, run.name, number)} --restart`."
         )
     alphabet = Alphabet(tuple(model.alphabet)) if model.alphabet else None
-    # A model that was trained in bf16 is scored in bf16 where the hardware has it.
+    # A model trained in bf16 is scored in bf16 if the hardware supports it.
     accelerator, precision = make_accelerator(device, "auto" if settings.precision == "bf16" else "fp32")
     model.to(accelerator.device)
     examples = make_examples(settings, corpus, model, alphabet, text_encoder)
     predictions = predict(model, examples, fold.test, accelerator)
-    return Scored(manifest, fold, tuple(model.labels), precision, predictions)
+    return ScoredFold(manifest, fold, tuple(model.labels), precision, predictions)
 
 
 def evaluate_fold(run: Path, number: int, *, cache: Path, device: str) -> tuple[dict[str, Any], bool]:
-    """Write `evaluation.json` and `predictions.csv` of a fold; returns the former and whether it was computed now.
+    """Write `evaluation.json` and `predictions.csv` of a fold, unless they are up to date.
+
+    Returns:
+        The evaluation, and whether it was computed by this call.
 
     Raises:
-        Busy: another process trains or evaluates this fold.
-        UserError: the fold is not trained, or its inputs have changed since.
+        Busy: another process is training or evaluating this fold.
+        UserError: the fold has not been trained, or its inputs have changed since.
     """
     fold_paths = paths.fold(run, number)
     record = RunRecord.read(fold_paths.settings, f"mmer-pipe train --run {run.name} --fold {number}")
     if not fold_paths.weights.is_file():
-        load_model(fold_paths.model, record.settings.system)  # says what is missing
+        load_model(fold_paths.model, record.settings.system)  # raises an error that says what is missing
     is_main = is_main_process()
     with files.locked(fold_paths.lock) if is_main else nullcontext():
         before = read_evaluation(fold_paths, record.digest)
@@ -90,7 +93,7 @@ def evaluate_fold(run: Path, number: int, *, cache: Path, device: str) -> tuple[
             "precision": scored.precision,
             "metrics": score(scored.predictions, scored.labels),
         }
-        if is_main:  # of several processes, which have shared the work
+        if is_main:  # if there are several processes, they have shared the work
             write_predictions(fold_paths.predictions, scored.labels, _rows(scored))
             evaluation["model_digest"] = digest_of_result(fold_paths.weights)
             evaluation["predictions_digest"] = digest_of_result(fold_paths.predictions)
@@ -98,7 +101,7 @@ def evaluate_fold(run: Path, number: int, *, cache: Path, device: str) -> tuple[
     return evaluation, True
 
 
-def _rows(scored: Scored) -> Iterator[list[str]]:
+def _rows(scored: ScoredFold) -> Iterator[list[str]]:
     predictions = scored.predictions
     for row, position in enumerate(scored.fold.test):
         utterance = scored.manifest.utterances[position]

@@ -1,4 +1,4 @@
-"""What each utterance brings to training: rows from the feature cache or computed from the corpus, class, CTC target.
+"""Training examples: the rows (cached or computed on the fly), class and CTC target of each utterance.
 
 Shape letters: B batch, J speech frames, M tokens. Masks: True is a real position.
 """
@@ -17,60 +17,60 @@ from mmer_pipeline.features.feature_file import FeatureFile
 from mmer_pipeline.features.inputs import count_frames
 from mmer_pipeline.training.batches import Batch, pad, vector
 
-TOKENS_PER_SECOND = 3.2  # of speech in IEMOCAP: the length of an utterance whose speech is not read
+TOKENS_PER_SECOND = 3.2  # in IEMOCAP's speech; gives the length of an utterance whose speech is not read
 
 
 class Rows(Protocol):
-    """Frames or tokens of every utterance of a manifest, by its position."""
+    """Frames or tokens of every utterance, by its position in the manifest."""
 
     def row(self, position: int) -> np.ndarray:
-        """`[length, dim]` features, or `[length]` token ids, of one utterance."""
+        """Features `[length, dim]` or token ids `[length]` of one utterance."""
 
     def length(self, position: int) -> int:
-        """Frames or tokens of one utterance, without computing them."""
+        """Number of frames or tokens of one utterance, without computing them."""
 
 
 class StoredRows:
-    """Features mapped from the feature cache: `[length, dim]` each."""
+    """Features mapped from the feature cache: `[length, dim]` per utterance."""
 
     def __init__(self, manifest: Manifest, features: FeatureFile) -> None:
         self.features = features
         self.numbers = [features.index[utterance.utterance_id] for utterance in manifest.utterances]
 
     def row(self, position: int) -> np.ndarray:
-        """As `Rows`."""
+        """See `Rows`."""
         return self.features.at(self.numbers[position])
 
     def length(self, position: int) -> int:
-        """As `Rows`."""
+        """See `Rows`."""
         return self.features.length(self.numbers[position])
 
 
 class TokenIds:
-    """Token ids of the transcripts, for a text encoder that is fine-tuned: `[M]` each."""
+    """Token ids of the transcripts, for a text encoder that is fine-tuned: `[M]` per utterance."""
 
     def __init__(self, manifest: Manifest, tokenizer: TextTokenizer, annotations: str) -> None:
         texts = [encoder_text(utterance.transcript, annotations) for utterance in manifest.utterances]
         self.ids = [np.array(ids, dtype=np.int64) for ids in tokenizer(texts)]
 
     def row(self, position: int) -> np.ndarray:
-        """As `Rows`."""
+        """See `Rows`."""
         return self.ids[position]
 
     def length(self, position: int) -> int:
-        """As `Rows`."""
+        """See `Rows`."""
         return len(self.ids[position])
 
 
 class ComputedFrames:
-    """Front-end frames computed from the recording each time (`--no-speech-features`): `[J, front_dim]` each."""
+    """Front-end frames computed from the recording on every use (`--no-speech-features`): `[J, front_dim]` each."""
 
     def __init__(self, manifest: Manifest, encoder: SpeechEncoder) -> None:
         self.manifest, self.encoder = manifest, encoder
         self.counts = [count_frames(manifest, utterance, encoder)[1] for utterance in manifest.utterances]
 
     def row(self, position: int) -> np.ndarray:
-        """As `Rows`."""
+        """See `Rows`."""
         utterance = self.manifest.utterances[position]
         path = self.manifest.audio_path(utterance)
         waveform = audio.load(path, utterance.start_seconds, utterance.end_seconds)
@@ -78,12 +78,12 @@ class ComputedFrames:
         return frames
 
     def length(self, position: int) -> int:
-        """As `Rows`."""
+        """See `Rows`."""
         return self.counts[position]
 
 
 class Examples:
-    """Everything a system reads of each utterance of a corpus, by its position in the manifest."""
+    """Inputs, classes and CTC targets of the utterances of a corpus, by their positions in the manifest."""
 
     def __init__(
         self,
@@ -92,19 +92,19 @@ class Examples:
         speech: Rows | None,  # None: the system reads no speech
         frame_rate: float | None,  # frames per second of `speech`
         text: Rows | None,  # None: the system reads no text
-        alphabet: Alphabet | None,  # None: it has no CTC head
+        alphabet: Alphabet | None,  # None: the system has no CTC head
     ) -> None:
         self.manifest, self.speech, self.text, self.alphabet = manifest, speech, text, alphabet
         classes = {label: number for number, label in enumerate(manifest.labels)}
         self.labels = [classes[str(manifest.label_map.class_of(u.emotion))] for u in manifest.utterances]
         positions = range(len(self.labels))
-        self.seconds = [0.0] * len(positions)  # length of each utterance, by which batches are sorted and cut
+        self.seconds = [0.0] * len(positions)  # length of each utterance, by which batches are sorted and split
         if speech and frame_rate:
             self.seconds = [speech.length(position) / frame_rate for position in positions]
         elif text:
             self.seconds = [text.length(position) / TOKENS_PER_SECOND for position in positions]
         self.targets = [self._target(position) for position in positions]
-        # Utterances that add nothing to the CTC loss.
+        # Number of utterances that do not contribute to the CTC loss.
         self.without_target = sum(not target for target in self.targets) if alphabet else 0
 
     def _target(self, position: int) -> tuple[int, ...]:
@@ -114,13 +114,13 @@ class Examples:
         return tuple(target) if frames_needed(target) <= self.speech.length(position) else ()
 
     def reference(self, position: int) -> str:
-        """The text that CTC should spell for an utterance; empty without a CTC head."""
+        """The reference transcript of an utterance for the CTC head; empty without a CTC head."""
         return self.alphabet.words(self.manifest.utterances[position].transcript) if self.alphabet else ""
 
     def batch(self, positions: Sequence[int], *, pin: bool = False) -> Batch:
         """Pad the utterances at these positions into one batch, with features in their stored number format.
 
-        `pin` puts it into pinned memory, from which a GPU copies asynchronously.
+        With `pin`, the batch is in pinned memory, from which a GPU can copy asynchronously.
         """
         inputs = {}
         frame_counts: tuple[int, ...] = ()

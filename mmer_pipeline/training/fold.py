@@ -1,4 +1,4 @@
-"""train: one fold of one run."""
+"""The train stage: train one fold of one run."""
 
 import shutil
 from contextlib import nullcontext
@@ -39,14 +39,14 @@ def train_fold(
     save_seconds: float,
     observer: Observer,
 ) -> bool:
-    """Train one fold, or go on with it; returns False where it was finished before and nothing had to be done.
+    """Train one fold, or resume it; returns False if it was already trained with these settings.
 
-    Writes `settings.json`, `metrics.jsonl`, `model/` and, until it is done, `state/` below the run's fold.
+    Writes `settings.json`, `metrics.jsonl`, `model/` and, until training is complete, `state/` to the fold's directory.
 
     Raises:
-        Busy: another process trains or evaluates this fold.
-        OtherSettings: the fold's directory holds a run with other settings or features.
-        UserError: missing or stale features, a fold that does not exist, other settings under the same name …
+        Busy: another process is training or evaluating this fold.
+        OtherSettings: the fold's directory contains a run with other settings or inputs.
+        UserError: features are missing or out of date, there is no such fold, a loss is not a number …
     """
     fold_paths = paths.fold(run, settings.fold)
     accelerator, precision = make_accelerator(device, settings.precision)
@@ -80,7 +80,7 @@ def train_fold(
 def _inputs(
     settings: Settings, corpus: Corpus, encoders: Encoders, fold: Fold, alphabet: Alphabet | None, processes: int
 ) -> dict[str, Any]:
-    """What a run's identity says beside its settings."""
+    """The part of a run's identity that is not in its settings."""
     inputs: dict[str, Any] = dict(corpus.digests)
     if encoders.speech:
         inputs["speech_encoder"] = encoders.speech.digest()
@@ -91,7 +91,7 @@ def _inputs(
         "labels": list(corpus.manifest.labels),
         "alphabet": list(alphabet.symbols) if alphabet else [],
         "held_out": fold.held_out,
-        "processes": processes,  # each draws its own dropout
+        "processes": processes,  # each has its own random numbers for dropout
     }
 
 
@@ -104,7 +104,7 @@ def _facts(
     settings: Settings,
     accelerator: Accelerator,
 ) -> dict[str, Any]:
-    """What a run's record says beside its identity."""
+    """The part of a run's record that does not belong to its identity."""
     manifest = corpus.manifest
     revisions = {"text": encoders.text, "speech": encoders.speech}
     return {
@@ -127,15 +127,19 @@ def _facts(
 
 
 def _is_finished(fold_paths: FoldPaths, record: RunRecord) -> bool:
-    """Whether the fold is trained; refuses one of the same name with other settings."""
+    """Whether the fold is already trained with these settings and inputs.
+
+    Raises:
+        OtherSettings: the fold's directory contains a run with others.
+    """
     if not fold_paths.settings.is_file():
         return False
     before = RunRecord.read(fold_paths.settings, "mmer-pipe train")
     if before.digest != record.digest:
         changes = "\n  ".join(before.differences(record)) or "another version of the settings"
         raise OtherSettings(
-            f"{fold_paths.directory} holds a run with other settings or features:\n  {changes}\n"
-            "Give this one a run of its own with --run NAME, or start the fold again:\n  "
+            f"{fold_paths.directory} contains a run with other settings or inputs:\n  {changes}\n"
+            "Use another run with --run NAME, or start the fold again:\n  "
             f"{train_command(record.settings, fold_paths.directory.parent.name, record.settings.fold)} --restart",
             changes,
         )

@@ -1,4 +1,4 @@
-"""What a fold is trained on: encoders, checked features, CTC alphabet, and the digests of them all."""
+"""The inputs of training a fold: encoders, verified features, CTC alphabet, and their digests."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,17 +23,17 @@ from mmer_pipeline.training.examples import ComputedFrames, Examples, Rows, Stor
 
 @dataclass(frozen=True)
 class Encoders:
-    """The pretrained encoders that a run starts from; None: its system does not read that modality."""
+    """The pretrained encoders that a run uses; None: its system does not read that modality."""
 
     text: EncoderFiles | None
     speech: EncoderFiles | None
 
     @staticmethod
     def of(settings: Settings) -> "Encoders":
-        """Find them.
+        """Find the encoders that the settings name.
 
         Raises:
-            UserError: one is not available.
+            UserError: an encoder is not available.
         """
         reads = find_system(settings.system).reads
         return Encoders(
@@ -44,16 +44,16 @@ class Encoders:
 
 @dataclass(frozen=True)
 class Corpus:
-    """A manifest with the features that a system reads, checked against it."""
+    """A manifest and the features that a system reads, verified to match it."""
 
     manifest: Manifest
     text: FeatureFile | None  # None: not read, or the text encoder is fine-tuned on the transcripts
     speech: FeatureFile | None  # None: not read, or frames are computed on the fly
-    digests: dict[str, str]  # one of them changes with the rows, transcripts, recordings or features
+    digests: dict[str, str]  # together they change with any manifest row, transcript, recording or feature
 
 
 def fold_of(settings: Settings, manifest: Manifest) -> Fold:
-    """The fold that the settings name.
+    """Create the fold that the settings describe.
 
     Raises:
         UserError: there is no such fold, or its parts share speakers.
@@ -69,16 +69,16 @@ def fold_of(settings: Settings, manifest: Manifest) -> Fold:
 
 
 def open_corpus(manifest: Manifest, settings: Settings, cache: Path, encoders: Encoders | None) -> Corpus:
-    """Open the features that the settings ask for.
+    """Open the features that a run with these settings reads.
 
-    They must be those of `encoders`; None accepts any, for callers that compare the digests.
+    They must have been computed with `encoders`; None accepts any, for callers that compare the digests.
 
     Raises:
-        UserError: features are missing, stale or another encoder's; the message names the command.
+        UserError: features are missing, out of date, or from another encoder; the message names the command.
     """
     reads = find_system(settings.system).reads
     digests = {"manifest": manifest.digest}
-    if settings.folds not in (*COLUMNS, SPLIT):  # a column of the corpus's own, which the manifest's digest leaves out
+    if settings.folds not in (*COLUMNS, SPLIT):  # a corpus-specific column, which the manifest's digest does not cover
         digests["fold_column"] = digest_of_texts(
             f"{u.utterance_id}\0{u.value(settings.folds)}" for u in manifest.utterances
         )
@@ -118,7 +118,7 @@ def _open_speech(manifest: Manifest, settings: Settings, cache: Path, encoders: 
 
 
 def ctc_alphabet(settings: Settings, manifest: Manifest) -> Alphabet | None:
-    """The CTC symbols; None where no CTC head is trained."""
+    """The CTC symbols; None without a CTC head."""
     if not settings.alpha:
         return None
     if settings.ctc_alphabet == "corpus":
@@ -133,7 +133,7 @@ def make_examples(
     alphabet: Alphabet | None,
     text_encoder: EncoderFiles | None,
 ) -> Examples:
-    """What the system reads of each utterance: from the cache, by the model's front end, or from the transcripts."""
+    """Create a system's examples: features from the cache, frames from the model's front end, or token ids."""
     speech: Rows | None = None
     text: Rows | None = None
     encoder = getattr(model, "speech", None)

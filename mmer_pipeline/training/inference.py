@@ -1,4 +1,4 @@
-"""A model's predictions for some utterances of a corpus."""
+"""Predictions of a model for utterances of a corpus."""
 
 from collections.abc import Sequence
 
@@ -16,29 +16,30 @@ from mmer_pipeline.training.batches import micro_batches
 from mmer_pipeline.training.examples import Examples
 
 Row = tuple[int, list[float], str]  # position, probability of each class, CTC transcript
-GPU_SECONDS = 120.0  # of audio in a batch, padding included; a small part of what training holds of as much
+GPU_SECONDS = 120.0  # audio in a batch, padding included; needs a small part of the memory of training on as much
 
 
 def predict(model: EmotionModel, examples: Examples, positions: Sequence[int], accelerator: Accelerator) -> Predictions:
-    """Predictions for the utterances at `positions`, in that order; the work is shared among all processes.
+    """Predict the utterances at `positions`, in that order; several processes share the work.
 
     Raises:
-        UserError: an output that is not a number, or too little memory for one utterance.
+        UserError: an output is not a number.
     """
     was_training = model.training
     model.eval()
     rows: list[Row] = []
-    most = GPU_SECONDS if accelerator.device.type == "cuda" else memory.CPU_SECONDS
-    waiting = micro_batches(positions, examples.seconds, most)[accelerator.process_index :: accelerator.num_processes]
+    max_seconds = GPU_SECONDS if accelerator.device.type == "cuda" else memory.CPU_SECONDS
+    parts = micro_batches(positions, examples.seconds, max_seconds)
+    remaining = parts[accelerator.process_index :: accelerator.num_processes]
     with torch.inference_mode():
-        while waiting:
-            part = waiting.pop()
+        while remaining:
+            part = remaining.pop()
             try:
                 rows += _predict_batch(model, examples, part, accelerator)
             except RuntimeError as error:
-                if not memory.is_exhausted(error) or len(part) == 1:
+                if not memory.is_out_of_memory(error) or len(part) == 1:
                     raise
-                waiting += [part[: len(part) // 2], part[len(part) // 2 :]]
+                remaining += [part[: len(part) // 2], part[len(part) // 2 :]]
     model.train(was_training)
     if accelerator.num_processes > 1:
         rows = gather_object(rows)
@@ -46,11 +47,11 @@ def predict(model: EmotionModel, examples: Examples, positions: Sequence[int], a
     if broken:
         name = examples.manifest.utterances[broken[0]].utterance_id
         raise UserError(
-            f"The model's output is not a number for {len(broken)} of {len(rows)} utterances, {name} among them. "
-            "Nothing saved is lost. Look at its recording and features, or train with a smaller --learning-rate or "
-            "--precision fp32."
+            f"The model's output is not a number for {len(broken)} of {len(rows)} utterances, including {name}. "
+            "Everything saved is kept. Check the recording and features of this utterance, or train with a smaller "
+            "--learning-rate or --precision fp32."
         )
-    by_position = {position: (probability, said) for position, probability, said in rows}
+    by_position = {position: (probabilities, transcript) for position, probabilities, transcript in rows}
     return Predictions(
         utterance_ids=tuple(examples.manifest.utterances[position].utterance_id for position in positions),
         truth=np.array([examples.labels[position] for position in positions], dtype=np.int64),
@@ -66,11 +67,11 @@ def _predict_batch(model: EmotionModel, examples: Examples, part: Sequence[int],
     with accelerator.autocast():
         output = model(**batch.inputs)
     probabilities = output.logits.double().softmax(dim=-1).cpu().tolist()  # [B, C]
-    return list(zip(part, probabilities, _spell(output, batch.frame_counts, examples.alphabet), strict=True))
+    return list(zip(part, probabilities, _decode(output, batch.frame_counts, examples.alphabet), strict=True))
 
 
-def _spell(output: Output, frame_counts: Sequence[int], alphabet: Alphabet | None) -> list[str]:
-    """The greedy CTC transcripts of a batch; empty without a CTC head."""
+def _decode(output: Output, frame_counts: Sequence[int], alphabet: Alphabet | None) -> list[str]:
+    """Decode the CTC transcripts of a batch greedily; they are empty without a CTC head."""
     if output.ctc_logits is None or alphabet is None:
         return [""] * len(output.logits)
     best = output.ctc_logits.argmax(dim=-1).cpu()  # [B, J]

@@ -1,4 +1,4 @@
-"""The training loop (paper, section 4.3): epochs, steps, saved states, scores. What a step is, `step.py` says."""
+"""The training loop (paper, section 4.3): epochs, saved states and scores; `step.py` contains a single step."""
 
 import math
 import time
@@ -28,23 +28,23 @@ from mmer_pipeline.training.inference import predict
 from mmer_pipeline.training.schedules import learning_rate_factor
 from mmer_pipeline.training.step import Optimiser
 
-STEPS_BETWEEN_READINGS = 10  # losses stay on the device in between
+STEPS_BETWEEN_READINGS = 10  # between readings, the losses stay on the device
 
 
 class Observer(Protocol):
-    """Is told how a run progresses."""
+    """Receives the progress of a run, and can stop it."""
 
     def step(self, progress: Progress, steps: int, epochs: int) -> None:
-        """Some steps are done; `steps` is the number of steps in an epoch."""
+        """Called after every few steps; `steps` is the number of steps per epoch."""
 
     def epoch(self, record: dict[str, Any], epochs: int) -> None:
-        """An epoch is done; `record` is its line of metrics.jsonl."""
+        """Called after each epoch; `record` is its line in metrics.jsonl."""
 
-    def less_memory(self, max_seconds: float) -> None:
-        """Memory ran out: micro-batches hold at most this many seconds of audio from now on."""
+    def ran_out_of_memory(self, max_seconds: float) -> None:
+        """Called after memory ran out; from now on, micro-batches contain at most `max_seconds` of audio."""
 
-    def stop_is_asked(self) -> bool:
-        """Whether to save the state now and stop."""
+    def stop_requested(self) -> bool:
+        """Whether to save the state and stop now."""
 
 
 @dataclass(frozen=True)
@@ -52,11 +52,11 @@ class Pending:
     """A step whose losses are still on the device."""
 
     positions: tuple[int, ...]
-    losses: Tensor  # [2] sums of CE and of CTC over this process's share of the step
+    losses: Tensor  # [2] sums of CE and CTC losses over this process's share of the step
 
 
 class Trainer:
-    """Trains one fold in its directory."""
+    """Trains one fold and writes the results to its directory."""
 
     def __init__(
         self,
@@ -70,7 +70,11 @@ class Trainer:
         observer: Observer,
         save_seconds: float,
     ) -> None:
-        """`identity` is the run's digest; a state that was saved under another one is refused."""
+        """Restore the saved state, if any; `identity` is the run's digest.
+
+        Raises:
+            UserError: the saved state belongs to a run with another identity, or metrics.jsonl lacks epochs.
+        """
         self.settings, self.examples, self.fold, self.paths = settings, examples, fold, paths
         self.accelerator, self.observer, self.save_seconds = accelerator, observer, save_seconds
         self.model = model
@@ -79,8 +83,8 @@ class Trainer:
         self.records = read_metrics(paths.metrics)[: self.progress.epoch - 1]
         if len(self.records) < self.progress.epoch - 1:
             raise UserError(
-                f"{paths.metrics} has {len(self.records)} epochs, the saved state expects {self.progress.epoch - 1}. "
-                "Restore the file, or start the fold again with --restart."
+                f"{paths.metrics}: expected {self.progress.epoch - 1} epochs as in the saved state, found "
+                f"{len(self.records)}. Restore the file, or start the fold again with --restart."
             )
         self.pending: list[Pending] = []
         self.saved_at = time.monotonic()
@@ -89,11 +93,12 @@ class Trainer:
         """Train from the saved state to the last epoch and write `model/`.
 
         Raises:
-            UserError: a loss is not a number, the disk is full, or one utterance does not fit in memory.
+            UserError: a loss is not a number, the disk is full, one utterance does not fit in memory, or a stop was
+                requested.
         """
         settings, progress, optimiser = self.settings, self.progress, self.optimiser
         if not settings.max_batch_seconds:
-            optimiser.max_seconds = progress.max_batch_seconds  # as before the stop
+            optimiser.max_seconds = progress.max_batch_seconds  # as before the interruption
         if not optimiser.max_seconds:
             optimiser.find_max_seconds(self.fold.train)
         progress.max_batch_seconds = optimiser.max_seconds
@@ -117,7 +122,7 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _batches(self) -> list[list[int]]:
-        """The optimiser steps of the epoch under way."""
+        """The optimiser steps of the current epoch."""
         return epoch_batches(
             self.fold.train,
             self.examples.seconds,
@@ -127,11 +132,11 @@ class Trainer:
         )
 
     def _after_step(self, step: int, steps: int) -> None:
-        """Report memory that ran out; now and then read the losses, and save the state where it is due."""
+        """Report memory that ran out; every few steps read the losses; save the state when it is due."""
         progress, last = self.progress, step == steps
         if self.optimiser.max_seconds < progress.max_batch_seconds:
             progress.max_batch_seconds = self.optimiser.max_seconds
-            self.observer.less_memory(progress.max_batch_seconds)
+            self.observer.ran_out_of_memory(progress.max_batch_seconds)
         if not (last or len(self.pending) >= STEPS_BETWEEN_READINGS or self._save_is_due()):
             return
         self._read_losses(step)
@@ -141,7 +146,7 @@ class Trainer:
             self._save()
 
     def _read_losses(self, step: int) -> None:
-        """Bring the losses of the pending steps to the host; the loop waits for the device nowhere else."""
+        """Copy the losses of the pending steps to the host; the loop waits for the device only here."""
         began = time.perf_counter()
         losses = self.accelerator.reduce(torch.stack([entry.losses for entry in self.pending]), "sum")
         for entry, (ce, ctc) in zip(self.pending, losses.tolist(), strict=True):
@@ -159,7 +164,7 @@ class Trainer:
         names = ", ".join(utterances[position].utterance_id for position in entry.positions)
         return (
             f"The loss is not a number in epoch {self.progress.epoch} (CE {ce:g}, CTC {ctc:g}), in the step with the "
-            f"utterances {names}. Everything saved is kept. Check these recordings and features, or train with a "
+            f"utterances {names}. Everything saved is kept. Check their recordings and features, or train with a "
             "smaller --learning-rate or --precision fp32."
         )
 
@@ -194,15 +199,15 @@ class Trainer:
         return score(predictions, self.model.labels)
 
     def _save_is_due(self) -> bool:
-        # Several processes must agree, and each has its own clock: they save at the end of an epoch only.
-        waited = time.monotonic() - self.saved_at >= self.save_seconds
-        return self.accelerator.num_processes == 1 and (waited or self.observer.stop_is_asked())
+        # Several processes must agree but have separate clocks, so they save only at the end of an epoch.
+        elapsed = time.monotonic() - self.saved_at >= self.save_seconds
+        return self.accelerator.num_processes == 1 and (elapsed or self.observer.stop_requested())
 
     def _save(self) -> None:
         if self.accelerator.is_main_process:
             checkpoint.save(self.paths.state, self.model, self.optimiser.adamw, self.progress)
         self.saved_at = time.monotonic()
-        if self.observer.stop_is_asked() and self.progress.epoch <= self.settings.epochs:
+        if self.observer.stop_requested() and self.progress.epoch <= self.settings.epochs:
             raise UserError(
                 f"Stopped in epoch {self.progress.epoch} after {self.progress.step} steps. "
                 "The state is saved; the same command continues from there."
@@ -210,11 +215,11 @@ class Trainer:
 
 
 def derive_seed(*parts: int) -> int:
-    """Make one seed of several numbers, so that no two steps share their random numbers."""
+    """Combine several numbers into one seed, so that no two steps share their random numbers."""
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
 
 
 def save_model(model: EmotionModel, directory: Path) -> None:
-    """Write `model/` whole or not at all."""
+    """Write `model/` atomically."""
     with files.replacing_directory(directory) as temporary:
         model.save_pretrained(temporary)

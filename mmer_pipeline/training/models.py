@@ -1,4 +1,4 @@
-"""Models: built with pretrained encoders for training, loaded from `model/` for evaluation."""
+"""Building a model with pretrained encoders for training, and loading it from `model/` for evaluation."""
 
 import contextlib
 import io
@@ -27,20 +27,20 @@ def model_class(system: str) -> type[EmotionModel]:
 def build_model(
     settings: Settings, encoders: Encoders, labels: Sequence[str], alphabet: Alphabet | None
 ) -> EmotionModel:
-    """Build a system's model, its encoders with their pretrained weights.
+    """Build a system's model with pretrained encoders.
 
     Raises:
-        UserError: weights that cannot be loaded, or settings that leave nothing to build.
+        UserError: an encoder's weights cannot be loaded, or the settings remove every part of the model.
     """
     parts = Parts(list(labels), list(alphabet.symbols) if alphabet else [], encoders.speech, encoders.text)
     return model_class(settings.system).build(settings, parts)
 
 
 def load_model(directory: Path, system: str) -> EmotionModel:
-    """Load `model/` of a fold that was trained as this system.
+    """Load a fold's `model/`, trained as this system.
 
     Raises:
-        UserError: no such directory, no weights in it, or weights that do not fit.
+        UserError: there is no such directory, or its weights are missing or do not fit.
     """
     if not (directory / WEIGHTS_NAME).is_file():
         found = sorted(path.name for path in directory.iterdir()) if directory.is_dir() else "no such directory"
@@ -49,10 +49,12 @@ def load_model(directory: Path, system: str) -> EmotionModel:
             "Run `mmer-pipe train` for this fold."
         )
     try:
-        # The mixin prints where it loads from; standard output is for results.
+        # The mixin prints the location it loads from, but standard output is reserved for results.
         with contextlib.redirect_stdout(io.StringIO()):
             model = model_class(system).from_pretrained(directory, local_files_only=True, strict=True)
     except (OSError, RuntimeError, TypeError, ValueError, SafetensorError) as error:
-        raise UserError(f"The model at {directory} cannot be loaded: {error}. Train the fold again.") from None
+        raise UserError(
+            f"The model at {directory} cannot be loaded: {error}. Run `mmer-pipe train --restart` for this fold."
+        ) from None
     assert isinstance(model, EmotionModel)
     return model.eval()

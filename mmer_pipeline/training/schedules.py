@@ -4,11 +4,11 @@ WARM_UP_SHARE = 0.1  # of all steps, in the linear schedule
 
 
 def learning_rate_factor(schedule: str, step: int, steps: int) -> float:
-    """The factor of the peak learning rate at a step (from 0) of `steps` in all.
+    """Factor by which the peak learning rate is multiplied at `step` (counted from 0) of `steps`.
 
-    constant: always 1 (the paper's). linear: up over the first tenth of the steps, then down to zero.
+    constant: always 1 (as in the paper). linear: warm-up over the first tenth of the steps, then decay to zero.
     """
     if schedule == "constant":
         return 1.0
-    climb = max(1, round(WARM_UP_SHARE * steps))
-    return (step + 1) / climb if step < climb else (steps - step) / max(1, steps - climb)
+    warm_up = max(1, round(WARM_UP_SHARE * steps))
+    return (step + 1) / warm_up if step < warm_up else (steps - step) / max(1, steps - warm_up)

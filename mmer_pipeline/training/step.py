@@ -1,8 +1,8 @@
 """One optimiser step: forward, losses, micro-batches, clipping, AdamW.
 
-A step's gradient is the mean over its utterances, however they are cut. Micro-batches, and processes where there are
-several, only share the work: each adds its part of the sum, so no wrapper around the model is needed. Nothing within a
-step makes the host wait for the device.
+A step's gradient is the mean over its utterances, however they are split. Micro-batches, and processes if there are
+several, only divide the work: each adds its part of the sum, so no wrapper around the model is needed. There is no
+host–device synchronisation within a step.
 """
 
 from collections.abc import Sequence
@@ -22,11 +22,11 @@ from mmer_pipeline.training import memory
 from mmer_pipeline.training.batches import micro_batches
 from mmer_pipeline.training.examples import Examples
 
-_MOMENT_BYTES = 8  # AdamW's two moments of a trained parameter, in float32
+_MOMENT_BYTES = 8  # per trained parameter: AdamW's two moments, in float32
 
 
 class Optimiser:
-    """A model on its device, and the AdamW that trains it step by step."""
+    """A model on its device, and the AdamW optimiser that trains it step by step."""
 
     def __init__(self, settings: Settings, model: EmotionModel, examples: Examples, accelerator: Accelerator) -> None:
         self.settings, self.examples, self.accelerator = settings, examples, accelerator
@@ -37,15 +37,15 @@ class Optimiser:
         self.adamw = torch.optim.AdamW(
             self.trained, lr=settings.learning_rate, weight_decay=settings.weight_decay, fused=True
         )
-        self.max_seconds = settings.max_batch_seconds or 0.0  # of audio in a micro-batch; 0: not yet known
+        self.max_seconds = settings.max_batch_seconds or 0.0  # audio in a micro-batch; 0: not yet known
 
     def step(self, positions: Sequence[int], *, seed: int, learning_rate: float) -> Tensor:
-        """Take a step on the utterances at these positions, of which this process computes its share.
+        """Take a step on the utterances at these positions; each process computes its share of them.
 
-        Where memory runs out, `max_seconds` is halved for good and the step starts again from its seed.
+        If memory runs out, `max_seconds` is reduced permanently and the step starts again from its seed.
 
         Returns:
-            The sums of CE and CTC over this process's share, `[2]`, on the device.
+            The sums of the CE and CTC losses over this process's share, `[2]`, on the device.
 
         Raises:
             UserError: not even one utterance fits in memory.
@@ -59,8 +59,8 @@ class Optimiser:
             try:
                 losses = sum((self.add_gradient(part, len(positions)) for part in parts), self._no_losses())
             except RuntimeError as error:
-                self.max_seconds = self._less_audio(parts, error)
-            if losses is None:  # only here: the error held on to what filled the memory
+                self.max_seconds = self._reduced_seconds(parts, error)
+            if losses is None:  # not in the handler, where the error still refers to the memory
                 torch.cuda.empty_cache()
         if self.accelerator.num_processes > 1:
             self._sum_gradients_over_processes()
@@ -72,9 +72,9 @@ class Optimiser:
         return losses
 
     def add_gradient(self, positions: Sequence[int], step_size: int) -> Tensor:
-        """Add a micro-batch's share of the gradient of CE + α · CTC, a mean over a step of `step_size` utterances.
+        """Add a micro-batch's share of the gradient of CE + α · CTC, a mean over the `step_size` utterances of a step.
 
-        Returns the sums of CE and CTC over the micro-batch, `[2]`, detached.
+        Returns the sums of the CE and CTC losses over the micro-batch, `[2]`, detached.
         """
         batch = self.examples.batch(positions, pin=self.device.type == "cuda").to(self.device)
         with self.accelerator.autocast():
@@ -88,34 +88,34 @@ class Optimiser:
         return torch.stack([ce.detach(), ctc.detach()])
 
     def find_max_seconds(self, positions: Sequence[int]) -> None:
-        """Find how much audio a micro-batch may hold (`--max-batch-seconds auto`), by trying the longest utterances.
+        """Find how much audio a micro-batch may contain (`--max-batch-seconds auto`), by trying the longest utterances.
 
-        Weights stay as they are, gradients do not.
+        Leaves the weights unchanged, but not the gradients.
         """
         seconds = self.examples.seconds
         longest = sorted(positions, key=lambda position: -seconds[position])[: self.settings.batch_size]
-        most = max(1.0, len(longest) * seconds[longest[0]])
+        upper_limit = max(1.0, len(longest) * seconds[longest[0]])
 
-        def use(wanted: float) -> float:
-            part = micro_batches(longest, seconds, wanted)[0]
+        def run_pass(max_seconds: float) -> float:
+            part = micro_batches(longest, seconds, max_seconds)[0]
             self.add_gradient(part, len(longest))
             return max(0.02, len(part) * seconds[part[0]])
 
         self.max_seconds = 1.0
         try:
             later = _MOMENT_BYTES * sum(parameter.numel() for parameter in self.trained)
-            self.max_seconds = memory.seconds_that_fit(use, self.device, later, most)
+            self.max_seconds = memory.seconds_that_fit(run_pass, self.device, later, upper_limit)
         except RuntimeError as error:
-            if not memory.is_exhausted(error):
-                raise  # else the steps begin with one second, and explain if even that is too much
+            if not memory.is_out_of_memory(error):
+                raise  # otherwise training starts with one second; if even that is too much, `step` reports it
         self.adamw.zero_grad(set_to_none=True)
 
     def _no_losses(self) -> Tensor:
         return torch.zeros(2, device=self.device)
 
-    def _less_audio(self, parts: Sequence[Sequence[int]], error: RuntimeError) -> float:
-        """Half the audio of the largest micro-batch; raises the error again unless it is a lack of memory."""
-        if not memory.is_exhausted(error):
+    def _reduced_seconds(self, parts: Sequence[Sequence[int]], error: RuntimeError) -> float:
+        """Half the audio of the largest micro-batch; raises the error again if it has another cause than memory."""
+        if not memory.is_out_of_memory(error):
             raise error
         seconds = self.examples.seconds
         largest = max(parts, key=lambda part: len(part) * seconds[part[0]])
@@ -123,9 +123,9 @@ class Optimiser:
             return len(largest) * seconds[largest[0]] / 2
         utterance = self.examples.manifest.utterances[largest[0]]
         raise UserError(
-            f"{self.device} ran out of memory on utterance {utterance.utterance_id} ({seconds[largest[0]]:.1f} s) "
-            "alone. Everything saved is kept: free some memory, choose a smaller encoder, or remove utterances "
-            "as long as this one from the manifest."
+            f"{self.device} ran out of memory on the single utterance {utterance.utterance_id} "
+            f"({seconds[largest[0]]:.1f} s). Everything saved is kept. Free some memory, choose a smaller encoder, or "
+            "remove utterances as long as this one from the manifest."
         ) from None
 
     def _sum_gradients_over_processes(self) -> None:
@@ -139,8 +139,8 @@ class Optimiser:
 def compile_layers(model: nn.Module) -> None:
     """Compile each trained transformer layer separately, in place.
 
-    Layers of the same kind share their graphs, LayerDrop stays outside of them, and with dynamic shapes no length of a
-    batch triggers another compilation.
+    Layers of the same kind share their graphs, LayerDrop stays outside of them, and dynamic shapes avoid recompilation
+    for batches of other lengths.
     """
     for module in model.modules():
         is_layer = isinstance(module, (GradientCheckpointingLayer, CrossModalEncoder))

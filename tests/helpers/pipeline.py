@@ -17,10 +17,10 @@ class Silent:
     def epoch(self, record, epochs):
         pass
 
-    def less_memory(self, max_seconds):
+    def ran_out_of_memory(self, max_seconds):
         pass
 
-    def stop_is_asked(self):
+    def stop_requested(self):
         return False
 
 

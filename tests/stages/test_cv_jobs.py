@@ -1,4 +1,4 @@
-"""Jobs in worker processes, with another `do`: deaths, failures, busy folds, stops, GPUs."""
+"""Jobs in worker processes, with another `run_job`: deaths, failures, busy folds, stops, GPUs."""
 
 import os
 import signal
@@ -12,7 +12,7 @@ import pytest
 
 from mmer_pipeline import crossval
 from mmer_pipeline.cluster import local_workers
-from mmer_pipeline.crossval import CrossValidation, Done, Job, Outcome, Place
+from mmer_pipeline.crossval import CrossValidation, Job, JobResult, Outcome, Workspace
 from mmer_pipeline.errors import Busy, UserError
 from mmer_pipeline.settings import Settings
 
@@ -44,15 +44,15 @@ class Watcher:
     def tick(self):
         pass
 
-    def stop_is_asked(self):
+    def stop_requested(self):
         return sum(event[0] == "started" for event in self.events) == self.stop_after
 
 
-def pretend(job, place, ticket):
-    """Stands for `crossval.do` in a worker process: what it does is in the job's name."""
+def pretend(job, workspace, ticket):
+    """Stands for `crossval.run_job` in a worker process: what it does is in the job's name."""
     from distributed import get_worker
 
-    get_worker().log_event(place.ident, ticket)
+    get_worker().log_event(workspace.cv_id, ticket)
     if job.name == "dies":
         time.sleep(0.2)
         os._exit(3)
@@ -60,28 +60,28 @@ def pretend(job, place, ticket):
         raise ZeroDivisionError("by nothing")
     if job.name == "refused":
         raise UserError("Not like this.\nBut like that.")
-    if job.name == "busy" and (place.runs / "busy").exists():
+    if job.name == "busy" and (workspace.runs / "busy").exists():
         raise Busy("Another process is working.")
     if job.name == "long":
-        while place.ident not in crossval._stopped:
+        while workspace.cv_id not in crossval._stopped:
             time.sleep(0.05)
         raise UserError("Stopped.")
     time.sleep(0.2)
-    return Done(True, 0.5, 0.25, 1.0)
+    return JobResult(True, 0.5, 0.25, 1.0)
 
 
 @pytest.fixture
 def outcomes_of(monkeypatch, tmp_path):
     """A function that runs jobs of these names with `pretend`."""
-    monkeypatch.setattr(crossval, "do", pretend)
-    monkeypatch.setattr(crossval, "BUSY_SECONDS", 0.2)
+    monkeypatch.setattr(crossval, "run_job", pretend)
+    monkeypatch.setattr(crossval, "RETRY_SECONDS", 0.2)
 
     def run(client, *names, watcher=None):
-        place = Place.at(
+        workspace = Workspace.at(
             Path("m.csv"), Path("c"), Path(), device="cpu", save_seconds=1, keep_state=False, restart=False
         )
         jobs = [Job(name, Settings(fold=number)) for number, name in enumerate(names, start=1)]
-        return CrossValidation(client, place, watcher or Watcher(), resources={}).run(jobs)
+        return CrossValidation(client, workspace, watcher or Watcher(), resources={}).run(jobs)
 
     return run
 
@@ -103,7 +103,7 @@ def test_what_nobody_foresaw_leaves_its_traceback_and_what_a_user_can_mend_its_m
     assert str(log) in broken.message
     assert "in pretend" in log.read_text()
     assert refused.message == "Not like this.\nBut like that."
-    assert well == Outcome(well.job, "done", Done(True, 0.5, 0.25, 1.0))
+    assert well == Outcome(well.job, "done", JobResult(True, 0.5, 0.25, 1.0))
     assert broken.as_dict() == {
         "run": "breaks", "system": "mmer", "seed": 1, "fold": 1, "state": "failed", "message": broken.message,
     }  # fmt: skip

@@ -204,7 +204,7 @@ def test_a_system_needs_no_features_that_it_does_not_read(corpus, settings_of):
 def test_evaluation_refuses_another_text_encoder_than_the_one_that_was_fine_tuned(corpus, settings_of, monkeypatch):
     train(settings_of("roberta", finetune_text=True), corpus)
     monkeypatch.setattr("mmer_pipeline.encoders.encoder_files.EncoderFiles.digest", lambda _: "another")
-    with pytest.raises(UserError, match=r"text encoder of .* changed"):
+    with pytest.raises(UserError, match=r"text encoder used to train .* changed"):
         evaluate_fold(RUN, 1, cache=Path("cache"), device="cpu")
 
 

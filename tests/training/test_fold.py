@@ -190,7 +190,7 @@ def test_a_state_whose_metrics_are_gone_is_refused(corpus, settings):
     with pytest.raises(StopError):
         train(settings, corpus, observer=StopsAt(2, 1), save_seconds=0.0)
     paths.fold(Path("runs/mmer"), 1).metrics.unlink()
-    with pytest.raises(UserError, match=r"has 0 epochs, the saved state expects 1.*--restart"):
+    with pytest.raises(UserError, match=r"expected 1 epochs as in the saved state, found 0\..*--restart"):
         train(settings, corpus)
     assert train(settings, corpus, restart=True)
 
@@ -284,7 +284,7 @@ class AsksToStop(Silent):
     def step(self, progress, steps, epochs):  # noqa: ARG002
         self.asked = progress.epoch == 2
 
-    def stop_is_asked(self):
+    def stop_requested(self):
         return self.asked
 
 

@@ -123,7 +123,7 @@ def test_one_utterance_that_does_not_fit_is_named(make, monkeypatch):
     made = make(max_batch_seconds=1e3)
     monkeypatch.setattr(Optimiser, "add_gradient", no_memory)
     names = "|".join(re.escape(u.utterance_id) for u in made.examples.manifest.utterances)
-    with pytest.raises(UserError, match=rf"ran out of memory on utterance ({names}) \(\d+\.\d s\) alone"):
+    with pytest.raises(UserError, match=rf"ran out of memory on the single utterance ({names}) \(\d+\.\d s\)\."):
         made.step(range(8), seed=1, learning_rate=1e-3)
 
 
