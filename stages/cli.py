@@ -1,4 +1,4 @@
-"""The group behind `mmer-pipe`: commands that chain."""
+"""The command `mmer-pipe`: a group of commands that can be chained."""
 
 import click
 
@@ -15,10 +15,10 @@ from stages.train import train
 
 
 class Pipeline(click.Group):
-    """A group that lists its commands in the order in which the data flows."""
+    """A group that lists its commands in the order in which the data flows through them."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
-        """As they were added."""
+        """The commands in the order in which they were added."""
         return list(self.commands)
 
 
@@ -28,10 +28,10 @@ class Pipeline(click.Group):
 @click.version_option(__version__, prog_name="mmer-pipe")
 @common_options
 def main(common: object) -> None:
-    """Speech emotion recognition from recording and transcript (MMER), stage by stage.
+    """Recognise emotions from recordings and their transcripts (MMER).
 
-    Commands chain: `mmer-pipe extract train --fold 2 evaluate --fold 2`. Each can be rerun by itself; one
-    whose input has not changed does nothing and says so.
+    Commands can be chained, as in `mmer-pipe extract train --fold 2 evaluate --fold 2`, or run separately. Work that
+    has already been done with the same inputs and settings is skipped.
     """
 
 

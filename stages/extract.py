@@ -1,4 +1,4 @@
-"""extract: run the frozen text encoder and the frozen convolutional front end once over the corpus.
+"""The extract command: run the frozen text encoder and the frozen speech front end once over the corpus.
 
 Reads the manifest and its recordings. Writes `<cache>/features/<manifest>/text-….h5` and `speech-….h5`.
 """
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 @setting_options(FEATURE_SETTINGS)
 @common_options
 def extract(common: Common, system: str, scheduler: str, manifest: Path | None, **options: Any) -> None:
-    """Compute the frozen features that are missing or out of date."""
+    """Compute frozen features that are missing or out of date."""
     from mmer_pipeline.corpora.manifest import read_manifest
     from mmer_pipeline.features.inputs import requests_of
     from stages.progress import quiet_libraries
@@ -57,7 +57,8 @@ def make_features(
     """Compute the missing rows of one feature file; if another process is writing it, wait for that process.
 
     Raises:
-        UserError: as `extraction.extract`; `progress.Stopped` after Ctrl-C.
+        Stopped: the user pressed Ctrl-C.
+        UserError: as `extraction.extract`.
     """
     from mmer_pipeline import files, paths
     from mmer_pipeline.errors import Busy
@@ -77,8 +78,8 @@ def make_features(
             say(common, f"{name}: another process is writing {path}; waiting for it …")
             with files.locked(paths.lock_of(path), wait=True):
                 pass
-    what = f"computed {done.computed} of {done.utterances} utterances"
+    result = f"computed {done.computed} of {done.utterances} utterances"
     if not done.computed:
-        what = f"all {done.utterances} utterances are up to date"
-    say(common, f"{name}: {what}. {path} ({path.stat().st_size / 1e6:.1f} MB)")
+        result = f"all {done.utterances} utterances are up to date"
+    say(common, f"{name}: {result}. {path} ({path.stat().st_size / 1e6:.1f} MB)")
     return done

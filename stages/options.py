@@ -1,4 +1,4 @@
-"""What every command shares: common options, the config file, results, errors. No heavy import here."""
+"""What all commands share: common options, results, messages, errors. This module imports nothing heavy."""
 
 import functools
 import json
@@ -19,54 +19,54 @@ from mmer_pipeline.errors import UserError
 from stages.config_file import load_config
 from stages.setting_options import GENERAL, Command, GroupedOption
 
-NEXT = "mmer.next"  # keys of click's meta, which the commands of a chain share
+NEXT = "mmer.next"  # keys in click's `meta`, which the commands of a chain share
 RUN = "mmer.run"
 DEFAULT_RUN = "mmer"
-PART_OF_DEMO = "demo"  # click's obj of a command that the demo runs
+PART_OF_DEMO = "demo"  # click's `obj` for commands that the demo runs
 COMMON = ("cache_dir", "runs_dir", "device", "as_json", "quiet", "debug")
 FILE = click.Path(path_type=Path, dir_okay=False)
 DIRECTORY = click.Path(path_type=Path, file_okay=False)
 
 
 class Failure(click.ClickException):
-    """A failure that the user can mend, on its way to the terminal: the message alone, exit code 1."""
+    """A `UserError` as click reports it: only the message is printed, and the exit code is 1."""
 
     exit_code = 1
 
 
 @dataclass(frozen=True)
 class Common:
-    """The options that mean the same everywhere."""
+    """The values of the options that all commands have."""
 
-    cache: Path  # where manifests and features lie
-    runs: Path  # where runs lie
+    cache: Path  # directory of manifests and features
+    runs: Path  # directory of runs
     device: str  # "auto", "cpu", "cuda", "cuda:1" …
-    as_json: bool  # print one JSON object on standard output, everything else on standard error
-    quiet: bool  # print results alone
+    as_json: bool  # print one JSON object on standard output, and everything else on standard error
+    quiet: bool  # print only results
 
     def manifest(self, flag: Path | None) -> Path:
-        """The manifest: the flag, or `<cache>/manifest.csv`."""
+        """The manifest's path: the flag if given, else `<cache>/manifest.csv`."""
         return flag or self.cache / paths.MANIFEST_NAME
 
     def result(self, value: Any) -> None:
-        """Print a command's result as one JSON object, where `--json` asked for it."""
+        """Print a command's result as one JSON object if `--json` was given."""
         if self.as_json:
             click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
 
 
 def common_options(command: Command) -> Command:
-    """Add the common options; the callback gets one `common: Common` in their place.
+    """Add the common options; the callback receives them as one argument, `common: Common`.
 
-    They can stand before the first command of a chain (for all of it) or behind any command (for that one).
+    They may be given before the first command of a chain (for all its commands) or after a command (for that one).
     """
 
     @functools.wraps(command)
     def wrapper(*args: Any, **kwargs: Any) -> Any:
-        mine = {name: kwargs.pop(name) for name in COMMON}
+        own = {name: kwargs.pop(name) for name in COMMON}
         kwargs.pop("config")
         context = click.get_current_context()
         inherited = context.parent.params if context.parent is not None else {}
-        value = {name: inherited.get(name) if mine[name] is None else mine[name] for name in COMMON}
+        value = {name: inherited.get(name) if own[name] is None else own[name] for name in COMMON}
         is_main = os.environ.get("RANK", "0") == "0"  # of the processes that `accelerate launch` started
         common = Common(
             cache=paths.cache_dir(value["cache_dir"]),
@@ -84,7 +84,7 @@ def common_options(command: Command) -> Command:
         except OSError as error:
             if value["debug"] or error.filename is None:
                 raise
-            raise Failure(f"{error.filename} cannot be read or written: {error.strerror}.") from error
+            raise Failure(f"{error.filename} could not be read or written: {error.strerror}.") from error
 
     for option in reversed(_common_parameters()):
         wrapper = option(wrapper)
@@ -98,21 +98,21 @@ def _common_parameters() -> list[Callable[[Any], Any]]:
         option("--runs-dir", type=DIRECTORY, help="Directory of trained runs.  [$MMER_RUNS_DIR or ./runs]"),
         option("--config", type=FILE, callback=load_config, is_eager=True,
                help="TOML file with one table of options per command.  [./mmer.toml]"),
-        option("--device", help="Device: auto, cpu, cuda, cuda:1 …  [auto]"),
+        option("--device", help="Device to compute on: auto, cpu, cuda, cuda:1 …  [auto]"),
         option("--json", "as_json", is_flag=True, default=None, help="Print the result as one JSON object."),
-        option("--quiet/--verbose", "quiet", default=None, help="Print only results, or progress as well."),
-        option("--debug", is_flag=True, default=None, help="Show the traceback of a failure."),
+        option("--quiet/--verbose", "quiet", default=None, help="Print only results, or also progress."),
+        option("--debug", is_flag=True, default=None, help="Show the traceback of an error."),
     ]  # fmt: skip
 
 
 def say(common: Common, message: str) -> None:
-    """A line of progress for a person; on standard error, so that standard output holds results alone."""
+    """Print a progress message on standard error; standard output is reserved for results."""
     if not common.quiet:
         click.echo(message, err=True)
 
 
 def suggest(common: Common, command: str, *shared: str) -> None:
-    """Say which command comes next, with the places and the shared options that were typed for this one."""
+    """Suggest the next command, with the directories and the `shared` options that were given to this one."""
     context: click.Context | None = click.get_current_context()
     words = []
     while context is not None:
@@ -125,55 +125,59 @@ def suggest(common: Common, command: str, *shared: str) -> None:
         ]
         context = context.parent
     root = click.get_current_context().find_root()
-    # Under make, or as a part of the demo, something else comes next.
-    unasked = common.quiet or "MAKELEVEL" in os.environ or root.obj == PART_OF_DEMO
-    root.meta[NEXT] = None if unasked else shlex.join(["mmer-pipe", command, *words])
+    # Make and the demo run the next step themselves.
+    suppressed = common.quiet or "MAKELEVEL" in os.environ or root.obj == PART_OF_DEMO
+    root.meta[NEXT] = None if suppressed else shlex.join(["mmer-pipe", command, *words])
 
 
 def show_suggestion() -> None:
-    """Print what the last command of a chain suggested."""
+    """Print the suggestion of the last command of a chain."""
     if suggestion := click.get_current_context().find_root().meta.get(NEXT):
         click.echo(f"Next: {suggestion}", err=True)
 
 
 def _flag(parameter: click.Parameter, value: Any) -> list[str]:
-    """A parameter as it is typed."""
+    """A parameter as typed on the command line."""
     if isinstance(value, bool):
         return [parameter.opts[0] if value else parameter.secondary_opts[0]]
     return [parameter.opts[0], str(value)]
 
 
 def interactive() -> bool:
-    """Whether a person looks at standard error."""
+    """Whether standard error is a terminal."""
     return sys.stderr.isatty()
 
 
 def manifest_option(command: Command) -> Command:
     """Add `--manifest`."""
-    return click.option("--manifest", type=FILE, help="The corpus.  [<cache>/manifest.csv]")(command)
+    return click.option("--manifest", type=FILE, help="Manifest of the corpus.  [<cache>/manifest.csv]")(command)
 
 
 def directory_name(text: str) -> str:
-    """A directory's name for a system: "mmer", "mmer-alpha-0.01"."""
+    """The name of a directory for a system: "mmer", "mmer-alpha-0.01"."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text)
 
 
 def check_run_name(_context: click.Context, _parameter: click.Parameter, value: Any) -> Any:
-    """A run is a directory just below the runs: its name is no path."""
+    """Check that the name of a run is a plain directory name, and not that of the report.
+
+    Raises:
+        click.BadParameter: it is a path, or the name of the report's directory.
+    """
     for name in (value,) if isinstance(value, str) else value or ():
         if name in ("", ".", "..") or "/" in name or "\\" in name:
-            raise click.BadParameter(f"{name!r} is a path; expected the name of a directory below --runs-dir.")
+            raise click.BadParameter(f"{name!r} is a path; expected the name of a directory in --runs-dir.")
         if name == paths.REPORT_NAME:
-            raise click.BadParameter(f"{name!r} is where reports of several runs lie; give the run another name.")
+            raise click.BadParameter(f"{name!r} is reserved for reports on several runs; choose another name.")
     return value
 
 
 def chain_run() -> str:
-    """The run that `train` worked on earlier in this chain, else the default one."""
+    """The run that `train` trained earlier in this chain, else the default run."""
     return str(click.get_current_context().find_root().meta.get(RUN, DEFAULT_RUN))
 
 
 def run_option(command: Command) -> Command:
-    """Add `--run` for one run."""
-    text = "The run's directory below the runs.  [the one trained in this chain, or mmer]"
+    """Add `--run`, the name of one run."""
+    text = "Name of the run's directory in --runs-dir.  [the run trained in this chain, else mmer]"
     return click.option("--run", "run_name", metavar="NAME", callback=check_run_name, help=text)(command)

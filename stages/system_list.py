@@ -1,4 +1,4 @@
-"""`--systems` and `--seeds` of `cv`: which systems are trained, with which settings of their own."""
+"""The options `--systems` and `--seeds` of `cv`: which systems are trained, each with which settings."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -16,17 +16,17 @@ from stages.setting_options import SystemName, parse_settings
 class Entry:
     """One entry of `--systems`: a system and the settings that follow it, separated by colons."""
 
-    text: str  # as it was typed: "mmer:alpha=0.01"
+    text: str  # as typed: "mmer:alpha=0.01"
     system: str
-    options: Mapping[str, Any]  # the settings that follow it
-    run: str  # the name of its directory: "mmer-alpha-0.01"
+    options: Mapping[str, Any]  # the settings after the system's name
+    run: str  # the name of the run's directory: "mmer-alpha-0.01"
 
     @staticmethod
     def parse(text: str) -> "Entry":
-        """Read an entry; what follows the colons are options of `train`.
+        """Parse an entry; the settings after the colons are options of `train`.
 
         Raises:
-            click.BadParameter: there is no such system, setting or value.
+            click.BadParameter: there is no such system or setting, or a value is not valid.
         """
         typed, words = split_name(text)
         if "" in words:
@@ -35,10 +35,10 @@ class Entry:
             system = SystemName().convert(typed, None, None)
             options = parse_settings(words, text)
             if "alpha" in options and "alpha" not in find_system(system).options:
-                raise UserError(f"System {system} has no CTC head, and therefore no alpha.")
+                raise UserError(f"System {system} has no CTC head and therefore no setting alpha. Leave it out.")
             settings_for(system, fold=1, **options)
         except click.UsageError as error:
-            lists = f" Lists: {', '.join(NAMED_LISTS)}." if isinstance(error, click.BadParameter) else ""
+            lists = f" Named lists: {', '.join(NAMED_LISTS)}." if isinstance(error, click.BadParameter) else ""
             raise click.BadParameter(f"{text!r}: {error.format_message()}{lists}") from None
         except UserError as error:
             raise click.BadParameter(f"{text!r}: {error}") from None
@@ -46,34 +46,48 @@ class Entry:
 
 
 def _words(value: Any) -> list[str]:
-    """A comma-separated list, or an array of mmer.toml, without repetitions."""
+    """Split a comma-separated list (or take an array from mmer.toml); its values must be distinct.
+
+    Raises:
+        click.BadParameter: a value is empty or appears twice.
+    """
     words = [str(word).strip() for word in (value.split(",") if isinstance(value, str) else value)]
     for word in words:
         if not word:
-            raise click.BadParameter("expected a value between two commas.")
+            raise click.BadParameter(f"{value!r}: expected a value between commas, found none.")
         if words.count(word) > 1:
-            raise click.BadParameter(f"{word!r} appears twice.")
+            raise click.BadParameter(f"{word!r} appears twice. Leave one of them out.")
     return words
 
 
 def parse_systems(_context: click.Context, _parameter: click.Parameter, value: Any) -> list[Entry]:
-    """The entries of `--systems`; a named list is replaced by its entries."""
+    """Parse `--systems`; a named list is replaced by its entries.
+
+    Raises:
+        click.BadParameter: an entry is not valid, or two entries would be the same run.
+    """
     words = [word for name in _words(value) for word in NAMED_LISTS.get(name, name).split(",")]
     entries: dict[str, Entry] = {}
     for word in dict.fromkeys(words):  # two named lists may share an entry
         entry = Entry.parse(word)
         if entry.run in entries:
-            raise click.BadParameter(f"{word!r} and {entries[entry.run].text!r} would be the same run, {entry.run}.")
+            raise click.BadParameter(
+                f"{word!r} and {entries[entry.run].text!r} would be the same run, {entry.run}. Leave one of them out."
+            )
         entries[entry.run] = entry
     return list(entries.values())
 
 
 def parse_seeds(_context: click.Context, _parameter: click.Parameter, value: Any) -> list[int]:
-    """The seeds of `--seeds`."""
+    """Parse `--seeds`.
+
+    Raises:
+        click.BadParameter: a seed is not a number or appears twice.
+    """
     words = _words([value] if isinstance(value, int) else value)
     if not all(word.isdecimal() for word in words):
-        raise click.BadParameter(f"{value!r}: expected numbers from 0, such as 1,2,3.")
+        raise click.BadParameter(f"{value!r}: expected non-negative integers such as 1,2,3.")
     seeds = [int(word) for word in words]
     if len(set(seeds)) < len(seeds):
-        raise click.BadParameter(f"{value!r}: a seed appears twice.")
+        raise click.BadParameter(f"{value!r}: a seed appears twice. Leave one of them out.")
     return seeds

@@ -232,7 +232,7 @@ def test_evaluating_with_features_that_changed_since_training_is_refused(corpus,
     path = corpus.audio_path(corpus.utterances[0])
     samples, rate = soundfile.read(path)
     soundfile.write(path, samples[:-400], rate)
-    assert "stale" in fail("evaluate", "--fold", 1)
+    assert "out of date" in fail("evaluate", "--fold", 1)
     succeed("extract", *encoders)
     assert "have changed since" in fail("evaluate", "--fold", 1)
 

@@ -55,7 +55,7 @@ def test_an_entry_that_train_would_refuse_is_a_usage_error_that_names_it(text, s
     [
         ("mmer,mmer", "'mmer' appears twice"),
         ("mmer:text-encoder=a/b,mmer:text-encoder=a-b", "would be the same run"),
-        ("mmer,,cai", "expected a value between two commas"),
+        ("mmer,,cai", "expected a value between commas"),
     ],
 )
 def test_the_same_run_twice_is_refused(systems, said):
