@@ -31,7 +31,7 @@ CV := $(if $(SYSTEMS),--systems "$(SYSTEMS)") $(if $(SEEDS),--seeds "$(SEEDS)") 
 
 # Everything needs the one .venv, and all cores or the GPU.
 .NOTPARALLEL:
-.PHONY: help setup demo prepare features train cv-report test bench lint check clean
+.PHONY: help setup demo prepare features train cv-report test bench docs lint check clean
 .DELETE_ON_ERROR:
 
 help:
@@ -42,7 +42,8 @@ help:
 	@echo "make train FOLD=2   train one fold"
 	@echo "make cv-report [SYSTEMS=mmer,cai,wav2vec2,roberta] [SEEDS=1,2,3] [FOLDS='1 2'] [JOBS=2]"
 	@echo "                 what is missing of a cross-validation of these systems, then the report"
-	@echo "make bench [BENCH='training reading'] [BENCH_OPTIONS='--sizes small --rounds 3']   the figures of the README"
+	@echo "make bench [BENCH='training reading'] [BENCH_OPTIONS='--sizes small --rounds 3']   the figures of docs/speed.md"
+	@echo "make docs        the documentation as a site in site/"
 	@echo "make test | lint | check | clean"
 	@echo 'OPTIONS="--text-encoder … --speech-encoder …" goes to extract, train and cv, TRAIN_OPTIONS="--epochs …" to the'
 	@echo 'last two; settings can stand in mmer.toml, places not: CACHE=… RUNS=….'
@@ -86,6 +87,10 @@ test: $(READY)
 bench: $(READY)
 	$(BIN)/python -m benchmarks $(BENCH) $(BENCH_OPTIONS)
 
+# Strictly: a broken link or anchor fails. Nothing is fetched, neither here nor when a page is read.
+docs: $(READY)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict --quiet
+
 lint: $(READY)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -94,4 +99,4 @@ lint: $(READY)
 check: lint test
 
 clean:
-	rm -rf demo build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	rm -rf demo build dist site *.egg-info .pytest_cache .mypy_cache .ruff_cache
