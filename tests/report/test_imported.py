@@ -104,7 +104,7 @@ def test_a_bad_file_gets_one_clear_message(tmp_path, known, text, message):
 
 
 def test_a_file_that_is_not_there_or_is_a_directory(tmp_path):
-    with pytest.raises(UserError, match="There is no .*nothing.csv to import"):
+    with pytest.raises(UserError, match=r"There is no .*nothing\.csv to import"):
         read_rows(tmp_path / "nothing.csv")
     with pytest.raises(UserError, match="cannot be read: Is a directory"):
         read_rows(tmp_path)
