@@ -18,11 +18,11 @@ class Row(NamedTuple):
 
 
 def read_csv_rows(
-    path: Path, required: Sequence[str], *, expected: str | None = None, fallback_encoding: str | None = None
+    path: Path, required: Sequence[str], optional: Sequence[str] = (), *, fallback_encoding: str | None = None
 ) -> Iterator[Row]:
     """Read the rows of a CSV file that has at least the `required` columns; blank lines are skipped.
 
-    `expected` describes the columns in the message about a missing one. A file that is not UTF-8 is decoded with
+    The `optional` columns appear only in the message about a missing one. A file that is not UTF-8 is decoded with
     `fallback_encoding`, if that is given; bytes without a meaning there become U+FFFD.
 
     Raises:
@@ -37,7 +37,7 @@ def read_csv_rows(
         with path.open(newline="", encoding=encoding, errors=errors) as stream:
             reader = csv.reader(stream, strict=True)
             header = next(reader, [])
-            _check_header(path, header, required, expected or ", ".join(required))
+            _check_header(path, header, required, optional)
             for cells in filter(None, reader):
                 where = f"{path}, line {reader.line_num}"
                 if len(cells) != len(header):
@@ -72,15 +72,16 @@ def check_unique(column: str, values: Iterable[tuple[str, str]]) -> None:
         )
 
 
-def _check_header(path: Path, header: Sequence[str], required: Sequence[str], expected: str) -> None:
+def _check_header(path: Path, header: Sequence[str], required: Sequence[str], optional: Sequence[str]) -> None:
     if repeated := sorted({column for column in header if header.count(column) > 1}):
         raise UserError(f"{path}: column {', '.join(repeated)} appears twice. Keep one column of each name.")
     missing = [column for column in required if column not in header]
     if missing:
-        hint = " The cells are separated by `;`; expected `,`." if ";" in "".join(header) else ""
+        hint = " The cells are separated by `;`, expected `,`." if ";" in "".join(header) else ""
+        others = f"; optional: {', '.join(optional)}" if optional else ""
         raise UserError(
-            f"{path}: column {', '.join(missing)} is missing. "
-            f"Found: {', '.join(header) or 'nothing'}. Expected: {expected}.{hint}"
+            f"{path}: missing columns: {', '.join(missing)}. Found: {', '.join(header) or 'none'}. "
+            f"Required: {', '.join(required)}{others}.{hint}"
         )
 
 

@@ -25,8 +25,8 @@ def test_rows_come_with_the_line_they_end_on(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("data", "message"),
     [
-        ("", r"table\.csv: column id, text is missing\. Found: nothing\. Expected: id, text\."),
-        ("id;text\na;b\n", r"column id, text is missing\. .* separated by `;`; expected `,`"),
+        ("", r"table\.csv: missing columns: id, text\. Found: none\. Required: id, text\."),
+        ("id;text\na;b\n", r"missing columns: id, text\. .* separated by `;`, expected `,`"),
         ("id,text,id\n", "column id appears twice"),
         ("id,text\n", "no rows below its header"),
         ("id,text\na\n", "line 2: expected 2 cells, found 1"),

@@ -47,9 +47,9 @@ def read_rows(path: Path) -> list[Row]:
         UserError: see `csv_tables.read_csv_rows`; also for an utterance id that is empty or appears twice.
     """
     if not path.exists():
-        raise UserError(f"There is no {path} to import. Expected a CSV file like the predictions.csv of a run.")
-    columns = f"{', '.join(PREDICTION_COLUMNS)}, {PROBABILITY_PREFIX}CLASS …; required are {', '.join(REQUIRED)}"
-    rows = list(read_csv_rows(path, REQUIRED, expected=columns))
+        raise UserError(f"{path} does not exist. Expected a CSV file like a run's predictions.csv.")
+    optional = [*(column for column in PREDICTION_COLUMNS if column not in REQUIRED), f"{PROBABILITY_PREFIX}CLASS"]
+    rows = list(read_csv_rows(path, REQUIRED, optional))
     for where, cells in rows:
         if not cells["utterance_id"]:
             raise UserError(f"{where}: utterance_id is empty.")

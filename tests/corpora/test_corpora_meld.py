@@ -207,8 +207,8 @@ def test_a_folder_without_the_tables_is_refused_with_where_each_was_expected(tmp
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", r"dev_sent_emo\.csv: column Utterance, .* is missing\. Found: nothing\."),
-        (HEADER.replace("Speaker", "Who") + "\n", r"column Speaker is missing\. Found: Sr No\., Utterance, Who"),
+        ("", r"dev_sent_emo\.csv: missing columns: Utterance, .* Found: none\."),
+        (HEADER.replace("Speaker", "Who") + "\n", r"missing columns: Speaker\. Found: Sr No\., Utterance, Who"),
         (HEADER + "\n", "no rows below its header"),
         (HEADER + "\n1,Yes,Ann\n", "line 2: expected 11 cells, found 3"),
         (table([("Yes", "Ann", "joy", 0, 0)]) + "2,Yes,Ann,joy,n,x,1,8,21,,\n", "line 3: Dialogue_ID is 'x', expected"),

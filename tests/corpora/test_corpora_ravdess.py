@@ -89,7 +89,7 @@ def test_metadata_that_contradicts_a_file_name_is_refused_with_its_line(tmp_path
 
 def test_metadata_needs_its_columns_and_paths_below_the_root(tmp_path: Path) -> None:
     write_metadata(tmp_path, [("a/03-01-03-01-01-01-01.flac", "01")], ("path", "speaker"))
-    with pytest.raises(UserError, match=r"column emotion is missing\. Found: path, speaker"):
+    with pytest.raises(UserError, match=r"missing columns: emotion\. Found: path, speaker"):
         read_corpus("ravdess", tmp_path)
     write_metadata(tmp_path, [("../03-01-03-01-01-01-01.flac", "happy")])
     with pytest.raises(UserError, match=r"line 2: audio path .* leaves the audio root"):

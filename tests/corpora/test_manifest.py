@@ -93,8 +93,8 @@ def test_a_column_that_appears_twice_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "column utterance_id, audio, .* is missing. Found: nothing"),
-        (f"{HEADER.replace('speaker,', '')}\n", "column speaker is missing"),
+        ("", r"missing columns: utterance_id, audio, .*\. Found: none"),
+        (f"{HEADER.replace('speaker,', '')}\n", "missing columns: speaker"),
         (f"{HEADER}\n", "no rows below its header"),
         (f"{HEADER}\n{ROW}\n{ROW}\n", "line 3: utterance_id 'a' already appears on line 2"),
         (f"{HEADER}\n{ROW},more\n", "line 2: expected 9 cells, found 10"),

@@ -331,7 +331,7 @@ def test_notes_of_the_reader_are_printed_and_brackets_are_not_markup(tmp_path: P
 
 def test_a_missing_column_is_one_message(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text(",".join(COLUMNS[1:]) + "\n")
-    assert "column utterance_id is missing" in failure("csv", "--root", tmp_path, "--cache-dir", tmp_path / "c")
+    assert "missing columns: utterance_id" in failure("csv", "--root", tmp_path, "--cache-dir", tmp_path / "c")
 
 
 def test_an_unknown_corpus_is_a_usage_error(tmp_path: Path) -> None:

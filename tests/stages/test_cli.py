@@ -363,7 +363,7 @@ GOOD = "u1,session1/1F-1-hap.wav,,,1F,1,d,hap,Hello"
 @pytest.mark.parametrize(
     ("rows", "said"),
     [
-        ([HEADER.replace(",speaker", ""), "u1,a.wav,,,1,d,hap,Hello"], "column speaker is missing"),
+        ([HEADER.replace(",speaker", ""), "u1,a.wav,,,1,d,hap,Hello"], "missing columns: speaker"),
         ([HEADER, GOOD, GOOD], "u1"),
         ([HEADER, GOOD.replace("hap", "hapy")], "Unknown emotion label 'hapy'"),
         ([HEADER, GOOD.replace("session1/", "../")], "leaves the audio root"),
