@@ -35,6 +35,7 @@ FENCE = re.compile(
     r"^```(?P<language>\w*)(?: title=\"(?P<title>[^\"]+)\")?[^\n]*\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
+INCLUDED = re.compile(r"^--8<-- \"(?P<path>[^\"]+\.py)\"\n", re.MULTILINE)  # by the extension snippets
 MARK = re.compile(r"needs [\w ]+|takes minutes|run by (?P<file>\S+)")
 COMMANDS = ("sh", "console")
 SETTINGS_FILE = "mmer.toml"
@@ -64,7 +65,8 @@ class Block:
 
 
 def blocks_of(page: Path) -> list[Block]:
-    found = FENCE.finditer(page.read_text(encoding="utf-8"))
+    text = INCLUDED.sub(lambda match: (ROOT / match["path"]).read_text("utf-8"), page.read_text("utf-8"))
+    found = FENCE.finditer(text)
     return [Block(page.name, match["mark"], match["language"], match["title"], match["text"]) for match in found]
 
 
@@ -84,7 +86,7 @@ def test_every_fence_is_understood(page):
     assert len(fences) == 2 * len(BLOCKS[page.relative_to(ROOT).as_posix()])
 
 
-@pytest.mark.parametrize("page", [page for page in PAGES if page.name != "README.md"], ids=lambda page: page.name)
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
 def test_every_fence_has_a_language(page):
     assert not [block.text for block in BLOCKS[page.relative_to(ROOT).as_posix()] if not block.language]
 
