@@ -75,6 +75,27 @@ def tiny_corpus() -> TinyCorpus:
     return write_tiny_corpus
 
 
+@pytest.fixture
+def manifest() -> Manifest:
+    """A corpus of tones in the working directory, without features."""
+    return write_tiny_corpus()
+
+
+@pytest.fixture
+def corpus(manifest: Manifest, tiny_text: Path, tiny_speech: Path) -> Manifest:
+    """A corpus of tones in the working directory, with its features of both kinds in float16."""
+    from helpers.pipeline import extract
+
+    extract(manifest, tiny_text, tiny_speech)
+    return manifest
+
+
+@pytest.fixture(scope="session")
+def encoders(tiny_text: Path, tiny_speech: Path) -> list[str]:
+    """The options that name the tiny encoders."""
+    return ["--text-encoder", str(tiny_text), "--speech-encoder", str(tiny_speech)]
+
+
 def write_tiny_corpus(directory: Path | None = None, *, sessions: int = 2, repeats: int = 1) -> Manifest:
     """Write `corpus/*.wav` and `cache/manifest.csv` below a directory (the working directory by default).
 

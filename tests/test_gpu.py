@@ -5,7 +5,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from click.testing import CliRunner
+from helpers.command_line import succeed
 
 from benchmarks.shapes import SIZES
 from benchmarks.training import OurStep, make_setup
@@ -13,29 +13,16 @@ from mmer_pipeline import paths
 from mmer_pipeline.features.feature_file import FeatureFile
 from mmer_pipeline.runs import RunRecord, read_metrics
 from mmer_pipeline.training import memory
-from stages.cli import main
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
 
-@pytest.fixture
-def run(tmp_path, tiny_corpus, tiny_text, tiny_speech):
-    """Run a command on the tiny corpus."""
-    tiny_corpus(tmp_path)
-    encoders = ["--text-encoder", str(tiny_text), "--speech-encoder", str(tiny_speech)]
-
-    def invoke(command, *arguments):
-        result = CliRunner().invoke(main, [command, *encoders, *arguments], catch_exceptions=False)
-        assert result.exit_code == 0, result.output
-
-    return invoke
-
-
-def test_features_of_the_gpu_are_those_of_the_cpu(run, tiny_text, tiny_speech):
+def test_features_of_the_gpu_are_those_of_the_cpu(manifest, encoders, tiny_text, tiny_speech):
     values = []
     for device in ("cpu", "cuda"):
-        run(
+        succeed(
             "extract",
+            *encoders,
             "--cache-dir",
             device,
             "--manifest",
@@ -54,11 +41,11 @@ def test_features_of_the_gpu_are_those_of_the_cpu(run, tiny_text, tiny_speech):
 
 
 @pytest.mark.parametrize(("precision", "tolerance"), [("fp32", 0.02), ("auto", 0.1)])
-def test_training_on_the_gpu_follows_training_on_the_cpu(run, precision, tolerance):
-    run("extract")
+def test_training_on_the_gpu_follows_training_on_the_cpu(manifest, encoders, precision, tolerance):
+    succeed("extract", *encoders)
     options = ["--fold", "1", "--epochs", "3", "--learning-rate", "1e-3", "--dropout", "0"]
     for device, number_format in (("cpu", "fp32"), ("cuda", precision)):
-        run("train", *options, "--device", device, "--precision", number_format, "--run", device)
+        succeed("train", *encoders, *options, "--device", device, "--precision", number_format, "--run", device)
     losses = [
         [line["train"]["ce"] for line in read_metrics(paths.fold(Path("runs") / name, 1).metrics)]
         for name in ("cpu", "cuda")

@@ -6,7 +6,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from helpers.command_line import succeed
 
 from mmer_pipeline import paths
 from mmer_pipeline.corpora.labels import BUILT_IN, identity_map
@@ -21,7 +21,6 @@ from mmer_pipeline.training.evaluation import score_fold
 from mmer_pipeline.training.fold_inputs import make_examples, open_corpus
 from mmer_pipeline.training.inference import predict
 from mmer_pipeline.training.models import load_model
-from stages.cli import main
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 CTC_SENTENCES = 8  # the shortest of librispeech60
@@ -35,12 +34,6 @@ def encoders(shared):
     return ["--text-encoder", str(text), "--speech-encoder", str(speech)]
 
 
-def run(*arguments):
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments], catch_exceptions=False)
-    assert result.exit_code == 0, result.output
-    return result
-
-
 def test_part_of_ravdess_from_recordings_to_a_report(shared, encoders):
     """About 15 s: 32 utterances of four actors."""
     reading = read_corpus("ravdess", shared / "data" / "ravdess4")
@@ -52,7 +45,7 @@ def test_part_of_ravdess_from_recordings_to_a_report(shared, encoders):
     part = [utterance for group in kept.values() for utterance in group[:2]]
     write_manifest(Path("cache/manifest.csv"), part, root=reading.root, corpus="ravdess", label_map=label_map)
     training = ["--epochs", 1, "--learning-rate", "1e-4", "--alpha", "0.01"]
-    run("extract", *encoders, "train", *encoders, *training, "evaluate", "report")
+    succeed("extract", *encoders, "train", *encoders, *training, "evaluate", "report")
     report = json.loads(Path("runs/mmer/report.json").read_text())
     (system,) = report["systems"]
     assert system["folds_expected"] == 2
@@ -74,8 +67,8 @@ def test_the_ctc_head_learns_to_spell_the_sentences_it_is_trained_on(shared, enc
     utterances[-1] = replace(utterances[-1], session="held out")
     label_map = identity_map({"even", "odd"})
     write_manifest(Path("cache/manifest.csv"), utterances, root=root, corpus="librispeech", label_map=label_map)
-    run("extract", *encoders)
-    run(
+    succeed("extract", *encoders)
+    succeed(
         "train",
         *encoders,
         "--fold",

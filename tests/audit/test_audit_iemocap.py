@@ -6,14 +6,12 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from helpers.audit_example import found, write
+from helpers.command_line import invoke, succeed
 from helpers.iemocap_full import Planted, write_full_tree
 
 from mmer_pipeline.audit.review import make_audit
 from mmer_pipeline.corpora.manifest import read_manifest, write_manifest
-from stages.audit import audit as command
-from stages.cli import main
 
 RATE = 16_000
 
@@ -24,8 +22,7 @@ def full(tmp_path_factory):
     directory = tmp_path_factory.mktemp("audit")
     tree = write_full_tree(directory)
     cache = directory / "cache"
-    result = CliRunner().invoke(main, ["prepare", "iemocap", "--root", str(tree.root), "--cache-dir", str(cache)])
-    assert result.exit_code == 0, result.output
+    succeed("prepare", "iemocap", "--root", tree.root, "--cache-dir", cache)
     return read_manifest(cache / "manifest.csv"), tree
 
 
@@ -111,8 +108,7 @@ def test_folds_by_speaker_split_the_dialogues(full):
 
 def test_codes_in_braces_are_found_in_copies_that_have_them(tmp_path):
     tree = write_full_tree(tmp_path, braces=True)
-    result = CliRunner().invoke(main, ["prepare", "iemocap", "--root", str(tree.root)])
-    assert result.exit_code == 0, result.output
+    succeed("prepare", "iemocap", "--root", tree.root)
     audit = make_audit(read_manifest(tmp_path / "cache" / "manifest.csv"), audio=False)
     kinds = {kind["text"].strip("{}"): kind["occurrences"] for kind in audit["annotations"]["kinds"]}
     assert kinds == dict(Planted().braces)
@@ -145,7 +141,7 @@ def test_the_command_finds_what_is_planted_in_the_recordings(full, tmp_path):
         (tmp_path / rows[first[number]].audio).unlink()
     write(tmp_path / rows[first[22]].audio, np.stack([tone, tone], axis=1), rate=48_000)
 
-    result = CliRunner().invoke(command, ["--manifest", str(path), "--json"])
+    result = invoke("audit", "--manifest", path, "--json")
     assert result.exit_code == 1
     audit = json.loads(result.stdout)
     expected = {
@@ -166,10 +162,8 @@ def test_the_command_finds_what_is_planted_in_the_recordings(full, tmp_path):
 def test_loudness_reveals_much_of_ravdess(shared, tmp_path):
     cache = str(tmp_path / "cache")
     root = str(shared / "data" / "ravdess4")
-    assert CliRunner().invoke(main, ["prepare", "ravdess", "--root", root, "--cache-dir", cache]).exit_code == 0
-    result = CliRunner().invoke(command, ["--cache-dir", cache, "--json"])
-    assert result.exit_code == 0, result.stderr
-    audit = json.loads(result.stdout)
+    succeed("prepare", "ravdess", "--root", root, "--cache-dir", cache)
+    audit = json.loads(succeed("audit", "--cache-dir", cache, "--json").stdout)
     assert found(audit, "baseline_loudness")["value"] > 45
     assert found(audit, "baseline_length_of_the_text")["severity"] == "ok"
     assert found(audit, "loudness")["unit"] == "dB from neutral to angry"

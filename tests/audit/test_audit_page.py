@@ -5,8 +5,8 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from click.testing import CliRunner
 from helpers.audit_example import changed, write
+from helpers.command_line import invoke
 from helpers.page_checks import (
     CONTRAST,
     LABELS_OF_PLOTS,
@@ -22,7 +22,6 @@ from mmer_pipeline.audit.audit_page import html
 from mmer_pipeline.audit.review import make_audit
 from mmer_pipeline.pages.page import DARK_HUES
 from mmer_pipeline.pages.plotting import HUES
-from stages.audit import audit as command
 
 chromium = pytest.fixture(scope="module")(browser)
 
@@ -134,13 +133,9 @@ def test_everything_is_readable_in_a_browser(chromium, source, tmp_path, size, s
 # The command.
 
 
-def run(*arguments):
-    return CliRunner().invoke(command, list(map(str, arguments)))
-
-
 def test_the_command_writes_beside_the_manifest_and_succeeds_without_errors(tiny_corpus):
     manifest = tiny_corpus()
-    result = run("--manifest", manifest.path)
+    result = invoke("audit", "--manifest", manifest.path)
     assert result.exit_code == 0, result.output
     written = json.loads((manifest.path.parent / "audit.json").read_text("utf-8"))
     assert written["digest"] == manifest.digest
@@ -151,19 +146,19 @@ def test_the_command_writes_beside_the_manifest_and_succeeds_without_errors(tiny
 
 def test_the_command_fails_but_writes_the_audit_if_the_protocol_is_broken(tiny_corpus, tmp_path):
     manifest = changed(tiny_corpus(), lambda n, _: {"session": "2"} if n == 0 else {})
-    result = run("--manifest", manifest.path, "--output", tmp_path / "there", "--json")
+    result = invoke("audit", "--manifest", manifest.path, "--output", tmp_path / "there", "--json")
     assert result.exit_code == 1
     value = json.loads(result.stdout)
     assert value["findings"][0]["key"] == "speakers_in_several_folds"
     assert json.loads((tmp_path / "there" / "audit.json").read_text("utf-8")) == value
-    assert run("--manifest", manifest.path, "--folds", "speaker").exit_code == 0
+    assert invoke("audit", "--manifest", manifest.path, "--folds", "speaker").exit_code == 0
 
 
 def test_without_audio_a_missing_file_goes_unnoticed(tiny_corpus):
     manifest = tiny_corpus()
     manifest.audio_path(manifest.utterances[0]).unlink()
-    assert run("--manifest", manifest.path, "--no-audio").exit_code == 0
-    assert run("--manifest", manifest.path).exit_code == 1
+    assert invoke("audit", "--manifest", manifest.path, "--no-audio").exit_code == 0
+    assert invoke("audit", "--manifest", manifest.path).exit_code == 1
 
 
 @pytest.mark.parametrize(
@@ -175,7 +170,7 @@ def test_without_audio_a_missing_file_goes_unnoticed(tiny_corpus):
 )
 def test_bad_input_gets_one_clear_message(tiny_corpus, arguments, message):
     tiny_corpus()
-    result = run(*arguments)
+    result = invoke("audit", *arguments)
     assert result.exit_code == 1
     assert message in result.stderr
     assert "Traceback" not in result.stderr
@@ -187,7 +182,7 @@ def test_a_manifest_named_audit_keeps_its_facts(tiny_corpus):
     manifest.path.rename(other)
     manifest.path.with_suffix(".json").rename(other.with_suffix(".json"))
     before = other.with_suffix(".json").read_bytes()
-    result = run("--manifest", other)
+    result = invoke("audit", "--manifest", other)
     assert result.exit_code == 1
     assert "Give another directory with --output" in result.stderr
     assert other.with_suffix(".json").read_bytes() == before

@@ -5,12 +5,11 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
+from helpers.command_line import succeed
 
 from benchmarks import extraction, start
 from benchmarks.measure import Bench, Figure
 from benchmarks.shapes import SIZES
-from stages.cli import main
 
 
 @pytest.fixture
@@ -43,8 +42,8 @@ def test_start_up_is_measured(bench: Bench) -> None:
 def test_extract_finds_the_written_features_up_to_date(bench: Bench) -> None:
     """Else the benchmark of a rerun with nothing to do would measure something else."""
     _, _, *arguments = start.write_finished(SIZES["tiny"], 5, bench.directory)
-    result = CliRunner().invoke(main, arguments, catch_exceptions=False)
-    assert result.output.count("all 5 utterances are up to date") == 2
+    result = succeed(*arguments)
+    assert result.stderr.count("all 5 utterances are up to date") == 2
 
 
 def test_the_padding_of_a_corpus_like_iemocap_is_under_five_percent() -> None:

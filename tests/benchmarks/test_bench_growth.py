@@ -23,7 +23,7 @@ def test_every_stage_is_measured_and_drawn_and_its_files_removed(tmp_path):
     assert tuple(growth.TITLES) == STAGES
     assert len(found) == 3 * len(STAGES)
     for time, memory, slope in zip(*(found[workspace::3] for workspace in range(3)), strict=True):
-        assert 0 < time.value < 60
+        assert time.value > 0
         assert 10 < memory.value < 2000
         assert math.isfinite(slope.value)
         assert {figure.size for figure in (time, memory, slope)} == {"100 utterances"}

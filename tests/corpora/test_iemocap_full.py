@@ -2,13 +2,12 @@
 
 import json
 import re
-import time
 from collections import Counter, defaultdict
 from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from helpers.command_line import succeed
 from helpers.iemocap_full import COUNTS, FOUR, HAPPY, FullTree, full_turns, write_full_tree
 
 from mmer_pipeline.corpora.labels import BUILT_IN
@@ -17,7 +16,6 @@ from mmer_pipeline.corpora.published_counts import PUBLISHED, compare
 from mmer_pipeline.corpora.readers import read_corpus
 from mmer_pipeline.corpora.transcripts import encoder_text
 from mmer_pipeline.demo.iemocap_tree import Turn
-from stages.cli import main
 
 CLASS = {label: name for name, labels in BUILT_IN["iemocap-4"].classes.items() for label in labels}
 SESSIONS = {  # the benchmark's table: session → neutral, happy, angry, sad, all four
@@ -124,9 +122,7 @@ def test_sparse_recordings_are_as_long_as_the_turns(tmp_path: Path) -> None:
 
 
 def test_the_reader_finds_every_turn_and_notes_every_oddity(tree: FullTree) -> None:
-    began = time.perf_counter()
     reading = read_corpus("iemocap", tree.root)
-    assert time.perf_counter() - began < 10  # a fifth of a second
     order = {turn.utterance: turn for turn in tree.turns}
     assert {u.utterance_id: u.emotion for u in reading.utterances} == {t.utterance: t.label for t in tree.turns}
     differing = [u for u in reading.utterances if u.transcript != order[u.utterance_id].transcript]
@@ -141,17 +137,13 @@ def test_the_reader_finds_every_turn_and_notes_every_oddity(tree: FullTree) -> N
     assert len({u.dialogue for u in reading.utterances}) == PUBLISHED["iemocap"].dialogues == 151
 
 
-def run(tree: FullTree, tmp_path: Path, *arguments: str) -> dict:
-    command = ["prepare", "iemocap", "--root", str(tree.root), "--cache-dir", str(tmp_path / "cache"), "--json"]
-    result = CliRunner().invoke(main, [*command, *arguments])
-    assert result.exit_code == 0, result.output
-    return json.loads(result.stdout)
+def prepare_tree(tree: FullTree, tmp_path: Path, *arguments: str) -> dict:
+    command = ["prepare", "iemocap", "--root", tree.root, "--cache-dir", tmp_path / "cache", "--json"]
+    return json.loads(succeed(*command, *arguments).stdout)
 
 
-def test_prepare_gives_5531_utterances_and_every_count_of_the_table_in_seconds(tree: FullTree, tmp_path: Path) -> None:
-    began = time.perf_counter()
-    value = run(tree, tmp_path, "--strict")
-    assert time.perf_counter() - began < 20  # two seconds on two free cores
+def test_prepare_gives_5531_utterances_and_every_count_of_the_table(tree: FullTree, tmp_path: Path) -> None:
+    value = prepare_tree(tree, tmp_path, "--strict")
     assert value["utterances"] == 5531
     assert value["classes"] == {"happy": 1636, "angry": 1103, "neutral": 1708, "sad": 1084}
     for session, (*row, total) in SESSIONS.items():
@@ -174,7 +166,7 @@ def test_prepare_gives_5531_utterances_and_every_count_of_the_table_in_seconds(t
     ],
 )
 def test_five_and_six_classes_have_7380_utterances(tree: FullTree, tmp_path: Path, name: str, counts: dict) -> None:
-    value = run(tree, tmp_path, "--label-map", name)
+    value = prepare_tree(tree, tmp_path, "--label-map", name)
     assert (value["utterances"], value["classes"]) == (7380, counts)
     assert [sum(row.values()) for row in value["sessions"].values()] == [1365, 1348, 1533, 1512, 1622]
     assert value["published"]["differences"] == []
@@ -182,7 +174,7 @@ def test_five_and_six_classes_have_7380_utterances(tree: FullTree, tmp_path: Pat
 
 def test_the_command_says_that_the_corpus_is_complete(tree: FullTree, tmp_path: Path) -> None:
     command = ["prepare", "iemocap", "--root", str(tree.root), "--cache-dir", str(tmp_path)]
-    out = CliRunner().invoke(main, command).stdout
+    out = succeed(*command).stdout
     assert "All counts agree with the published ones: 5,531 utterances.\n" in out
 
 
@@ -195,7 +187,7 @@ def test_what_is_missing_is_named_by_session_and_label(tree: FullTree, tmp_path:
     labels.write_text(content[: content.index("[", content.index("\txxx\t") + 30)])  # cut behind the first xxx
     try:
         command = ["prepare", "iemocap", "--root", str(tree.root), "--cache-dir", str(tmp_path)]
-        out = CliRunner().invoke(main, command).stdout
+        out = succeed(*command).stdout
     finally:
         (tmp_path / "kept.wav").rename(recording)
         labels.write_text(content)

@@ -12,14 +12,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import soundfile
-from click.testing import CliRunner
+from helpers.command_line import succeed
 
 from mmer_pipeline import paths
 from mmer_pipeline.corpora.labels import load_label_map
 from mmer_pipeline.corpora.manifest import read_manifest
 from mmer_pipeline.corpora.transcripts import BLANK, WAV2VEC2_ALPHABET, WORD_BOUNDARY, Alphabet, corpus_alphabet
 from mmer_pipeline.corpora.utterances import COLUMNS
-from stages.cli import main
 
 RATE = 16_000
 ENGLISH = Alphabet(WAV2VEC2_ALPHABET)
@@ -67,14 +66,6 @@ def write_label_map(path: Path, sentences: dict[str, tuple[str, str]]) -> Path:
     lines = [f'"{name}-klasa" = ["{name}"]' for name in sentences]
     path.write_text(apart("\n".join(["[classes]", *lines, ""])), encoding="utf-8")
     return path
-
-
-def succeed(*arguments: object):
-    result = CliRunner().invoke(main, [str(argument) for argument in arguments])
-    if result.exception is not None and not isinstance(result.exception, SystemExit):
-        raise result.exception
-    assert result.exit_code == 0, result.stderr
-    return result
 
 
 @pytest.mark.parametrize("sentences", [POLISH, TURKISH], ids=["polish", "turkish"])

@@ -37,11 +37,6 @@ def quiet(done: int, total: int) -> None:
 
 
 @pytest.fixture
-def manifest(tiny_corpus: Callable[..., Manifest]) -> Manifest:
-    return tiny_corpus()
-
-
-@pytest.fixture
 def text(tiny_text: Path) -> Work:
     """Extract text features to text.h5 with the usual settings."""
 

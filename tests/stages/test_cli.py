@@ -20,23 +20,13 @@ RUN = Path("runs/mmer")
 
 
 @pytest.fixture
-def corpus(tmp_path, tiny_corpus):
-    return tiny_corpus(tmp_path)
-
-
-@pytest.fixture
-def encoders(tiny_text, tiny_speech):
-    return ["--text-encoder", str(tiny_text), "--speech-encoder", str(tiny_speech)]
-
-
-@pytest.fixture
 def training(encoders):
     return ["train", *encoders, "--epochs", "2", "--learning-rate", "1e-3"]
 
 
-def test_one_chain_goes_from_a_corpus_to_a_report(tmp_path, corpus, encoders):
+def test_one_chain_goes_from_a_corpus_to_a_report(tmp_path, manifest, encoders):
     written_by_hand = tmp_path / "corpus" / "manifest.csv"
-    written_by_hand.write_bytes(corpus.path.read_bytes())
+    written_by_hand.write_bytes(manifest.path.read_bytes())
     result = succeed(
         *("--cache-dir", "c", "--runs-dir", "r"),
         *("prepare", "csv", "--root", written_by_hand, "--label-map", "iemocap-4"),
@@ -55,7 +45,7 @@ def test_one_chain_goes_from_a_corpus_to_a_report(tmp_path, corpus, encoders):
     assert report["selections"]["final"]["summary"]["wa"]["pooled"] is not None
 
 
-def test_evaluating_the_saved_model_gives_the_last_epochs_metrics(corpus, encoders, training):
+def test_evaluating_the_saved_model_gives_the_last_epochs_metrics(manifest, encoders, training):
     succeed("extract", *encoders, *training, "evaluate")
     for number in (1, 2):
         fold = paths.fold(RUN, number)
@@ -66,20 +56,20 @@ def test_evaluating_the_saved_model_gives_the_last_epochs_metrics(corpus, encode
         assert fresh["cer"] == last["cer"]
 
 
-def test_predictions_have_the_columns_of_the_contract(corpus, encoders, training):
+def test_predictions_have_the_columns_of_the_contract(manifest, encoders, training):
     succeed("extract", *encoders, *training, "--fold", 1, "evaluate")
     header, *rows = paths.fold(RUN, 1).predictions.read_text().splitlines()
     assert header == (
         "utterance_id,fold,speaker,dialogue,truth,prediction,probability_happy,probability_angry,"
         "probability_neutral,probability_sad,transcript_ctc"
     )
-    held_out = [u.utterance_id for u in corpus.utterances if u.session == "1"]
+    held_out = [u.utterance_id for u in manifest.utterances if u.session == "1"]
     assert [row.split(",")[0] for row in rows] == held_out
     for row in rows:
         assert sum(map(float, row.split(",")[6:10])) == pytest.approx(1, abs=1e-5)
 
 
-def test_every_stage_run_again_does_nothing_and_says_so(corpus, encoders, training):
+def test_every_stage_run_again_does_nothing_and_says_so(manifest, encoders, training):
     chain = ["extract", *encoders, *training, "--fold", 2, "evaluate", "--fold", 2]
     succeed(*chain)
     again = succeed(*chain).stderr
@@ -88,7 +78,7 @@ def test_every_stage_run_again_does_nothing_and_says_so(corpus, encoders, traini
     assert "Fold 2 of runs/mmer has already been evaluated; skipping it." in again
 
 
-def test_json_is_one_object_on_standard_output(corpus, encoders, training):
+def test_json_is_one_object_on_standard_output(manifest, encoders, training):
     extracted = json.loads(succeed("extract", *encoders, "--json").stdout)
     assert extracted["text"]["computed"] == extracted["speech"]["computed"] == 16
     succeed(*training)
@@ -112,7 +102,7 @@ def test_help_is_quick_and_loads_no_library_of_numbers():
     assert answer.stdout.strip() == ""
 
 
-def test_settings_come_from_mmer_toml_and_flags_override_them(corpus, encoders, training):
+def test_settings_come_from_mmer_toml_and_flags_override_them(manifest, encoders, training):
     text, speech = encoders[1], encoders[3]
     Path("mmer.toml").write_text(
         textwrap.dedent(f"""
@@ -140,25 +130,25 @@ def test_a_misspelt_setting_is_not_ignored():
     assert "no command 'trian'" in fail("train", code=2)
 
 
-def test_a_config_file_can_be_named_behind_a_command(corpus, encoders):
+def test_a_config_file_can_be_named_behind_a_command(manifest, encoders):
     Path("other.toml").write_text(f'[extract]\ntext-encoder = "{encoders[1]}"\nspeech-encoder = "{encoders[3]}"\n')
     succeed("extract", "--config", "other.toml")
 
 
-def test_a_config_file_behind_a_command_brings_its_places_along(corpus, encoders):
+def test_a_config_file_behind_a_command_brings_its_places_along(manifest, encoders):
     Path("other.toml").write_text('cache-dir = "cache"\nruns-dir = "far"\n[train]\nepochs = 1\nfold = [1]\n')
     succeed("extract", *encoders, "train", "--config", "other.toml", *encoders)
     assert paths.fold(Path("far/mmer"), 1).weights.is_file()
 
 
-def test_places_come_from_the_environment_where_no_flag_says_otherwise(corpus, encoders, monkeypatch):
-    monkeypatch.setenv("MMER_CACHE_DIR", str(corpus.path.parent))
+def test_places_come_from_the_environment_where_no_flag_says_otherwise(manifest, encoders, monkeypatch):
+    monkeypatch.setenv("MMER_CACHE_DIR", str(manifest.path.parent))
     monkeypatch.setenv("MMER_RUNS_DIR", "elsewhere")
     succeed("extract", *encoders, "train", *encoders, "--epochs", 1, "--fold", 1)
     assert paths.fold(Path("elsewhere/mmer"), 1).weights.is_file()
 
 
-def test_the_next_command_carries_what_was_given_to_this_one(corpus, encoders):
+def test_the_next_command_carries_what_was_given_to_this_one(manifest, encoders):
     shown = succeed("extract", *encoders, "--dtype", "float32").stderr
     assert f"Next: mmer-pipe train --text-encoder {encoders[1]} --speech-encoder {encoders[3]} --dtype float32" in shown
 
@@ -172,30 +162,30 @@ def test_a_missing_manifest_names_the_command(encoders):
     assert "mmer-pipe prepare" in message
 
 
-def test_training_without_features_names_the_command(corpus, training):
+def test_training_without_features_names_the_command(manifest, training):
     assert "Run `mmer-pipe extract" in fail(*training)
 
 
-def test_a_wrong_encoder_name_says_where_was_looked(corpus, encoders):
+def test_a_wrong_encoder_name_says_where_was_looked(manifest, encoders):
     message = fail("extract", "--text-encoder", "no-such-encoder", *encoders[2:])
     assert "No encoder no-such-encoder" in message
     assert "hub" in message
 
 
-def test_a_recording_cut_after_prepare_is_named_and_finished_rows_are_kept(corpus, encoders):
-    path = corpus.audio_path(corpus.utterances[3])
+def test_a_recording_cut_after_prepare_is_named_and_finished_rows_are_kept(manifest, encoders):
+    path = manifest.audio_path(manifest.utterances[3])
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     assert str(path) in fail("extract", *encoders)
-    text = paths.text_features(Path("cache"), corpus.path, encoders[1], "strip", "float16")
+    text = paths.text_features(Path("cache"), manifest.path, encoders[1], "strip", "float16")
     assert FeatureFile(text).complete
     path.write_bytes(whole)
     assert json.loads(succeed("extract", *encoders, "--json").stdout)["text"]["computed"] == 0
 
 
-def test_a_features_file_cut_in_half_is_named_with_what_to_do(corpus, encoders, training):
+def test_a_features_file_cut_in_half_is_named_with_what_to_do(manifest, encoders, training):
     succeed("extract", *encoders)
-    path = paths.speech_features(Path("cache"), corpus.path, encoders[3], "float16")
+    path = paths.speech_features(Path("cache"), manifest.path, encoders[3], "float16")
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     message = fail(*training)
     assert path.name in message
@@ -203,7 +193,7 @@ def test_a_features_file_cut_in_half_is_named_with_what_to_do(corpus, encoders, 
     succeed("extract", *encoders, *training, "--fold", 1)  # extract makes it again
 
 
-def test_features_of_another_encoder_are_refused(tmp_path, corpus, encoders, training):
+def test_features_of_another_encoder_are_refused(tmp_path, manifest, encoders, training):
     from mmer_pipeline.demo.encoders import tiny_speech_encoder
 
     succeed("extract", *encoders)
@@ -213,13 +203,13 @@ def test_features_of_another_encoder_are_refused(tmp_path, corpus, encoders, tra
     assert "encoder digest" in message
 
 
-def test_a_fold_that_does_not_exist_says_which_do(corpus, encoders, training):
+def test_a_fold_that_does_not_exist_says_which_do(manifest, encoders, training):
     succeed("extract", *encoders)
     assert "There is no fold 7" in fail(*training, "--fold", 7)
     assert "mmer-pipe train --run mmer --fold 7" in fail("evaluate", "--fold", 7)
 
 
-def test_a_model_without_weights_is_named(corpus, encoders, training):
+def test_a_model_without_weights_is_named(manifest, encoders, training):
     succeed("extract", *encoders, *training, "--fold", 1)
     paths.fold(RUN, 1).weights.unlink()
     message = fail("evaluate", "--fold", 1)
@@ -227,9 +217,9 @@ def test_a_model_without_weights_is_named(corpus, encoders, training):
     assert "mmer-pipe train" in message
 
 
-def test_evaluating_with_features_that_changed_since_training_is_refused(corpus, encoders, training):
+def test_evaluating_with_features_that_changed_since_training_is_refused(manifest, encoders, training):
     succeed("extract", *encoders, *training, "--fold", 1)
-    path = corpus.audio_path(corpus.utterances[0])
+    path = manifest.audio_path(manifest.utterances[0])
     samples, rate = soundfile.read(path)
     soundfile.write(path, samples[:-400], rate)
     assert "out of date" in fail("evaluate", "--fold", 1)
@@ -238,7 +228,7 @@ def test_evaluating_with_features_that_changed_since_training_is_refused(corpus,
 
 
 def test_a_run_can_be_evaluated_from_another_folder_and_without_its_encoders(
-    tmp_path, corpus, encoders, training, monkeypatch
+    tmp_path, manifest, encoders, training, monkeypatch
 ):
     chain = ["--text-encoder", "text", "--speech-encoder", "speech"]
     for source, name in ((encoders[1], "text"), (encoders[3], "speech")):
@@ -248,11 +238,11 @@ def test_a_run_can_be_evaluated_from_another_folder_and_without_its_encoders(
     shutil.rmtree("speech")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    places = ["--cache-dir", corpus.path.parent, "--runs-dir", tmp_path / "runs"]
+    places = ["--cache-dir", manifest.path.parent, "--runs-dir", tmp_path / "runs"]
     assert "WA" in succeed(*places, "evaluate", "--fold", 1).stdout
 
 
-def test_evaluate_and_report_go_on_with_the_run_that_the_chain_trained(corpus, encoders, training):
+def test_evaluate_and_report_go_on_with_the_run_that_the_chain_trained(manifest, encoders, training):
     succeed("extract", *encoders, *training, "evaluate")
     result = succeed(*training, "--alpha", "0.5", "--run", "other", "evaluate", "report")
     assert "other: MMER (α = 0.5) on tones" in result.stdout
@@ -260,7 +250,7 @@ def test_evaluate_and_report_go_on_with_the_run_that_the_chain_trained(corpus, e
     assert not Path("runs/mmer/report.md").exists()
 
 
-def test_the_next_command_is_said_once_at_the_end_of_a_chain(corpus, encoders, training):
+def test_the_next_command_is_said_once_at_the_end_of_a_chain(manifest, encoders, training):
     shown = succeed("extract", *encoders, *training, "--fold", 1, "--run", "one").stderr
     assert shown.count("Next:") == 1
     assert shown.endswith("Next: mmer-pipe evaluate --run one\n")
@@ -272,7 +262,7 @@ def test_a_run_name_is_no_path():
 
 
 @pytest.mark.parametrize("edit", [lambda text: text.replace("happy", "sad"), lambda _: "a,b\n", lambda _: ""])
-def test_predictions_that_evaluate_did_not_write_are_not_reported(corpus, encoders, training, edit):
+def test_predictions_that_evaluate_did_not_write_are_not_reported(manifest, encoders, training, edit):
     succeed("extract", *encoders, *training, "evaluate", "report")
     path = paths.fold(RUN, 1).predictions
     whole = path.read_text()
@@ -285,14 +275,14 @@ def test_predictions_that_evaluate_did_not_write_are_not_reported(corpus, encode
     assert "2 of 2 folds" in succeed("report").stdout
 
 
-def test_a_broken_evaluation_is_made_again(corpus, encoders, training):
+def test_a_broken_evaluation_is_made_again(manifest, encoders, training):
     succeed("extract", *encoders, *training, "--fold", 1, "evaluate")
     paths.fold(RUN, 1).evaluation.write_text("{cut")
     succeed("evaluate")
     assert json.loads(paths.fold(RUN, 1).evaluation.read_text())["fold"] == 1
 
 
-def test_a_report_with_a_validation_part_fits_a_terminal_of_80_columns(corpus, encoders, training, monkeypatch):
+def test_a_report_with_a_validation_part_fits_a_terminal_of_80_columns(manifest, encoders, training, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
     succeed("extract", *encoders, *training, "--validation", "0.5", "evaluate")
     shown = succeed("report").stdout
@@ -301,7 +291,7 @@ def test_a_report_with_a_validation_part_fits_a_terminal_of_80_columns(corpus, e
     assert "validated" in shown
 
 
-def test_the_command_of_a_missing_fold_carries_the_settings_of_the_others(corpus, encoders, training):
+def test_the_command_of_a_missing_fold_carries_the_settings_of_the_others(manifest, encoders, training):
     succeed("extract", *encoders, *training, "--fold", 1, "--schedule", "linear", "evaluate")
     missing = json.loads(succeed("report", "--json").stdout)["holes"][0]["why"]
     assert missing == (
@@ -314,11 +304,11 @@ def test_the_demo_keeps_to_its_own_folder():
     assert "demo takes no --cache-dir" in fail("demo", "--cache-dir", "x", code=2)
 
 
-def test_an_unknown_device_says_what_there_is(corpus, encoders):
+def test_an_unknown_device_says_what_there_is(manifest, encoders):
     assert "No device 'cuda:99'" in fail("--device", "cuda:99", "extract", *encoders)
 
 
-def test_no_scheduler_at_the_address(corpus, encoders, monkeypatch):
+def test_no_scheduler_at_the_address(manifest, encoders, monkeypatch):
     monkeypatch.setattr("mmer_pipeline.cluster.CONNECT_SECONDS", 1)
     assert "No Dask scheduler answers at 'tcp://127.0.0.1:9'" in fail(
         "extract", *encoders, "--scheduler", "tcp://127.0.0.1:9"
@@ -335,7 +325,7 @@ def test_debug_shows_the_traceback():
     assert "No trained fold" in answer.stderr
 
 
-def test_a_full_disk_is_one_message_and_the_features_there_stay(corpus, encoders):
+def test_a_full_disk_is_one_message_and_the_features_there_stay(manifest, encoders):
     succeed("extract", *encoders, "--no-speech-features")
     before = {path: path.read_bytes() for path in Path("cache/features").rglob("*.h5")}
     code = (
@@ -370,30 +360,30 @@ GOOD = "u1,session1/1F-1-hap.wav,,,1F,1,d,hap,Hello"
         ([HEADER, GOOD.replace("session1/", "/")], "leaves the audio root"),
     ],
 )
-def test_a_faulty_corpus_is_one_message_and_the_manifest_there_stays(corpus, rows, said):
-    before = corpus.path.read_bytes()
-    faulty = corpus.root / "faulty.csv"
+def test_a_faulty_corpus_is_one_message_and_the_manifest_there_stays(manifest, rows, said):
+    before = manifest.path.read_bytes()
+    faulty = manifest.root / "faulty.csv"
     faulty.write_text("\n".join(rows) + "\n")
     assert said in fail("prepare", "csv", "--root", faulty, "--label-map", "iemocap-4")
-    assert corpus.path.read_bytes() == before
+    assert manifest.path.read_bytes() == before
 
 
-def test_damaged_recordings_are_left_out_and_named_or_refused_when_strict(corpus):
-    table = corpus.root / "all.csv"
-    table.write_bytes(corpus.path.read_bytes())
-    cut, empty = (corpus.audio_path(corpus.utterances[number]) for number in (0, 5))
+def test_damaged_recordings_are_left_out_and_named_or_refused_when_strict(manifest):
+    table = manifest.root / "all.csv"
+    table.write_bytes(manifest.path.read_bytes())
+    cut, empty = (manifest.audio_path(manifest.utterances[number]) for number in (0, 5))
     cut.write_bytes(cut.read_bytes()[:2000])
     empty.write_bytes(b"")
-    before = corpus.path.read_bytes()
+    before = manifest.path.read_bytes()
     arguments = ["prepare", "csv", "--root", table, "--label-map", "iemocap-4"]
     message = fail(*arguments, "--strict")
-    assert corpus.utterances[0].utterance_id in message
-    assert corpus.utterances[5].utterance_id in message
-    assert corpus.path.read_bytes() == before
+    assert manifest.utterances[0].utterance_id in message
+    assert manifest.utterances[5].utterance_id in message
+    assert manifest.path.read_bytes() == before
     assert json.loads(succeed(*arguments, "--json").stdout)["utterances"] == 14
 
 
-def test_bf16_is_trained_and_scored_where_it_is_asked_for(corpus, encoders, training):
+def test_bf16_is_trained_and_scored_where_it_is_asked_for(manifest, encoders, training):
     succeed("extract", *encoders, *training, "--fold", 1, "--precision", "bf16", "evaluate")
     fold = paths.fold(RUN, 1)
     assert json.loads(fold.settings.read_text())["settings"]["precision"] == "bf16"
@@ -403,7 +393,7 @@ def test_bf16_is_trained_and_scored_where_it_is_asked_for(corpus, encoders, trai
 @pytest.mark.slow
 @pytest.mark.parametrize(("asked", "used"), [("auto", 16.0), ("0.5", 0.5)])
 def test_parts_of_a_step_are_as_long_as_fits_or_as_asked_for_and_the_peak_is_said(
-    asked, used, corpus, encoders, training
+    asked, used, manifest, encoders, training
 ):
     result = succeed("extract", *encoders, *training, "--max-batch-seconds", asked, "--fold", "1")
     line = json.loads(paths.fold(RUN, 1).metrics.read_text().splitlines()[-1])["speed"]
@@ -417,19 +407,19 @@ def test_a_part_of_a_step_has_some_seconds(asked):
     assert "--max-batch-seconds" in fail("train", "--max-batch-seconds", asked, code=2)
 
 
-def test_tf32_is_refused_where_no_gpu_has_it(corpus, encoders, training):
+def test_tf32_is_refused_where_no_gpu_has_it(manifest, encoders, training):
     succeed("extract", *encoders)
     assert "--precision fp32" in fail(*training, "--precision", "tf32", "--device", "cpu")
 
 
-def test_a_dask_scheduler_elsewhere_gives_the_features_that_threads_give(corpus, encoders):
+def test_a_dask_scheduler_elsewhere_gives_the_features_that_threads_give(manifest, encoders):
     from distributed import LocalCluster
 
-    succeed("extract", *encoders, "--cache-dir", "near", "--manifest", corpus.path, "--dtype", "float32")
+    succeed("extract", *encoders, "--cache-dir", "near", "--manifest", manifest.path, "--dtype", "float32")
     options = {"n_workers": 1, "threads_per_worker": 1, "host": "127.0.0.1", "dashboard_address": ":0"}
     with LocalCluster(processes=True, **options) as cluster:
         far = ["--cache-dir", "far", "--scheduler", cluster.scheduler_address]
-        succeed("extract", *encoders, *far, "--manifest", corpus.path, "--dtype", "float32")
+        succeed("extract", *encoders, *far, "--manifest", manifest.path, "--dtype", "float32")
     for near in Path("near/features").rglob("*.h5"):
         mine, other = FeatureFile(near), FeatureFile("far" / near.relative_to("near"))
         assert mine.utterance_ids == other.utterance_ids

@@ -24,11 +24,6 @@ SYSTEMS = "mmer:no-gate,roberta,wav2vec2"
 
 
 @pytest.fixture(scope="module")
-def encoders(tiny_text, tiny_speech):
-    return ["--text-encoder", str(tiny_text), "--speech-encoder", str(tiny_speech)]
-
-
-@pytest.fixture(scope="module")
 def options(encoders):
     return [*encoders, "--epochs", "2", "--learning-rate", "1e-3", "--alpha", "0.01", "--device", "cpu"]
 
@@ -44,7 +39,7 @@ def finished(tmp_path_factory, tiny_corpus, options):
 
 
 @pytest.fixture
-def corpus(finished, tmp_path):
+def features_only(finished, tmp_path):
     """The same corpus with its features, and no runs, in the working directory."""
     shutil.copytree(finished.directory / "cache", "cache")  # the manifest says where the recordings are
     return tmp_path
@@ -85,7 +80,7 @@ def test_a_cross_validation_leaves_a_run_a_system_and_the_report(finished):
     assert report["holes"] == []
 
 
-def test_a_fold_trained_by_train_has_the_digits_of_one_trained_by_cv(finished, corpus, encoders, options):
+def test_a_fold_trained_by_train_has_the_digits_of_one_trained_by_cv(finished, features_only, encoders, options):
     succeed("train", *options, "--no-gate", "--fold", 2, "--run", "mmer-no-gate")
     mine, theirs = (
         [{**line, "speed": None} for line in read_metrics(paths.fold(runs / "mmer-no-gate", 2).metrics)]
@@ -94,7 +89,7 @@ def test_a_fold_trained_by_train_has_the_digits_of_one_trained_by_cv(finished, c
     assert mine == theirs
 
 
-def test_failing_jobs_leave_the_others_alone_and_the_report_names_the_holes(finished, corpus, options):
+def test_failing_jobs_leave_the_others_alone_and_the_report_names_the_holes(finished, features_only, options):
     """Of three kinds: other settings in the fold's directory, a loss that is no number, no features."""
     shutil.copytree(finished.runs, "runs")
     shutil.rmtree("runs/roberta")
@@ -122,7 +117,7 @@ def test_failing_jobs_leave_the_others_alone_and_the_report_names_the_holes(fini
 
 
 def test_other_settings_are_refused_once_and_leave_the_report_alone_until_a_restart_is_asked_for(
-    finished, corpus, options
+    finished, features_only, options
 ):
     shutil.copytree(finished.runs, "runs")
     before = Path("runs/report/report.json").read_bytes()
@@ -139,7 +134,7 @@ def test_other_settings_are_refused_once_and_leave_the_report_alone_until_a_rest
     assert [paths.fold(Path("runs/roberta"), fold).weights.stat().st_mtime_ns for fold in (1, 2)] == models
 
 
-def test_a_running_scheduler_is_used_with_its_resources(finished, corpus, options):
+def test_a_running_scheduler_is_used_with_its_resources(finished, features_only, options):
     from distributed import LocalCluster
 
     shutil.copytree(finished.runs, "runs")
@@ -160,7 +155,7 @@ def start(*options, **how):
 
 
 @pytest.mark.slow
-def test_killed_and_stopped_at_any_moment_it_gives_the_same_report_in_the_end(finished, corpus, options):
+def test_killed_and_stopped_at_any_moment_it_gives_the_same_report_in_the_end(finished, features_only, options):
     fold, moment = paths.fold(Path("runs/mmer-no-gate"), 1), random.uniform(0, 3)  # seconds after its first job began
     with start(*options) as process:
         while process.poll() is None and not fold.settings.is_file():
@@ -183,7 +178,7 @@ def test_killed_and_stopped_at_any_moment_it_gives_the_same_report_in_the_end(fi
 
 
 @pytest.mark.slow
-def test_two_at_once_on_the_same_directories_share_the_work(finished, corpus, options):
+def test_two_at_once_on_the_same_directories_share_the_work(finished, features_only, options):
     shutil.rmtree("cache/features")
     both = [start(*options), start(*options)]
     answers = [json.loads(process.communicate(timeout=300)[0]) for process in both]

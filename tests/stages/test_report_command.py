@@ -4,10 +4,8 @@ import json
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner
+from helpers.command_line import invoke
 from helpers.run_example import LABELS, TRUTH, write_run
-
-from stages.cli import main
 
 FILES = ["plots", "report.html", "report.json", "report.md", "table.tex"]
 
@@ -21,7 +19,7 @@ def _quick_plots(monkeypatch):
 
 
 def call(*words, code=0):
-    result = CliRunner().invoke(main, ["report", *map(str, words)])
+    result = invoke("report", *words)
     assert result.exit_code == code, result.output
     return result
 

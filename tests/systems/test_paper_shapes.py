@@ -6,13 +6,12 @@ from pathlib import Path
 
 import pytest
 import torch
-from click.testing import CliRunner
+from helpers.command_line import succeed
 from transformers import AutoConfig, AutoModel
 
 from mmer_pipeline import paths
 from mmer_pipeline.features.feature_file import FeatureFile
 from mmer_pipeline.training.models import load_model
-from stages.cli import main
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 
@@ -35,8 +34,7 @@ def test_extract_one_training_step_and_evaluate_with_the_papers_shapes(tmp_path,
     """About 60 s and 5 GiB: 16 utterances, two optimiser steps."""
     corpus = tiny_corpus(tmp_path)
     arguments = ["extract", *encoders, "train", *encoders, "--fold", "1", "--epochs", "1", "evaluate", "--fold", "1"]
-    result = CliRunner().invoke(main, arguments, catch_exceptions=False)
-    assert result.exit_code == 0, result.output
+    succeed(*arguments)
 
     text = FeatureFile(paths.text_features(Path("cache"), corpus.path, encoders[1], "strip", "float16"))
     speech = FeatureFile(paths.speech_features(Path("cache"), corpus.path, encoders[3], "float16"))

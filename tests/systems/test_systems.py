@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.utils import set_seed
-from helpers.pipeline import extract, train
+from helpers.pipeline import train
 from huggingface_hub import ModelCard
 from torch import Tensor
 
@@ -54,14 +54,6 @@ EVERY_SYSTEM = [
     ("roberta", {"finetune_text": True}),
     *(("mmer", ablation) for ablation in ABLATIONS),
 ]
-
-
-@pytest.fixture
-def corpus(tmp_path, tiny_corpus, tiny_text, tiny_speech):
-    """A manifest with its features of both kinds."""
-    manifest = tiny_corpus(tmp_path)
-    extract(manifest, tiny_text, tiny_speech)
-    return manifest
 
 
 @pytest.fixture

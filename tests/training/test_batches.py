@@ -1,6 +1,5 @@
 """Batches: what an utterance brings, how it is padded, and how an epoch is cut."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -33,11 +32,6 @@ def write_features(path: Path, kind: str, manifest: Manifest, rows: list[np.ndar
         writer.write((number, rows[n]) for number, n in enumerate(order))
         writer.finish()
     return FeatureFile(path)
-
-
-@pytest.fixture
-def manifest(tiny_corpus: Callable[..., Manifest]) -> Manifest:
-    return tiny_corpus()
 
 
 @pytest.fixture

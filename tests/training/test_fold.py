@@ -31,14 +31,6 @@ from mmer_pipeline.training.step import Optimiser
 
 
 @pytest.fixture
-def corpus(tmp_path, tiny_corpus, tiny_text, tiny_speech):
-    """A manifest with its features of both kinds in float16."""
-    manifest = tiny_corpus(tmp_path)
-    extract(manifest, tiny_text, tiny_speech, "float16")
-    return manifest
-
-
-@pytest.fixture
 def settings(tiny_text, tiny_speech):
     return Settings(
         fold=1,

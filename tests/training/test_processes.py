@@ -15,14 +15,6 @@ from mmer_pipeline import paths
 from mmer_pipeline.training import checkpoint
 
 
-@pytest.fixture
-def corpus(tmp_path, tiny_corpus, tiny_text, tiny_speech):
-    """A manifest with its features of both kinds in float16."""
-    manifest = tiny_corpus(tmp_path)
-    extract(manifest, tiny_text, tiny_speech, "float16")
-    return manifest
-
-
 @pytest.mark.slow
 def test_two_processes_that_share_each_step_train_the_model_that_one_process_trains(tmp_path, tiny_corpus, tiny_text):
     """Without dropout, so that nothing is random but the order; Moonshine has none of its own."""
