@@ -11,6 +11,9 @@ MANIFEST_NAME = "manifest.csv"
 CONFIG_NAME = "mmer.toml"
 REPORT_NAME = "report"  # directory, in the runs directory, of a report on several runs
 WEIGHTS_NAME = "model.safetensors"  # the name that huggingface_hub's mixin uses
+REPORT_MARKDOWN, REPORT_HTML, REPORT_JSON, REPORT_LATEX = "report.md", "report.html", "report.json", "table.tex"
+PLOTS_NAME = "plots"  # directory of the report's plots, in the report's own
+AUDIT_HTML, AUDIT_JSON = "audit.html", "audit.json"
 
 
 def cache_dir(flag: Path | None = None) -> Path:
@@ -50,6 +53,11 @@ def speech_features(cache: Path, manifest: Path, encoder: str, dtype: str) -> Pa
     return cache / "features" / manifest.stem / f"speech-{encoder_slug(encoder)}-{dtype}.h5"
 
 
+def partial_features(path: Path) -> Path:
+    """The feature file that an extraction fills before it is renamed to `path`."""
+    return path.with_suffix(".partial.h5")
+
+
 def lock_of(path: Path) -> Path:
     """The lock file held by the process that writes `path`, in the same directory."""
     return path.with_name(f".{path.name}.lock")
@@ -85,6 +93,11 @@ class FoldPaths:
     def state(self) -> Path:
         """The state from which an interrupted run resumes."""
         return self.directory / "state"
+
+    @property
+    def checkpoint(self) -> Path:
+        """The saved state itself."""
+        return self.state / "checkpoint.safetensors"
 
     @property
     def failure_log(self) -> Path:

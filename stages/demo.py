@@ -55,7 +55,7 @@ def demo(common: Common, output: Path) -> None:
     _refuse_directories()
     say(common, DISCLAIMER)
     began = time.perf_counter()
-    from mmer_pipeline import files
+    from mmer_pipeline import files, paths
     from mmer_pipeline.demo.corpus import write_demo_corpus
     from mmer_pipeline.demo.encoders import write_tiny_encoders
     from stages.progress import quiet_libraries
@@ -64,7 +64,7 @@ def demo(common: Common, output: Path) -> None:
     say(common, f"\nWriting the corpus and two encoders to {output} …")
     root = write_demo_corpus(output / "corpus", seed=SEED)
     text, speech = write_tiny_encoders(output / "encoders", seed=SEED)
-    config = output / "mmer.toml"
+    config = output / paths.CONFIG_NAME
     files.write_text(config, SETTINGS.format(output=output, text=text, speech=speech))
     with contextlib.redirect_stdout(io.StringIO() if common.as_json else sys.stdout):
         _run(common, ["--config", str(config), "prepare", "iemocap", "--root", str(root)])

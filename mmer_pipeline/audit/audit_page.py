@@ -13,7 +13,6 @@ from mmer_pipeline.errors import UserError
 from mmer_pipeline.pages.page import code, inline, template
 
 TEMPLATE = "audit.html.jinja"
-HTML, JSON = "audit.html", "audit.json"
 
 
 def write_audit(audit: dict[str, Any], directory: Path) -> list[Path]:
@@ -22,7 +21,7 @@ def write_audit(audit: dict[str, Any], directory: Path) -> list[Path]:
     Raises:
         UserError: the disk is full, or audit.json in that directory belongs to a manifest named audit.csv.
     """
-    page, facts = directory / HTML, directory / JSON
+    page, facts = directory / paths.AUDIT_HTML, directory / paths.AUDIT_JSON
     if facts.resolve() == paths.manifest_facts(Path(audit["manifest"])).resolve():
         raise UserError(f"{facts} belongs to the manifest {audit['manifest']}. Give another directory with --output.")
     files.write_text(page, html(audit))

@@ -10,7 +10,7 @@ from pathlib import Path
 import h5py
 import numpy as np
 
-from mmer_pipeline import files
+from mmer_pipeline import files, paths
 from mmer_pipeline.digests import DIGEST_BYTES
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.features.feature_file import SCHEMA_VERSION, FeatureFile, FeatureIdentity, Row, value_digest
@@ -28,7 +28,7 @@ class FeatureWriter:
     def __init__(self, path: Path, identity: FeatureIdentity, dim: int, plan: Sequence[Row]) -> None:
         self.path, self.plan = path, plan
         self._dtype, self._row_bytes = np.dtype(identity.dtype), dim * np.dtype(identity.dtype).itemsize
-        self.partial = path.with_suffix(".partial.h5")
+        self.partial = paths.partial_features(path)
         self._offsets = np.concatenate([[0], np.cumsum([row.length for row in plan])]).astype(np.int64)
         with files.explain_disk_full(path):
             path.parent.mkdir(parents=True, exist_ok=True)

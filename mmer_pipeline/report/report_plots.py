@@ -14,12 +14,10 @@ from matplotlib.lines import Line2D
 from matplotlib.patches import Rectangle
 from matplotlib.ticker import MaxNLocator
 
-from mmer_pipeline import files
+from mmer_pipeline import files, paths
 from mmer_pipeline.pages.plotting import HUES, INK, WIDTH, png, styled, svg
 from mmer_pipeline.report.content import Curve, Report, System
 from mmer_pipeline.report.wording import METRIC_NAMES, chance, percent
-
-DIRECTORY = "plots"  # below the report's own
 
 
 def hue(report: Report, system: System) -> str:
@@ -251,7 +249,7 @@ def write_plots(report: Report, directory: Path) -> list[Path]:
     written = []
     for name, figure in figures(report):
         for suffix, content in ((".png", png(figure)), (".svg", svg(figure).encode())):
-            path = directory / DIRECTORY / f"{name}{suffix}"
+            path = directory / paths.PLOTS_NAME / f"{name}{suffix}"
             with files.replacing(path) as temporary:
                 temporary.write_bytes(content)
             written.append(path)

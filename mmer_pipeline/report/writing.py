@@ -2,12 +2,12 @@
 
 from pathlib import Path
 
-from mmer_pipeline import files
+from mmer_pipeline import files, paths
 from mmer_pipeline.report.content import Report
 from mmer_pipeline.report.latex import latex
 from mmer_pipeline.report.markdown import markdown
 
-MARKDOWN, JSON, HTML, LATEX = "report.md", "report.json", "report.html", "table.tex"
+NAMES = (paths.REPORT_MARKDOWN, paths.REPORT_HTML, paths.REPORT_JSON, paths.REPORT_LATEX)
 
 
 def write_report(report: Report, directory: Path) -> list[Path]:
@@ -24,7 +24,7 @@ def write_report(report: Report, directory: Path) -> list[Path]:
 
     plots = write_plots(report, directory)
     pictures = [path.relative_to(directory).as_posix() for path in plots if path.suffix == ".png"]
-    written = [directory / name for name in (MARKDOWN, HTML, JSON, LATEX)]
+    written = [directory / name for name in NAMES]
     files.write_text(written[0], markdown(report, pictures))
     files.write_text(written[1], html(report))
     files.write_json(written[2], report.as_json())

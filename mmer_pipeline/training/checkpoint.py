@@ -15,8 +15,6 @@ from torch import Tensor, nn
 from mmer_pipeline import files
 from mmer_pipeline.errors import UserError
 
-FILE = "checkpoint.safetensors"
-
 
 @dataclass
 class Progress:
@@ -37,7 +35,7 @@ class Progress:
         self.ce_sum = self.ctc_sum = self.seconds = 0.0
 
 
-def save(directory: Path, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
+def save(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
     """Write trained weights, optimiser moments and progress; the previous file is kept until this one is complete."""
     tensors: dict[str, Tensor] = {}
     for name, parameter in _trained(model):
@@ -45,17 +43,16 @@ def save(directory: Path, model: nn.Module, optimiser: torch.optim.Optimizer, pr
         for key, value in optimiser.state.get(parameter, {}).items():
             tensors[f"{key}.{name}"] = value
     on_cpu = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
-    with files.replacing(directory / FILE) as temporary:
+    with files.replacing(path) as temporary:
         save_file(on_cpu, temporary, metadata={"progress": json.dumps(asdict(progress))})
 
 
-def load(directory: Path, model: nn.Module, optimiser: torch.optim.Optimizer, identity: str) -> Progress:
+def load(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, identity: str) -> Progress:
     """Restore what `save` wrote, or return new progress if nothing was saved.
 
     Raises:
         UserError: the file is damaged or belongs to another run.
     """
-    path = directory / FILE
     if not path.is_file():
         return Progress(identity)
     try:

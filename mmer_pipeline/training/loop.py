@@ -79,7 +79,7 @@ class Trainer:
         self.accelerator, self.observer, self.save_seconds = accelerator, observer, save_seconds
         self.model = model
         self.optimiser = Optimiser(settings, model, examples, accelerator)
-        self.progress = checkpoint.load(paths.state, model, self.optimiser.adamw, identity)
+        self.progress = checkpoint.load(paths.checkpoint, model, self.optimiser.adamw, identity)
         self.records = read_metrics(paths.metrics)[: self.progress.epoch - 1]
         if len(self.records) < self.progress.epoch - 1:
             raise UserError(
@@ -205,7 +205,7 @@ class Trainer:
 
     def _save(self) -> None:
         if self.accelerator.is_main_process:
-            checkpoint.save(self.paths.state, self.model, self.optimiser.adamw, self.progress)
+            checkpoint.save(self.paths.checkpoint, self.model, self.optimiser.adamw, self.progress)
         self.saved_at = time.monotonic()
         if self.observer.stop_requested() and self.progress.epoch <= self.settings.epochs:
             raise UserError(

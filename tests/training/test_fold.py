@@ -363,21 +363,22 @@ def test_a_checkpoint_brings_back_weights_moments_and_progress(tmp_path):
     model = torch.nn.Linear(4, 2)
     optimiser = torch.optim.AdamW(model.parameters(), lr=0.1)
     trained(3, model, optimiser)
+    state = tmp_path / "state.safetensors"
     progress = checkpoint.Progress("me", epoch=2, step=7, utterances=9, ce_sum=0.1 + 0.2, ctc_sum=1 / 3, seconds=1.5)
-    checkpoint.save(tmp_path, model, optimiser, progress)
+    checkpoint.save(state, model, optimiser, progress)
     expected = trained(2, model, optimiser)
 
     torch.manual_seed(1)
     fresh = torch.nn.Linear(4, 2)
     optimiser = torch.optim.AdamW(fresh.parameters(), lr=0.1)
-    assert checkpoint.load(tmp_path, fresh, optimiser, "me") == progress
+    assert checkpoint.load(state, fresh, optimiser, "me") == progress
     for mine, wanted in zip(trained(2, fresh, optimiser), expected, strict=True):
         assert torch.equal(mine, wanted)
     with pytest.raises(UserError, match="other settings"):
-        checkpoint.load(tmp_path, fresh, optimiser, "another")
-    (tmp_path / checkpoint.FILE).write_bytes(b"cut")
+        checkpoint.load(state, fresh, optimiser, "another")
+    state.write_bytes(b"cut")
     with pytest.raises(UserError, match="--restart"):
-        checkpoint.load(tmp_path, fresh, optimiser, "me")
+        checkpoint.load(state, fresh, optimiser, "me")
 
 
 def test_the_linear_schedule_climbs_for_a_tenth_and_falls_to_nothing():

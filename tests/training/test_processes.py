@@ -12,7 +12,6 @@ import pytest
 from helpers.pipeline import extract, metrics
 
 from mmer_pipeline import paths
-from mmer_pipeline.training import checkpoint
 
 
 @pytest.mark.slow
@@ -52,7 +51,7 @@ def test_a_run_that_was_killed_and_started_again_gives_the_same_metrics_to_the_d
 
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
     subprocess.run(command("whole"), check=True, env=environment)
-    state = paths.fold(Path("runs/killed"), 1).state / checkpoint.FILE
+    state = paths.fold(Path("runs/killed"), 1).checkpoint
     kills = 0
     while not paths.fold(Path("runs/killed"), 1).model.exists():
         process = subprocess.Popen(command("killed"), env=environment)
