@@ -36,7 +36,7 @@ from mmer_pipeline.encoders.encoder_files import resolve_encoder
 from mmer_pipeline.encoders.speech import load_speech_encoder
 from mmer_pipeline.encoders.text import TextEncoder
 from mmer_pipeline.features import extraction, workers
-from mmer_pipeline.features.inputs import Request
+from mmer_pipeline.features.required_features import Request
 
 TEXT_TARGET = 2.0  # times faster than one text at a time
 WASTE_TARGET = 0.05

@@ -150,8 +150,8 @@ def batch_epoch(workspace: Workspace) -> Work:
 def report(workspace: Workspace) -> Work:
     """Compare the two runs; write tables, page and plots."""
     from mmer_pipeline.report import report_page, report_plots  # noqa: F401
-    from mmer_pipeline.report.build import make_report
-    from mmer_pipeline.report.writing import write_report
+    from mmer_pipeline.report.build_report import make_report
+    from mmer_pipeline.report.write_report import write_report
 
     def work() -> None:
         write_report(make_report(sorted(workspace.runs.iterdir())), workspace.directory / "report")

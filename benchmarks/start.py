@@ -10,10 +10,10 @@ from benchmarks.measure import Bench, Figure, median_process
 from benchmarks.shapes import SIZES, Size, synthetic_manifest, utterance_seconds
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.encoders.encoder_files import resolve_encoder
-from mmer_pipeline.features import inputs as feature_inputs
+from mmer_pipeline.features import required_features
 from mmer_pipeline.features.feature_file import FeatureIdentity, Row
 from mmer_pipeline.features.feature_writer import FeatureWriter
-from mmer_pipeline.features.inputs import Request
+from mmer_pipeline.features.required_features import Request
 
 COMMAND = ("-m", "stages.cli")
 LEAST_ROUNDS = 5
@@ -63,11 +63,11 @@ def write_features(request: Request, manifest: Manifest, cache: Path) -> None:
     encoder = resolve_encoder(request.encoder)
     identity: FeatureIdentity
     if request.kind == "text":
-        identity = feature_inputs.text_identity(encoder, request.annotations, request.dtype)
-        inputs = feature_inputs.text_inputs(manifest, request.annotations)
+        identity = required_features.text_identity(encoder, request.annotations, request.dtype)
+        inputs = required_features.text_inputs(manifest, request.annotations)
     else:
-        identity = feature_inputs.speech_identity(encoder, request.dtype)
-        inputs = feature_inputs.speech_inputs(manifest, None)
+        identity = required_features.speech_identity(encoder, request.dtype)
+        inputs = required_features.speech_inputs(manifest, None)
     plan = [Row(key, digest, 1, inputs.stamps.get(key, "")) for key, digest in inputs.digests.items()]
     with FeatureWriter(request.path(cache, manifest.path), identity, 1, plan) as writer:
         writer.write((number, np.ones((1, 1))) for number in range(len(plan)))

@@ -26,11 +26,11 @@ from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.base import ctc_losses
 from mmer_pipeline.systems.mmer import MMER
-from mmer_pipeline.training.accelerator import make_accelerator
 from mmer_pipeline.training.batches import epoch_batches
+from mmer_pipeline.training.build_model import build_model
 from mmer_pipeline.training.examples import Examples, StoredRows
 from mmer_pipeline.training.fold_inputs import Encoders
-from mmer_pipeline.training.models import build_model
+from mmer_pipeline.training.mixed_precision import make_accelerator
 from mmer_pipeline.training.step import Optimiser
 
 FOLDS, EPOCHS = 5, 100  # of the paper

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from stages.options import DIRECTORY, Common, common_options, manifest_option, say
 from stages.setting_options import GroupedCommand
+from stages.shared_options import DIRECTORY, Common, common_options, manifest_option, say
 
 STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan", "ok": "green"}
 DETAILED = ("error", "warning")  # severities shown with meaning and examples in the terminal
@@ -32,7 +32,7 @@ def audit(common: Common, manifest: Path | None, folds: str, audio: bool, output
     folds, or a recording cannot be read.
     """
     from mmer_pipeline.audit.audit_page import write_audit
-    from mmer_pipeline.audit.review import make_audit
+    from mmer_pipeline.audit.run_audit import make_audit
     from mmer_pipeline.corpora.manifest import read_manifest
     from stages.progress import Work
 

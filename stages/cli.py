@@ -8,9 +8,9 @@ from stages.cv import cv
 from stages.demo import demo
 from stages.evaluate import evaluate
 from stages.extract import extract
-from stages.options import common_options, show_suggestion
 from stages.prepare import prepare
 from stages.report import report
+from stages.shared_options import common_options, show_suggestion
 from stages.train import train
 
 

@@ -18,9 +18,9 @@ from mmer_pipeline.errors import UserError
 from mmer_pipeline.settings import OPTIONAL_SETTINGS, OPTIONS, Settings
 from mmer_pipeline.systems.registry import NAMED_LISTS, settings_for
 from stages.extract import make_features
-from stages.options import Common, common_options, manifest_option, say
 from stages.report import show_report
 from stages.setting_options import GroupedCommand, setting_options
+from stages.shared_options import Common, common_options, manifest_option, say
 from stages.system_list import Entry, parse_seeds, parse_systems
 from stages.train import fold_options
 
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from distributed import Client
 
     from mmer_pipeline.corpora.manifest import Manifest
-    from mmer_pipeline.crossval import Job, Outcome
+    from mmer_pipeline.cross_validation import Job, Outcome
 
 # The other optional settings are given after a system's name; most systems have α.
 SETTINGS = tuple(name for name in OPTIONS if name != "seed" and (name == "alpha" or name not in OPTIONAL_SETTINGS))
@@ -84,8 +84,8 @@ def cv(
         raise click.UsageError("--resource applies only to the workers of a --scheduler.")
     say(common, "Loading libraries …")
     from mmer_pipeline.corpora.manifest import read_manifest
-    from mmer_pipeline.crossval import CrossValidation, Outcome, Workspace
-    from mmer_pipeline.features.inputs import requests_of
+    from mmer_pipeline.cross_validation import CrossValidation, Outcome, Workspace
+    from mmer_pipeline.features.required_features import requests_of
     from stages.cv_progress import CrossValidationProgress
     from stages.progress import quiet_libraries
 
@@ -118,7 +118,7 @@ def _jobs(
         UserError: there is no such fold, or its parts share speakers.
     """
     from mmer_pipeline.corpora.folds import fold_names, make_fold
-    from mmer_pipeline.crossval import Job
+    from mmer_pipeline.cross_validation import Job
 
     jobs = []
     seen: dict[Settings, Entry] = {}
@@ -165,7 +165,7 @@ def _extract(
     Raises:
         UserError: the features of two encoders would be stored in the same file.
     """
-    from mmer_pipeline.features.inputs import requests_of
+    from mmer_pipeline.features.required_features import requests_of
     from stages.progress import Stopped
 
     errors = {}
@@ -217,8 +217,8 @@ def _finish(common: Common, jobs: "Sequence[Job]", outcomes: "Sequence[Outcome]"
 
 def _report(common: Common, jobs: "Sequence[Job]", failed: "Sequence[Outcome]") -> Path:
     """Write and show the report on the runs of these jobs; returns its directory."""
-    from mmer_pipeline.report.build import make_report
-    from mmer_pipeline.report.writing import write_report
+    from mmer_pipeline.report.build_report import make_report
+    from mmer_pipeline.report.write_report import write_report
 
     failures: dict[str, dict[int | None, str]] = {}
     for outcome in failed:

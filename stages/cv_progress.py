@@ -8,16 +8,16 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
-from mmer_pipeline.crossval import Job, Outcome
+from mmer_pipeline.cross_validation import Job, Outcome
 from mmer_pipeline.runs import read_metrics
-from stages.options import Common, interactive
 from stages.progress import StopRequest, duration
+from stages.shared_options import Common, interactive
 
 SECONDS_UNTIL_REPORTED = 3.0  # jobs that end sooner, because they were complete, get no line when they start
 
 
 class CrossValidationProgress(StopRequest):
-    """Shows a `crossval.CrossValidation` on a terminal; bars follow the running jobs' metrics.jsonl."""
+    """Shows a `cross_validation.CrossValidation` on a terminal; bars follow the running jobs' metrics.jsonl."""
 
     def __init__(self, common: Common, runs: Path, jobs: Sequence[Job]) -> None:
         super().__init__()
@@ -49,30 +49,30 @@ class CrossValidationProgress(StopRequest):
         super().__exit__()
 
     def stop_requested(self) -> bool:
-        """See `crossval.Observer`."""
+        """See `cross_validation.Observer`."""
         return self.requested
 
     def started(self, job: Job) -> None:
-        """See `crossval.Observer`."""
+        """See `cross_validation.Observer`."""
         self.running[job] = self.bar.add_task(f"  {self._name(job)}", total=job.settings.epochs, note="")
         self.unreported[job] = time.monotonic()
 
     def waiting(self, job: Job) -> None:
-        """See `crossval.Observer`."""
+        """See `cross_validation.Observer`."""
         self._remove(job)
         if job not in self.busy_reported:
             self.busy_reported.add(job)
             self._line(f"{self._name(job)}  another process is working on this fold; will retry later")
 
     def ended(self, outcome: Outcome) -> None:
-        """See `crossval.Observer`."""
+        """See `cross_validation.Observer`."""
         self._remove(outcome.job)
         if outcome.state != "stopped":
             self.bar.advance(self.all)
             self._line(f"{self._name(outcome.job)}  {_result_text(outcome)}")
 
     def tick(self) -> None:
-        """See `crossval.Observer`."""
+        """See `cross_validation.Observer`."""
         if self.requested and not self.stop_reported:
             self.stop_reported = True
             self._line("Stopping; running jobs are saving their state …")

@@ -13,8 +13,8 @@ from pathlib import Path
 import click
 from click.core import ParameterSource
 
-from stages.options import DIRECTORY, PART_OF_DEMO, Common, common_options, say
 from stages.setting_options import GroupedCommand
+from stages.shared_options import DIRECTORY, PART_OF_DEMO, Common, common_options, say
 
 SEED = 1
 DISCLAIMER = (

@@ -9,8 +9,8 @@ from typing import Any
 
 import click
 
-from stages.options import Common, chain_run, common_options, run_option, say, suggest
 from stages.setting_options import GroupedCommand
+from stages.shared_options import Common, chain_run, common_options, run_option, say, suggest
 
 
 @click.command(cls=GroupedCommand)
@@ -26,9 +26,9 @@ def evaluate(common: Common, numbers: tuple[int, ...], run_name: str | None) -> 
     """
     from rich.console import Console
 
-    from mmer_pipeline.report import system_tables
-    from mmer_pipeline.report.build import class_scores
-    from mmer_pipeline.report.table_formats import as_rich
+    from mmer_pipeline.report import single_system_tables
+    from mmer_pipeline.report.build_report import class_scores
+    from mmer_pipeline.report.table_rendering import as_rich
     from mmer_pipeline.runs import trained_folds
     from mmer_pipeline.training.evaluation import evaluate_fold
     from stages.progress import quiet_libraries
@@ -47,8 +47,8 @@ def evaluate(common: Common, numbers: tuple[int, ...], run_name: str | None) -> 
         console.print(f"  {_scores_line(metrics)}", highlight=False)
     if len(results) == 1:  # for several folds, these tables are in the report
         for table in (
-            system_tables.classes(class_scores(metrics["per_class"]), "utterances"),
-            system_tables.confusion(metrics["confusion"], labels),
+            single_system_tables.classes(class_scores(metrics["per_class"]), "utterances"),
+            single_system_tables.confusion(metrics["confusion"], labels),
         ):
             console.print(as_rich(table, console.width))
     common.result({"run": str(run), "folds": results})

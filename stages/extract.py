@@ -12,13 +12,13 @@ import click
 
 from mmer_pipeline.settings import FEATURE_SETTINGS
 from mmer_pipeline.systems.registry import settings_for
-from stages.options import Common, common_options, manifest_option, say, suggest
 from stages.setting_options import GroupedCommand, SystemName, setting_options
+from stages.shared_options import Common, common_options, manifest_option, say, suggest
 
 if TYPE_CHECKING:
     from mmer_pipeline.corpora.manifest import Manifest
     from mmer_pipeline.features.extraction import Extraction
-    from mmer_pipeline.features.inputs import Request
+    from mmer_pipeline.features.required_features import Request
 
 
 @click.command(cls=GroupedCommand)
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 def extract(common: Common, system: str, scheduler: str, manifest: Path | None, **options: Any) -> None:
     """Compute frozen features that are missing or out of date."""
     from mmer_pipeline.corpora.manifest import read_manifest
-    from mmer_pipeline.features.inputs import requests_of
+    from mmer_pipeline.features.required_features import requests_of
     from stages.progress import quiet_libraries
 
     quiet_libraries()

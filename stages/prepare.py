@@ -18,8 +18,8 @@ from mmer_pipeline.corpora.published_counts import Agreement, compare
 from mmer_pipeline.corpora.readers import READERS, read_corpus
 from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet
 from mmer_pipeline.errors import UserError
-from stages.options import FILE, Common, common_options, say, suggest
 from stages.setting_options import LeadingArgument
+from stages.shared_options import FILE, Common, common_options, say, suggest
 
 if TYPE_CHECKING:
     from mmer_pipeline.corpora.preparation import Preparation

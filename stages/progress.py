@@ -18,7 +18,7 @@ from rich.progress import (
 from rich.text import Text
 
 from mmer_pipeline.errors import UserError
-from stages.options import Common, interactive
+from stages.shared_options import Common, interactive
 
 SECONDS_BETWEEN_LINES = 10.0
 

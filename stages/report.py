@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import click
 
 from mmer_pipeline import paths
-from stages.options import DIRECTORY, FILE, RUN, Common, check_run_name, common_options, say
 from stages.setting_options import GroupedCommand
+from stages.shared_options import DIRECTORY, FILE, RUN, Common, check_run_name, common_options, say
 
 if TYPE_CHECKING:
-    from mmer_pipeline.report.content import Report
+    from mmer_pipeline.report.report_content import Report
 
 
 @click.command(cls=GroupedCommand)
@@ -39,8 +39,8 @@ def report(
         raise click.UsageError(
             f"Each --import FILE needs one --name NAME: found {len(imported)} files and {len(titles)} names."
         )
-    from mmer_pipeline.report.build import make_report
-    from mmer_pipeline.report.writing import write_report
+    from mmer_pipeline.report.build_report import make_report
+    from mmer_pipeline.report.write_report import write_report
 
     chosen = _with_seeds(common, names) or _runs_to_report(common, needed=not imported)
     value = make_report([common.runs / name for name in chosen], list(zip(titles, imported, strict=True)))
@@ -75,7 +75,7 @@ def _with_seeds(common: Common, names: Sequence[str]) -> list[str]:
 def _runs_to_report(common: Common, *, needed: bool) -> list[str]:
     """Return the run trained in this chain, or else every run with an evaluated fold."""
     from mmer_pipeline.errors import UserError
-    from mmer_pipeline.report.results import evaluated_runs
+    from mmer_pipeline.report.run_results import evaluated_runs
 
     trained = click.get_current_context().find_root().meta.get(RUN)
     if trained is not None:
@@ -92,8 +92,8 @@ def show_report(common: Common, value: "Report") -> None:
     """Print a report's tables: one system in full, several compared."""
     from rich.console import Console
 
-    from mmer_pipeline.report import system_tables, tables
-    from mmer_pipeline.report.table_formats import Table, as_rich
+    from mmer_pipeline.report import comparison_tables, single_system_tables
+    from mmer_pipeline.report.table_rendering import Table, as_rich
     from mmer_pipeline.report.wording import MEANING, folds_line, hole_lines
 
     console = Console(quiet=common.as_json)
@@ -117,14 +117,14 @@ def show_report(common: Common, value: "Report") -> None:
         for text in hole_lines(value):
             line(f"  {text}")
     if len(value.systems) > 1:
-        show(tables.headline(value))
+        show(comparison_tables.headline(value))
         if value.pairs:
-            show(tables.pairs(value))
+            show(comparison_tables.pairs(value))
         return
     (system,) = value.systems
-    show(system_tables.folds(system))
-    show(system_tables.scores(system))
+    show(single_system_tables.folds(system))
+    show(single_system_tables.scores(system))
     for name, meaning in MEANING.items():
         line(f"  {name}: {meaning}")
-    show(system_tables.classes(system.per_class, system.counted))
-    show(system_tables.confusion(system.confusion, value.labels))
+    show(single_system_tables.classes(system.per_class, system.counted))
+    show(single_system_tables.confusion(system.confusion, value.labels))

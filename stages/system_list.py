@@ -8,8 +8,8 @@ import click
 
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.systems.registry import NAMED_LISTS, find_system, settings_for, split_name
-from stages.options import directory_name
 from stages.setting_options import SystemName, parse_settings
+from stages.shared_options import directory_name
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from mmer_pipeline.settings import OPTIONS
-from stages.options import (
+from stages.setting_options import Command, GroupedCommand, setting_options
+from stages.shared_options import (
     RUN,
     Common,
     check_run_name,
@@ -21,7 +22,6 @@ from stages.options import (
     say,
     suggest,
 )
-from stages.setting_options import Command, GroupedCommand, setting_options
 
 
 def fold_options(command: Command) -> Command:

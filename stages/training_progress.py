@@ -5,8 +5,8 @@ from typing import Any
 
 import click
 
-from stages.options import Common, say
 from stages.progress import StopRequest, Work, duration
+from stages.shared_options import Common, say
 
 
 class TrainingProgress:

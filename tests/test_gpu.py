@@ -12,7 +12,7 @@ from benchmarks.training import OurStep, make_setup
 from mmer_pipeline import paths
 from mmer_pipeline.features.feature_file import FeatureFile
 from mmer_pipeline.runs import RunRecord, read_metrics
-from mmer_pipeline.training import memory
+from mmer_pipeline.training import memory_budget
 
 pytestmark = [pytest.mark.gpu, pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")]
 
@@ -73,7 +73,7 @@ def test_what_fits_into_the_gpu_is_found_and_a_step_of_that_much_fits(tmp_path):
     assert made.max_seconds == pytest.approx(8 * max(made.examples.seconds), rel=0.01)  # a GPU holds a tiny step whole
     made.step(range(8), seed=1, learning_rate=1e-5)
     assert made.max_seconds == pytest.approx(8 * max(made.examples.seconds), rel=0.01)
-    assert 0 < memory.peak_gib(torch.device("cuda")) < 8
+    assert 0 < memory_budget.peak_gib(torch.device("cuda")) < 8
 
 
 @pytest.mark.parametrize("compiled", [False, True])

@@ -16,11 +16,11 @@ from mmer_pipeline.corpora.transcripts import Alphabet
 from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.runs import RunRecord
 from mmer_pipeline.scoring.metrics import score
-from mmer_pipeline.training.accelerator import make_accelerator
+from mmer_pipeline.training.build_model import load_model
 from mmer_pipeline.training.evaluation import score_fold
 from mmer_pipeline.training.fold_inputs import make_examples, open_corpus
 from mmer_pipeline.training.inference import predict
-from mmer_pipeline.training.models import load_model
+from mmer_pipeline.training.mixed_precision import make_accelerator
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 CTC_SENTENCES = 8  # the shortest of librispeech60

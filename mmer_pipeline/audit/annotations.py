@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from mmer_pipeline.audit.association import Association, association
+from mmer_pipeline.audit.corpus_split import Mask, Split
 from mmer_pipeline.audit.finding import Finding, Severity
-from mmer_pipeline.audit.split import Mask, Split
 from mmer_pipeline.corpora.transcripts import ANNOTATION, WAV2VEC2_ALPHABET, Alphabet, encoder_text
 
 # What stripping does not remove: unpaired brackets, other brackets and asterisks, codes without brackets.

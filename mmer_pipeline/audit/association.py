@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.stats import hypergeom
 
-from mmer_pipeline.audit.split import Mask, Split
+from mmer_pipeline.audit.corpus_split import Mask, Split
 
 SIGNIFICANT_P = 1 / 30_000  # a chance association below this is reported
 SIGNIFICANT_UTTERANCES = 10  # smaller groups are never reported

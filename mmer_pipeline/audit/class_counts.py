@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from mmer_pipeline.audit.corpus_split import Split
 from mmer_pipeline.audit.finding import NAMED, Finding
-from mmer_pipeline.audit.split import Split
 from mmer_pipeline.corpora.published_counts import PUBLISHED, Agreement, compare
 
 

@@ -4,9 +4,9 @@ from collections import defaultdict
 
 import numpy as np
 
+from mmer_pipeline.audit.corpus_split import Split
 from mmer_pipeline.audit.finding import NAMED, Finding
-from mmer_pipeline.audit.recordings import Recording, Recordings
-from mmer_pipeline.audit.split import Split
+from mmer_pipeline.audit.recording_measurements import Recording, Recordings
 
 
 def repeated_rows(split: Split) -> Finding:

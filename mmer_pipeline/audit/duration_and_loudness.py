@@ -3,9 +3,9 @@
 import numpy as np
 
 from mmer_pipeline.audio import SAMPLE_RATE
+from mmer_pipeline.audit.corpus_split import Split
 from mmer_pipeline.audit.finding import Finding
-from mmer_pipeline.audit.recordings import Recordings
-from mmer_pipeline.audit.split import Split
+from mmer_pipeline.audit.recording_measurements import Recordings
 from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet, frames_needed
 
 EXTRA_LETTERS = 6.0  # allowance for the silence around the words, so that "No." may take a second

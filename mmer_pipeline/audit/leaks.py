@@ -4,8 +4,8 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 
+from mmer_pipeline.audit.corpus_split import Split
 from mmer_pipeline.audit.finding import NAMED, Finding, Severity
-from mmer_pipeline.audit.split import Split
 from mmer_pipeline.corpora.folds import SPLIT
 
 # IEMOCAP's ids: session, actor with the markers, dialogue, speaker. Ses01F_impro01_M005 is spoken by the man.

@@ -6,9 +6,9 @@ import numpy as np
 
 from mmer_pipeline.audio import SAMPLE_RATE, AudioError
 from mmer_pipeline.audit.association import association
+from mmer_pipeline.audit.corpus_split import Mask, Split
 from mmer_pipeline.audit.finding import NAMED, Finding, Severity
-from mmer_pipeline.audit.recordings import SILENT_DBFS, Recordings
-from mmer_pipeline.audit.split import Mask, Split
+from mmer_pipeline.audit.recording_measurements import SILENT_DBFS, Recordings
 
 LARGE_DC = 0.01  # of full scale, 40 dB below it
 

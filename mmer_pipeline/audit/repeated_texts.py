@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from mmer_pipeline.audit.corpus_split import Mask, Split
 from mmer_pipeline.audit.finding import Finding
-from mmer_pipeline.audit.split import Mask, Split
 from mmer_pipeline.corpora.transcripts import spoken_words
 from mmer_pipeline.scoring.metrics import Integers
 

@@ -14,9 +14,9 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from mmer_pipeline.audit.corpus_split import Mask, Split
 from mmer_pipeline.audit.finding import Finding
-from mmer_pipeline.audit.recordings import Recordings
-from mmer_pipeline.audit.split import Mask, Split
+from mmer_pipeline.audit.recording_measurements import Recordings
 from mmer_pipeline.corpora.transcripts import encoder_text
 from mmer_pipeline.scoring.metrics import Floats, Integers, rates
 from mmer_pipeline.scoring.statistics import Interval, bootstrap_intervals, cluster_counts

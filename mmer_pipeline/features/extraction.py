@@ -17,7 +17,7 @@ from mmer_pipeline.corpora.transcripts import encoder_text
 from mmer_pipeline.encoders.encoder_files import EncoderFiles, resolve_encoder
 from mmer_pipeline.features.feature_file import Row
 from mmer_pipeline.features.feature_writer import FeatureWriter, update_stamps
-from mmer_pipeline.features.inputs import (
+from mmer_pipeline.features.required_features import (
     Request,
     count_frames,
     covers,

@@ -5,8 +5,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from mmer_pipeline.report.content import MetricDifference, PairComparison
-from mmer_pipeline.report.results import HeldOut, SystemResults
+from mmer_pipeline.report.report_content import MetricDifference, PairComparison
+from mmer_pipeline.report.run_results import HeldOut, SystemResults
 from mmer_pipeline.scoring import statistics
 from mmer_pipeline.scoring.metrics import Floats
 

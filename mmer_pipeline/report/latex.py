@@ -1,8 +1,8 @@
 r"""Render the paper's Table 1 with our systems as LaTeX, for `\input` where booktabs is loaded."""
 
-from mmer_pipeline.report import tables
-from mmer_pipeline.report.content import Report
-from mmer_pipeline.report.table_formats import as_latex, latex_text
+from mmer_pipeline.report import comparison_tables
+from mmer_pipeline.report.report_content import Report
+from mmer_pipeline.report.table_rendering import as_latex, latex_text
 from mmer_pipeline.report.wording import epoch_caveat, not_comparable, protocol
 
 
@@ -14,7 +14,7 @@ def latex(report: Report) -> str:
         r"  \centering",
         f"  \\caption{{{_caption(report)}}}",
         r"  \label{tab:results}",
-        *(f"  {line}" for line in as_latex(tables.table_1(report))),
+        *(f"  {line}" for line in as_latex(comparison_tables.table_1(report))),
         r"\end{table}",
     ]
     return "\n".join(lines) + "\n"

@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from mmer_pipeline.report import provenance_tables, system_tables, tables
-from mmer_pipeline.report.content import Report, System
-from mmer_pipeline.report.table_formats import Table, as_markdown, markdown_prose, markdown_text
+from mmer_pipeline.report import comparison_tables, provenance_tables, single_system_tables
+from mmer_pipeline.report.report_content import Report, System
+from mmer_pipeline.report.table_rendering import Table, as_markdown, markdown_prose, markdown_text
 from mmer_pipeline.report.wording import MEANING, NO_CROSS_VALIDATION, hole_lines
 
 
@@ -17,13 +17,13 @@ def markdown(report: Report, pictures: Sequence[str] = ()) -> str:
         *_warnings(report),
         f"Classes: {', '.join(map(markdown_text, report.labels))}. Held-out utterances: "
         f"{max(system.utterances for system in report.systems)}. Numbers are percent.\n",
-        *_section("Results: the last epoch, no selection", tables.headline(report)),
-        *_section("Pooled over all held-out predictions, with 95 % intervals", tables.pooled(report)),
-        *_section("Final, validated and oracle numbers", tables.selections(report)),
+        *_section("Results: the last epoch, no selection", comparison_tables.headline(report)),
+        *_section("Pooled over all held-out predictions, with 95 % intervals", comparison_tables.pooled(report)),
+        *_section("Final, validated and oracle numbers", comparison_tables.selections(report)),
         "".join(f"- {name}: {meaning}\n" for name, meaning in MEANING.items()),
-        *(_section("Are the differences real?", tables.pairs(report)) if report.pairs else []),
-        *_section("F1 by class", tables.class_f1(report)),
-        *_section("The paper's Table 1", tables.table_1(report)),
+        *(_section("Are the differences real?", comparison_tables.pairs(report)) if report.pairs else []),
+        *_section("F1 by class", comparison_tables.class_f1(report)),
+        *_section("The paper's Table 1", comparison_tables.table_1(report)),
         *(part for system in report.systems for part in _system(report, system)),
         "## How the numbers were made\n",
         *_made(report),
@@ -53,18 +53,18 @@ def _system(report: Report, system: System) -> list[str]:
     parts.append(
         "".join(f"- {name}: {markdown_text(value)}\n" for name, value in provenance_tables.system_facts(report, system))
     )
-    parts += _section("Scores", system_tables.scores(system), 3)
-    parts += _section("Folds", system_tables.folds(system), 3)
-    parts += _section("Classes", system_tables.classes(system.per_class, system.counted), 3)
-    parts += _section("Confusion", system_tables.confusion(system.confusion, report.labels), 3)
+    parts += _section("Scores", single_system_tables.scores(system), 3)
+    parts += _section("Folds", single_system_tables.folds(system), 3)
+    parts += _section("Classes", single_system_tables.classes(system.per_class, system.counted), 3)
+    parts += _section("Confusion", single_system_tables.confusion(system.confusion, report.labels), 3)
     if system.speakers:
-        parts += _section("Speakers", system_tables.speakers(system), 3)
+        parts += _section("Speakers", single_system_tables.speakers(system), 3)
     if system.lengths:
-        parts += _section("Utterance length", system_tables.lengths(system), 3)
+        parts += _section("Utterance length", single_system_tables.lengths(system), 3)
     if system.reliability:
-        parts += _section("Reliability", system_tables.reliability(system), 3)
+        parts += _section("Reliability", single_system_tables.reliability(system), 3)
     if system.errors:
-        parts += _section("Most confident errors", system_tables.errors(system, report.labels), 3)
+        parts += _section("Most confident errors", single_system_tables.errors(system, report.labels), 3)
     return parts
 
 

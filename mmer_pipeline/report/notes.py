@@ -5,8 +5,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from mmer_pipeline.corpora.folds import natural_order
-from mmer_pipeline.report.content import PairComparison
-from mmer_pipeline.report.results import SystemResults
+from mmer_pipeline.report.report_content import PairComparison
+from mmer_pipeline.report.run_results import SystemResults
 
 FEW_CLUSTERS = 15  # below it a bootstrap interval is too narrow to be trusted
 NAMED = 8  # the most speakers or folds that a note names

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from mmer_pipeline.report.content import SettingValue, System, Table1Row
+from mmer_pipeline.report.report_content import SettingValue, System, Table1Row
 from mmer_pipeline.systems.registry import find_system
 
 CORPUS = "iemocap"

@@ -5,8 +5,8 @@ The page loads no script, font or image: styles and plots are in it, and the plo
 
 from mmer_pipeline.pages.page import code, inline, template
 from mmer_pipeline.pages.plotting import HUES
-from mmer_pipeline.report import provenance_tables, report_plots, system_tables, tables
-from mmer_pipeline.report.content import Report
+from mmer_pipeline.report import comparison_tables, provenance_tables, report_plots, single_system_tables
+from mmer_pipeline.report.report_content import Report
 from mmer_pipeline.report.wording import (
     MEANING,
     ONE_FOLD,
@@ -23,8 +23,8 @@ def html(report: Report) -> str:
     """Render the page; the same report gives the same text."""
     return template(TEMPLATE, {"percent": percent, "code": code}).render(
         report=report,
-        tables=tables,
-        system_tables=system_tables,
+        tables=comparison_tables,
+        system_tables=single_system_tables,
         provenance_tables=provenance_tables,
         MEANING=MEANING,
         ONE_FOLD=ONE_FOLD,

@@ -16,7 +16,7 @@ from matplotlib.ticker import MaxNLocator
 
 from mmer_pipeline import files, paths
 from mmer_pipeline.pages.plotting import HUES, INK, WIDTH, png, styled, svg
-from mmer_pipeline.report.content import Curve, Report, System
+from mmer_pipeline.report.report_content import Curve, Report, System
 from mmer_pipeline.report.wording import METRIC_NAMES, chance, percent
 
 

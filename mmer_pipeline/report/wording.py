@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from mmer_pipeline.report import published_results
-from mmer_pipeline.report.content import Interval, Report, System
+from mmer_pipeline.report.report_content import Interval, Report, System
 
 METRIC_NAMES = {"wa": "WA", "ua": "UA", "wf1": "WF1", "macro_f1": "macro-F1"}
 MEANING = {

@@ -1,4 +1,4 @@
 """The systems that can be trained: the registry, which does not import torch, and the models.
 
-Imports `encoders`.
+Imports `encoders`, and `settings` beside it.
 """

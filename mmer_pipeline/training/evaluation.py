@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 from mmer_pipeline import files, paths
-from mmer_pipeline.commands import train_command
 from mmer_pipeline.corpora.folds import Fold
 from mmer_pipeline.corpora.manifest import Manifest, read_manifest
 from mmer_pipeline.corpora.transcripts import Alphabet
@@ -16,10 +15,11 @@ from mmer_pipeline.digests import digest_of_result
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.runs import RunRecord, read_evaluation, write_predictions
 from mmer_pipeline.scoring.metrics import Predictions, score
-from mmer_pipeline.training.accelerator import make_accelerator
+from mmer_pipeline.suggested_commands import train_command
+from mmer_pipeline.training.build_model import load_model
 from mmer_pipeline.training.fold_inputs import Encoders, fold_of, make_examples, open_corpus
 from mmer_pipeline.training.inference import predict
-from mmer_pipeline.training.models import load_model
+from mmer_pipeline.training.mixed_precision import make_accelerator
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ from mmer_pipeline.corpora.transcripts import Alphabet, encoder_text, frames_nee
 from mmer_pipeline.encoders.speech import SpeechEncoder
 from mmer_pipeline.encoders.text import TextTokenizer
 from mmer_pipeline.features.feature_file import FeatureFile
-from mmer_pipeline.features.inputs import count_frames
+from mmer_pipeline.features.required_features import count_frames
 from mmer_pipeline.training.batches import Batch, pad, vector
 
 TOKENS_PER_SECOND = 3.2  # in IEMOCAP's speech; gives the length of an utterance whose speech is not read

@@ -10,7 +10,6 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from mmer_pipeline import files, paths
-from mmer_pipeline.commands import train_command
 from mmer_pipeline.corpora.folds import Fold, fold_names, shared_speakers
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.transcripts import Alphabet
@@ -19,12 +18,13 @@ from mmer_pipeline.errors import OtherSettings
 from mmer_pipeline.paths import FoldPaths
 from mmer_pipeline.runs import RunRecord, environment, read_metrics
 from mmer_pipeline.settings import Settings
+from mmer_pipeline.suggested_commands import train_command
 from mmer_pipeline.systems.base import EmotionModel
-from mmer_pipeline.training.accelerator import make_accelerator
+from mmer_pipeline.training.build_model import build_model
 from mmer_pipeline.training.examples import Examples
 from mmer_pipeline.training.fold_inputs import Corpus, Encoders, ctc_alphabet, fold_of, make_examples, open_corpus
 from mmer_pipeline.training.loop import Observer, Trainer
-from mmer_pipeline.training.models import build_model
+from mmer_pipeline.training.mixed_precision import make_accelerator
 
 
 def train_fold(

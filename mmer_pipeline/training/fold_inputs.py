@@ -5,7 +5,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from mmer_pipeline import paths
-from mmer_pipeline.commands import extract_command
 from mmer_pipeline.corpora.folds import SPLIT, Fold, make_fold
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet, corpus_alphabet
@@ -13,9 +12,10 @@ from mmer_pipeline.corpora.utterances import COLUMNS
 from mmer_pipeline.digests import digest_of_texts
 from mmer_pipeline.encoders.encoder_files import EncoderFiles, resolve_encoder
 from mmer_pipeline.encoders.text import TextTokenizer
-from mmer_pipeline.features import inputs
+from mmer_pipeline.features import required_features
 from mmer_pipeline.features.feature_file import FeatureFile, open_features
 from mmer_pipeline.settings import Settings
+from mmer_pipeline.suggested_commands import extract_command
 from mmer_pipeline.systems.base import EmotionModel
 from mmer_pipeline.systems.registry import find_system, reads_speech_features, reads_text_features
 from mmer_pipeline.training.examples import ComputedFrames, Examples, Rows, StoredRows, TokenIds
@@ -84,7 +84,7 @@ def open_corpus(manifest: Manifest, settings: Settings, cache: Path, encoders: E
         )
     text = speech = None
     if "text" in reads:
-        texts = inputs.text_inputs(manifest, settings.annotations).digests
+        texts = required_features.text_inputs(manifest, settings.annotations).digests
         if reads_text_features(settings):
             text = _open_text(manifest, settings, cache, encoders, texts)
             digests["text_features"] = text.digest(texts)
@@ -94,7 +94,7 @@ def open_corpus(manifest: Manifest, settings: Settings, cache: Path, encoders: E
         speech = _open_speech(manifest, settings, cache, encoders)
         digests["speech_features"] = speech.digest(u.utterance_id for u in manifest.utterances)
     elif "speech" in reads:
-        recordings = inputs.speech_inputs(manifest, None).digests
+        recordings = required_features.speech_inputs(manifest, None).digests
         digests["speech_features"] = digest_of_texts(recordings.values())
     return Corpus(manifest, text, speech, digests)
 
@@ -105,15 +105,15 @@ def _open_text(
     policy, dtype = settings.annotations, settings.dtype
     path = paths.text_features(cache, manifest.path, settings.text_encoder, policy, dtype)
     encoder = encoders.text if encoders else None
-    identity = inputs.text_identity(encoder, policy, dtype) if encoder else None
+    identity = required_features.text_identity(encoder, policy, dtype) if encoder else None
     return open_features(path, identity, texts, extract_command(settings))
 
 
 def _open_speech(manifest: Manifest, settings: Settings, cache: Path, encoders: Encoders | None) -> FeatureFile:
     path = paths.speech_features(cache, manifest.path, settings.speech_encoder, settings.dtype)
     encoder = encoders.speech if encoders else None
-    identity = inputs.speech_identity(encoder, settings.dtype) if encoder else None
-    recordings = inputs.speech_inputs(manifest, inputs.existing_features(path, identity))
+    identity = required_features.speech_identity(encoder, settings.dtype) if encoder else None
+    recordings = required_features.speech_inputs(manifest, required_features.existing_features(path, identity))
     return open_features(path, identity, recordings.digests, extract_command(settings))
 
 

@@ -11,7 +11,7 @@ from mmer_pipeline.corpora.transcripts import Alphabet
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.scoring.metrics import Predictions
 from mmer_pipeline.systems.base import EmotionModel, Output
-from mmer_pipeline.training import memory
+from mmer_pipeline.training import memory_budget
 from mmer_pipeline.training.batches import micro_batches
 from mmer_pipeline.training.examples import Examples
 
@@ -28,7 +28,7 @@ def predict(model: EmotionModel, examples: Examples, positions: Sequence[int], a
     was_training = model.training
     model.eval()
     rows: list[Row] = []
-    max_seconds = GPU_SECONDS if accelerator.device.type == "cuda" else memory.CPU_SECONDS
+    max_seconds = GPU_SECONDS if accelerator.device.type == "cuda" else memory_budget.CPU_SECONDS
     parts = micro_batches(positions, examples.seconds, max_seconds)
     remaining = parts[accelerator.process_index :: accelerator.num_processes]
     with torch.inference_mode():
@@ -37,7 +37,7 @@ def predict(model: EmotionModel, examples: Examples, positions: Sequence[int], a
             try:
                 rows += _predict_batch(model, examples, part, accelerator)
             except RuntimeError as error:
-                if not memory.is_out_of_memory(error) or len(part) == 1:
+                if not memory_budget.is_out_of_memory(error) or len(part) == 1:
                     raise
                 remaining += [part[: len(part) // 2], part[len(part) // 2 :]]
     model.train(was_training)

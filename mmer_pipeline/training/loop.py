@@ -20,7 +20,7 @@ from mmer_pipeline.runs import read_metrics
 from mmer_pipeline.scoring.metrics import score
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.base import EmotionModel
-from mmer_pipeline.training import checkpoint, memory
+from mmer_pipeline.training import checkpoint, memory_budget
 from mmer_pipeline.training.batches import epoch_batches
 from mmer_pipeline.training.checkpoint import Progress
 from mmer_pipeline.training.examples import Examples
@@ -184,7 +184,7 @@ class Trainer:
                 "seconds": round(progress.seconds, 3),
                 "utterances_per_second": round(progress.utterances / max(progress.seconds, 1e-9), 2),
                 "max_batch_seconds": round(progress.max_batch_seconds, 3),
-                "peak_memory_gib": round(memory.peak_gib(self.accelerator.device), 3),
+                "peak_memory_gib": round(memory_budget.peak_gib(self.accelerator.device), 3),
             },
         }
         self.records.append(record)

@@ -18,7 +18,7 @@ from mmer_pipeline.errors import UserError
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.base import EmotionModel, ctc_losses
 from mmer_pipeline.systems.mmer import CrossModalEncoder
-from mmer_pipeline.training import memory
+from mmer_pipeline.training import memory_budget
 from mmer_pipeline.training.batches import micro_batches
 from mmer_pipeline.training.examples import Examples
 
@@ -104,9 +104,9 @@ class Optimiser:
         self.max_seconds = 1.0
         try:
             later = _MOMENT_BYTES * sum(parameter.numel() for parameter in self.trained)
-            self.max_seconds = memory.seconds_that_fit(run_pass, self.device, later, upper_limit)
+            self.max_seconds = memory_budget.seconds_that_fit(run_pass, self.device, later, upper_limit)
         except RuntimeError as error:
-            if not memory.is_out_of_memory(error):
+            if not memory_budget.is_out_of_memory(error):
                 raise  # otherwise training starts with one second; if even that is too much, `step` reports it
         self.adamw.zero_grad(set_to_none=True)
 
@@ -115,7 +115,7 @@ class Optimiser:
 
     def _reduced_seconds(self, parts: Sequence[Sequence[int]], error: RuntimeError) -> float:
         """Half the audio of the largest micro-batch; raises the error again if it has another cause than memory."""
-        if not memory.is_out_of_memory(error):
+        if not memory_budget.is_out_of_memory(error):
             raise error
         seconds = self.examples.seconds
         largest = max(parts, key=lambda part: len(part) * seconds[part[0]])

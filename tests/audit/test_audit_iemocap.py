@@ -10,7 +10,7 @@ from helpers.audit_example import found, write
 from helpers.command_line import invoke, succeed
 from helpers.iemocap_full import Planted, write_full_tree
 
-from mmer_pipeline.audit.review import make_audit
+from mmer_pipeline.audit.run_audit import make_audit
 from mmer_pipeline.corpora.manifest import read_manifest, write_manifest
 
 RATE = 16_000

@@ -19,7 +19,7 @@ from helpers.page_checks import (
 )
 
 from mmer_pipeline.audit.audit_page import html
-from mmer_pipeline.audit.review import make_audit
+from mmer_pipeline.audit.run_audit import make_audit
 from mmer_pipeline.pages.page import DARK_HUES
 from mmer_pipeline.pages.plotting import HUES
 

@@ -6,8 +6,8 @@ import soundfile
 from helpers.audit_example import RATE, changed, found, rewritten, write
 
 from mmer_pipeline.audit.audit_page import html
-from mmer_pipeline.audit.recordings import FLOOR_DBFS, Recording, audio_digest, measure_all
-from mmer_pipeline.audit.review import make_audit
+from mmer_pipeline.audit.recording_measurements import FLOOR_DBFS, Recording, audio_digest, measure_all
+from mmer_pipeline.audit.run_audit import make_audit
 
 TIME = np.arange(RATE) / RATE
 

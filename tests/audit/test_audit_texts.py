@@ -6,10 +6,10 @@ from helpers.audit_example import changed, found, texts_alone
 from scipy.stats import hypergeom
 
 from mmer_pipeline.audit.association import association
+from mmer_pipeline.audit.corpus_split import split_by
 from mmer_pipeline.audit.finding import Finding
 from mmer_pipeline.audit.repeated_texts import look_up
-from mmer_pipeline.audit.review import SEVERITIES, make_audit
-from mmer_pipeline.audit.split import split_by
+from mmer_pipeline.audit.run_audit import SEVERITIES, make_audit
 from mmer_pipeline.corpora.folds import make_fold
 from mmer_pipeline.errors import UserError
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import nbformat
 import pytest
 
-from examples.execute import execute
+from examples.run_notebook import execute
 
 ROOT = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))

@@ -20,11 +20,10 @@ from mmer_pipeline.corpora.transcripts import encoder_text
 from mmer_pipeline.demo.encoders import tiny_speech_encoder, tiny_text_encoder
 from mmer_pipeline.encoders.encoder_files import EncoderFiles, resolve_encoder
 from mmer_pipeline.errors import Busy, UserError
-from mmer_pipeline.features import extraction, workers
-from mmer_pipeline.features import inputs as feature_inputs
+from mmer_pipeline.features import extraction, required_features, workers
 from mmer_pipeline.features.extraction import Extraction, extract_speech, extract_text
 from mmer_pipeline.features.feature_file import FeatureFile
-from mmer_pipeline.features.inputs import Request, requests_of
+from mmer_pipeline.features.required_features import Request, requests_of
 from mmer_pipeline.systems.registry import settings_for
 
 TOLERANCE = {"float16": 1e-3, "float32": 1e-5}
@@ -241,9 +240,11 @@ def test_a_recording_of_many_segments_is_looked_at_once(manifest: Manifest, monk
     cuts = [n / 100 for n in range(20)]
     segments = [replace(first, utterance_id=f"{cut}", start_seconds=cut, end_seconds=cut + 0.1) for cut in cuts]
     manifest = replace(manifest, utterances=(*segments, *manifest.utterances))
-    state, seen = feature_inputs._state, []
-    monkeypatch.setattr(feature_inputs, "_state", lambda path, utterance: seen.append(path) or state(path, utterance))
-    inputs = feature_inputs.speech_inputs(manifest, None)
+    state, seen = required_features._state, []
+    monkeypatch.setattr(
+        required_features, "_state", lambda path, utterance: seen.append(path) or state(path, utterance)
+    )
+    inputs = required_features.speech_inputs(manifest, None)
     assert len(set(inputs.stamps.values())) == len(set(inputs.digests.values())) == 36
     assert len(seen) == len(set(seen)) == 16
 

@@ -11,8 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from mmer_pipeline.report.build import class_scores
-from mmer_pipeline.report.content import (
+from mmer_pipeline.report.build_report import class_scores
+from mmer_pipeline.report.report_content import (
     ConfidentError,
     Curve,
     Encoders,

@@ -6,8 +6,8 @@ from dataclasses import replace
 import pytest
 from helpers.report_example import report_example
 
-from mmer_pipeline.report.content import TrainedRun
 from mmer_pipeline.report.published_results import TABLE_1, comparable, table_1
+from mmer_pipeline.report.report_content import TrainedRun
 from mmer_pipeline.settings import Settings
 
 LABELS = ["happy", "angry", "neutral", "sad"]

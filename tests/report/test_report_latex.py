@@ -7,7 +7,7 @@ import pytest
 from helpers.report_example import report_example, with_comparable
 from helpers.run_example import write_run
 
-from mmer_pipeline.report.build import make_report
+from mmer_pipeline.report.build_report import make_report
 from mmer_pipeline.report.latex import latex
 
 

@@ -8,7 +8,7 @@ from helpers.report_example import report_example, with_comparable, with_system,
 from helpers.run_example import write_run
 
 from mmer_pipeline import paths
-from mmer_pipeline.report.build import make_report
+from mmer_pipeline.report.build_report import make_report
 from mmer_pipeline.report.markdown import markdown
 from mmer_pipeline.report.wording import PAIRS_NOTE
 

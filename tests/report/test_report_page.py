@@ -18,7 +18,7 @@ from helpers.report_example import TEXT, TRANSCRIPTS, report_example, with_compa
 
 from mmer_pipeline.pages.page import DARK_HUES
 from mmer_pipeline.pages.plotting import HUES
-from mmer_pipeline.report.content import MetricDifference
+from mmer_pipeline.report.report_content import MetricDifference
 from mmer_pipeline.report.report_page import PAPER, html
 from mmer_pipeline.report.wording import ALPHA_NOTE, PAIRS_NOTE
 

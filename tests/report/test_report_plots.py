@@ -11,7 +11,7 @@ from helpers.report_example import report_example, with_comparable
 
 from mmer_pipeline.pages.plotting import HUES, svg
 from mmer_pipeline.report import report_plots
-from mmer_pipeline.report.content import LengthBin, Reliability
+from mmer_pipeline.report.report_content import LengthBin, Reliability
 from mmer_pipeline.report.report_plots import figures, slugs, write_plots
 from mmer_pipeline.scoring.metrics import ReliabilityBin
 

@@ -10,9 +10,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from mmer_pipeline import crossval
+from mmer_pipeline import cross_validation
 from mmer_pipeline.cluster import local_workers
-from mmer_pipeline.crossval import CrossValidation, Job, JobResult, Outcome, Workspace
+from mmer_pipeline.cross_validation import CrossValidation, Job, JobResult, Outcome, Workspace
 from mmer_pipeline.errors import Busy, UserError
 from mmer_pipeline.settings import Settings
 
@@ -49,7 +49,7 @@ class Watcher:
 
 
 def pretend(job, workspace, ticket):
-    """Stands for `crossval.run_job` in a worker process: what it does is in the job's name."""
+    """Stands for `cross_validation.run_job` in a worker process: what it does is in the job's name."""
     from distributed import get_worker
 
     get_worker().log_event(workspace.cv_id, ticket)
@@ -63,7 +63,7 @@ def pretend(job, workspace, ticket):
     if job.name == "busy" and (workspace.runs / "busy").exists():
         raise Busy("Another process is working.")
     if job.name == "long":
-        while workspace.cv_id not in crossval._stopped:
+        while workspace.cv_id not in cross_validation._stopped:
             time.sleep(0.05)
         raise UserError("Stopped.")
     time.sleep(0.2)
@@ -73,8 +73,8 @@ def pretend(job, workspace, ticket):
 @pytest.fixture
 def outcomes_of(monkeypatch, tmp_path):
     """A function that runs jobs of these names with `pretend`."""
-    monkeypatch.setattr(crossval, "run_job", pretend)
-    monkeypatch.setattr(crossval, "RETRY_SECONDS", 0.2)
+    monkeypatch.setattr(cross_validation, "run_job", pretend)
+    monkeypatch.setattr(cross_validation, "RETRY_SECONDS", 0.2)
 
     def run(client, *names, watcher=None):
         workspace = Workspace.at(

@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModel
 
 from mmer_pipeline import paths
 from mmer_pipeline.features.feature_file import FeatureFile
-from mmer_pipeline.training.models import load_model
+from mmer_pipeline.training.build_model import load_model
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
 

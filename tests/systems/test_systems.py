@@ -35,9 +35,9 @@ from mmer_pipeline.systems.registry import (
     title,
 )
 from mmer_pipeline.systems.unimodal import SpeechClassifier, TextClassifier
+from mmer_pipeline.training.build_model import build_model, load_model, model_class
 from mmer_pipeline.training.evaluation import evaluate_fold
 from mmer_pipeline.training.fold_inputs import Encoders, ctc_alphabet
-from mmer_pipeline.training.models import build_model, load_model, model_class
 
 RUN = Path("runs/mmer")
 ABLATIONS = [

@@ -14,18 +14,18 @@ from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet
 from mmer_pipeline.encoders.encoder_files import resolve_encoder
 from mmer_pipeline.encoders.speech import load_speech_encoder
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.features import inputs as feature_inputs
+from mmer_pipeline.features import required_features
 from mmer_pipeline.features.feature_file import open_features
 from mmer_pipeline.runs import RunRecord
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.base import ctc_losses
 from mmer_pipeline.systems.mmer import MMER
 from mmer_pipeline.training import checkpoint, loop
-from mmer_pipeline.training.accelerator import make_accelerator
 from mmer_pipeline.training.batches import micro_batches
+from mmer_pipeline.training.build_model import load_model
 from mmer_pipeline.training.examples import ComputedFrames, Examples, StoredRows
 from mmer_pipeline.training.inference import predict
-from mmer_pipeline.training.models import load_model
+from mmer_pipeline.training.mixed_precision import make_accelerator
 from mmer_pipeline.training.schedules import learning_rate_factor
 from mmer_pipeline.training.step import Optimiser
 
@@ -58,14 +58,14 @@ def model_and_examples(settings, manifest, dtype="float16", stored=True):
     text_path = paths.text_features(Path("cache"), manifest.path, settings.text_encoder, "strip", dtype)
     text = open_features(
         text_path,
-        feature_inputs.text_identity(resolve_encoder(settings.text_encoder), "strip", dtype),
-        feature_inputs.text_inputs(manifest, "strip").digests,
+        required_features.text_identity(resolve_encoder(settings.text_encoder), "strip", dtype),
+        required_features.text_inputs(manifest, "strip").digests,
         "mmer-pipe extract",
     )
     if stored:
         path = paths.speech_features(Path("cache"), manifest.path, settings.speech_encoder, dtype)
-        identity = feature_inputs.speech_identity(encoder, dtype)
-        inputs = feature_inputs.speech_inputs(manifest, None).digests
+        identity = required_features.speech_identity(encoder, dtype)
+        inputs = required_features.speech_inputs(manifest, None).digests
         source = StoredRows(manifest, open_features(path, identity, inputs, "mmer-pipe extract"))
     else:
         source = ComputedFrames(manifest, model.speech)

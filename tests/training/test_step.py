@@ -8,16 +8,16 @@ import pytest
 import torch
 from accelerate import Accelerator
 
-from mmer_pipeline.commands import train_command
 from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet
 from mmer_pipeline.demo.encoders import tiny_speech_encoder
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.suggested_commands import train_command
 from mmer_pipeline.systems import base as model_module
 from mmer_pipeline.systems.registry import settings_for
-from mmer_pipeline.training import inference, memory
+from mmer_pipeline.training import inference, memory_budget
+from mmer_pipeline.training.build_model import build_model
 from mmer_pipeline.training.examples import Examples
 from mmer_pipeline.training.fold_inputs import Encoders
-from mmer_pipeline.training.models import build_model
 from mmer_pipeline.training.step import Optimiser
 
 LETTERS = Alphabet(WAV2VEC2_ALPHABET)
@@ -159,7 +159,7 @@ def test_on_a_cpu_micro_batches_are_as_long_as_is_fastest_there(make):
     made = make()
     made.find_max_seconds(range(16))
     longest = max(made.examples.seconds)
-    assert made.max_seconds == min(memory.CPU_SECONDS, 8 * longest)
+    assert made.max_seconds == min(memory_budget.CPU_SECONDS, 8 * longest)
 
 
 def test_what_fits_is_measured_on_the_longest_utterances_and_leaves_no_gradient(make, monkeypatch):
@@ -170,7 +170,7 @@ def test_what_fits_is_measured_on_the_longest_utterances_and_leaves_no_gradient(
         return 12.5
 
     made = make()
-    monkeypatch.setattr(memory, "seconds_that_fit", fits)
+    monkeypatch.setattr(memory_budget, "seconds_that_fit", fits)
     made.find_max_seconds(range(10))
     longest = max(made.examples.seconds[:10])
     trained = sum(p.numel() for p in made.trained)
@@ -184,7 +184,7 @@ def test_where_not_even_the_trial_fits_the_steps_begin_with_a_second(make, monke
         raise OUT_OF_MEMORY
 
     made = make()
-    monkeypatch.setattr(memory, "seconds_that_fit", nothing_fits)
+    monkeypatch.setattr(memory_budget, "seconds_that_fit", nothing_fits)
     made.find_max_seconds(range(10))
     assert made.max_seconds == 1.0
 
@@ -194,11 +194,11 @@ def test_where_not_even_the_trial_fits_the_steps_begin_with_a_second(make, monke
     [(1e6, 100e6, 1e3, 85.0), (1e6, 100e6, 30.0, 30.0), (1e9, 1e6, 30.0, 1.0), (1e6, 0, 30.0, 1.0)],
 )
 def test_the_audio_that_fits_grows_with_the_free_memory_up_to_what_a_step_has(per_second, free, most, expected):
-    assert memory.bounded_seconds(per_second, free, most) == expected
+    assert memory_budget.bounded_seconds(per_second, free, most) == expected
 
 
 def test_the_peak_of_this_process_is_more_than_torch_alone_takes():
-    assert 0.05 < memory.peak_gib(torch.device("cpu")) < 100
+    assert 0.05 < memory_budget.peak_gib(torch.device("cpu")) < 100
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from mmer_pipeline.corpora.readers.esd import read_esd
 from mmer_pipeline.corpora.readers.iemocap import read_iemocap
 from mmer_pipeline.corpora.readers.meld import read_meld
 from mmer_pipeline.corpora.readers.ravdess import read_ravdess
-from mmer_pipeline.corpora.readers.reading import Reading
+from mmer_pipeline.corpora.readers.reader_interface import Reading
 from mmer_pipeline.errors import UserError
 
 __all__ = ["READERS", "Reading", "read_corpus"]

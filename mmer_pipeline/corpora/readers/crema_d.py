@@ -14,8 +14,8 @@ actor's utterances were recorded together, so the actor is the dialogue.
 import re
 from pathlib import Path
 
-from mmer_pipeline.corpora.readers.reading import Reading
-from mmer_pipeline.corpora.readers.tree import contents, recordings, refuse_pointer, unrecognised_names
+from mmer_pipeline.corpora.readers.folder_walk import contents, recordings, refuse_pointer, unrecognised_names
+from mmer_pipeline.corpora.readers.reader_interface import Reading
 from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.errors import UserError
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from mmer_pipeline.corpora.labels import IDENTITY
-from mmer_pipeline.corpora.readers.reading import Reading
+from mmer_pipeline.corpora.readers.reader_interface import Reading
 from mmer_pipeline.corpora.utterances import COLUMNS, read_utterances
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.paths import MANIFEST_NAME

@@ -16,8 +16,8 @@ The sentences are German: CTC spells their umlauts only with `--ctc-alphabet cor
 import re
 from pathlib import Path
 
-from mmer_pipeline.corpora.readers.reading import Reading
-from mmer_pipeline.corpora.readers.tree import contents, recordings, unrecognised_names
+from mmer_pipeline.corpora.readers.folder_walk import contents, recordings, unrecognised_names
+from mmer_pipeline.corpora.readers.reader_interface import Reading
 from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.errors import UserError
 

@@ -20,8 +20,8 @@ import re
 from collections import Counter
 from pathlib import Path
 
-from mmer_pipeline.corpora.readers.reading import Reading
-from mmer_pipeline.corpora.readers.tree import contents, folders, recordings, unrecognised_names
+from mmer_pipeline.corpora.readers.folder_walk import contents, folders, recordings, unrecognised_names
+from mmer_pipeline.corpora.readers.reader_interface import Reading
 from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.errors import UserError
 

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
 
-from mmer_pipeline.corpora.readers.reading import Reading
+from mmer_pipeline.corpora.readers.reader_interface import Reading
 from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.errors import UserError
 

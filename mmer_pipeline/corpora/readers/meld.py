@@ -22,8 +22,8 @@ import unicodedata
 from dataclasses import dataclass
 from pathlib import Path
 
-from mmer_pipeline.corpora.readers.reading import Reading
-from mmer_pipeline.corpora.readers.tree import SUFFIXES, contents
+from mmer_pipeline.corpora.readers.folder_walk import SUFFIXES, contents
+from mmer_pipeline.corpora.readers.reader_interface import Reading
 from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.csv_tables import read_csv_rows
 from mmer_pipeline.errors import UserError

@@ -12,7 +12,7 @@ import re
 from collections.abc import Iterable
 from pathlib import Path
 
-from mmer_pipeline.corpora.readers.reading import Reading
+from mmer_pipeline.corpora.readers.reader_interface import Reading
 from mmer_pipeline.corpora.utterances import Utterance, check_audio_path
 from mmer_pipeline.csv_tables import Row, read_csv_rows
 from mmer_pipeline.errors import UserError

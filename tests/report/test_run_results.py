@@ -5,8 +5,8 @@ from helpers.run_example import EPOCHS, TRUTH, write_fold, write_run
 
 from mmer_pipeline import paths
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.report.content import Hole
-from mmer_pipeline.report.results import check_same_truth, evaluated_runs, read_systems
+from mmer_pipeline.report.report_content import Hole
+from mmer_pipeline.report.run_results import check_same_truth, evaluated_runs, read_systems
 from mmer_pipeline.runs import RunRecord
 from mmer_pipeline.settings import Settings
 

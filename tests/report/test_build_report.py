@@ -11,10 +11,10 @@ from sklearn.metrics import accuracy_score, recall_score
 
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.paths import encoder_name
-from mmer_pipeline.report.build import _lengths, _set_apart, _speakers, make_report
-from mmer_pipeline.report.content import ConfidentError, Encoders, Hole, LengthBin
+from mmer_pipeline.report.build_report import _lengths, _set_apart, _speakers, make_report
 from mmer_pipeline.report.notes import UNKNOWN_DIALOGUES
-from mmer_pipeline.report.results import HeldOut, read_systems
+from mmer_pipeline.report.report_content import ConfidentError, Encoders, Hole, LengthBin
+from mmer_pipeline.report.run_results import HeldOut, read_systems
 from mmer_pipeline.report.utterance_facts import UtteranceFacts, read_utterance_facts
 from mmer_pipeline.scoring.metrics import HEADLINE, rates
 

@@ -9,13 +9,13 @@ from mmer_pipeline.audit import (
     duration_and_loudness,
     leaks,
     recording_faults,
-    recordings,
+    recording_measurements,
     repeated_texts,
     trivial_baselines,
 )
+from mmer_pipeline.audit.corpus_split import split_by
 from mmer_pipeline.audit.finding import SEVERITIES, Finding
-from mmer_pipeline.audit.recordings import Progress
-from mmer_pipeline.audit.split import split_by
+from mmer_pipeline.audit.recording_measurements import Progress
 from mmer_pipeline.corpora.manifest import Manifest
 
 SCHEMA = 2  # of the dict that `make_audit` returns
@@ -36,8 +36,8 @@ def make_audit(
         UserError: the column has only one value, or the corpus has no official split.
     """
     split = split_by(manifest, column)
-    facts = recordings.measure_all(manifest, progress) if audio else None
-    measured = None if facts is None else recordings.collect(split, facts)
+    facts = recording_measurements.measure_all(manifest, progress) if audio else None
+    measured = None if facts is None else recording_measurements.collect(split, facts)
     counts, annotated = class_counts.count(split), annotations.read_annotations(split)
     texts, baselines = repeated_texts.look_up(split), trivial_baselines.try_baselines(split, measured)
     found: list[Finding] = leaks.findings(split)
@@ -61,12 +61,12 @@ def make_audit(
         "folds": column,
         "held_out": list(split.folds[: split.tested]),
         "digest": manifest.digest,
-        "audio_digest": None if facts is None else recordings.audio_digest(manifest, facts),
+        "audio_digest": None if facts is None else recording_measurements.audio_digest(manifest, facts),
         "severities": {name: sum(finding.severity == name for finding in found) for name in order},
         "findings": [finding.as_dict() for finding in found],
         "counts": counts.as_dict(),
         "annotations": annotated.as_dict(),
         "repeated_texts": texts.as_dict(),
-        "recordings": None if measured is None else recordings.tables(split, measured),
+        "recordings": None if measured is None else recording_measurements.tables(split, measured),
         "baselines": baselines.as_dict(),
     }

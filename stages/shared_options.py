@@ -16,8 +16,8 @@ from click.core import ParameterSource
 
 from mmer_pipeline import paths
 from mmer_pipeline.errors import UserError
-from stages.config_file import load_config
 from stages.setting_options import GENERAL, Command, GroupedOption
+from stages.settings_file import load_config
 
 NEXT = "mmer.next"  # keys in click's `meta`, which the commands of a chain share
 RUN = "mmer.run"

@@ -17,12 +17,12 @@ import numpy.typing as npt
 from mmer_pipeline import paths
 from mmer_pipeline.corpora.folds import natural_order
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.report import content, published_results
+from mmer_pipeline.report import published_results, report_content
 from mmer_pipeline.report.comparisons import compare_all
-from mmer_pipeline.report.content import Report, Selection, System
-from mmer_pipeline.report.imported import classes_of, known_utterances, read_import, read_rows
+from mmer_pipeline.report.imported_results import classes_of, known_utterances, read_import, read_rows
 from mmer_pipeline.report.notes import notes_of
-from mmer_pipeline.report.results import (
+from mmer_pipeline.report.report_content import Report, Selection, System
+from mmer_pipeline.report.run_results import (
     Confusion,
     Failures,
     FoldResult,
@@ -79,7 +79,7 @@ def build(
     systems: Sequence[SystemResults],
     labels: Sequence[str],
     corpus: str,
-    holes: Sequence[content.Hole],
+    holes: Sequence[report_content.Hole],
     facts: UtteranceFacts,
     notes: Sequence[str] = (),
 ) -> Report:
@@ -92,7 +92,7 @@ def build(
         labels=tuple(labels),
         systems=rows,
         pairs=pairs,
-        table_1=content.Table1(
+        table_1=report_content.Table1(
             published_results.table_1(rows), published_results.comparable(corpus, labels, utterances)
         ),
         holes=tuple(holes),
@@ -125,7 +125,7 @@ def _system(system: SystemResults, labels: Sequence[str], facts: UtteranceFacts)
         encoders=_encoders(settings),
         folds_expected=len(record.facts["folds"]) if record else len(system.held_outs),
         utterances=len(set(held_out.utterance_ids)),
-        selections=content.Selections(final, _selection(system, "validated", labels), oracle),
+        selections=report_content.Selections(final, _selection(system, "validated", labels), oracle),
         oracle_gap=_gap(final, oracle),
         per_class=class_scores(rates_of_confusion(confusion, labels)["per_class"]),
         confusion=tuple(map(tuple, confusion.tolist())),
@@ -139,16 +139,16 @@ def _system(system: SystemResults, labels: Sequence[str], facts: UtteranceFacts)
     )
 
 
-def class_scores(per_class: Mapping[str, Mapping[str, Any]]) -> dict[str, content.ClassScores]:
+def class_scores(per_class: Mapping[str, Mapping[str, Any]]) -> dict[str, report_content.ClassScores]:
     """Convert the class scores of `scoring.metrics`."""
-    return {label: content.ClassScores(**scores) for label, scores in per_class.items()}
+    return {label: report_content.ClassScores(**scores) for label, scores in per_class.items()}
 
 
-def _encoders(settings: Settings | None) -> content.Encoders:
+def _encoders(settings: Settings | None) -> report_content.Encoders:
     if settings is None:
-        return content.Encoders(None, None)
+        return report_content.Encoders(None, None)
     reads = find_system(settings.system).reads
-    return content.Encoders(
+    return report_content.Encoders(
         text=paths.encoder_name(settings.text_encoder) if "text" in reads else None,
         speech=paths.encoder_name(settings.speech_encoder) if "speech" in reads else None,
     )
@@ -184,21 +184,21 @@ def _picks(system: SystemResults, selection: str, classes: int) -> Iterator[_Pic
 
 def _selection(system: SystemResults, selection: str, labels: Sequence[str]) -> Selection | None:
     """Score each fold and seed and summarise them; None if one had nothing to choose on."""
-    jobs: list[content.FoldScores] = []
+    jobs: list[report_content.FoldScores] = []
     confusions = []
     for pick in _picks(system, selection, len(labels)):
         if pick is None:
             return None
         scores = rates_of_confusion(pick.confusion, labels)
         utterances, rates = int(np.sum(pick.confusion)), {name: scores[name] for name in HEADLINE}
-        jobs.append(content.FoldScores(pick.seed, pick.fold, pick.held_out, pick.epoch, utterances, **rates))
+        jobs.append(report_content.FoldScores(pick.seed, pick.fold, pick.held_out, pick.epoch, utterances, **rates))
         confusions.append(np.asarray(pick.confusion))
     pooled = rates_of_confusion(np.sum(confusions, axis=0), labels)
     intervals = _intervals(system.held_out, len(labels)) if selection == "final" else None
     summary = {}
     for name in HEADLINE:
         values = np.array([getattr(job, name) for job in jobs])
-        summary[name] = content.MetricSummary(
+        summary[name] = report_content.MetricSummary(
             mean=float(values.mean()),
             sd=float(values.std(ddof=1)) if len(values) > 1 else None,
             pooled=pooled[name],
@@ -212,11 +212,11 @@ def _intervals(held_out: HeldOut, classes: int) -> Mapping[str, tuple[float, flo
     return statistics.bootstrap_intervals(counts)
 
 
-def _gap(final: Selection, oracle: Selection | None) -> content.OracleGap | None:
+def _gap(final: Selection, oracle: Selection | None) -> report_content.OracleGap | None:
     """Return what choosing the epoch on the test fold would have added."""
     if oracle is None:
         return None
-    return content.OracleGap(
+    return report_content.OracleGap(
         **{name: oracle.summary[name].mean - final.summary[name].mean for name in statistics.COMPARED}
     )
 
@@ -229,26 +229,26 @@ def _confusion(
     return counts
 
 
-def _speakers(held_out: HeldOut, classes: int) -> tuple[content.SpeakerScores, ...]:
+def _speakers(held_out: HeldOut, classes: int) -> tuple[report_content.SpeakerScores, ...]:
     counts = statistics.cluster_counts(held_out.truth, held_out.predicted, held_out.speakers, classes)
     scores = statistics.rates_of_confusions(counts)
     utterances = Counter(speaker for speaker, _ in set(zip(held_out.speakers, held_out.utterance_ids, strict=True)))
     rows = [
-        content.SpeakerScores(speaker, utterances[speaker], float(wa), float(ua))
+        report_content.SpeakerScores(speaker, utterances[speaker], float(wa), float(ua))
         for speaker, wa, ua in zip(sorted(utterances), scores["wa"], scores["ua"], strict=True)
         if speaker  # "": unknown
     ]
     return tuple(sorted(rows, key=lambda row: natural_order(row.speaker)))
 
 
-def _reliability(held_out: HeldOut) -> content.Reliability | None:
+def _reliability(held_out: HeldOut) -> report_content.Reliability | None:
     if held_out.probabilities is None:
         return None
     ece = calibration_error(held_out.probabilities, held_out.truth)
-    return content.Reliability(ece, tuple(reliability(held_out.probabilities, held_out.truth)))
+    return report_content.Reliability(ece, tuple(reliability(held_out.probabilities, held_out.truth)))
 
 
-def _lengths(held_out: HeldOut, facts: UtteranceFacts) -> tuple[content.LengthBin, ...] | None:
+def _lengths(held_out: HeldOut, facts: UtteranceFacts) -> tuple[report_content.LengthBin, ...] | None:
     """Return the error rate in bins of utterance length with about as many utterances each."""
     lengths = {name: facts.seconds.get(name) for name in held_out.utterance_ids}
     if any(seconds is None for seconds in lengths.values()):
@@ -261,7 +261,7 @@ def _lengths(held_out: HeldOut, facts: UtteranceFacts) -> tuple[content.LengthBi
     bins, of_distinct = np.searchsorted(inner, seconds), np.searchsorted(inner, distinct)
     wrong = held_out.truth != held_out.predicted
     return tuple(
-        content.LengthBin(
+        report_content.LengthBin(
             from_seconds=float(edges[number]),
             to_seconds=float(edges[min(number + 1, len(edges) - 1)]),
             utterances=int((of_distinct == number).sum()),
@@ -271,11 +271,11 @@ def _lengths(held_out: HeldOut, facts: UtteranceFacts) -> tuple[content.LengthBi
     )
 
 
-def _curve(seed: int, fold: FoldResult) -> content.Curve:
+def _curve(seed: int, fold: FoldResult) -> report_content.Curve:
     oracle, validated = (fold.chosen(name) for name in ("oracle", "validated"))
     ctc = [epoch.ctc for epoch in fold.epochs if epoch.ctc is not None]
     validation = [epoch.validation.wa for epoch in fold.epochs if epoch.validation is not None]
-    return content.Curve(
+    return report_content.Curve(
         seed=seed,
         fold=fold.number,
         epochs=tuple(epoch.number for epoch in fold.epochs),
@@ -289,7 +289,7 @@ def _curve(seed: int, fold: FoldResult) -> content.Curve:
     )
 
 
-def _spelling(system: SystemResults) -> content.Spelling | None:
+def _spelling(system: SystemResults) -> report_content.Spelling | None:
     """Average WER and CER over folds and seeds; None without a CTC head or without references."""
     scores = [fold.evaluation.scores for run in system.runs for fold in run.folds]
     if not system.runs or not system.runs[0].record.settings.alpha:
@@ -298,10 +298,12 @@ def _spelling(system: SystemResults) -> content.Spelling | None:
     cer = [entry.cer for entry in scores if entry.cer is not None]
     if not len(wer) == len(cer) == len(scores):
         return None
-    return content.Spelling(float(np.mean(wer)), float(np.mean(cer)))
+    return report_content.Spelling(float(np.mean(wer)), float(np.mean(cer)))
 
 
-def _errors(held_out: HeldOut, labels: Sequence[str], facts: UtteranceFacts) -> tuple[content.ConfidentError, ...]:
+def _errors(
+    held_out: HeldOut, labels: Sequence[str], facts: UtteranceFacts
+) -> tuple[report_content.ConfidentError, ...]:
     """Return the errors with the highest confidence, each utterance once."""
     if held_out.probabilities is None:
         return ()
@@ -312,7 +314,7 @@ def _errors(held_out: HeldOut, labels: Sequence[str], facts: UtteranceFacts) -> 
     first = {held_out.utterance_ids[row]: row for row in reversed(order)}
     rows = [row for row in order if first[held_out.utterance_ids[row]] == row][:MOST_CONFIDENT_ERRORS]
     return tuple(
-        content.ConfidentError(
+        report_content.ConfidentError(
             utterance_id=held_out.utterance_ids[row],
             fold=held_out.folds[row],
             speaker=held_out.speakers[row],
@@ -325,15 +327,15 @@ def _errors(held_out: HeldOut, labels: Sequence[str], facts: UtteranceFacts) -> 
     )
 
 
-def _run(run: RunResults) -> content.TrainedRun:
+def _run(run: RunResults) -> report_content.TrainedRun:
     record = run.record
-    return content.TrainedRun(
+    return report_content.TrainedRun(
         run=run.name,
         seed=run.seed,
         settings={name: value for name, value in asdict(record.settings).items() if name not in _OF_A_FOLD},
         inputs={name: value for name, value in record.inputs.items() if name not in _OF_A_FOLD},
         folds=tuple(
-            content.TrainedFold(
+            report_content.TrainedFold(
                 fold=fold.number,
                 held_out=fold.evaluation.held_out,
                 utterances=fold.evaluation.utterances,

@@ -6,8 +6,8 @@ import pytest
 from helpers.report_example import report_example
 from rich.console import Console
 
-from mmer_pipeline.report import provenance_tables, system_tables, tables
-from mmer_pipeline.report.table_formats import (
+from mmer_pipeline.report import comparison_tables, provenance_tables, single_system_tables
+from mmer_pipeline.report.table_rendering import (
     Cell,
     Column,
     as_latex,
@@ -43,24 +43,29 @@ def shown(table, width):
 
 
 def every_table(report):
-    yield from (tables.headline(report), tables.pooled(report), tables.selections(report), tables.pairs(report))
     yield from (
-        tables.class_f1(report),
-        tables.table_1(report),
+        comparison_tables.headline(report),
+        comparison_tables.pooled(report),
+        comparison_tables.selections(report),
+        comparison_tables.pairs(report),
+    )
+    yield from (
+        comparison_tables.class_f1(report),
+        comparison_tables.table_1(report),
         provenance_tables.settings(report),
         provenance_tables.inputs(report),
     )
     yield from (provenance_tables.environment(report), provenance_tables.jobs(report))
     for system in report.systems:
         yield from (
-            system_tables.scores(system),
-            system_tables.folds(system),
-            system_tables.speakers(system),
-            system_tables.lengths(system),
+            single_system_tables.scores(system),
+            single_system_tables.folds(system),
+            single_system_tables.speakers(system),
+            single_system_tables.lengths(system),
         )
-        yield from (system_tables.reliability(system), system_tables.errors(system, report.labels))
-        yield system_tables.classes(system.per_class, system.counted)
-        yield system_tables.confusion(system.confusion, report.labels)
+        yield from (single_system_tables.reliability(system), single_system_tables.errors(system, report.labels))
+        yield single_system_tables.classes(system.per_class, system.counted)
+        yield single_system_tables.confusion(system.confusion, report.labels)
 
 
 def test_every_row_has_a_cell_a_column_in_every_table():
@@ -115,12 +120,12 @@ def test_no_table_is_wider_than_the_terminal_and_none_is_cut(width):
     report = report_example()
     system = report.systems[0]  # seeds and a validation part: as wide as they come
     for table in (
-        tables.headline(report),
-        tables.pairs(report),
-        system_tables.scores(system),
-        system_tables.folds(system),
-        system_tables.classes(system.per_class, system.counted),
-        system_tables.confusion(system.confusion, report.labels),
+        comparison_tables.headline(report),
+        comparison_tables.pairs(report),
+        single_system_tables.scores(system),
+        single_system_tables.folds(system),
+        single_system_tables.classes(system.per_class, system.counted),
+        single_system_tables.confusion(system.confusion, report.labels),
     ):
         text = shown(table, width)
         assert max(map(len, text.splitlines())) <= width
@@ -128,7 +133,7 @@ def test_no_table_is_wider_than_the_terminal_and_none_is_cut(width):
 
 
 def test_what_a_narrow_terminal_leaves_out_a_wide_one_shows():
-    headline = tables.headline(report_example())
+    headline = comparison_tables.headline(report_example())
     assert "macro-F1" not in shown(headline, 80)
     assert "macro-F1" in shown(headline, 160)
 
@@ -161,6 +166,6 @@ def test_what_means_something_to_latex_is_escaped():
 
 def test_pairs_of_systems_are_marked_where_the_corrected_p_is_small():
     report = report_example()
-    marked = [row[3].strong for row in tables.pairs(report).rows]
-    assert marked == [pair.metrics["wa"].p_holm < tables.SIGNIFICANT for pair in report.pairs]
-    assert re.search(r"\*\*\+\d+\.\d\d \(", as_markdown(tables.pairs(report)))
+    marked = [row[3].strong for row in comparison_tables.pairs(report).rows]
+    assert marked == [pair.metrics["wa"].p_holm < comparison_tables.SIGNIFICANT for pair in report.pairs]
+    assert re.search(r"\*\*\+\d+\.\d\d \(", as_markdown(comparison_tables.pairs(report)))

@@ -16,7 +16,7 @@ import numpy.typing as npt
 import soundfile
 
 from mmer_pipeline.audio import SAMPLE_RATE, AudioError, load
-from mmer_pipeline.audit.split import Mask, Split
+from mmer_pipeline.audit.corpus_split import Mask, Split
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.transcripts import spoken_words
 from mmer_pipeline.corpora.utterances import Utterance

@@ -10,7 +10,7 @@ import numpy as np
 from mmer_pipeline.corpora.folds import natural_order
 from mmer_pipeline.csv_tables import Row, check_unique, read_csv_rows
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.report.results import HeldOut, SystemResults
+from mmer_pipeline.report.run_results import HeldOut, SystemResults
 from mmer_pipeline.runs import PREDICTION_COLUMNS, PROBABILITY_PREFIX
 
 REQUIRED = ("utterance_id", "truth", "prediction")

@@ -9,9 +9,8 @@ from typing import Any
 import numpy as np
 
 from mmer_pipeline import paths
-from mmer_pipeline.commands import train_command
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.report.content import Hole
+from mmer_pipeline.report.report_content import Hole
 from mmer_pipeline.runs import (
     PROBABILITY_PREFIX,
     RunRecord,
@@ -21,6 +20,7 @@ from mmer_pipeline.runs import (
     trained_folds,
 )
 from mmer_pipeline.scoring.metrics import Floats, Integers
+from mmer_pipeline.suggested_commands import train_command
 
 _OF_A_FOLD = ("fold", "held_out")  # settings and inputs that differ between the folds of a run
 _SEED_SUFFIX = re.compile(r"-seed\d+$")

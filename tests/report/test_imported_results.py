@@ -5,8 +5,8 @@ import pytest
 from helpers.run_example import LABELS, TRUTH, write_run
 
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.report.imported import classes_of, known_utterances, read_import, read_rows
-from mmer_pipeline.report.results import read_systems
+from mmer_pipeline.report.imported_results import classes_of, known_utterances, read_import, read_rows
+from mmer_pipeline.report.run_results import read_systems
 
 HEADER = "utterance_id,truth,prediction,probability_happy,probability_sad"
 ROW = "1u0,happy,sad,0.25,0.75"

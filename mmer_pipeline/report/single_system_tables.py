@@ -2,15 +2,15 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from mmer_pipeline.report.content import (
+from mmer_pipeline.report.comparison_tables import mean_and_sd, pooled_cell
+from mmer_pipeline.report.report_content import (
     ClassScores,
     ConfidentError,
     FoldScores,
     MetricSummary,
     System,
 )
-from mmer_pipeline.report.table_formats import Cell, Column, Filled, Table, table_of
-from mmer_pipeline.report.tables import mean_and_sd, pooled_cell
+from mmer_pipeline.report.table_rendering import Cell, Column, Filled, Table, table_of
 from mmer_pipeline.report.wording import (
     METRIC_NAMES,
     NOTHING,

@@ -8,14 +8,14 @@ the function that makes its cell for the item of a row.
 from collections.abc import Callable
 from itertools import groupby
 
-from mmer_pipeline.report.content import (
+from mmer_pipeline.report.report_content import (
     MetricSummary,
     PairComparison,
     Report,
     System,
     Table1Row,
 )
-from mmer_pipeline.report.table_formats import Cell, Column, Filled, Table, grouped_table_of, table_of
+from mmer_pipeline.report.table_rendering import Cell, Column, Filled, Table, grouped_table_of, table_of
 from mmer_pipeline.report.wording import (
     ALPHA_NOTE,
     METRIC_NAMES,

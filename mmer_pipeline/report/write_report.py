@@ -3,9 +3,9 @@
 from pathlib import Path
 
 from mmer_pipeline import files, paths
-from mmer_pipeline.report.content import Report
 from mmer_pipeline.report.latex import latex
 from mmer_pipeline.report.markdown import markdown
+from mmer_pipeline.report.report_content import Report
 
 NAMES = (paths.REPORT_MARKDOWN, paths.REPORT_HTML, paths.REPORT_JSON, paths.REPORT_LATEX)
 

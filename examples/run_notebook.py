@@ -1,6 +1,6 @@
 """Execute a notebook of this folder in a temporary directory and write its outputs back, without colours and warnings.
 
-python examples/execute.py examples/from_manifest_to_report.ipynb
+python examples/run_notebook.py examples/from_manifest_to_report.ipynb
 """
 
 import os
