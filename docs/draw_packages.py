@@ -1,8 +1,9 @@
 """Draw `docs/packages.svg` from the imports in the source: which package imports which.
 
 A box is `stages`, a package of `mmer_pipeline`, or a module beside the packages. A box stands above everything that it
-imports. An arrow is left out where a longer way says the same: stages → cross_validation → training makes stages → training
-plain. Modules that import no package are tools for all: they stand in a row below, without arrows.
+imports. An arrow is left out where a longer way says the same: beside stages → cross_validation → training there is no
+arrow from stages to training. Modules that import no package are tools for all: they stand in a row below, without
+arrows.
 """
 
 import ast
