@@ -177,8 +177,8 @@ def run_job(job: Job, workspace: Workspace, ticket: str) -> JobResult:
                 changes = "; ".join(error.changes.split(_LINE))
                 raise UserError(
                     f"The fold's directory contains a run with other settings or inputs: {changes}\n"
-                    "Use another --runs-dir, give the setting after the system's name (mmer:epochs=2 is another run),\n"
-                    "or train such folds again with --restart."
+                    "Train such folds again with --restart. To keep both, use another --runs-dir, or give a setting of\n"
+                    "one system after its name, which makes another run (mmer:epochs=3)."
                 ) from None
             trained = train(restart=True)
         evaluation, evaluated = evaluate_fold(run, job.settings.fold, cache=workspace.cache, device=workspace.device)
@@ -194,7 +194,7 @@ class _SubmittedJob:
     """A job that has been submitted to Dask."""
 
     job: Job
-    future: Future[JobResult]
+    future: "Future[JobResult]"
     started: bool = False
 
 
@@ -270,7 +270,7 @@ class CrossValidation:
             text = "The connection to the Dask scheduler was lost. Run the same command again to resume the job."
             self._record(Outcome(job, "failed", message=text))
 
-    def _handle_error(self, job: Job, error: BaseException, future: Future[JobResult]) -> None:
+    def _handle_error(self, job: Job, error: BaseException, future: "Future[JobResult]") -> None:
         if isinstance(error, UserError) and self.stopping:
             self._record(Outcome(job, "stopped"))
         elif isinstance(error, Busy):

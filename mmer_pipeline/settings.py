@@ -51,8 +51,8 @@ class Settings:
     )
     validation: str = _setting(
         "none",
-        "Validation part, taken from the training part to choose an epoch: none, session, speaker, or a fraction such "
-        "as 0.1.",
+        "Part of the training sessions for the validated scores: none, session, speaker, or a fraction such as 0.1. "
+        "The saved model is always that of the last epoch.",
         DATA, metavar="PART",
     )  # fmt: skip
     system: str = "mmer"  # a name of `systems.registry`, or FILE.py:NAME
@@ -135,7 +135,8 @@ class Settings:
         The location of an encoder does not matter; its digest is among the inputs of the run.
         """
         outside = {name for name, option in OPTIONS.items() if not option.is_identity}
-        return {name: value for name, value in asdict(self).items() if name not in outside}
+        kept = {name: value for name, value in asdict(self).items() if name not in outside}
+        return {**kept, "system": self.system.rpartition(":")[2]}
 
     def changed(self, names: Iterable[str]) -> dict[str, Any]:
         """Those of the named settings that differ from their defaults."""

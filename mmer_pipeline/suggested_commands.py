@@ -4,7 +4,7 @@ import shlex
 from collections.abc import Iterable
 
 from mmer_pipeline.settings import FEATURE_SETTINGS, OPTIONS, Settings
-from mmer_pipeline.systems.registry import find_system
+from mmer_pipeline.systems.registry import describe_system
 
 
 def flags(settings: Settings, names: Iterable[str]) -> str:
@@ -22,8 +22,8 @@ def extract_command(settings: Settings) -> str:
 
 
 def train_command(settings: Settings, run: str, fold: int) -> str:
-    """The command that trains a fold with these settings."""
-    without_ctc = () if "alpha" in find_system(settings.system).options else ("alpha",)
+    """The command that trains a fold with these settings, in the precision that was used."""
+    without_ctc = () if "alpha" in describe_system(settings.system).options else ("alpha",)
     names = [name for name in ("system", *OPTIONS) if name not in without_ctc]
     return f"mmer-pipe train --run {shlex.quote(run)} --fold {fold} {flags(settings, names)}".rstrip()
 

@@ -42,7 +42,7 @@ def audit(common: Common, manifest: Path | None, folds: str, audio: bool, output
         value = make_audit(corpus, column=folds, audio=audio, progress=work.show)
     written = write_audit(value, output or corpus.path.parent)
     common.result(value)
-    if not common.as_json:
+    if common.tables:
         _print_findings(value)
     say(common, f"wrote {', '.join(map(str, written))} in {time.monotonic() - began:.0f} s")
     if value["severities"]["error"]:

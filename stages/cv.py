@@ -59,7 +59,7 @@ def _resources(_context: click.Context, _parameter: click.Parameter, value: Sequ
 @click.option("--resource", "resources", multiple=True, metavar="NAME=AMOUNT", callback=_resources,
               help="Resource of the scheduler's workers that a job needs, such as GPU=1; repeatable.")  # fmt: skip
 @click.option("--restart", is_flag=True,
-              help="Train folds again that were trained with other settings or features; keep the others.")  # fmt: skip
+              help="Train folds again that were trained with other settings or inputs; keep the others.")  # fmt: skip
 @fold_options
 @manifest_option
 @setting_options(SETTINGS)

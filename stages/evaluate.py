@@ -35,7 +35,7 @@ def evaluate(common: Common, numbers: tuple[int, ...], run_name: str | None) -> 
 
     quiet_libraries()
     run = common.runs / (run_name or chain_run())
-    console = Console(quiet=common.as_json)
+    console = Console(quiet=not common.tables)
     results: list[dict[str, Any]] = []
     for number in numbers or trained_folds(run):
         evaluation, computed = evaluate_fold(run, number, cache=common.cache, device=common.device)
@@ -57,10 +57,6 @@ def evaluate(common: Common, numbers: tuple[int, ...], run_name: str | None) -> 
 
 def _scores_line(metrics: Mapping[str, Any]) -> str:
     """Format the metrics of one fold as one line."""
-    line = (
-        f"WA {metrics['wa']:.3f}  UA {metrics['ua']:.3f}  WF1 {metrics['wf1']:.3f}  "
-        f"macro-F1 {metrics['macro_f1']:.3f}  ECE {metrics['ece']:.3f}"
-    )
-    if metrics["wer"] is not None:
-        line += f"  WER {metrics['wer']:.3f}  CER {metrics['cer']:.3f}"
-    return line
+    names = {"WA": "wa", "UA": "ua", "WF1": "wf1", "macro-F1": "macro_f1", "ECE": "ece", "WER": "wer", "CER": "cer"}
+    found = {name: metrics[key] for name, key in names.items() if metrics[key] is not None}
+    return "  ".join(f"{name} {100 * value:.2f}" for name, value in found.items()) + "  (percent)"

@@ -98,7 +98,7 @@ def prepare(
     )
     for note in filter(None, (_unspellable(prepared), _case_variants(prepared))):
         say(common, f"note: {note}")
-    if not common.as_json:
+    if common.tables:
         _print_summary(corpus, prepared, agreement)
         click.echo(f"{'wrote' if changed else 'unchanged:'} {path} ({len(prepared.utterances)} utterances)")
     suggest(common, "extract", "manifest")

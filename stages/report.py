@@ -96,7 +96,7 @@ def show_report(common: Common, value: "Report") -> None:
     from mmer_pipeline.report.table_rendering import Table, as_rich
     from mmer_pipeline.report.wording import MEANING, folds_line, hole_lines
 
-    console = Console(quiet=common.as_json)
+    console = Console(quiet=not common.tables)
 
     def line(text: str) -> None:
         console.print(text, markup=False, highlight=False)

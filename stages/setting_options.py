@@ -9,7 +9,7 @@ import click
 
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.settings import DEFAULTS, OPTIONS, Option, Settings
-from mmer_pipeline.systems.registry import find_system, system_names
+from mmer_pipeline.systems.registry import absolute_name, find_system, split_name, system_names
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -48,12 +48,13 @@ class SystemName(click.ParamType[str]):
 
     def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> str:
         """Check that the system exists."""
-        file, colon, name = str(value).rpartition(":")
-        system = f"{Path(file).expanduser().absolute()}{colon}{name}" if colon else str(value)
+        system = absolute_name(str(value))
         try:
             find_system(system)
         except UserError as error:
-            self.fail(str(error), param, ctx)
+            name, words = split_name(system)
+            hint = f" Give its settings as options: --system {name} --{words[0]}" if words else ""
+            self.fail(f"{error}{hint}", param, ctx)
         return system
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:  # noqa: ARG002

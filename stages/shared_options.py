@@ -43,6 +43,7 @@ class Common:
     device: str  # "auto", "cpu", "cuda", "cuda:1" …
     as_json: bool  # print one JSON object on standard output, and everything else on standard error
     quiet: bool  # print only results
+    tables: bool  # print the tables of results: not with --json, and only by the first of several processes
 
     def manifest(self, flag: Path | None) -> Path:
         """The manifest's path: the flag if given, else `<cache>/manifest.csv`."""
@@ -74,6 +75,7 @@ def common_options(command: Command) -> Command:
             device=value["device"] or "auto",
             as_json=bool(value["as_json"]) and is_main,
             quiet=bool(value["quiet"]) or bool(value["as_json"]) or not is_main,
+            tables=not value["as_json"] and is_main,
         )
         try:
             return command(*args, common=common, **kwargs)
@@ -124,6 +126,9 @@ def suggest(common: Common, command: str, *shared: str) -> None:
             for word in _flag(parameter, context.params[parameter.name])
         ]
         context = context.parent
+    run = click.get_current_context().find_root().meta.get(RUN, DEFAULT_RUN)
+    if command == "evaluate" and run != DEFAULT_RUN and "--run" not in words:
+        words += ["--run", str(run)]  # in a chain of its own, it would evaluate the default run
     root = click.get_current_context().find_root()
     # Make and the demo run the next step themselves.
     suppressed = common.quiet or "MAKELEVEL" in os.environ or root.obj == PART_OF_DEMO

@@ -7,8 +7,15 @@ from typing import Any
 import click
 
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.systems.registry import NAMED_LISTS, find_system, settings_for, split_name
-from stages.setting_options import SystemName, parse_settings
+from mmer_pipeline.systems.registry import (
+    NAMED_LISTS,
+    absolute_name,
+    find_system,
+    settings_for,
+    short_name,
+    split_name,
+)
+from stages.setting_options import parse_settings
 from stages.shared_options import directory_name
 
 
@@ -31,18 +38,21 @@ class Entry:
         typed, words = split_name(text)
         if "" in words:
             raise click.BadParameter(f"{text!r}: expected a setting after each colon.")
+        system = absolute_name(typed)
         try:
-            system = SystemName().convert(typed, None, None)
+            supported = find_system(system).options
+        except UserError as error:
+            raise click.BadParameter(f"{text!r}: {error} Named lists: {', '.join(NAMED_LISTS)}.") from None
+        try:
             options = parse_settings(words, text)
-            if "alpha" in options and "alpha" not in find_system(system).options:
-                raise UserError(f"System {system} has no CTC head and therefore no setting alpha. Leave it out.")
+            if "alpha" in options and "alpha" not in supported:
+                raise UserError(f"System {short_name(system)} has no CTC head and therefore no setting alpha.")
             settings_for(system, fold=1, **options)
         except click.UsageError as error:
-            lists = f" Named lists: {', '.join(NAMED_LISTS)}." if isinstance(error, click.BadParameter) else ""
-            raise click.BadParameter(f"{text!r}: {error.format_message()}{lists}") from None
+            raise click.BadParameter(f"{text!r}: {error.message}") from None
         except UserError as error:
             raise click.BadParameter(f"{text!r}: {error}") from None
-        return Entry(text, system, options, directory_name(":".join([system.rpartition(":")[2], *words])))
+        return Entry(text, system, options, directory_name(":".join([short_name(system), *words])))
 
 
 def _words(value: Any) -> list[str]:

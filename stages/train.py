@@ -42,7 +42,7 @@ def fold_options(command: Command) -> Command:
 @click.option("--run", "run_name", metavar="NAME", callback=check_run_name,
               help="Name of the run's directory in --runs-dir.  [the system's name]")  # fmt: skip
 @click.option("--resume/--restart", default=True, show_default=True,
-              help="Resume an interrupted fold, or start it again.")  # fmt: skip
+              help="Resume an interrupted fold, or delete the fold and train it again.")  # fmt: skip
 @fold_options
 @manifest_option
 @setting_options(["system", *OPTIONS])
@@ -58,14 +58,14 @@ def train(
     say(common, "Loading libraries …")
     from mmer_pipeline.corpora.folds import fold_names
     from mmer_pipeline.corpora.manifest import read_manifest
-    from mmer_pipeline.systems.registry import settings_for
+    from mmer_pipeline.systems.registry import settings_for, short_name
     from mmer_pipeline.training.fold import train_fold
     from stages.progress import quiet_libraries
     from stages.training_progress import TrainingProgress
 
     quiet_libraries()
     corpus = read_manifest(common.manifest(manifest))
-    run = common.runs / (run_name or directory_name(options["system"].rpartition(":")[2]))
+    run = common.runs / (run_name or directory_name(short_name(options["system"])))
     click.get_current_context().find_root().meta[RUN] = run.name
     results = []
     for number in numbers or range(1, len(fold_names(corpus, options["folds"])) + 1):

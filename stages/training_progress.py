@@ -63,11 +63,11 @@ class TrainingProgress:
             return
         train, held_out, validation = record["train"], record["held_out"], record["validation"]
         ctc = f"  CTC {train['ctc']:7.2f}" if train["ctc"] is not None else ""
-        chosen = f"  validation WA {validation['wa']:.4f}" if validation else ""
+        chosen = f"  validation WA {100 * validation['wa']:.2f}" if validation else ""
         left = sum(self.epoch_seconds) / len(self.epoch_seconds) * (epochs - record["epoch"])
         click.echo(
             f"Fold {self.fold}  epoch {record['epoch']:>{len(str(epochs))}}/{epochs}  CE {train['ce']:.4f}{ctc}"
-            f"  held-out WA {held_out['wa']:.4f}  UA {held_out['ua']:.4f}{chosen}"
+            f"  held-out WA {100 * held_out['wa']:.2f}  UA {100 * held_out['ua']:.2f}{chosen}"
             f"  {record['speed']['utterances_per_second']:.1f} utterances/s  {duration(left)} left in this fold",
             err=True,
         )

@@ -83,8 +83,9 @@ def test_the_ctc_head_learns_to_spell_the_sentences_it_is_trained_on(shared, enc
         4,
     )
     fold = paths.fold(Path("runs/mmer"), 1)
-    scored = score_fold(Path("runs/mmer"), 1, cache=Path("cache"), device="cpu")
-    settings = RunRecord.read(fold.settings, "mmer-pipe train").settings
+    record = RunRecord.read(fold.settings, "mmer-pipe train")
+    scored = score_fold(Path("runs/mmer"), record, cache=Path("cache"), device="cpu")
+    settings = record.settings
     model = load_model(fold.model, settings.system)
     corpus = open_corpus(scored.manifest, settings, Path("cache"), None)
     examples = make_examples(settings, corpus, model, Alphabet(tuple(model.alphabet)), None)

@@ -71,7 +71,7 @@ class Preparation:
         """The problems as text: one line per kind with its count, and the first few utterances below it."""
         lines = []
         for kind, ids in self.problems.items():
-            lines.append(f"{len(ids)} {kind.replace('_', ' ')} ({PROBLEMS[kind]}):")
+            lines.append(f"{len(ids)} × {PROBLEMS[kind]}:")
             reasons = {} if kind == "no_transcript" else self.reasons  # of the recording
             lines += [f"  {name}{': ' + reasons[name] if name in reasons else ''}" for name in ids[:NAMED]]
             if len(ids) > NAMED:

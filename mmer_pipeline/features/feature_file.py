@@ -24,7 +24,6 @@ from mmer_pipeline.digests import SHORT, digest_of
 from mmer_pipeline.errors import UserError
 
 SCHEMA_VERSION = 1
-DTYPES = ("float16", "float32")
 
 
 @dataclass(frozen=True)

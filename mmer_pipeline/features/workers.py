@@ -173,10 +173,10 @@ def _cast(values: np.ndarray, dtype: str) -> np.ndarray:
     with np.errstate(over="ignore"):
         cast = values.astype(dtype)
     if not np.isfinite(cast).all():
-        raise UserError(
-            f"A feature value ({np.abs(values).max():.3g}) is not finite in {dtype}. Run "
-            "`mmer-pipe extract --dtype float32`; if that fails too, the encoder's weights are probably damaged."
-        )
+        remedy = "The encoder's weights are probably damaged: download them again."
+        if dtype != "float32":
+            remedy = "Store the features as float32: give --dtype float32 to extract and to train."
+        raise UserError(f"A feature value ({np.abs(values).max():.3g}) is not finite in {dtype}. {remedy}")
     return cast
 
 

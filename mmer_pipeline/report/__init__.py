@@ -1,4 +1,4 @@
-"""The report: content.py says what it holds, build.py makes it from runs, the other modules show it.
+"""The report: report_content.py says what it holds, build_report.py makes it from runs, the other modules show it.
 
 Imports corpora, scoring, systems and pages; only `stages` imports it.
 """

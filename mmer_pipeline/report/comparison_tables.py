@@ -1,7 +1,8 @@
-"""Tables that compare systems; `system_tables.py` has those of one system, `provenance_tables.py` those of settings,
-inputs and jobs.
+"""Tables that compare systems.
 
-Each table is built once and rendered in every format (`table_formats.py`). A new column is one line: its heading and
+`single_system_tables.py` has those of one system, `provenance_tables.py` those of settings, inputs and jobs.
+
+Each table is built once and rendered in every format (`table_rendering.py`). A new column is one line: its heading and
 the function that makes its cell for the item of a row.
 """
 

@@ -59,6 +59,7 @@ def settings(report: Report, *, changed_only: bool = False) -> Table:
             for name in names
             if any(system.runs[0].settings.get(name) != DEFAULTS.get(name) for system in trained)
         }
+        names.pop("precision", None)  # the default, auto, is recorded as what it became
 
     def value(system: System) -> Callable[[str], str]:
         return lambda name: plain(system.runs[0].settings.get(name))

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mmer_pipeline.report.report_content import SettingValue, System, Table1Row
-from mmer_pipeline.systems.registry import find_system
+from mmer_pipeline.systems.registry import describe_system
 
 CORPUS = "iemocap"
 CLASSES = {"happy", "angry", "neutral", "sad"}
@@ -109,7 +109,7 @@ def _is_like(system: System, wanted: _Counterpart, alpha_factor: int) -> bool:
     alike = wanted.settings.items() <= settings.items()
     if wanted.alpha is not None:
         alike = alike and settings["alpha"] == alpha_factor * wanted.alpha
-    reads_text = "text" in find_system(str(settings["system"])).reads
+    reads_text = "text" in describe_system(str(settings["system"])).reads
     return alike and not settings["text_disjoint"] and (not reads_text or settings["annotations"] == "strip")
 
 
@@ -124,9 +124,7 @@ def _modality(system: System) -> str:
     if system.imported is not None:
         return ""
     settings = system.runs[0].settings
-    reads, alone = (
-        set(find_system(str(settings["system"])).reads),
-        {settings["pooled"]},
-    )  # MMER may use a single branch
+    reads = set(describe_system(str(settings["system"])).reads)
+    alone = {settings["pooled"]}  # MMER may use a single branch
     parts = (reads & alone or reads) | ({"speech", "text"} if settings["alpha"] else set())
     return ",".join(letter for letter, part in (("a", "speech"), ("t", "text")) if part in parts)

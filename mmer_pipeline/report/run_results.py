@@ -20,7 +20,7 @@ from mmer_pipeline.runs import (
     trained_folds,
 )
 from mmer_pipeline.scoring.metrics import Floats, Integers
-from mmer_pipeline.suggested_commands import train_command
+from mmer_pipeline.suggested_commands import evaluate_command, train_command
 
 _OF_A_FOLD = ("fold", "held_out")  # settings and inputs that differ between the folds of a run
 _SEED_SUFFIX = re.compile(r"-seed\d+$")
@@ -228,7 +228,7 @@ def evaluated_runs(runs_dir: Path) -> list[str]:
     if evaluated:
         return evaluated
     if trained:
-        commands = "\n  ".join(f"mmer-pipe evaluate --run {path.name}" for path in trained)
+        commands = "\n  ".join(evaluate_command(path.name) for path in trained)
         raise UserError(f"No evaluated fold in {runs_dir}. Run first:\n  {commands}")
     raise UserError(f"No trained fold in {runs_dir}. Run `mmer-pipe train`, then `mmer-pipe evaluate`.")
 
@@ -255,7 +255,7 @@ def _read_run(run: Path, leave_out: Container[int | None]) -> tuple[RunResults, 
         evaluation = read_evaluation(fold, record.digest)
         epochs = tuple(map(Epoch.read, read_metrics(fold.metrics)))
         if evaluation is None:
-            missing[number] = f"trained, not evaluated: mmer-pipe evaluate --run {run.name} --fold {number}"
+            missing[number] = f"trained, not evaluated: {evaluate_command(run.name, number)}"
         elif not epochs:
             again = train_command(record.settings, run.name, number)
             missing[number] = f"{fold.metrics.name} is missing: {again} --restart"

@@ -1,4 +1,4 @@
-"""Tables of one system; see `tables.py`."""
+"""Tables of one system; see `comparison_tables.py`."""
 
 from collections.abc import Callable, Mapping, Sequence
 

@@ -1,6 +1,6 @@
 """A table as data, rendered as Markdown, LaTeX and for the terminal (HTML: `pages/templates/table.jinja`).
 
-`tables.py` and its neighbours build every table of the report once, as data.
+`comparison_tables.py` and its neighbours build every table of the report once, as data.
 """
 
 import re

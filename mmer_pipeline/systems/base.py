@@ -33,10 +33,10 @@ arXiv 2203.16794). Load it with `{module}.{name}.from_pretrained`.
 `settings.json`, next to the directory that this model was saved to, describes the corpus, the held-out part, the
 encoders, the settings and the versions; `evaluation.json` contains the scores.
 """
-# How an encoder passed to a constructor is written to config.json, and how an untrained one is created from that.
+# How an encoder that is passed to a constructor is written to config.json; `_from_pretrained` reads it.
 _CODERS = {
-    SpeechEncoder: (SpeechEncoder.as_dict, SpeechEncoder.from_dict),
-    PreTrainedModel: (lambda model: plain_values(model.config), untrained_text_model),
+    SpeechEncoder: (SpeechEncoder.as_dict, lambda facts: facts),
+    PreTrainedModel: (lambda model: plain_values(model.config), lambda facts: facts),
 }
 
 
@@ -99,10 +99,13 @@ class EmotionModel(nn.Module, PyTorchModelHubMixin):
     def _from_pretrained(cls, *, config: dict[str, Any], **options: Any) -> Self:  # type: ignore[override]
         """Load a saved model; version 0.1 saved its encoders' configurations as separate arguments."""
         if "speech_config" in config:
-            facts = {"config": config["speech_config"], "zero_mean_unit_variance": config["zero_mean_unit_variance"]}
-            options["speech"] = SpeechEncoder.from_dict(facts)
+            options["speech"] = {
+                "config": config["speech_config"],
+                "zero_mean_unit_variance": config["zero_mean_unit_variance"],
+            }
         if "text_config" in config:
-            options["text"] = untrained_text_model(config["text_config"]) if config["text_config"] else None
+            options["text"] = config["text_config"]
+        options = {name: _untrained_encoder(value) for name, value in options.items()}
         loaded: Self = super()._from_pretrained(**options)
         return loaded
 
@@ -110,6 +113,15 @@ class EmotionModel(nn.Module, PyTorchModelHubMixin):
         """Create the README.md of a saved model."""
         name = type(self).__name__
         return ModelCard(_CARD.format(name=name, module=type(self).__module__, labels=", ".join(self.labels)))
+
+
+def _untrained_encoder(value: Any) -> Any:
+    """An encoder with random weights if the value describes one, otherwise the value."""
+    if isinstance(value, dict) and value.keys() == {"config", "zero_mean_unit_variance"}:
+        return SpeechEncoder.from_dict(value)
+    if isinstance(value, dict) and "model_type" in value:
+        return untrained_text_model(value)
+    return value
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -15,6 +15,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mmer_pipeline.digests import digest_of_texts
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.settings import DEFAULTS, OPTIONAL_SETTINGS, Settings
 
@@ -82,8 +83,10 @@ def find_system(name: str) -> System:
     elif found := entry_points(group=ENTRY_POINTS, name=name):
         system = next(iter(found)).load()
     else:
+        hint = " Name the system in the file: FILE.py:NAME." if name.endswith(".py") else ""
         raise UserError(
-            f"There is no system {name!r}. Available systems: {', '.join(system_names())}; from a file: FILE.py:NAME."
+            f"There is no system {name!r}. Available systems: {', '.join(system_names())}; from a file: "
+            f"FILE.py:NAME.{hint}"
         )
     if not isinstance(system, System):
         raise UserError(
@@ -91,6 +94,31 @@ def find_system(name: str) -> System:
             f"{type(system).__name__}."
         )
     return system
+
+
+def describe_system(name: str) -> System:
+    """As `find_system`; if the system's file or package is gone, an entry that has only its name."""
+    try:
+        return find_system(name)
+    except UserError:
+        return System("", short_name(name), ())
+
+
+def short_name(system: str) -> str:
+    """The name without the file: "last-frame" for /path/to/file.py:last-frame."""
+    return system.rpartition(":")[2]
+
+
+def absolute_name(name: str) -> str:
+    """The name with the absolute path of its file, if it has one."""
+    in_file = _IN_A_FILE.fullmatch(name)
+    return f"{Path(in_file['file']).expanduser().absolute()}:{in_file['name']}" if in_file else name
+
+
+def file_of_system(system: str) -> Path | None:
+    """The file that a system is taken from; None for a registered one."""
+    in_file = _IN_A_FILE.fullmatch(system)
+    return Path(in_file["file"]).expanduser().absolute() if in_file else None
 
 
 def system_names() -> list[str]:
@@ -109,12 +137,16 @@ def split_name(entry: str) -> tuple[str, list[str]]:
 def _systems_of_file(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         raise UserError(f"There is no file {path}. Expected a Python file with a dictionary SYSTEMS.")
-    spec = importlib.util.spec_from_file_location(path.stem, path)
+    name = f"mmer_system_file_{digest_of_texts([str(path)])}"  # no library's, whatever the file is called
+    spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
     assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(path.stem, module)  # dataclasses look up their module there
-    spec.loader.exec_module(module)
+    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # dataclasses look up their module there
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        del sys.modules[name]
+        raise UserError(f"{path} cannot be loaded: {type(error).__name__}: {error}. Correct the file.") from error
     systems = getattr(module, "SYSTEMS", None)
     if not isinstance(systems, dict):
         raise UserError(
@@ -138,7 +170,8 @@ def settings_for(system: str, **settings: Any) -> Settings:
         elif settings.get(name, DEFAULTS[name]) != DEFAULTS[name]:
             others = " and ".join(other for other, entry in SYSTEMS.items() if name in entry.options)
             raise UserError(
-                f"System {system} has no setting {name.replace('_', '-')}. Leave it out; it applies only to {others}."
+                f"System {short_name(system)} has no setting {name.replace('_', '-')}. Leave it out; of the built-in "
+                f"systems, it applies to {others}."
             )
     return Settings(system=system, **settings)
 
@@ -160,7 +193,7 @@ _ANNOTATIONS = {"keep": "annotations kept", "mask": "annotations masked"}
 
 def title(settings: Mapping[str, Any]) -> str:
     """The title of a system in a table, with the settings that distinguish it: "MMER (α = 0.1, no gate)"."""
-    system = find_system(settings["system"])
+    system = describe_system(settings["system"])
     notes = [f"α = {settings['alpha']:g}"] if "alpha" in system.options else []
     notes += [note for name, note in _REMOVED.items() if name in system.options and not settings[name]]
     if "pooled" in system.options and settings["pooled"] in _POOLED:

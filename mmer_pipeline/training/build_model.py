@@ -36,8 +36,8 @@ def build_model(
     return model_class(settings.system).build(settings, parts)
 
 
-def load_model(directory: Path, system: str) -> EmotionModel:
-    """Load a fold's `model/`, trained as this system.
+def load_model(directory: Path, system: str, command: str = "mmer-pipe train") -> EmotionModel:
+    """Load a fold's `model/`, trained as this system; `command` trains it.
 
     Raises:
         UserError: there is no such directory, or its weights are missing or do not fit.
@@ -45,8 +45,7 @@ def load_model(directory: Path, system: str) -> EmotionModel:
     if not (directory / WEIGHTS_NAME).is_file():
         found = sorted(path.name for path in directory.iterdir()) if directory.is_dir() else "no such directory"
         raise UserError(
-            f"No model at {directory}: expected config.json and {WEIGHTS_NAME}, found {found}. "
-            "Run `mmer-pipe train` for this fold."
+            f"No model at {directory}: expected config.json and {WEIGHTS_NAME}, found {found}. Run `{command}`."
         )
     try:
         # The mixin prints the location it loads from, but standard output is reserved for results.
@@ -54,7 +53,7 @@ def load_model(directory: Path, system: str) -> EmotionModel:
             model = model_class(system).from_pretrained(directory, local_files_only=True, strict=True)
     except (OSError, RuntimeError, TypeError, ValueError, SafetensorError) as error:
         raise UserError(
-            f"The model at {directory} cannot be loaded: {error}. Run `mmer-pipe train --restart` for this fold."
+            f"The model at {directory} cannot be loaded: {error}. Train the fold again: `{command} --restart`."
         ) from None
     assert isinstance(model, EmotionModel)
     return model.eval()

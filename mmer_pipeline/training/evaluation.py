@@ -1,5 +1,6 @@
 """The evaluate stage: load the saved model of a trained fold and score the held-out part."""
 
+import shlex
 from collections.abc import Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -33,16 +34,16 @@ class ScoredFold:
     predictions: Predictions
 
 
-def score_fold(run: Path, number: int, *, cache: Path, device: str) -> ScoredFold:
+def score_fold(run: Path, record: RunRecord, *, cache: Path, device: str) -> ScoredFold:
     """Load a trained fold's model and predict its held-out part from the features it was trained on.
 
     Raises:
         UserError: the fold has not been trained, or its corpus or features have changed since.
     """
-    fold_paths = paths.fold(run, number)
-    record = RunRecord.read(fold_paths.settings, f"mmer-pipe train --run {run.name} --fold {number}")
     settings = record.settings
-    model = load_model(fold_paths.model, settings.system)
+    fold_paths = paths.fold(run, settings.fold)
+    command = train_command(settings, run.name, settings.fold)
+    model = load_model(fold_paths.model, settings.system, command)
     manifest = read_manifest(Path(record.facts["manifest"]))
     fold = fold_of(settings, manifest)
     corpus = open_corpus(manifest, settings, cache, None)
@@ -53,8 +54,8 @@ def score_fold(run: Path, number: int, *, cache: Path, device: str) -> ScoredFol
     changed = [name for name, digest in digests.items() if record.inputs[name] != digest]
     if changed:
         raise UserError(
-            f"The {' and '.join(changed).replace('_', ' ')} used to train {fold_paths.model} have changed since "
-            f"(corpus {manifest.path}). Train the fold again: `{train_command(settings, run.name, number)} --restart`."
+            f"Changed since {fold_paths.model} was trained: {', '.join(changed).replace('_', ' ')} (corpus "
+            f"{manifest.path}). Train the fold again: `{command} --restart`."
         )
     alphabet = Alphabet(tuple(model.alphabet)) if model.alphabet else None
     # A model trained in bf16 is scored in bf16 if the hardware supports it.
@@ -76,15 +77,15 @@ def evaluate_fold(run: Path, number: int, *, cache: Path, device: str) -> tuple[
         UserError: the fold has not been trained, or its inputs have changed since.
     """
     fold_paths = paths.fold(run, number)
-    record = RunRecord.read(fold_paths.settings, f"mmer-pipe train --run {run.name} --fold {number}")
-    if not fold_paths.weights.is_file():
-        load_model(fold_paths.model, record.settings.system)  # raises an error that says what is missing
+    record = RunRecord.read(fold_paths.settings, f"mmer-pipe train --run {shlex.quote(run.name)} --fold {number}")
+    if not fold_paths.weights.is_file():  # this raises an error that says what is missing
+        load_model(fold_paths.model, record.settings.system, train_command(record.settings, run.name, number))
     is_main = is_main_process()
     with files.locked(fold_paths.lock) if is_main else nullcontext():
         before = read_evaluation(fold_paths, record.digest)
         if before is not None:
             return before, False
-        scored = score_fold(run, number, cache=cache, device=device)
+        scored = score_fold(run, record, cache=cache, device=device)
         evaluation = {
             "identity": record.digest,
             "fold": number,

@@ -14,12 +14,14 @@ from mmer_pipeline.corpora.folds import Fold, fold_names, shared_speakers
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.transcripts import Alphabet
 from mmer_pipeline.devices import hardware
+from mmer_pipeline.digests import digest_of_result
 from mmer_pipeline.errors import OtherSettings
 from mmer_pipeline.paths import FoldPaths
 from mmer_pipeline.runs import RunRecord, environment, read_metrics
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.suggested_commands import train_command
 from mmer_pipeline.systems.base import EmotionModel
+from mmer_pipeline.systems.registry import file_of_system
 from mmer_pipeline.training.build_model import build_model
 from mmer_pipeline.training.examples import Examples
 from mmer_pipeline.training.fold_inputs import Corpus, Encoders, ctc_alphabet, fold_of, make_examples, open_corpus
@@ -86,6 +88,8 @@ def _inputs(
         inputs["speech_encoder"] = encoders.speech.digest()
     if encoders.text and settings.finetune_text:
         inputs["text_encoder"] = encoders.text.digest()
+    if file := file_of_system(settings.system):
+        inputs["system_file"] = digest_of_result(file)
     return {
         **inputs,
         "labels": list(corpus.manifest.labels),

@@ -1,6 +1,6 @@
 """The IEMOCAP reader on trees that were damaged at random: a reading or one clear message, never a traceback.
 
-A few hundred damages in every test run; `MMER_FUZZ=10000 pytest tests/test_iemocap_fuzz.py -s` for more, with
+A few hundred damages in every test run; `MMER_FUZZ=10000 pytest tests/corpora/test_iemocap_fuzz.py -s` for more, with
 what came of them. A damage is known by its number alone: `MMER_FUZZ_FIRST=4711 MMER_FUZZ=1` repeats one.
 """
 

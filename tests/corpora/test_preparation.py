@@ -120,7 +120,7 @@ def test_sessions_are_counted_in_one_pass_however_many_there_are() -> None:
 
 def test_a_reason_names_the_file_and_what_is_wrong_with_it(troubled: Reading) -> None:
     lines = prepare(troubled, LABELS).problem_lines()
-    assert "2 missing (no recording):" in lines
+    assert "2 × no recording:" in lines
     assert "  gone: gone.wav: there is no such file" in lines
     assert any(line.startswith("  cut: cut.wav: the file is truncated (") for line in lines)
     assert "  brief: brief.wav: 0.050 s long, expected at least 0.1 s" in lines
@@ -174,7 +174,7 @@ def test_the_message_about_an_empty_result_says_why(tmp_path: Path) -> None:
     message = str(caught.value)
     assert message.startswith(f"None of the 2 utterances in {tmp_path} can be used.")
     assert "iemocap-4 drops 1: fru 1." in message
-    assert "1 missing" in message
+    assert "1 × no recording" in message
 
 
 def test_the_label_map_is_the_corpus_s_default_unless_another_is_named(tmp_path: Path) -> None:
@@ -226,7 +226,7 @@ def test_the_command_writes_the_manifest_and_prints_the_table_and_the_next_comma
     out = result.stdout
     assert "6 utterances, 0.00 hours, 2 speakers" in out
     assert "dropped by the label map: 3 utterances (xxx 2, fru 1)" in out
-    assert "2 unreadable (recording damaged, truncated or not audio):" in out
+    assert "2 × recording damaged, truncated or not audio:" in out
     assert f"wrote {cache / 'manifest.csv'} (6 utterances)" in out
     assert result.stderr.endswith(f"Next: mmer-pipe extract --cache-dir '{cache}'\n")
     rows = [line.replace("│", " ").split() for line in out.splitlines() if "│" in line]
@@ -280,7 +280,7 @@ def test_strict_passes_a_corpus_that_only_has_to_be_converted(tmp_path: Path) ->
     record(tmp_path, "b.wav", channels=2)
     source = write_csv(reading(tmp_path, utterance("a", "glad"), utterance("b", "mad"), label_map="identity"))
     result = succeed("prepare", "csv", "--root", source, "--cache-dir", tmp_path / "cache", "--strict")
-    assert "2 converted (kept, but" in result.stdout
+    assert "2 × kept, but" in result.stdout
 
 
 def test_max_audio_seconds_reaches_the_check(troubled: Reading, tmp_path: Path) -> None:

@@ -94,7 +94,7 @@ def test_every_colour_of_a_plot_stands_out_from_the_page(source, hues, page_colo
 
 
 def test_holes_stand_before_the_results_with_the_command_that_mends_them(page):
-    hole = page.text.index("Incomplete cross-validation: 2 missing")
+    hole = page.text.index("Incomplete cross-validation: 2 folds or runs are missing")
     assert hole < page.text.index("Which system is better")
     assert "mmer-pipe train --run roberta-seed2 --fold 3 --restart" in page.text
 

@@ -224,7 +224,7 @@ def test_evaluating_with_features_that_changed_since_training_is_refused(manifes
     soundfile.write(path, samples[:-400], rate)
     assert "out of date" in fail("evaluate", "--fold", 1)
     succeed("extract", *encoders)
-    assert "have changed since" in fail("evaluate", "--fold", 1)
+    assert "Changed since" in fail("evaluate", "--fold", 1)
 
 
 def test_a_run_can_be_evaluated_from_another_folder_and_without_its_encoders(

@@ -124,7 +124,7 @@ def test_other_settings_are_refused_once_and_leave_the_report_alone_until_a_rest
     command = ["cv", "--systems", "roberta", *options, "--batch-size", 3]
     result = invoke(*command)
     assert result.exit_code == 1
-    assert result.stderr.count("train such folds again with --restart") == 1
+    assert result.stderr.count("Train such folds again with --restart") == 1
     assert "roberta, folds 1, 2:" in result.stderr
     assert "No report was written" in result.stderr
     assert Path("runs/report/report.json").read_bytes() == before

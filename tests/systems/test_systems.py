@@ -1,6 +1,8 @@
 """Every registered system: it trains, saves, evaluates; the ablations take away what they say."""
 
 import json
+import shutil
+import sys
 from dataclasses import asdict
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -27,6 +29,7 @@ from mmer_pipeline.systems.registry import (
     NAMED_LISTS,
     SYSTEMS,
     System,
+    describe_system,
     find_system,
     reads_text_features,
     settings_for,
@@ -196,7 +199,7 @@ def test_a_system_needs_no_features_that_it_does_not_read(corpus, settings_of):
 def test_evaluation_refuses_another_text_encoder_than_the_one_that_was_fine_tuned(corpus, settings_of, monkeypatch):
     train(settings_of("roberta", finetune_text=True), corpus)
     monkeypatch.setattr("mmer_pipeline.encoders.encoder_files.EncoderFiles.digest", lambda _: "another")
-    with pytest.raises(UserError, match=r"text encoder used to train .* changed"):
+    with pytest.raises(UserError, match=r"Changed since .* was trained: text encoder"):
         evaluate_fold(RUN, 1, cache=Path("cache"), device="cpu")
 
 
@@ -210,6 +213,40 @@ def test_the_documented_system_from_a_file_is_trained_and_evaluated(corpus, sett
     assert evaluation["metrics"]["utterances"] == 8
     assert title(asdict(settings)) == "Last frame"
     assert split_name(f"{EXAMPLE}:last-frame:epochs=3") == (f"{EXAMPLE}:last-frame", ["epochs=3"])
+
+
+def test_a_system_from_a_file_is_known_by_its_name_and_content_wherever_it_is(corpus, settings_of):
+    for folder in ("a", "b"):
+        Path(folder).mkdir()
+        shutil.copy(EXAMPLE, f"{folder}/mine.py")
+    assert train(settings_of("a/mine.py:last-frame"), corpus)
+    assert not train(settings_of("b/mine.py:last-frame"), corpus)
+    with Path("b/mine.py").open("a") as file:
+        file.write("# changed\n")
+    with pytest.raises(UserError, match="system_file"):
+        train(settings_of("b/mine.py:last-frame"), corpus)
+    Path("a/mine.py").unlink()
+    registry._systems_of_file.cache_clear()
+    assert title(asdict(settings_of("b/mine.py:last-frame"))) == "Last frame"
+    assert describe_system("a/mine.py:last-frame").title == "last-frame"  # a report goes on without the file
+    registry._systems_of_file.cache_clear()
+
+
+@pytest.mark.parametrize("annotation", [": SpeechEncoder", ": 'SpeechEncoder'", ""])
+def test_a_saved_model_is_loaded_however_its_constructor_is_annotated(corpus, settings_of, annotation):
+    Path("mine.py").write_text(EXAMPLE.read_text().replace("speech: SpeechEncoder, *", f"speech{annotation}, *"))
+    registry._systems_of_file.cache_clear()
+    assert train(settings_of(f"{Path.cwd()}/mine.py:last-frame"), corpus)
+    evaluation, _ = evaluate_fold(RUN, 1, cache=Path("cache"), device="cpu")
+    assert evaluation["metrics"]["utterances"] == 8
+
+
+@pytest.mark.parametrize("content", ["import nothing_like_it", "def (", "SYSTEMS = 1 / 0"])
+def test_a_file_that_cannot_be_loaded_is_one_message(content):
+    Path("soundfile.py").write_text(content)  # named like a library, which it must not replace
+    with pytest.raises(UserError, match=r"soundfile\.py cannot be loaded: \w+Error: "):
+        find_system("soundfile.py:mine")
+    assert "soundfile" not in sys.modules or not sys.modules["soundfile"].__file__.startswith(str(Path.cwd()))
 
 
 def test_a_system_that_another_package_registers_is_found(monkeypatch):
