@@ -177,8 +177,8 @@ def run_job(job: Job, workspace: Workspace, ticket: str) -> JobResult:
                 changes = "; ".join(error.changes.split(_LINE))
                 raise UserError(
                     f"The fold's directory contains a run with other settings or inputs: {changes}\n"
-                    "Train such folds again with --restart. To keep both, use another --runs-dir, or give a setting of\n"
-                    "one system after its name, which makes another run (mmer:epochs=3)."
+                    "Train such folds again with --restart. To keep both, use another --runs-dir, or give a setting\n"
+                    "of one system after its name, which makes another run (mmer:epochs=3)."
                 ) from None
             trained = train(restart=True)
         evaluation, evaluated = evaluate_fold(run, job.settings.fold, cache=workspace.cache, device=workspace.device)
