@@ -137,7 +137,7 @@ def test_without_recordings_the_transcripts_are_read_and_the_recordings_noted_as
     reading = read_corpus("meld", write_tables(tmp_path))
     (note,) = (note for note in reading.notes if note.startswith("utterances of test without a recording"))
     assert note.endswith(f"in {tmp_path / FOLDERS['test']}: 14 (such as dia0_utt0.wav)")
-    with pytest.raises(UserError, match=r"None of the 42 utterances in .*\n.*\n24 missing"):
+    with pytest.raises(UserError, match=r"None of the 42 utterances in .*\n.*\n24 × no recording"):
         prepare(reading, choose_label_map(reading))
 
 
