@@ -43,7 +43,9 @@ def evaluate(common: Common, numbers: tuple[int, ...], run_name: str | None) -> 
         if not computed:
             say(common, f"Fold {number} of {run} has already been evaluated; skipping it.")
         metrics, labels = evaluation["metrics"], evaluation["labels"]
-        console.print(f"Fold {number}, held out {evaluation['held_out']}, {metrics['utterances']} utterances:")
+        console.print(
+            f"Fold {number}, held out {evaluation['held_out']}, {metrics['utterances']} utterances, in percent:"
+        )
         console.print(f"  {_scores_line(metrics)}", highlight=False)
     if len(results) == 1:  # for several folds, these tables are in the report
         for table in (
@@ -59,4 +61,4 @@ def _scores_line(metrics: Mapping[str, Any]) -> str:
     """Format the metrics of one fold as one line."""
     names = {"WA": "wa", "UA": "ua", "WF1": "wf1", "macro-F1": "macro_f1", "ECE": "ece", "WER": "wer", "CER": "cer"}
     found = {name: metrics[key] for name, key in names.items() if metrics[key] is not None}
-    return "  ".join(f"{name} {100 * value:.2f}" for name, value in found.items()) + "  (percent)"
+    return "  ".join(f"{name} {100 * value:.2f}" for name, value in found.items())
