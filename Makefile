@@ -1,5 +1,5 @@
-# Every target sets up .venv first where it is missing. The commands themselves know what is missing: what was
-# interrupted goes on.
+# Every target first makes .venv if there is none. The commands themselves find out what is missing, and they resume
+# interrupted work.
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -41,12 +41,12 @@ help:
 	@echo "make features    the cached features of the manifest"
 	@echo "make train FOLD=2   train one fold"
 	@echo "make cv-report [SYSTEMS=mmer,cai,wav2vec2,roberta] [SEEDS=1,2,3] [FOLDS='1 2'] [JOBS=2]"
-	@echo "                 what is missing of a cross-validation of these systems, then the report"
+	@echo "                 cross-validate these systems, skipping finished work; then the report"
 	@echo "make bench [BENCH='training reading'] [BENCH_OPTIONS='--sizes small --rounds 3']   the figures of docs/speed.md"
 	@echo "make docs        the documentation as a site in site/"
 	@echo "make test | lint | check | clean"
 	@echo 'OPTIONS="--text-encoder … --speech-encoder …" goes to extract, train and cv, TRAIN_OPTIONS="--epochs …" to the'
-	@echo 'last two; settings can stand in mmer.toml, places not: CACHE=… RUNS=….'
+	@echo 'last two; settings can be given in mmer.toml, but directories cannot: use CACHE=… and RUNS=….'
 
 setup: $(READY)
 

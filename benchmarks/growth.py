@@ -61,7 +61,7 @@ def figures(bench: Bench) -> Iterator[Figure]:
 
 
 def _points(size: int, directory: Path, rounds: int) -> Iterator[tuple[str, Point]]:
-    """Measure every stage in turn, each with the output of those before it."""
+    """Measure the stages one after another; each reads what the earlier ones wrote."""
 
     def child(what: str) -> Process:
         return process("-m", "benchmarks.growth_stages", what, str(size), str(directory))

@@ -1,4 +1,4 @@
-"""Measurements: two implementations in turn, a child process with its peak memory, a description of the machine."""
+"""Time two implementations alternately, measure a child process's peak memory, and describe the machine."""
 
 import os
 import platform
@@ -56,7 +56,7 @@ class Figure:
 
 @dataclass(frozen=True)
 class Pair:
-    """Two implementations, measured in turn."""
+    """The times of two implementations, measured alternately."""
 
     ours: float  # seconds, median
     baseline: float  # seconds, median
@@ -64,7 +64,7 @@ class Pair:
 
 
 def in_turn(ours: Callable[[], Any], baseline: Callable[[], Any], bench: Bench) -> Pair:
-    """Measure both in turn, A B A B …, so that a drift of the machine affects both; a first round warms up."""
+    """Alternate between the two (A B A B …) so that a drift of the machine affects both; a first round warms up."""
     seconds: dict[str, list[float]] = {"ours": [], "baseline": []}
     for number in range(bench.rounds + 1):
         for name, do in (("baseline", baseline), ("ours", ours)):

@@ -169,7 +169,7 @@ def figures(bench: Bench) -> Iterator[Figure]:
 
 
 def _compare(bench: Bench, setup: Setup, name: str, ways: dict[tuple[str, bool], OurStep]) -> Iterator[Figure]:
-    """Run all ways in turn, each round from short to long steps, per second of audio; the first round warms up."""
+    """Time each way once per round, from short to long steps, per second of audio; the first round warms up."""
     baseline, device = BaselineStep(setup, bench.device), bench.device
     work: dict[Any, Callable[[Sequence[int]], None]] = {"baseline": baseline, **ways}
     epochs = {way: setup.steps(bucket_batches=1 if way == "baseline" else 16) for way in work}

@@ -2,8 +2,8 @@
 
 A box is `stages`, a package of `mmer_pipeline`, or a module beside the packages. A box stands above everything that it
 imports. An arrow is left out where a longer way says the same: beside stages → cross_validation → training there is no
-arrow from stages to training. Modules that import no package are tools for all: they stand in a row below, without
-arrows.
+arrow from stages to training. Modules that import no package are tools for all: they are drawn in a row below,
+without arrows.
 """
 
 import ast

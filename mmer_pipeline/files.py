@@ -21,8 +21,8 @@ _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 def is_disk_full(error: Exception) -> bool:
     """Whether an error means that the disk is full.
 
-    HDF5 puts the error number into the text of an OSError, or of a RuntimeError if it fails to close a file;
-    safetensors puts it into the text of its own error.
+    HDF5 raises an OSError, or a RuntimeError if it fails to close a file, and safetensors an error of its own; all
+    three give the error number only in their messages.
     """
     return getattr(error, "errno", None) in _NO_SPACE or any(
         f"errno = {number}," in str(error) or f"os error {number})" in str(error) for number in _NO_SPACE

@@ -1,1 +1,1 @@
-"""One module a stage: what it reads, what it writes, and its click command."""
+"""One module per command: what it reads, what it writes, and its options."""

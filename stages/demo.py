@@ -19,7 +19,7 @@ from stages.shared_options import DIRECTORY, PART_OF_DEMO, Common, common_option
 SEED = 1
 DISCLAIMER = (
     "The voices of this demo are synthetic (espeak-ng) and its encoders are untrained:\n"
-    "its numbers show that the pipeline works, but nothing about emotion recognition."
+    "its numbers show that the pipeline works; they say nothing about emotion recognition."
 )
 SETTINGS = """\
 # The settings of the demo, one table per command. [cv] also uses those of [train].

@@ -1,4 +1,4 @@
-"""What all commands share: common options, results, messages, errors. This module imports nothing heavy."""
+"""The common base of all commands: options, results, messages, errors. This module imports nothing heavy."""
 
 import functools
 import json
@@ -128,7 +128,7 @@ def suggest(common: Common, command: str, *shared: str) -> None:
         context = context.parent
     run = click.get_current_context().find_root().meta.get(RUN, DEFAULT_RUN)
     if command == "evaluate" and run != DEFAULT_RUN and "--run" not in words:
-        words += ["--run", str(run)]  # in a chain of its own, it would evaluate the default run
+        words += ["--run", str(run)]  # entered as a separate command, it would evaluate the default run
     root = click.get_current_context().find_root()
     # Make and the demo run the next step themselves.
     suppressed = common.quiet or "MAKELEVEL" in os.environ or root.obj == PART_OF_DEMO

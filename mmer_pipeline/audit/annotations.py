@@ -32,7 +32,7 @@ class AnnotationCount:
 
 @dataclass(frozen=True)
 class Annotations:
-    """What transcripts contain besides words."""
+    """The annotations and other marks found in the transcripts, with their counts."""
 
     kinds: tuple[AnnotationCount, ...]  # the most frequent first
     annotated: Mask  # [N]

@@ -83,7 +83,7 @@ def _published(split: Split, counts: Counts) -> list[Finding]:
 
 
 def _meaning(agreement: Agreement, *, others: bool) -> str:
-    """What the differences mean for a result; `others`: the number of speakers or dialogues differs."""
+    """Explain how the differences affect a result. `others`: whether the number of speakers or dialogues differs."""
     if agreement.found != agreement.published:
         return (
             f"Expected the published {agreement.published:,} utterances, found {agreement.found:,}: results are on "

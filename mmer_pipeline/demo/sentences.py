@@ -135,8 +135,8 @@ BY_LABEL = {
     "xxx": ("Well, I suppose so.", "Let us see what happens.", "Maybe you are right about {name}."),
 }
 
-# The scripted scene of every session: lines of the F and the M speaker in turn, with the label that most sessions give
-# them.
+# The scripted scene of every session: the F and the M speaker alternate; each line has the label that most sessions
+# give it.
 SCRIPT = (
     ("neu", "Did the letter come this morning?"),
     ("neu", "It is on the table, under the keys."),

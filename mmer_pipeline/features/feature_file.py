@@ -135,7 +135,7 @@ class FeatureFile:
         return self.at(self.index[utterance_id])
 
     def at(self, row: int) -> np.ndarray:
-        """Like `rows`, but for the utterance with this number in the file.
+        """The values `[length, dim]` of the utterance at this position in the file (0: the first).
 
         Raises:
             UserError: the file was replaced between opening it and mapping its values.

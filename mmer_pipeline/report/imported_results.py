@@ -20,7 +20,7 @@ ONE_FOLD = "all"  # the held-out value if the file has no folds
 
 @dataclass(frozen=True)
 class Known:
-    """What our own runs record about an utterance."""
+    """The facts about an utterance that our own runs record, and that an imported file need not give."""
 
     fold: int
     held_out: str

@@ -1,4 +1,4 @@
-"""What all systems share: the model's interface, its parts and output, pooling, and the CTC loss.
+"""The common base of all systems: the model's interface, its parts and output, pooling, and the CTC loss.
 
 Shape letters: B batch, J speech frames, N positions, d hidden size, C classes, V symbols of the CTC alphabet. Masks:
 True is a real position.

@@ -1,4 +1,4 @@
-"""The notebooks of examples/: they run, and what is committed shows nothing of the machine."""
+"""The notebooks of examples/ run, and their committed output reveals nothing about the machine."""
 
 import re
 from pathlib import Path

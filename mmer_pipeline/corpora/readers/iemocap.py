@@ -131,7 +131,7 @@ def _check_folders(release: Path) -> None:
 
 
 def _found(folder: Path, expected: list[str]) -> str:
-    """What a folder contains instead of the expected names, and the likely cause."""
+    """Describe what was found instead of the expected names, and the likely cause."""
     names = sorted(path.name for path in folder.iterdir() if not path.name.startswith("."))
     more = f" … ({len(names)} in all)" if len(names) > NAMED else ""
     sentences = [f"Found: {', '.join(names[:NAMED]) or 'nothing'}{more}."]
