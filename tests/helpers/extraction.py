@@ -1,0 +1,74 @@
+"""Extraction with the usual settings; each file of tests makes fixtures of the functions that it needs."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mmer_pipeline.corpora.manifest import Manifest
+from mmer_pipeline.encoders.encoder_files import EncoderFiles, resolve_encoder
+from mmer_pipeline.features import workers
+from mmer_pipeline.features.extraction import Extraction, extract_speech, extract_text
+
+Work = Callable[..., Extraction]
+
+
+def quiet(done: int, total: int) -> None:
+    pass
+
+
+def text_extraction(tiny_text: Path) -> Work:
+    """Extract text features to text.h5 with the usual settings."""
+
+    def extract(manifest: Manifest, encoder: EncoderFiles | None = None, **changes: Any) -> Extraction:
+        usual = {
+            "annotations": "strip",
+            "dtype": "float16",
+            "device": "cpu",
+            "scheduler": "threads",
+            "progress": quiet,
+        }
+        return extract_text(
+            manifest, encoder or resolve_encoder(str(tiny_text)), Path("text.h5"), **{**usual, **changes}
+        )
+
+    return extract
+
+
+def speech_extraction(tiny_speech: Path) -> Work:
+    """Extract speech features to speech.h5 with the usual settings."""
+
+    def extract(manifest: Manifest, encoder: EncoderFiles | None = None, **changes: Any) -> Extraction:
+        usual = {"dtype": "float16", "device": "cpu", "scheduler": "threads", "progress": quiet}
+        return extract_speech(
+            manifest, encoder or resolve_encoder(str(tiny_speech)), Path("speech.h5"), **{**usual, **changes}
+        )
+
+    return extract
+
+
+def refusing_models(monkeypatch: pytest.MonkeyPatch) -> None:
+    """From here on nothing may be loaded or run."""
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("a model was loaded, or work was handed out")
+
+    monkeypatch.setattr(workers, "_load_text_encoder", refuse)
+    monkeypatch.setattr(workers, "_load_frontend", refuse)
+    monkeypatch.setattr(workers, "run", refuse)
+    monkeypatch.setattr("mmer_pipeline.encoders.text.TextTokenizer", refuse)
+    monkeypatch.setattr("mmer_pipeline.encoders.speech.speech_outline", refuse)
+
+
+def batches_of_a_few(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A few utterances a batch, so that there are batches to be stopped between."""
+    monkeypatch.setattr(workers, "TOKENS_PER_BATCH", 64)
+    monkeypatch.setattr(workers, "SECONDS_PER_BATCH", 2.0)
+
+
+def with_transcript(manifest: Manifest, position: int, transcript: str) -> Manifest:
+    utterances = list(manifest.utterances)
+    utterances[position] = replace(utterances[position], transcript=transcript)
+    return replace(manifest, utterances=tuple(utterances))
