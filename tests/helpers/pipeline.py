@@ -5,7 +5,21 @@ from pathlib import Path
 from mmer_pipeline import paths, runs
 from mmer_pipeline.encoders.encoder_files import resolve_encoder
 from mmer_pipeline.features import extraction
+from mmer_pipeline.settings import Settings
 from mmer_pipeline.training.fold import train_fold
+
+
+def quick_settings(tiny_text, tiny_speech):
+    """Settings of two short epochs on fold 1 with the tiny encoders."""
+    return Settings(
+        fold=1,
+        text_encoder=str(tiny_text),
+        speech_encoder=str(tiny_speech),
+        epochs=2,
+        learning_rate=1e-3,
+        alpha=0.01,
+        batch_size=4,
+    )
 
 
 class Silent:

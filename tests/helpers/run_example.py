@@ -103,3 +103,17 @@ def write_run(run: Path, *, flipped: int = 0, folds: tuple[int, ...] = (1, 2, 3)
             epochs[-1] = [1 - said if i < flipped else said for i, said in enumerate(epochs[-1])]
         write_fold(run, number, TRUTH[number], epochs, **settings)
     return run
+
+
+def write_import(path, flipped=0, probabilities=True):
+    """An imported result: the example's utterances, of which the first `flipped` are wrong."""
+    rows = [(f"{k}u{i}", k, truth) for k in TRUTH for i, truth in enumerate(TRUTH[k])]
+    lines = ["utterance_id,truth,prediction" + (",probability_happy,probability_sad" if probabilities else "")]
+    for number, (name, _, truth) in enumerate(rows):
+        said = 1 - truth if number < flipped else truth
+        lines.append(
+            f"{name},{LABELS[truth]},{LABELS[said]}"
+            + (f",{0.9 - 0.8 * said:.1f},{0.1 + 0.8 * said:.1f}" if probabilities else "")
+        )
+    path.write_text("\n".join(lines) + "\n")
+    return path

@@ -1,4 +1,4 @@
-"""The report's content: three numbers kept apart, pooled values, pairs, holes, and what is not known."""
+"""The report's content: three numbers kept apart, pooled values, pairs, holes, and the notes on unknowns."""
 
 import json
 from dataclasses import replace
@@ -6,7 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers.report_example import report_example
-from helpers.run_example import EPOCHS, LABELS, TRUTH, write_fold, write_run
+from helpers.run_example import EPOCHS, LABELS, TRUTH, write_fold, write_import, write_run
 from sklearn.metrics import accuracy_score, recall_score
 
 from mmer_pipeline.errors import UserError
@@ -14,8 +14,8 @@ from mmer_pipeline.paths import encoder_name
 from mmer_pipeline.report.build_report import _lengths, _set_apart, _speakers, make_report
 from mmer_pipeline.report.notes import UNKNOWN_DIALOGUES
 from mmer_pipeline.report.report_content import ConfidentError, Encoders, Hole, LengthBin
-from mmer_pipeline.report.run_results import HeldOut, read_systems
-from mmer_pipeline.report.utterance_facts import UtteranceFacts, read_utterance_facts
+from mmer_pipeline.report.run_results import HeldOut
+from mmer_pipeline.report.utterance_facts import UtteranceFacts
 from mmer_pipeline.scoring.metrics import HEADLINE, rates
 
 
@@ -246,63 +246,6 @@ def test_the_schema_of_report_json_is_kept(tmp_path):
     assert list(system["reliability"]["bins"][0]) == ["lower", "upper", "utterances", "confidence", "accuracy"]
 
 
-def write_import(path, flipped=0, probabilities=True):
-    rows = [(f"{k}u{i}", k, truth) for k in TRUTH for i, truth in enumerate(TRUTH[k])]
-    lines = ["utterance_id,truth,prediction" + (",probability_happy,probability_sad" if probabilities else "")]
-    for number, (name, _, truth) in enumerate(rows):
-        said = 1 - truth if number < flipped else truth
-        lines.append(
-            f"{name},{LABELS[truth]},{LABELS[said]}"
-            + (f",{0.9 - 0.8 * said:.1f},{0.1 + 0.8 * said:.1f}" if probabilities else "")
-        )
-    path.write_text("\n".join(lines) + "\n")
-    return path
-
-
-def test_an_import_is_one_more_row_under_the_same_statistics(tmp_path, run):
-    file = write_import(tmp_path / "theirs.csv", flipped=1)
-    report = make_report([run], [("theirs", file)])
-    _, theirs = report.systems
-    assert (theirs.name, theirs.title, theirs.system, theirs.imported) == (
-        "theirs",
-        "theirs",
-        None,
-        str(file),
-    )
-    assert (theirs.seeds, theirs.curves, theirs.runs, theirs.oracle_gap) == ((), (), (), None)
-    assert theirs.selections.oracle is theirs.selections.validated is None
-    final = theirs.selections.final
-    assert [(row.seed, row.fold, row.held_out, row.epoch) for row in final.folds] == [
-        (None, k, str(k), None) for k in (1, 2, 3)
-    ]
-    assert final.summary["wa"].pooled == pytest.approx(11 / 12)
-    assert theirs.errors[0].utterance_id == "1u0"
-    assert theirs.errors[0].probabilities == {"happy": 0.1, "sad": 0.9}
-    (pair,) = report.pairs
-    assert (pair.first, pair.second, pair.utterances) == ("r", "theirs", 12)
-    assert report.table_1.rows[-1].ours == "theirs"
-
-
-def test_an_import_without_probabilities_has_no_reliability_and_no_confident_errors(tmp_path, run):
-    report = make_report([run], [("theirs", write_import(tmp_path / "t.csv", flipped=1, probabilities=False))])
-    assert (report.systems[1].reliability, report.systems[1].errors) == (None, ())
-
-
-def test_an_import_alone_is_a_report_too(tmp_path):
-    report = make_report([], [("theirs", write_import(tmp_path / "t.csv"))])
-    assert (report.corpus, report.labels) == ("unknown", tuple(LABELS))
-    assert only(report).lengths is None
-    assert json.dumps(report.as_json(), allow_nan=False)
-
-
-def test_a_name_that_is_taken_is_refused(tmp_path, run):
-    file = write_import(tmp_path / "t.csv")
-    with pytest.raises(UserError, match="The name r is already used"):
-        make_report([run], [("r", file)])
-    with pytest.raises(UserError, match="The name x is already used"):
-        make_report([run], [("x", file), ("x", file)])
-
-
 def test_nothing_to_report_says_what_to_give():
     with pytest.raises(UserError, match="--run, or a file of predictions with --import"):
         make_report([])
@@ -313,36 +256,6 @@ def test_the_most_confident_errors_come_first_and_each_utterance_once(tmp_path):
     errors = only(make_report(runs)).errors
     assert [entry.utterance_id for entry in errors] == ["1u1", "1u2", "2u4"]
     assert errors[0] == ConfidentError("1u1", 1, "s1", "happy", "sad", {"happy": 0.2, "sad": 0.8}, transcript=None)
-
-
-def of_a_corpus(tmp_path, tiny_corpus, digest=None):
-    """A run over the two sessions of a corpus that lies there."""
-    manifest = tiny_corpus(tmp_path)
-    facts = {"manifest": str(manifest.path), "folds": ["1", "2"]}
-    run = write_run(tmp_path / "r", folds=(1, 2), facts=facts, inputs={"manifest": digest or manifest.digest})
-    return manifest, run, read_utterance_facts([read_systems([run])[0][0].runs[0].record])
-
-
-def test_transcripts_and_lengths_come_from_the_manifest_and_the_recordings(tmp_path, tiny_corpus):
-    manifest, _, facts = of_a_corpus(tmp_path, tiny_corpus)
-    assert facts.notes == []
-    for utterance in manifest.utterances:
-        assert facts.transcripts[utterance.utterance_id] == utterance.transcript
-        assert 0.4 <= facts.seconds[utterance.utterance_id] <= 1.2
-
-
-def test_a_manifest_that_has_changed_gives_no_transcripts_and_the_report_says_so(tmp_path, tiny_corpus):
-    _, run, facts = of_a_corpus(tmp_path, tiny_corpus, digest="0123456789abcdef")
-    assert (facts.transcripts, facts.seconds) == ({}, {})
-    assert "has changed since the runs were trained" in make_report([run]).notes[0]
-
-
-def test_a_manifest_or_a_recording_that_is_gone_is_said_and_no_error(tmp_path, run, tiny_corpus):
-    assert "No manifest at /nowhere/manifest.csv" in make_report([run]).notes[0]
-    manifest, corpus_run, _ = of_a_corpus(tmp_path / "c", tiny_corpus)
-    manifest.audio_path(manifest.utterances[0]).unlink()
-    notes = make_report([corpus_run]).notes
-    assert notes[0].startswith("The lengths of 1 utterances are unknown.")
 
 
 def test_errors_by_length_are_in_bins_of_about_as_many_utterances():
