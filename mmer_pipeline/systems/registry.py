@@ -144,7 +144,7 @@ def _systems_of_file(path: Path) -> Mapping[str, Any]:
     module = sys.modules[name] = importlib.util.module_from_spec(spec)  # dataclasses look up their module there
     try:
         spec.loader.exec_module(module)
-    except Exception as error:
+    except Exception as error:  # a user's code can raise anything
         del sys.modules[name]
         raise UserError(f"{path} cannot be loaded: {type(error).__name__}: {error}. Correct the file.") from error
     systems = getattr(module, "SYSTEMS", None)

@@ -8,20 +8,15 @@ import pytest
 from helpers.audit_example import changed, write
 from helpers.command_line import invoke
 from helpers.page_checks import (
-    CONTRAST,
-    LABELS_OF_PLOTS,
-    OVERFLOW,
-    OVERLAPS,
-    TABLES,
     Page,
+    assert_readable,
     browser,
+    in_all_windows,
     opened,
 )
 
 from mmer_pipeline.audit.audit_page import html
 from mmer_pipeline.audit.run_audit import make_audit
-from mmer_pipeline.pages.page import DARK_HUES
-from mmer_pipeline.pages.plotting import HUES
 
 chromium = pytest.fixture(scope="module")(browser)
 
@@ -110,20 +105,10 @@ def test_without_audio_the_page_says_so(tiny_corpus):
     assert "Loudness" not in text
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [(360, 780), (390, 844), (1280, 900)], ids=["small-phone", "phone", "desktop"])
+@in_all_windows
 def test_everything_is_readable_in_a_browser(chromium, source, tmp_path, size, scheme):
     with opened(chromium, tmp_path / "audit.html", source, size, scheme) as view:
-        inside, window = view.evaluate(OVERFLOW)
-        assert inside <= window
-        assert view.evaluate(TABLES) == []
-        assert view.evaluate(OVERLAPS) == []
-        assert view.evaluate(LABELS_OF_PLOTS) == []
-        faint, lightness = view.evaluate(CONTRAST)
-        assert faint == []
-        assert lightness < 0.02 if scheme == "dark" else lightness > 0.9
-        hue = view.evaluate("() => getComputedStyle(document.documentElement).getPropertyValue('--hue-1')")
-        assert hue.strip() == (DARK_HUES if scheme == "dark" else HUES)[0]
+        assert_readable(view, scheme)
         cut = (
             "() => [...document.querySelectorAll('.finding, .tally a')].filter(e => e.scrollWidth > e.clientWidth + 1)"
         )

@@ -1,10 +1,13 @@
-"""What the tests of all pages share: a strict parser, and questions to a real browser."""
+"""Checks shared by the tests of all pages: a strict parser, and questions to a real browser."""
 
 import shutil
 from contextlib import contextmanager
 from html.parser import HTMLParser
 
 import pytest
+
+from mmer_pipeline.pages.page import DARK_HUES
+from mmer_pipeline.pages.plotting import HUES
 
 VOID = {"meta", "link", "br", "path", "use", "img", "rect", "circle", "line"}
 
@@ -156,3 +159,25 @@ def opened(chromium, file, source, size, scheme):
     context.close()
     assert [url for url in asked if not url.startswith("data:")] == [file.as_uri()]
     assert said == []
+
+
+def in_all_windows(test):
+    """Run a test on `size` and `scheme`: two phones and a desktop, light and dark."""
+    sizes = pytest.mark.parametrize(
+        "size", [(360, 780), (390, 844), (1280, 900)], ids=["small-phone", "phone", "desktop"]
+    )
+    return pytest.mark.parametrize("scheme", ["light", "dark"])(sizes(test))
+
+
+def assert_readable(view, scheme):
+    """Nothing overflows, overlaps or is too faint, and the colours are those of the scheme."""
+    inside, window = view.evaluate(OVERFLOW)
+    assert inside <= window
+    assert view.evaluate(TABLES) == []
+    assert view.evaluate(OVERLAPS) == []
+    assert view.evaluate(LABELS_OF_PLOTS) == []
+    faint, lightness = view.evaluate(CONTRAST)
+    assert faint == []
+    assert lightness < 0.02 if scheme == "dark" else lightness > 0.9
+    hue = view.evaluate("() => getComputedStyle(document.documentElement).getPropertyValue('--hue-1')")
+    assert hue.strip() == (DARK_HUES if scheme == "dark" else HUES)[0]

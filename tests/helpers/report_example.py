@@ -4,7 +4,7 @@ Four trained systems of five folds and two seeds, one of them with validated num
 system without probabilities; names and transcripts that are markup, very long, or both. The same on every call.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import asdict, replace
 from functools import cache
 from typing import Any
@@ -115,39 +115,13 @@ def _system(
     ctc: bool = False,
     validated: bool = False,
     imported: bool = False,
-    holes: set[tuple[int, int]] = frozenset(),  # type: ignore[assignment]
+    holes: Collection[tuple[int, int]] = (),
     **settings: Any,
 ) -> System:
     jobs = [(seed, fold) for seed in ((1,) if imported else SEEDS) for fold in range(1, FOLDS + 1)]
     jobs = [job for job in jobs if job not in holes]
     truth = np.repeat(np.arange(4), UTTERANCES // FOLDS // 4 + 1)[: UTTERANCES // FOLDS]
-    folds = {name: [] for name in ("final", "validated", "oracle")}
-    curves, parts = [], []
-    for seed, fold in jobs:
-        by_epoch = [_predict(rng, truth, skill * (1 - 0.8**epoch) / 0.8) for epoch in range(1, EPOCHS + 1)]
-        scores = [rates(truth, probabilities.argmax(axis=1), LABELS) for probabilities in by_epoch]
-        wa = [entry["wa"] for entry in scores]
-        chosen = {"final": EPOCHS - 1, "oracle": int(np.argmax(wa)), "validated": int(np.argmax(wa[:-1]))}
-        for selection, epoch in chosen.items():
-            values = {metric: scores[epoch][metric] for metric in HEADLINE}
-            at = None if imported else epoch + 1
-            folds[selection].append(FoldScores(seed, fold, str(fold), at, len(truth), **values))
-        decay = 0.75 ** np.arange(EPOCHS)
-        curves.append(
-            Curve(
-                seed=seed,
-                fold=fold,
-                epochs=tuple(range(1, EPOCHS + 1)),
-                ce=tuple((1.386 * decay + rng.uniform(0, 0.05, EPOCHS)).tolist()),
-                ctc=tuple((230 * decay + 60 + rng.uniform(0, 4, EPOCHS)).tolist()) if ctc else None,
-                wa=tuple(wa),
-                ua=tuple(entry["ua"] for entry in scores),
-                validation_wa=tuple(wa) if validated else None,
-                oracle_epoch=chosen["oracle"] + 1,
-                validated_epoch=chosen["validated"] + 1 if validated else None,
-            )
-        )
-        parts.append(by_epoch[-1])
+    folds, curves, parts = _train(rng, jobs, truth, skill, ctc=ctc, validated=validated, imported=imported)
     probabilities, truths = np.concatenate(parts), np.tile(truth, len(jobs))
     predicted = probabilities.argmax(axis=1)
     final, validated_scores, oracle = (
@@ -185,6 +159,47 @@ def _system(
         errors=() if imported else _errors(probabilities, truths),
         runs=() if imported else tuple(_run(rng, name, seed, jobs, settings, ctc) for seed in SEEDS),
     )
+
+
+def _train(
+    rng: np.random.Generator,
+    jobs: list[tuple[int, int]],
+    truth: np.ndarray,
+    skill: float,
+    *,
+    ctc: bool,
+    validated: bool,
+    imported: bool,
+) -> tuple[dict[str, list[FoldScores]], list[Curve], list[np.ndarray]]:
+    """The scores by selection, the curves, and the last epoch's probabilities [N, 4] of made-up folds."""
+    folds: dict[str, list[FoldScores]] = {name: [] for name in ("final", "validated", "oracle")}
+    curves, parts = [], []
+    for seed, fold in jobs:
+        by_epoch = [_predict(rng, truth, skill * (1 - 0.8**epoch) / 0.8) for epoch in range(1, EPOCHS + 1)]
+        scores = [rates(truth, probabilities.argmax(axis=1), LABELS) for probabilities in by_epoch]
+        wa = [entry["wa"] for entry in scores]
+        chosen = {"final": EPOCHS - 1, "oracle": int(np.argmax(wa)), "validated": int(np.argmax(wa[:-1]))}
+        for selection, epoch in chosen.items():
+            values = {metric: scores[epoch][metric] for metric in HEADLINE}
+            at = None if imported else epoch + 1
+            folds[selection].append(FoldScores(seed, fold, str(fold), at, len(truth), **values))
+        decay = 0.75 ** np.arange(EPOCHS)
+        curves.append(
+            Curve(
+                seed=seed,
+                fold=fold,
+                epochs=tuple(range(1, EPOCHS + 1)),
+                ce=tuple((1.386 * decay + rng.uniform(0, 0.05, EPOCHS)).tolist()),
+                ctc=tuple((230 * decay + 60 + rng.uniform(0, 4, EPOCHS)).tolist()) if ctc else None,
+                wa=tuple(wa),
+                ua=tuple(entry["ua"] for entry in scores),
+                validation_wa=tuple(wa) if validated else None,
+                oracle_epoch=chosen["oracle"] + 1,
+                validated_epoch=chosen["validated"] + 1 if validated else None,
+            )
+        )
+        parts.append(by_epoch[-1])
+    return folds, curves, parts
 
 
 def _predict(rng: np.random.Generator, truth: np.ndarray, skill: float) -> np.ndarray:

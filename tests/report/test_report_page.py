@@ -11,7 +11,9 @@ from helpers.page_checks import (
     OVERLAPS,
     TABLES,
     Page,
+    assert_readable,
     browser,
+    in_all_windows,
     opened,
 )
 from helpers.report_example import TEXT, TRANSCRIPTS, report_example, with_comparable, with_system, without_last_fold
@@ -195,20 +197,10 @@ def test_imports_alone_make_a_page():
 # The same page in Chromium.
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("size", [(360, 780), (390, 844), (1280, 900)], ids=["small-phone", "phone", "desktop"])
+@in_all_windows
 def test_in_a_browser_all_can_be_read(chromium, source, tmp_path, size, scheme):
     with opened(chromium, tmp_path / "report.html", source, size, scheme) as view:
-        inside, window = view.evaluate(OVERFLOW)
-        assert inside <= window
-        assert view.evaluate(TABLES) == []
-        assert view.evaluate(OVERLAPS) == []
-        assert view.evaluate(LABELS_OF_PLOTS) == []
-        faint, lightness = view.evaluate(CONTRAST)
-        assert faint == []
-        assert lightness < 0.02 if scheme == "dark" else lightness > 0.9
-        hue = view.evaluate("() => getComputedStyle(document.documentElement).getPropertyValue('--hue-1')")
-        assert hue.strip() == (DARK_HUES if scheme == "dark" else HUES)[0]
+        assert_readable(view, scheme)
         view.evaluate("() => document.querySelector('nav a[href=\"#system-cai\"]').click()")
         assert 0 <= view.evaluate("() => document.getElementById('system-cai').getBoundingClientRect().top") < 100
 
