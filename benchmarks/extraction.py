@@ -259,9 +259,8 @@ def extract(device: str, directory: str) -> None:
     for kind in (TEXT, SPEECH):
         (encoder,) = (root / kind).iterdir()
         request = Request(kind, str(encoder), None, "float16", "strip")
-        extraction.extract(
-            request, manifest, root / "cache", device=device, scheduler="threads", progress=lambda *_: None
-        )
+        execution = extraction.Execution(device, "threads", progress=lambda *_: None)
+        extraction.extract(request, manifest, root / "cache", execution)
 
 
 if __name__ == "__main__":

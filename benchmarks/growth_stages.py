@@ -81,14 +81,14 @@ def extract_again(workspace: Workspace) -> Work:
 def _extract(workspace: Workspace) -> list["Extraction"]:
     from mmer_pipeline.corpora.manifest import read_manifest
     from mmer_pipeline.encoders.encoder_files import resolve_encoder
-    from mmer_pipeline.features.extraction import extract_speech, extract_text
+    from mmer_pipeline.features.extraction import Execution, extract_speech, extract_text
 
     manifest = read_manifest(workspace.manifest)
     text, speech = (resolve_encoder(str(directory)) for directory in workspace.encoders.values())
-    how: dict[str, Any] = {"dtype": DTYPE, "device": "cpu", "scheduler": "threads", "progress": lambda *_: None}
+    execution = Execution("cpu", "threads", progress=lambda *_: None)
     return [
-        extract_text(manifest, text, workspace.features["text"], annotations="strip", **how),
-        extract_speech(manifest, speech, workspace.features["speech"], **how),
+        extract_text(manifest, text, workspace.features["text"], execution, annotations="strip", dtype=DTYPE),
+        extract_speech(manifest, speech, workspace.features["speech"], execution, dtype=DTYPE),
     ]
 
 

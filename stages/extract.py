@@ -62,6 +62,7 @@ def make_features(
     """
     from mmer_pipeline import files, paths
     from mmer_pipeline.errors import Busy
+    from mmer_pipeline.features.extraction import Execution
     from mmer_pipeline.features.extraction import extract as extract_features
     from stages.progress import ExtractionProgress
 
@@ -69,10 +70,8 @@ def make_features(
     while True:
         try:
             with ExtractionProgress(common, name) as progress:
-                done = extract_features(
-                    request, corpus, common.cache, device=common.device, scheduler=scheduler,
-                    progress=progress.progress, resources=resources,
-                )  # fmt: skip
+                execution = Execution(common.device, scheduler, progress.progress, resources)
+                done = extract_features(request, corpus, common.cache, execution)
             break
         except Busy:
             say(common, f"{name}: another process is writing {path}; waiting for it …")

@@ -28,7 +28,7 @@ from mmer_pipeline.features.required_features import (
     text_inputs,
 )
 
-if TYPE_CHECKING:  # this module imports torch, transformers and Dask
+if TYPE_CHECKING:  # workers imports torch, transformers and Dask, which are not needed if nothing is missing
     from mmer_pipeline.features.workers import Item, Rows
 
 # Dask's overhead is about 4 ms per task. If there are many batches, several are combined into one task; there are still
@@ -36,6 +36,16 @@ if TYPE_CHECKING:  # this module imports torch, transformers and Dask
 MANY_TASKS, BATCHES_PER_TASK = 500, 8
 
 Progress = Callable[[int, int], None]  # (utterances just written, total utterances to write)
+
+
+@dataclass(frozen=True)
+class Execution:
+    """Where an extraction computes, and whom it tells."""
+
+    device: str
+    scheduler: str  # "threads", "processes", or the address of a Dask scheduler
+    progress: Progress
+    resources: Mapping[str, float] | None = None  # of a scheduler's worker, needed by one batch
 
 
 @dataclass(frozen=True)
@@ -47,19 +57,8 @@ class Extraction:
     utterances: int  # utterances in the manifest
 
 
-def extract(
-    request: Request,
-    manifest: Manifest,
-    cache: Path,
-    *,
-    device: str,
-    scheduler: str,
-    progress: Progress,
-    resources: Mapping[str, float] | None = None,
-) -> Extraction:
+def extract(request: Request, manifest: Manifest, cache: Path, execution: Execution) -> Extraction:
     """Compute a feature file, or its missing rows.
-
-    `resources` are the resources of a scheduler's worker that one batch needs.
 
     Raises:
         Busy: another process is writing the file.
@@ -67,29 +66,13 @@ def extract(
     """
     path = request.path(cache, manifest.path)
     encoder = resolve_encoder(request.encoder, request.revision)
-    work: dict[str, Any] = {
-        "dtype": request.dtype,
-        "device": device,
-        "scheduler": scheduler,
-        "progress": progress,
-        "resources": resources,
-    }
     if request.kind == "text":
-        return extract_text(manifest, encoder, path, annotations=request.annotations, **work)
-    return extract_speech(manifest, encoder, path, **work)
+        return extract_text(manifest, encoder, path, execution, annotations=request.annotations, dtype=request.dtype)
+    return extract_speech(manifest, encoder, path, execution, dtype=request.dtype)
 
 
 def extract_text(
-    manifest: Manifest,
-    encoder: EncoderFiles,
-    path: Path,
-    *,
-    annotations: str,
-    dtype: str,
-    device: str,
-    scheduler: str,
-    progress: Progress,
-    resources: Mapping[str, float] | None = None,
+    manifest: Manifest, encoder: EncoderFiles, path: Path, execution: Execution, *, annotations: str, dtype: str
 ) -> Extraction:
     """Write the text features of a corpus: `[tokens, d_t]` per utterance, special tokens included.
 
@@ -115,21 +98,13 @@ def extract_text(
     ]
     with files.locked(paths.lock_of(path)), FeatureWriter(path, identity, tokenizer.dim, plan) as writer:
         items = [workers.TextItem(number, tuple(token_ids[number])) for number in writer.missing]
-        job = workers.TextJob(encoder, identity.encoder_digest, device, dtype)
-        _fill(writer, job, workers.text_batches(items), scheduler, progress, resources)
+        job = workers.TextJob(encoder, identity.encoder_digest, execution.device, dtype)
+        _fill(writer, job, workers.text_batches(items), execution)
     return Extraction(path, len(items), len(utterances))
 
 
 def extract_speech(
-    manifest: Manifest,
-    encoder: EncoderFiles,
-    path: Path,
-    *,
-    dtype: str,
-    device: str,
-    scheduler: str,
-    progress: Progress,
-    resources: Mapping[str, float] | None = None,
+    manifest: Manifest, encoder: EncoderFiles, path: Path, execution: Execution, *, dtype: str
 ) -> Extraction:
     """Write the speech front end's features of a corpus: `[frames, front_dim]` per utterance.
 
@@ -159,8 +134,8 @@ def extract_speech(
         items.append(workers.SpeechItem(number, manifest.audio_path(u), u.start_seconds, u.end_seconds, samples))
     with files.locked(paths.lock_of(path)), FeatureWriter(path, identity, outline.front_dim, plan) as writer:
         missing = [items[number] for number in writer.missing]
-        job = workers.SpeechJob(encoder, identity.encoder_digest, device, dtype)
-        _fill(writer, job, workers.speech_batches(missing), scheduler, progress, resources)
+        job = workers.SpeechJob(encoder, identity.encoder_digest, execution.device, dtype)
+        _fill(writer, job, workers.speech_batches(missing), execution)
     return Extraction(path, len(missing), len(utterances))
 
 
@@ -185,16 +160,14 @@ def _fill(
     writer: FeatureWriter,
     job: Callable[[Sequence[Item]], Rows],
     batches: Sequence[Sequence[Item]],
-    scheduler: str,
-    progress: Progress,
-    resources: Mapping[str, float] | None = None,
+    execution: Execution,
 ) -> None:
     from mmer_pipeline.features import workers
 
     total = sum(len(batch) for batch in batches)
-    progress(0, total)  # shows that the extraction has started
+    execution.progress(0, total)  # shows that the extraction has started
     if batches:
-        for rows in workers.run(BatchSequence(job), group_batches(batches), scheduler, resources):
+        for rows in workers.run(BatchSequence(job), group_batches(batches), execution.scheduler, execution.resources):
             writer.write(rows)
-            progress(len(rows), total)
+            execution.progress(len(rows), total)
     writer.finish()

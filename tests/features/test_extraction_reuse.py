@@ -160,7 +160,7 @@ def test_a_run_asks_for_the_features_that_its_system_reads(
 
 def test_a_requested_file_lies_where_a_run_looks_for_it(manifest: Manifest, tiny_text: Path, tmp_path: Path) -> None:
     request = Request("text", str(tiny_text), None, "float16", "strip")
-    done = extraction.extract(request, manifest, tmp_path, device="cpu", scheduler="threads", progress=quiet)
+    done = extraction.extract(request, manifest, tmp_path, extraction.Execution("cpu", "threads", quiet))
     assert done == Extraction(tmp_path / "features/manifest/text-tiny-text-strip-float16.h5", 16, 16)
 
 

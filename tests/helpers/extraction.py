@@ -10,7 +10,7 @@ import pytest
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.encoders.encoder_files import EncoderFiles, resolve_encoder
 from mmer_pipeline.features import workers
-from mmer_pipeline.features.extraction import Extraction, extract_speech, extract_text
+from mmer_pipeline.features.extraction import Execution, Extraction, extract_speech, extract_text
 
 Work = Callable[..., Extraction]
 
@@ -19,20 +19,19 @@ def quiet(done: int, total: int) -> None:
     pass
 
 
+USUAL = Execution("cpu", "threads", quiet)
+
+
 def text_extraction(tiny_text: Path) -> Work:
     """Extract text features to text.h5 with the usual settings."""
 
-    def extract(manifest: Manifest, encoder: EncoderFiles | None = None, **changes: Any) -> Extraction:
-        usual = {
-            "annotations": "strip",
-            "dtype": "float16",
-            "device": "cpu",
-            "scheduler": "threads",
-            "progress": quiet,
-        }
-        return extract_text(
-            manifest, encoder or resolve_encoder(str(tiny_text)), Path("text.h5"), **{**usual, **changes}
-        )
+    def extract(
+        manifest: Manifest, encoder: EncoderFiles | None = None, *, annotations: str = "strip", dtype: str = "float16",
+        **changes: Any,
+    ) -> Extraction:  # fmt: skip
+        used = encoder or resolve_encoder(str(tiny_text))
+        execution = replace(USUAL, **changes)
+        return extract_text(manifest, used, Path("text.h5"), execution, annotations=annotations, dtype=dtype)
 
     return extract
 
@@ -40,11 +39,11 @@ def text_extraction(tiny_text: Path) -> Work:
 def speech_extraction(tiny_speech: Path) -> Work:
     """Extract speech features to speech.h5 with the usual settings."""
 
-    def extract(manifest: Manifest, encoder: EncoderFiles | None = None, **changes: Any) -> Extraction:
-        usual = {"dtype": "float16", "device": "cpu", "scheduler": "threads", "progress": quiet}
-        return extract_speech(
-            manifest, encoder or resolve_encoder(str(tiny_speech)), Path("speech.h5"), **{**usual, **changes}
-        )
+    def extract(
+        manifest: Manifest, encoder: EncoderFiles | None = None, *, dtype: str = "float16", **changes: Any
+    ) -> Extraction:
+        used = encoder or resolve_encoder(str(tiny_speech))
+        return extract_speech(manifest, used, Path("speech.h5"), replace(USUAL, **changes), dtype=dtype)
 
     return extract
 

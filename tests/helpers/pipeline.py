@@ -40,11 +40,12 @@ class Silent:
 
 def extract(manifest, tiny_text, tiny_speech, dtype="float16"):
     """Features of both kinds."""
-    work = {"dtype": dtype, "device": "cpu", "scheduler": "threads", "progress": lambda *_: None}
+    execution = extraction.Execution("cpu", "threads", progress=lambda *_: None)
     text = paths.text_features(Path("cache"), manifest.path, str(tiny_text), "strip", dtype)
     speech = paths.speech_features(Path("cache"), manifest.path, str(tiny_speech), dtype)
-    extraction.extract_text(manifest, resolve_encoder(str(tiny_text)), text, annotations="strip", **work)
-    extraction.extract_speech(manifest, resolve_encoder(str(tiny_speech)), speech, **work)
+    text_encoder, speech_encoder = resolve_encoder(str(tiny_text)), resolve_encoder(str(tiny_speech))
+    extraction.extract_text(manifest, text_encoder, text, execution, annotations="strip", dtype=dtype)
+    extraction.extract_speech(manifest, speech_encoder, speech, execution, dtype=dtype)
 
 
 def train(settings, manifest, **options):
