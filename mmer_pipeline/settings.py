@@ -57,7 +57,7 @@ class Settings:
     )  # fmt: skip
     system: str = "mmer"  # a name of `systems.registry`, or FILE.py:NAME
     text_encoder: str = _setting(
-        "roberta-base", "Text encoder: a Hugging Face id or a directory.", DATA,
+        "roberta-base", "Text encoder: a Hugging Face id, a directory, or embedded/minilm-l6.", DATA,
         metavar="NAME", for_features=True, is_identity=False,
     )  # fmt: skip
     text_revision: str | None = _setting(
@@ -65,7 +65,7 @@ class Settings:
         metavar="REV", for_features=True, is_identity=False,
     )  # fmt: skip
     speech_encoder: str = _setting(
-        "facebook/wav2vec2-base", "Speech encoder: a Hugging Face id or a directory.", DATA,
+        "facebook/wav2vec2-base", "Speech encoder: a Hugging Face id, a directory, or embedded/moonshine-tiny.", DATA,
         metavar="NAME", for_features=True, is_identity=False,
     )  # fmt: skip
     speech_revision: str | None = _setting(
@@ -147,3 +147,16 @@ OPTIONS: dict[str, Option] = {entry.name: entry.metadata["option"] for entry in 
 DEFAULTS: dict[str, Any] = {entry.name: entry.default for entry in fields(Settings) if entry.name != "fold"}
 FEATURE_SETTINGS = tuple(name for name, option in OPTIONS.items() if option.for_features)
 OPTIONAL_SETTINGS = tuple(name for name, option in OPTIONS.items() if option.is_optional)
+
+# Named sets of defaults. "paper" is section 4.3; "small" trains in minutes on a laptop and needs no model hub.
+PRESETS: dict[str, dict[str, Any]] = {
+    "paper": {},
+    "small": {
+        "text_encoder": "embedded/minilm-l6",
+        "speech_encoder": "embedded/moonshine-tiny",
+        "epochs": 8,
+        "learning_rate": 2e-4,
+        "schedule": "linear",
+        "alpha": 0.01,
+    },
+}

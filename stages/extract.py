@@ -41,7 +41,7 @@ def extract(common: Common, system: str, scheduler: str, manifest: Path | None, 
     requests = requests_of(settings_for(system, fold=1, **options))
     done = {request.kind: make_features(common, request, corpus, scheduler) for request in requests}
     say(common, f"Done in {time.perf_counter() - began:.1f} s.")
-    suggest(common, "train", "manifest", "system", *FEATURE_SETTINGS)
+    suggest(common, "train", "manifest", "system", "preset", *FEATURE_SETTINGS)
     common.result(
         {kind: {"path": str(e.path), "computed": e.computed, "utterances": e.utterances} for kind, e in done.items()}
     )

@@ -8,11 +8,12 @@ from typing import Any, TypeVar, get_type_hints
 import click
 
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.settings import DEFAULTS, OPTIONS, Option, Settings
+from mmer_pipeline.settings import DEFAULTS, OPTIONS, PRESETS, Option, Settings
 from mmer_pipeline.systems.registry import absolute_name, find_system, split_name, system_names
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
+PRESET = "mmer.preset"  # key in click's `meta`
 OWN, GENERAL = "Options", "General options"  # headings: options of one command, options of all commands
 _TYPES = get_type_hints(Settings)
 
@@ -77,11 +78,28 @@ def setting_options(names: Iterable[str]) -> Callable[[Command], Command]:
     """Add an option for each of these settings."""
 
     def add(command: Command) -> Command:
-        for option in reversed(list(_decorators(names))):
+        for option in reversed([_preset, *_decorators(names)]):
             command = option(command)
         return command
 
     return add
+
+
+def _use_preset(context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    """Use a preset's values as defaults; options on the command line and those of mmer.toml take precedence."""
+    names = {parameter.name for parameter in context.command.params}
+    preset = {name: setting for name, setting in PRESETS[value].items() if name in names}
+    context.default_map = {**preset, **(context.default_map or {})}
+    context.meta[PRESET] = value
+    return value
+
+
+def _preset(command: Any) -> Any:
+    return click.option(
+        "--preset", type=click.Choice(tuple(PRESETS)), default="paper", show_default=True, is_eager=True,
+        expose_value=False, callback=_use_preset,
+        help="Defaults: the paper's, or encoders and settings for a laptop that need no model hub.",
+    )(command)  # fmt: skip
 
 
 def parse_settings(words: Sequence[str], name: str) -> dict[str, Any]:

@@ -24,7 +24,7 @@ def load_config(context: click.Context, _parameter: click.Parameter, value: Path
         raise click.BadParameter(f"{path} cannot be read ({error.strerror}).") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise click.BadParameter(f"{path} is not valid TOML: {error}.") from None
-    context.default_map = _default_map(context, path, table)
+    context.default_map = {**(context.default_map or {}), **_default_map(context, path, table)}
     return value
 
 

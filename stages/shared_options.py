@@ -16,7 +16,7 @@ from click.core import ParameterSource
 
 from mmer_pipeline import paths
 from mmer_pipeline.errors import UserError
-from stages.setting_options import GENERAL, Command, GroupedOption
+from stages.setting_options import GENERAL, PRESET, Command, GroupedOption
 from stages.settings_file import load_config
 
 NEXT = "mmer.next"  # keys in click's `meta`, which the commands of a chain share
@@ -123,7 +123,7 @@ def suggest(common: Common, command: str, *shared: str) -> None:
             for parameter in context.command.params
             if parameter.name in ("config", "cache_dir", "runs_dir", *shared)
             and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
-            for word in _flag(parameter, context.params[parameter.name])
+            for word in _flag(parameter, {"preset": context.meta.get(PRESET), **context.params}[parameter.name])
         ]
         context = context.parent
     run = click.get_current_context().find_root().meta.get(RUN, DEFAULT_RUN)

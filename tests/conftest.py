@@ -10,6 +10,7 @@ from pathlib import Path
 os.environ["HF_HUB_OFFLINE"] = "1"
 os.environ["HF_HUB_DISABLE_PROGRESS_BARS"] = "1"
 os.environ["HF_HOME"] = str(Path(tempfile.gettempdir()) / "mmer-pipeline-tests-have-no-hub-cache")
+os.environ["XDG_CACHE_HOME"] = str(Path(tempfile.gettempdir()) / "mmer-pipeline-tests-cache")  # of converted models
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["OMP_NUM_THREADS"] = "1"
 

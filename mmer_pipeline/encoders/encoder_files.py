@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from mmer_pipeline.digests import SHORT, sha256_of_file
+from mmer_pipeline.encoders.embedded import embedded_directory, is_embedded
 from mmer_pipeline.errors import UserError
 
 CONFIG = "config.json"
@@ -76,11 +77,16 @@ def _sha256_while_unchanged(path: Path, _size: int, _mtime_ns: int) -> bytes:
 
 
 def resolve_encoder(name: str, revision: str | None = None) -> EncoderFiles:
-    """Find an encoder: a local directory of that name, otherwise a model on the hub (when offline, in its cache).
+    """Find an encoder: an embedded one, a directory, or a model on the hub (when offline, in its cache).
 
     Raises:
-        UserError: there is no such directory or hub id, no network, or the directory has no weights.
+        UserError: there is no such directory or hub id, no network, or the directory has no weights; an embedded
+            model's package is not installed.
     """
+    if is_embedded(name):
+        if revision is not None:
+            raise UserError(f"{name} has no revisions: they exist only on the hub. Leave the revision out.")
+        return _from_directory(name, None, embedded_directory(name))
     directory = Path(name).expanduser()
     if directory.is_dir():
         if revision is not None:
