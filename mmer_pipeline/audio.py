@@ -10,6 +10,7 @@ import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO, Literal
 
@@ -106,16 +107,20 @@ def load(path: Path, start_seconds: float | None = None, end_seconds: float | No
     with _opened(path) as sound:
         first, last = _info(sound, path, int(sound.frames)).segment(start_seconds, end_seconds)
         sound.seek(first)
-        blocks = [block.mean(axis=1, dtype=np.float32) for block in _blocks(sound, path, last - first)]
-        rate = int(sound.samplerate)
-    samples: npt.NDArray[np.float32] = np.concatenate(blocks)  # [samples]
-    if rate != SAMPLE_RATE:
-        samples = soxr.resample(samples, rate, SAMPLE_RATE, quality="VHQ")
-        wanted = _resampled(last - first, rate)
-        samples = np.pad(samples[:wanted], (0, max(0, wanted - len(samples))))
-    if not samples.size:
-        raise AudioError(path, "empty", f"less than one sample remains at {SAMPLE_RATE} Hz")
+        samples: npt.NDArray[np.float32] = np.concatenate(list(_converted(sound, path, last - first)))  # [samples]
     return samples
+
+
+def blocks(path: Path) -> Iterator[npt.NDArray[np.float32]]:
+    """Yield a recording of any length as 16 kHz mono: float32 blocks `[samples]` in -1 … 1.
+
+    Concatenated, the blocks are what `load` returns; the memory needed does not depend on their number.
+
+    Raises:
+        AudioError: see `probe`; a fault that only decoding reveals is raised when its block is reached.
+    """
+    with _opened(path) as sound:
+        yield from _converted(sound, path, _info(sound, path, int(sound.frames)).frames)
 
 
 def sample_count(path: Path, start_seconds: float | None = None, end_seconds: float | None = None) -> int:
@@ -132,6 +137,27 @@ def sample_count(path: Path, start_seconds: float | None = None, end_seconds: fl
 def _resampled(frames: int, sample_rate_hz: int) -> int:
     """Samples at 16 kHz of `frames` at another rate; defined here, since resamplers differ by one sample."""
     return round(frames * SAMPLE_RATE / sample_rate_hz)
+
+
+def _converted(sound: Any, path: Path, frames: int) -> Iterator[npt.NDArray[np.float32]]:
+    """Yield the next `frames` frames as 16 kHz mono, in blocks `[samples]` of which none is empty."""
+    mono = (block.mean(axis=1, dtype=np.float32) for block in _blocks(sound, path, frames))
+    rate = int(sound.samplerate)
+    if rate == SAMPLE_RATE:
+        yield from mono
+        return
+    missing = _resampled(frames, rate)
+    if not missing:
+        raise AudioError(path, "empty", f"less than one sample remains at {SAMPLE_RATE} Hz")
+    stream = soxr.ResampleStream(rate, SAMPLE_RATE, num_channels=1, dtype="float32", quality="VHQ")
+    end = np.zeros(0, np.float32)  # makes the resampler return what it has kept back
+    for block in chain(mono, [end]):
+        resampled = stream.resample_chunk(block, last=block is end)[:missing]
+        missing -= len(resampled)
+        if len(resampled):
+            yield resampled
+    if missing:
+        yield np.zeros(missing, np.float32)
 
 
 def _info(sound: Any, path: Path, frames: int) -> AudioInfo:

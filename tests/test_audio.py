@@ -29,6 +29,10 @@ def fault(path: Path, function=audio.load) -> str:
     return caught.value.fault
 
 
+def read_blocks(path: Path) -> np.ndarray:
+    return np.concatenate(list(audio.blocks(path)))
+
+
 def cut(path: Path, size: int) -> Path:
     short = path.with_name(f"short{path.suffix}")
     short.write_bytes(path.read_bytes()[:size])
@@ -118,7 +122,7 @@ def test_probe_and_load_agree_on_a_whole_file(tmp_path: Path, suffix: str) -> No
 
 @pytest.mark.parametrize("share", [0.95, 0.5, 0.1])
 @pytest.mark.parametrize("suffix", FORMATS)
-@pytest.mark.parametrize("function", [audio.load, audio.probe])
+@pytest.mark.parametrize("function", [audio.load, audio.probe, read_blocks])
 def test_a_truncated_file_is_refused(tmp_path: Path, suffix: str, share: float, function) -> None:
     path = tmp_path / f"a.{suffix}"
     soundfile.write(path, noise(3.0), RATE)
@@ -183,7 +187,7 @@ def test_a_flac_without_a_stated_length_is_refused_with_a_remedy(tmp_path: Path)
         audio.probe(path)
 
 
-@pytest.mark.parametrize("function", [audio.load, audio.probe])
+@pytest.mark.parametrize("function", [audio.load, audio.probe, read_blocks])
 def test_files_that_are_not_recordings_get_one_clear_message_each(tmp_path: Path, function) -> None:
     nothing, silence, text = tmp_path / "zero.wav", tmp_path / "silence.wav", tmp_path / "text.wav"
     nothing.touch()
@@ -201,7 +205,7 @@ def test_files_that_are_not_recordings_get_one_clear_message_each(tmp_path: Path
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
-@pytest.mark.parametrize("function", [audio.load, audio.probe])
+@pytest.mark.parametrize("function", [audio.load, audio.probe, read_blocks])
 def test_a_value_that_is_not_a_number_is_refused(tmp_path: Path, value: float, function) -> None:
     samples = noise(1.0)
     samples[-1] = value
@@ -215,4 +219,51 @@ def test_a_recording_of_less_than_one_resampled_sample_is_empty(tmp_path: Path) 
     path = tmp_path / "a.wav"
     soundfile.write(path, np.full(1, 0.5), 192_000, subtype="PCM_16")
     assert audio.probe(path).frames == 1
-    assert fault(path) == "empty"
+    assert fault(path) == fault(path, read_blocks) == "empty"
+
+
+@pytest.mark.parametrize("block_frames", [100, 4096, audio.BLOCK_FRAMES])
+@pytest.mark.parametrize("rate", [8000, 11_025, RATE, 32_000, 44_100, 48_000])
+def test_the_blocks_of_a_recording_are_what_load_returns(
+    tmp_path: Path, rate: int, block_frames: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "a.flac"
+    soundfile.write(path, noise(1.2345, channels=2, rate=rate), rate)
+    whole = audio.load(path)
+    monkeypatch.setattr(audio, "BLOCK_FRAMES", block_frames)
+    blocks = list(audio.blocks(path))
+    assert all(block.dtype == np.float32 and 0 < len(block) <= 2 * block_frames + 5000 for block in blocks)
+    np.testing.assert_array_equal(np.concatenate(blocks), whole)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_blocks_and_load_agree_in_every_format(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, noise(2.0), RATE)
+    np.testing.assert_allclose(
+        read_blocks(path), audio.load(path), atol=1e-6
+    )  # an MP3 is rounded otherwise once sought
+
+
+def test_resampling_in_blocks_equals_resampling_the_whole(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = tmp_path / "a.wav"
+    soundfile.write(path, noise(3.0, rate=44_100), 44_100, subtype="FLOAT")
+    expected = soxr.resample(soundfile.read(path, dtype="float32")[0], 44_100, RATE, quality="VHQ")
+    monkeypatch.setattr(audio, "BLOCK_FRAMES", 1000)
+    np.testing.assert_allclose(read_blocks(path), expected, atol=1e-6)
+    np.testing.assert_allclose(audio.load(path), expected, atol=1e-6)
+
+
+def test_blocks_are_read_one_at_a_time_and_a_fault_is_raised_where_it_is(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    samples = noise(1.0)
+    samples[12_500] = np.nan
+    path = tmp_path / "a.wav"
+    soundfile.write(path, samples, RATE, subtype="FLOAT")
+    monkeypatch.setattr(audio, "BLOCK_FRAMES", 4000)
+    blocks = audio.blocks(path)
+    for first in (0, 4000, 8000):
+        np.testing.assert_array_equal(next(blocks), samples[first : first + 4000])
+    with pytest.raises(AudioError, match="not numbers"):
+        next(blocks)
