@@ -75,15 +75,25 @@ def check_audio_path(audio: str, where: str) -> None:
         )
 
 
+def read_segment(start_cell: str, end_cell: str, where: str) -> tuple[float | None, float | None]:
+    """Read the start and the end of a segment in seconds; an empty cell is None.
+
+    Raises:
+        UserError: a cell is not a time, or the segment does not end after its start.
+    """
+    start, end = _seconds(start_cell, "start_seconds", where), _seconds(end_cell, "end_seconds", where)
+    if end is not None and end <= (start or 0.0):
+        raise UserError(f"{where}: end_seconds ({end:g}) is not after start_seconds ({start or 0.0:g}).")
+    return start, end
+
+
 def _utterance(row: Row) -> Utterance:
     cells = {column: unicodedata.normalize("NFC", cell).strip() for column, cell in row.cells.items()}
     for column in ("utterance_id", "speaker", "session", "emotion"):
         if not cells[column]:
             raise UserError(f"{row.where}: {column} is empty.")
     check_audio_path(cells["audio"], row.where)
-    start, end = (_seconds(cells[name], name, row.where) for name in ("start_seconds", "end_seconds"))
-    if end is not None and end <= (start or 0.0):
-        raise UserError(f"{row.where}: end_seconds ({end:g}) is not after start_seconds ({start or 0.0:g}).")
+    start, end = read_segment(cells["start_seconds"], cells["end_seconds"], row.where)
     return Utterance(
         utterance_id=cells["utterance_id"],
         audio=row.cells["audio"].strip(),  # not normalised: in another Unicode form it would name another file

@@ -60,7 +60,7 @@ def read_rows(path: Path) -> list[Row]:
 def classes_of(rows: Sequence[Row]) -> list[str]:
     """Return a file's classes: those of its probability columns in order, or else all that occur, sorted."""
     columns = [name.removeprefix(PROBABILITY_PREFIX) for name in rows[0][1] if name.startswith(PROBABILITY_PREFIX)]
-    occurring = {row[side] for _, row in rows for side in ("truth", "prediction")}
+    occurring = {row[side] for _, row in rows for side in ("truth", "prediction")} - {""}  # a truth may be empty
     return columns or sorted(occurring, key=natural_order)
 
 
@@ -69,22 +69,16 @@ def read_import(
 ) -> tuple[SystemResults, list[str]]:
     """Make a system from a file's rows; return it with notes for the reader of the report, one sentence each.
 
-    Fold, speaker and dialogue of an utterance come from our own runs if they have it, otherwise from the file.
+    Fold, speaker and dialogue of an utterance come from our own runs if they have it, otherwise from the file. Its
+    truth comes from our own runs if the file leaves it empty.
 
     Raises:
-        UserError: an unknown class, a truth that differs from ours, or invalid probabilities; the message names the
-            line.
+        UserError: an unknown class, a truth that is given nowhere or differs from ours, or invalid probabilities; the
+            message names the line.
     """
-    places = [_place(where, row, known) for where, row in rows]
-    truth = np.array([_class(row, "truth", where, labels) for where, row in rows], dtype=np.int64)
+    truth = np.array([_truth(where, row, labels, known) for where, row in rows], dtype=np.int64)
     predicted = np.array([_class(row, "prediction", where, labels) for where, row in rows], dtype=np.int64)
-    for (where, row), number in zip(rows, truth.tolist(), strict=True):
-        ours = known.get(row["utterance_id"])
-        if ours is not None and ours.truth != number:
-            raise UserError(
-                f"{where}: the truth of {row['utterance_id']} is {labels[number]}, but {labels[ours.truth]} in our "
-                "runs. Both must be scored against the same labels: correct the file, or map its labels first."
-            )
+    places = [_place(where, row, known) for where, row in rows]
     probabilities = _probabilities(path, rows, labels)
     held_out = HeldOut(
         utterance_ids=tuple(row["utterance_id"] for _, row in rows),
@@ -97,6 +91,27 @@ def read_import(
     )
     held_outs = {place.fold: place.held_out for place in places}
     return SystemResults(name, (), path, held_outs, held_out), _notes(name, held_out, known)
+
+
+def _truth(where: str, row: Mapping[str, str], labels: Sequence[str], known: Mapping[str, Known]) -> int:
+    """Find the true class of an utterance: in the file, or else in our runs."""
+    name = row["utterance_id"]
+    ours = known.get(name)
+    if not row["truth"]:
+        if ours is not None:
+            return ours.truth
+        unknown = f"{name} is in none of our runs" if known else "there is no run to take it from"
+        raise UserError(
+            f"{where}: truth is empty, and {unknown}. Expected one of {', '.join(labels)}: fill in the column, "
+            + ("or remove the utterance." if known else "or report the file together with a run of its corpus.")
+        )
+    number = _class(row, "truth", where, labels)
+    if ours is not None and ours.truth != number:
+        raise UserError(
+            f"{where}: the truth of {name} is {labels[number]}, but {labels[ours.truth]} in our runs. "
+            "Both must be scored against the same labels: correct the file, or map its labels first."
+        )
+    return number
 
 
 def _class(row: Mapping[str, str], column: str, where: str, labels: Sequence[str]) -> int:

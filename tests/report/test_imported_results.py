@@ -51,6 +51,27 @@ def test_a_file_without_folds_is_one_part_when_it_stands_alone(tmp_path):
     assert system.held_outs == {1: "all"}
 
 
+def test_an_empty_truth_is_that_of_our_own_runs(tmp_path, known):
+    text = "utterance_id,truth,prediction,fold\n1u0,,sad,\n2u1,,sad,\n2u5,happy,sad,\nnew,sad,sad,3\n"
+    system, _ = bring(tmp_path, text, known, LABELS)
+    assert [LABELS[number] for number in system.held_out.truth] == ["happy", "sad", "happy", "sad"]
+
+
+def test_an_empty_truth_is_not_a_class(tmp_path):
+    text = "utterance_id,truth,prediction\na,,joy\nb,rage,joy\n"
+    (tmp_path / "theirs.csv").write_text(text)
+    assert classes_of(read_rows(tmp_path / "theirs.csv")) == ["joy", "rage"]
+
+
+def test_an_empty_truth_without_any_run_is_refused(tmp_path):
+    message = (
+        r"line 2: truth is empty, and there is no run to take it from\. Expected one of happy, sad: "
+        r"fill in the column, or report the file together with a run of its corpus\."
+    )
+    with pytest.raises(UserError, match=message):
+        bring(tmp_path, f"{HEADER}\n1u0,,sad,0.5,0.5\n")
+
+
 def test_an_utterance_that_our_runs_lack_is_counted_and_said(tmp_path, known):
     everything = "".join(f"{fold}u{i},{LABELS[truth]},sad\n" for fold in TRUTH for i, truth in enumerate(TRUTH[fold]))
     _, notes = bring(
@@ -90,6 +111,7 @@ def test_a_spreadsheet_s_byte_order_mark_and_rounding_are_taken(tmp_path):
         (f"{HEADER}\n{ROW}\n{ROW}\n", "line 3: utterance_id '1u0' already appears on line 2"),
         (f"{HEADER}\n1u0,happy,bored,0.5,0.5\n", "line 2: prediction is 'bored', expected one of happy, sad"),
         (f"{HEADER}\n1u0,sad,sad,0.5,0.5\n", "line 2: the truth of 1u0 is sad, but happy in our runs"),
+        (f"{HEADER}\nnew,,sad,0.5,0.5\n", r"line 2: truth is empty, and new is in none of our runs\. Exp"),
         (f"{HEADER}\n1u0,happy,sad,0.5,x\n", "line 2: probability_sad is 'x'"),
         (f"{HEADER}\n1u0,happy,sad,0.5,nan\n", "line 2: probability_sad is 'nan'"),
         (f"{HEADER}\n1u0,happy,sad,1.5,-0.5\n", "line 2: probability_sad is '-0.5'"),

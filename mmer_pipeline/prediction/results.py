@@ -1,0 +1,40 @@
+"""What is predicted and what comes out: the inputs and results that all modules of this package share."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+GIVEN = "given"  # the source of a transcript that the user gave; the others are ASR and NONE
+
+
+@dataclass(frozen=True)
+class Item:
+    """A recording, or a segment of one, whose emotion is asked for."""
+
+    utterance_id: str  # unique among the items
+    path: Path
+    start_seconds: float | None = None  # None: the beginning of the file
+    end_seconds: float | None = None  # None: the end of the file
+    transcript: str | None = None  # None: not given
+    truth: str | None = None  # the label that the user gave, as it was written; None: unknown
+    speaker: str = ""
+    dialogue: str = ""
+    fold: str = ""
+
+
+@dataclass(frozen=True)
+class Prediction:
+    """The emotion of one utterance."""
+
+    label: str  # the most probable class
+    probabilities: Mapping[str, float]  # class → probability, in the model's order
+    transcript: str  # what the text encoder read
+    transcript_source: str  # given, asr or none
+    transcript_ctc: str = ""  # what the model's own CTC head heard; empty without one
+    start_seconds: float | None = None  # of the utterance in its recording; None: the whole recording
+    end_seconds: float | None = None
+
+    @property
+    def probability(self) -> float:
+        """The probability of `label`."""
+        return self.probabilities[self.label]
