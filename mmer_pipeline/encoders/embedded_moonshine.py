@@ -100,7 +100,7 @@ def encoder_weights(path: Path) -> dict[str, np.ndarray]:
     tensors = _tensors(graph)
     found = {f"model.encoder.{name}": value for name, value in tensors.items() if name.startswith("layer")}
     for name in ("conv1.weight", "conv2.weight", "conv2.bias", "conv3.weight", "conv3.bias"):
-        found[f"model.encoder.{name}"] = tensors.get(name, tensors.get(f"{name}_add_tensor"))
+        found[f"model.encoder.{name}"] = tensors[name] if name in tensors else tensors[f"{name}_add_tensor"]
     for module, inputs in _matrices(graph):
         found[f"model.encoder.{module}.weight"] = _dequantised(inputs, tensors).T
     for operator, name in (("Mul", "weight"), ("Add", "bias")):  # the affine part of the group norm
