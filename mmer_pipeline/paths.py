@@ -8,6 +8,7 @@ from pathlib import Path
 CACHE_DIR_VARIABLE = "MMER_CACHE_DIR"
 RUNS_DIR_VARIABLE = "MMER_RUNS_DIR"
 MANIFEST_NAME = "manifest.csv"
+NO_FOLD = "none"  # of a model that is trained on everything
 CONFIG_NAME = "mmer.toml"
 REPORT_NAME = "report"  # directory, in the runs directory, of a report on several runs
 WEIGHTS_NAME = "model.safetensors"  # the name that huggingface_hub's mixin uses
@@ -42,10 +43,26 @@ def encoder_slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "_", encoder_name(name).replace("/", "--"))
 
 
-def text_features(cache: Path, manifest: Path, encoder: str, annotations: str, dtype: str) -> Path:
-    """The file of text features for a manifest, encoder, annotation policy and number format."""
-    name = f"text-{encoder_slug(encoder)}-{annotations}-{dtype}.h5"
+def text_features(
+    cache: Path, manifest: Path, encoder: str, annotations: str, dtype: str, transcripts: str = ""
+) -> Path:
+    """The file of text features for a manifest, encoder, annotation policy and number format.
+
+    `transcripts` names their source if they are not the manifest's: "none", or "asr-" and the model's slug.
+    """
+    source = f"-{transcripts}" if transcripts else ""
+    name = f"text-{encoder_slug(encoder)}-{annotations}{source}-{dtype}.h5"
     return cache / "features" / manifest.stem / name
+
+
+def asr_transcripts(manifest: Path, asr_model: str) -> Path:
+    """The automatic transcripts of a manifest, beside it."""
+    return manifest.with_name(f"{manifest.stem}.asr-{encoder_slug(asr_model)}.csv")
+
+
+def asr_facts(transcripts: Path) -> Path:
+    """The facts about automatic transcripts: the model and its word error rate."""
+    return transcripts.with_suffix(".json")
 
 
 def speech_features(cache: Path, manifest: Path, encoder: str, dtype: str) -> Path:
@@ -56,6 +73,11 @@ def speech_features(cache: Path, manifest: Path, encoder: str, dtype: str) -> Pa
 def partial_features(path: Path) -> Path:
     """The feature file that an extraction fills before it is renamed to `path`."""
     return path.with_suffix(".partial.h5")
+
+
+def partial_results(path: Path) -> Path:
+    """The file that collects the results of a prediction until all are there to be written to `path`."""
+    return path.with_name(f".{path.name}.partial.jsonl")
 
 
 def lock_of(path: Path) -> Path:
@@ -121,5 +143,10 @@ class FoldPaths:
 
 
 def fold(run: Path, number: int) -> FoldPaths:
-    """The files of fold `number` (counted from 1) of a run directory."""
-    return FoldPaths(run / f"fold-{number}")
+    """The files of fold `number` of a run directory, counted from 1; 0: the model that holds nothing out."""
+    return FoldPaths(run / f"fold-{fold_name(number)}")
+
+
+def fold_name(number: int) -> str:
+    """A fold as the option `--fold` names it: "3", or "none" for 0."""
+    return str(number) if number else NO_FOLD

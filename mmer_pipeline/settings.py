@@ -8,9 +8,10 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any
 
-from mmer_pipeline.corpora.transcripts import ANNOTATION_POLICIES
+from mmer_pipeline.corpora.transcripts import ANNOTATION_POLICIES, GOLD, TRANSCRIPT_SOURCES
 
 DATA, MODEL, OPTIMISATION = "Data", "Model", "Optimisation"  # groups of options
+SAME = "same"
 POOLED = ("both", "speech", "fused", "text")
 
 
@@ -28,6 +29,7 @@ class Option:
     none: str | None = None  # the word for None on the command line
     for_features: bool = False  # determines which features are read
     is_identity: bool = True  # can change the result of a run
+    is_new: bool = False  # added after version 0.1.0: in a run's identity only if it differs from its default
     is_optional: bool = False  # supported only by systems whose registry entry lists it
 
 
@@ -39,7 +41,7 @@ def _setting(default: Any, help: str, group: str, **facts: Any) -> Any:
 class Settings:
     """All settings for training one fold. Defaults are the paper's (section 4.3), if it gives any."""
 
-    fold: int  # counted from 1
+    fold: int  # counted from 1; 0: trained on everything, nothing is held out
     folds: str = _setting(
         "session",
         "Column of the manifest whose values define the folds: session, speaker or another one; split: the corpus's "
@@ -70,6 +72,24 @@ class Settings:
     )  # fmt: skip
     speech_revision: str | None = _setting(
         None, "Commit, tag or branch of the speech encoder on the hub.", DATA,
+        metavar="REV", for_features=True, is_identity=False,
+    )  # fmt: skip
+    transcripts: str = _setting(
+        GOLD,
+        "Words that a system reads: gold (the manifest's), asr (automatic ones, see `transcribe`), or none.",
+        DATA, choices=TRANSCRIPT_SOURCES, for_features=True, is_new=True,
+    )  # fmt: skip
+    test_transcripts: str = _setting(
+        SAME, "Words that it reads in the held-out part, if they are not those of --transcripts.", DATA,
+        choices=(SAME, *TRANSCRIPT_SOURCES), for_features=True, is_new=True,
+    )  # fmt: skip
+    asr_model: str = _setting(
+        "embedded/moonshine-tiny",
+        "Model for automatic transcripts: a Hugging Face id, a directory, or embedded/moonshine-tiny.",
+        DATA, metavar="NAME", for_features=True, is_identity=False,
+    )  # fmt: skip
+    asr_revision: str | None = _setting(
+        None, "Commit, tag or branch of the ASR model on the hub.", DATA,
         metavar="REV", for_features=True, is_identity=False,
     )  # fmt: skip
     annotations: str = _setting(
@@ -135,8 +155,14 @@ class Settings:
         The location of an encoder does not matter; its digest is among the inputs of the run.
         """
         outside = {name for name, option in OPTIONS.items() if not option.is_identity}
+        outside |= {name for name, option in OPTIONS.items() if option.is_new and not self.changed([name])}
         kept = {name: value for name, value in asdict(self).items() if name not in outside}
         return {**kept, "system": self.system.rpartition(":")[2]}
+
+    @property
+    def sources(self) -> tuple[str, str]:
+        """The sources of the transcripts that are read in training and in the held-out part."""
+        return self.transcripts, self.transcripts if self.test_transcripts == SAME else self.test_transcripts
 
     def changed(self, names: Iterable[str]) -> dict[str, Any]:
         """Those of the named settings that differ from their defaults."""

@@ -3,6 +3,7 @@
 import shlex
 from collections.abc import Iterable
 
+from mmer_pipeline.paths import fold_name
 from mmer_pipeline.settings import FEATURE_SETTINGS, OPTIONS, Settings
 from mmer_pipeline.systems.registry import describe_system
 
@@ -21,11 +22,16 @@ def extract_command(settings: Settings) -> str:
     return f"mmer-pipe extract {flags(settings, FEATURE_SETTINGS)}".rstrip()
 
 
+def transcribe_command(settings: Settings) -> str:
+    """The command that makes the automatic transcripts of these settings."""
+    return f"mmer-pipe transcribe {flags(settings, ('asr_model', 'asr_revision'))}".rstrip()
+
+
 def train_command(settings: Settings, run: str, fold: int) -> str:
     """The command that trains a fold with these settings, in the precision that was used."""
     without_ctc = () if "alpha" in describe_system(settings.system).options else ("alpha",)
     names = [name for name in ("system", *OPTIONS) if name not in without_ctc]
-    return f"mmer-pipe train --run {shlex.quote(run)} --fold {fold} {flags(settings, names)}".rstrip()
+    return f"mmer-pipe train --run {shlex.quote(run)} --fold {fold_name(fold)} {flags(settings, names)}".rstrip()
 
 
 def evaluate_command(run: str, fold: int | None = None) -> str:

@@ -12,6 +12,7 @@ from stages.prepare import prepare
 from stages.report import report
 from stages.shared_options import common_options, show_suggestion
 from stages.train import train
+from stages.transcribe import transcribe
 
 
 class Pipeline(click.Group):
@@ -40,7 +41,7 @@ def _end_of_chain(*_: object, **__: object) -> None:
     show_suggestion()
 
 
-for stage in (prepare, audit, extract, train, evaluate, report, cv, demo):
+for stage in (prepare, audit, transcribe, extract, train, evaluate, report, cv, demo):
     main.add_command(stage)
 
 

@@ -10,10 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from mmer_pipeline.corpora.transcripts import ASR, GOLD
 from mmer_pipeline.settings import FEATURE_SETTINGS
 from mmer_pipeline.systems.registry import settings_for
 from stages.setting_options import GroupedCommand, SystemName, setting_options
 from stages.shared_options import Common, common_options, manifest_option, say, suggest
+from stages.transcribe import make_transcripts
 
 if TYPE_CHECKING:
     from mmer_pipeline.corpora.manifest import Manifest
@@ -39,12 +41,17 @@ def extract(common: Common, system: str, scheduler: str, manifest: Path | None, 
     began = time.perf_counter()
     corpus = read_manifest(common.manifest(manifest))
     requests = requests_of(settings_for(system, fold=1, **options))
-    done = {request.kind: make_features(common, request, corpus, scheduler) for request in requests}
+    done = {_key(request): make_features(common, request, corpus, scheduler) for request in requests}
     say(common, f"Done in {time.perf_counter() - began:.1f} s.")
     suggest(common, "train", "manifest", "system", "preset", *FEATURE_SETTINGS)
     common.result(
         {kind: {"path": str(e.path), "computed": e.computed, "utterances": e.utterances} for kind, e in done.items()}
     )
+
+
+def _key(request: "Request") -> str:
+    """The name of a feature file in the command's result: speech, text, or text_asr."""
+    return request.kind if request.transcripts == GOLD else f"{request.kind}_{request.transcripts}"
 
 
 def make_features(
@@ -54,7 +61,9 @@ def make_features(
     scheduler: str,
     resources: Mapping[str, float] | None = None,
 ) -> "Extraction":
-    """Compute the missing rows of one feature file; if another process is writing it, wait for that process.
+    """Compute the missing rows of one feature file, and the automatic transcripts that they are made from.
+
+    If another process is writing them, wait for that process.
 
     Raises:
         Stopped: the user pressed Ctrl-C.
@@ -67,6 +76,8 @@ def make_features(
     from stages.progress import ExtractionProgress
 
     name, path = f"{request.kind.capitalize()} features", request.path(common.cache, corpus.path)
+    if request.transcripts == ASR:
+        make_transcripts(common, corpus, request.asr_model, request.asr_revision)
     while True:
         try:
             with ExtractionProgress(common, name) as progress:

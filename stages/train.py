@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from mmer_pipeline.paths import NO_FOLD, fold, fold_name
 from mmer_pipeline.settings import OPTIONS
 from stages.setting_options import Command, GroupedCommand, setting_options
 from stages.shared_options import (
@@ -24,11 +25,19 @@ from stages.shared_options import (
 )
 
 
+class FoldNumber(click.ParamType[int]):
+    """The number of a fold, or none for a model that is trained on everything (0)."""
+
+    name = "fold"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Convert to a number."""
+        return 0 if value == NO_FOLD else click.IntRange(min=1).convert(value, param, ctx)
+
+
 def fold_options(command: Command) -> Command:
     """Add the options, other than settings, that `train` and `cv` share."""
     options: list[Callable[[Any], Any]] = [
-        click.option("--fold", "numbers", type=int, multiple=True, metavar="K",
-                     help="Fold to train; repeatable.  [all]"),
         click.option("--save-minutes", default=5.0, show_default=True, type=click.FloatRange(min=0),
                      help="Minutes between saved states within an epoch."),
         click.option("--keep-state", is_flag=True, help="Keep state/ after a fold is complete."),
@@ -43,6 +52,8 @@ def fold_options(command: Command) -> Command:
               help="Name of the run's directory in --runs-dir.  [the system's name]")  # fmt: skip
 @click.option("--resume/--restart", default=True, show_default=True,
               help="Resume an interrupted fold, or delete the fold and train it again.")  # fmt: skip
+@click.option("--fold", "numbers", type=FoldNumber(), multiple=True, metavar="K|none",
+              help="Fold to train; repeatable. none: train on everything and hold nothing out.  [all]")  # fmt: skip
 @fold_options
 @manifest_option
 @setting_options(["system", *OPTIONS])
@@ -76,7 +87,8 @@ def train(
                 keep_state=keep_state, save_seconds=60 * save_minutes, observer=progress,
             )  # fmt: skip
         if not trained:
-            say(common, f"Fold {number} of {run} has already been trained with these settings; skipping it.")
-        results.append({"fold": number, "trained": trained, "directory": str(run / f"fold-{number}")})
+            name = f"Fold {fold_name(number)} of {run}"
+            say(common, f"{name} has already been trained with these settings; skipping it.")
+        results.append({"fold": number or None, "trained": trained, "directory": str(fold(run, number).directory)})
     common.result({"run": str(run), "folds": results, "settings": {**asdict(settings), "fold": None}})
-    suggest(common, "evaluate", "run_name")
+    suggest(common, "evaluate" if numbers != (0,) else f"pack {run.name}", "run_name")

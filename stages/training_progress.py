@@ -13,7 +13,8 @@ class TrainingProgress:
     """Shows the progress of a `training.loop.Trainer` on a terminal."""
 
     def __init__(self, common: Common, fold: int) -> None:
-        self.common, self.fold = common, fold
+        self.common = common
+        self.title = f"Fold {fold}" if fold else "All utterances"
         self.work: Work | None = None
         self.epoch_seconds: list[float] = []
         self.epoch_began = time.monotonic()
@@ -42,7 +43,7 @@ class TrainingProgress:
             self.work = Work(self.common, "", transient=True).__enter__()
         seen = max(1, progress.utterances)
         ce, ctc = progress.ce_sum / seen, progress.ctc_sum / seen
-        self.work.description = f"Fold {self.fold}, epoch {progress.epoch}/{epochs}: CE {ce:.3f}, CTC {ctc:.1f}"
+        self.work.description = f"{self.title}, epoch {progress.epoch}/{epochs}: CE {ce:.3f}, CTC {ctc:.1f}"
         self.work.show(progress.utterances, round(progress.utterances * steps / max(1, progress.step)))
 
     def ran_out_of_memory(self, max_seconds: float) -> None:
@@ -50,7 +51,7 @@ class TrainingProgress:
         self._end_bar()
         say(
             self.common,
-            f"Fold {self.fold}: ran out of memory; continuing with micro-batches of at most {max_seconds:.1f} s.",
+            f"{self.title}: ran out of memory; continuing with micro-batches of at most {max_seconds:.1f} s.",
         )
 
     def epoch(self, record: dict[str, Any], epochs: int) -> None:
@@ -64,17 +65,18 @@ class TrainingProgress:
         train, held_out, validation = record["train"], record["held_out"], record["validation"]
         ctc = f"  CTC {train['ctc']:7.2f}" if train["ctc"] is not None else ""
         chosen = f"  validation WA {100 * validation['wa']:.2f}" if validation else ""
+        scores = f"  held-out WA {100 * held_out['wa']:.2f}  UA {100 * held_out['ua']:.2f}" if held_out else ""
         left = sum(self.epoch_seconds) / len(self.epoch_seconds) * (epochs - record["epoch"])
         click.echo(
-            f"Fold {self.fold}  epoch {record['epoch']:>{len(str(epochs))}}/{epochs}  CE {train['ce']:.4f}{ctc}"
-            f"  held-out WA {100 * held_out['wa']:.2f}  UA {100 * held_out['ua']:.2f}{chosen}"
+            f"{self.title}  epoch {record['epoch']:>{len(str(epochs))}}/{epochs}  CE {train['ce']:.4f}{ctc}"
+            f"{scores}{chosen}"
             f"  {record['speed']['utterances_per_second']:.1f} utterances/s  {duration(left)} left in this fold",
             err=True,
         )
         if record["epoch"] == epochs:
             speed = record["speed"]
             click.echo(
-                f"Fold {self.fold}  trained in {duration(sum(self.epoch_seconds))}, peak memory "
+                f"{self.title}  trained in {duration(sum(self.epoch_seconds))}, peak memory "
                 f"{speed['peak_memory_gib']:.2f} GiB, micro-batches of at most {speed['max_batch_seconds']:.0f} s",
                 err=True,
             )

@@ -88,7 +88,7 @@ def test_the_ctc_head_learns_to_spell_the_sentences_it_is_trained_on(shared, enc
     settings = record.settings
     model = load_model(fold.model, settings.system)
     corpus = open_corpus(scored.manifest, settings, Path("cache"), None)
-    examples = make_examples(settings, corpus, model, Alphabet(tuple(model.alphabet)), None)
+    examples = make_examples(settings, corpus, scored.fold, model, Alphabet(tuple(model.alphabet)), None)
     accelerator, _ = make_accelerator("cpu", "fp32")
     metrics = score(predict(model, examples, scored.fold.train, accelerator), model.labels)
     assert metrics["ctc_utterances"] == CTC_SENTENCES

@@ -17,8 +17,8 @@ PARTS = ("train", "dev", "test")  # the sessions of such a corpus
 class Fold:
     """One fold: positions in `Manifest.utterances`, in the manifest's order."""
 
-    number: int  # from 1
-    held_out: str  # the session, speaker or other value that is held out
+    number: int  # from 1; 0: nothing is held out
+    held_out: str  # the session, speaker or other value that is held out; "" for none
     train: tuple[int, ...]
     validation: tuple[int, ...]  # taken from the training sessions; empty with validation "none"
     test: tuple[int, ...]  # the held-out part
@@ -57,7 +57,7 @@ def fold_names(manifest: Manifest, column: str) -> list[str]:
 def make_fold(
     manifest: Manifest, number: int, *, column: str, validation: str, seed: int, text_disjoint: bool = False
 ) -> Fold:
-    """Make fold `number` of a corpus.
+    """Make fold `number` of a corpus; fold 0 holds nothing out.
 
     `column` is "session", "speaker" or any other column of the manifest. `validation` is "none", "session" (the
     next session, cyclically), "speaker" (one speaker of the next session), or a fraction such as "0.1" of each
@@ -68,6 +68,8 @@ def make_fold(
     Raises:
         UserError: there is no such fold, a speaker is in two parts, or a part is empty.
     """
+    if number == 0:
+        return _all_utterances(manifest, validation, seed)
     names = fold_names(manifest, column)
     if not 1 <= number <= len(names):
         raise UserError(
@@ -95,6 +97,22 @@ def make_fold(
     fold = Fold(number, held_out, tuple(training), tuple(validating), tuple(test), tuple(left_out))
     _check(manifest, fold, column, validation)
     return fold
+
+
+def _all_utterances(manifest: Manifest, validation: str, seed: int) -> Fold:
+    """The fold that trains on everything, except a fraction for validation if one is wanted.
+
+    Raises:
+        UserError: a session or a speaker is wanted for validation, which depend on what is held out.
+    """
+    if validation != "none" and parse_fraction(validation) is None:
+        raise UserError(
+            f"--validation is {validation!r}, but --fold none holds nothing out. "
+            "Expected a fraction such as 0.1, or none."
+        )
+    everything = range(len(manifest.utterances))
+    chosen = _validation_part(manifest, [], list(everything), validation, seed)
+    return Fold(0, "", tuple(i for i in everything if i not in chosen), tuple(sorted(chosen)), ())
 
 
 def shared_speakers(manifest: Manifest, fold: Fold) -> list[str]:

@@ -10,6 +10,7 @@ from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
+GOLD, ASR, NONE = TRANSCRIPT_SOURCES = ("gold", "asr", "none")  # the manifest's, automatic ones, unknown words
 ANNOTATION_POLICIES = ("strip", "keep", "mask")
 ANNOTATION_MASK = "[...]"  # policy "mask": shows that something was annotated, but not what
 ANNOTATION = re.compile(r"\[[^\[\]]*\]|\{[^{}]*\}")  # an innermost annotation

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mmer_pipeline import files, paths
+from mmer_pipeline.corpora.asr_transcripts import with_source
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.transcripts import encoder_text
 from mmer_pipeline.encoders.encoder_files import EncoderFiles, resolve_encoder
@@ -67,6 +68,7 @@ def extract(request: Request, manifest: Manifest, cache: Path, execution: Execut
     path = request.path(cache, manifest.path)
     encoder = resolve_encoder(request.encoder, request.revision)
     if request.kind == "text":
+        manifest = with_source(manifest, request.transcripts, request.asr_model)
         return extract_text(manifest, encoder, path, execution, annotations=request.annotations, dtype=request.dtype)
     return extract_speech(manifest, encoder, path, execution, dtype=request.dtype)
 
@@ -114,7 +116,7 @@ def extract_speech(
     """
     identity = speech_identity(encoder, dtype)
     existing = existing_features(path, identity)
-    inputs = speech_inputs(manifest, existing)
+    inputs = speech_inputs(manifest, existing.known_inputs if existing else None)
     utterances = manifest.utterances
     if existing and covers(existing, inputs):
         touched = {key: stamp for key, stamp in inputs.stamps.items() if existing.stamps[existing.index[key]] != stamp}

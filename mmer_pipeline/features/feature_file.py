@@ -120,6 +120,11 @@ class FeatureFile:
         """Whether the rows of every utterance have been written."""
         return all(self.value_digests)
 
+    @property
+    def known_inputs(self) -> dict[str, tuple[str, str]]:
+        """Utterance id → stamp of its recording and digest of its input."""
+        return dict(zip(self.utterance_ids, zip(self.stamps, self.input_digests, strict=True), strict=True))
+
     def digest(self, utterance_ids: Iterable[str]) -> str:
         """Digest the identity and the inputs of these utterances' rows: 16 hex digits."""
         parts = [value.encode() for name, value in asdict(self.identity).items() if name not in ("encoder", "revision")]

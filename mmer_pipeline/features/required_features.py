@@ -4,13 +4,14 @@ A feature file is up to date if it has the expected identity and the input diges
 utterances. This check loads no model.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mmer_pipeline import audio, paths
 from mmer_pipeline.corpora.manifest import Manifest
-from mmer_pipeline.corpora.transcripts import encoder_text
+from mmer_pipeline.corpora.transcripts import ASR, GOLD, encoder_text
 from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.digests import digest_of, digest_of_recording, stamp_of
 from mmer_pipeline.encoders.encoder_files import EncoderFiles
@@ -35,11 +36,16 @@ class Request:
     revision: str | None
     dtype: str
     annotations: str = ""  # annotation policy, for text
+    transcripts: str = GOLD  # their source, for text
+    asr_model: str = ""  # of automatic transcripts
+    asr_revision: str | None = None
 
     def path(self, cache: Path, manifest: Path) -> Path:
         """The file's path."""
         if self.kind == "text":
-            return paths.text_features(cache, manifest, self.encoder, self.annotations, self.dtype)
+            slugs = {GOLD: "", ASR: f"asr-{paths.encoder_slug(self.asr_model)}"}
+            source = slugs.get(self.transcripts, self.transcripts)
+            return paths.text_features(cache, manifest, self.encoder, self.annotations, self.dtype, source)
         return paths.speech_features(cache, manifest, self.encoder, self.dtype)
 
 
@@ -47,11 +53,17 @@ def requests_of(settings: Settings) -> list[Request]:
     """The feature files that a run with these settings reads."""
     found = []
     if reads_text_features(settings):
-        text = settings.text_encoder, settings.text_revision
-        found.append(Request("text", *text, settings.dtype, settings.annotations))
+        found += [text_request(settings, source) for source in dict.fromkeys(settings.sources)]
     if reads_speech_features(settings):
         found.append(Request("speech", settings.speech_encoder, settings.speech_revision, settings.dtype))
     return found
+
+
+def text_request(settings: Settings, source: str) -> Request:
+    """The text features of transcripts from this source."""
+    encoder = settings.text_encoder, settings.text_revision
+    asr = (settings.asr_model, settings.asr_revision) if source == ASR else ()
+    return Request("text", *encoder, settings.dtype, settings.annotations, source, *asr)
 
 
 @dataclass(frozen=True)
@@ -81,10 +93,10 @@ def text_inputs(manifest: Manifest, annotations: str) -> Inputs:
     return Inputs({utterance_id: digest_of(text.encode()) for utterance_id, text in texts.items()}, {})
 
 
-def speech_inputs(manifest: Manifest, existing: FeatureFile | None) -> Inputs:
+def speech_inputs(manifest: Manifest, known: Mapping[str, tuple[str, str]] | None = None) -> Inputs:
     """Inputs of the speech features: the bytes and the segment of each recording.
 
-    A recording whose stamp equals that in the `existing` file is not read again.
+    A recording whose stamp equals the `known` one (utterance id → stamp and digest) is not read again.
 
     Raises:
         UserError: a recording is missing.
@@ -97,9 +109,9 @@ def speech_inputs(manifest: Manifest, existing: FeatureFile | None) -> Inputs:
         if path not in states:
             states[path] = _state(path, utterance)
         stamps[key] = _stamp(utterance, states[path])
-        row = existing.index.get(key) if existing else None
-        if existing and row is not None and existing.stamps[row] == stamps[key]:
-            digests[key] = existing.input_digests[row]
+        stamp, digest = (known or {}).get(key, ("", ""))
+        if stamp == stamps[key]:
+            digests[key] = digest
             continue
         if path not in contents:
             contents[path] = digest_of_recording(path)

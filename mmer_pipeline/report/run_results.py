@@ -223,7 +223,7 @@ def evaluated_runs(runs_dir: Path) -> list[str]:
     Raises:
         UserError: there is none; the message names the command to run first.
     """
-    trained = [path for path in sorted(runs_dir.glob("*")) if any(path.glob("fold-*/model"))]
+    trained = [path for path in sorted(runs_dir.glob("*")) if any(path.glob("fold-[0-9]*/model"))]
     evaluated = [path.name for path in trained if any(path.glob("fold-*/evaluation.json"))]
     if evaluated:
         return evaluated

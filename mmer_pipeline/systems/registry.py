@@ -62,6 +62,8 @@ NAMED_LISTS = {  # for `mmer-pipe cv --systems NAME`
     "mmer:pooled=fused,mmer:pooled=text",
     # What annotations such as [LAUGHTER] contribute to the text.
     "annotations": "mmer,mmer:annotations=keep,mmer:annotations=mask",
+    # What the quality of the transcripts contributes: gold, automatic, gold in training only, none.
+    "transcripts": "mmer,mmer:transcripts=asr,mmer:test-transcripts=asr,mmer:transcripts=none",
 }
 
 
@@ -156,12 +158,15 @@ def _systems_of_file(path: Path) -> Mapping[str, Any]:
 
 
 def settings_for(system: str, **settings: Any) -> Settings:
-    """Create the settings of a system; without a CTC head, α is 0.
+    """Create the settings of a system; without a CTC head, α is 0, and without words, transcripts have no source.
 
     Raises:
         UserError: an optional setting that this system does not support differs from its default.
     """
-    has = find_system(system).options
+    entry = find_system(system)
+    has = entry.options
+    if "text" not in entry.reads and "alpha" not in has:  # it reads no words
+        settings = {name: value for name, value in settings.items() if name not in ("transcripts", "test_transcripts")}
     for name in OPTIONAL_SETTINGS:
         if name in has:
             continue
@@ -188,6 +193,13 @@ def reads_speech_features(settings: Settings) -> bool:
 
 _REMOVED = {"gate": "no gate", "r_branch": "no R branch", "q_branch": "no Q branch"}
 _POOLED = {"speech": "only speech pooled", "fused": "only fused words pooled", "text": "only text pooled"}
+_TRANSCRIPTS = {
+    ("asr", "asr"): "ASR transcripts",
+    ("none", "none"): "no transcripts",
+    ("gold", "asr"): "tested on ASR transcripts",
+    ("gold", "none"): "tested without transcripts",
+    ("asr", "gold"): "ASR transcripts, tested on gold",
+}
 _ANNOTATIONS = {"keep": "annotations kept", "mask": "annotations masked"}
 
 
@@ -202,6 +214,10 @@ def title(settings: Mapping[str, Any]) -> str:
         notes.append("fine-tuned" if settings["finetune_text"] else "frozen")
     if "text" in system.reads and settings["annotations"] in _ANNOTATIONS:
         notes.append(_ANNOTATIONS[settings["annotations"]])
+    used = settings.get("transcripts", "gold"), settings.get("test_transcripts", "same")
+    sources = used[0], used[0] if used[1] == "same" else used[1]
+    if sources != ("gold", "gold"):
+        notes.append(_TRANSCRIPTS.get(sources, f"{sources[0]} transcripts, tested on {sources[1]}"))
     if settings["text_disjoint"]:
         notes.append("text-disjoint")
     return system.title + (f" ({', '.join(notes)})" if notes else "")

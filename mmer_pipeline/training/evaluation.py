@@ -61,7 +61,7 @@ def score_fold(run: Path, record: RunRecord, *, cache: Path, device: str) -> Sco
     # A model trained in bf16 is scored in bf16 if the hardware supports it.
     accelerator, precision = make_accelerator(device, "auto" if settings.precision == "bf16" else "fp32")
     model.to(accelerator.device)
-    examples = make_examples(settings, corpus, model, alphabet, text_encoder)
+    examples = make_examples(settings, corpus, fold, model, alphabet, text_encoder)
     predictions = predict(model, examples, fold.test, accelerator)
     return ScoredFold(manifest, fold, tuple(model.labels), precision, predictions)
 

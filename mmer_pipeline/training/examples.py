@@ -3,7 +3,7 @@
 Shape letters: B batch, J speech frames, M tokens. Masks: True is a real position.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -46,11 +46,26 @@ class StoredRows:
         return self.features.length(self.numbers[position])
 
 
+class SplitRows:
+    """Rows from one source for training and from another for the held-out part, where other transcripts are read."""
+
+    def __init__(self, training: Rows, testing: Rows, held_out: Collection[int]) -> None:
+        self.training, self.testing, self.held_out = training, testing, held_out
+
+    def row(self, position: int) -> np.ndarray:
+        """See `Rows`."""
+        return (self.testing if position in self.held_out else self.training).row(position)
+
+    def length(self, position: int) -> int:
+        """See `Rows`."""
+        return (self.testing if position in self.held_out else self.training).length(position)
+
+
 class TokenIds:
     """Token ids of the transcripts, for a text encoder that is fine-tuned: `[M]` per utterance."""
 
-    def __init__(self, manifest: Manifest, tokenizer: TextTokenizer, annotations: str) -> None:
-        texts = [encoder_text(utterance.transcript, annotations) for utterance in manifest.utterances]
+    def __init__(self, transcripts: Sequence[str], tokenizer: TextTokenizer, annotations: str) -> None:
+        texts = [encoder_text(transcript, annotations) for transcript in transcripts]
         self.ids = [np.array(ids, dtype=np.int64) for ids in tokenizer(texts)]
 
     def row(self, position: int) -> np.ndarray:
@@ -93,7 +108,9 @@ class Examples:
         frame_rate: float | None,  # frames per second of `speech`
         text: Rows | None,  # None: the system reads no text
         alphabet: Alphabet | None,  # None: the system has no CTC head
+        transcripts: Sequence[str] | None = None,  # the targets of CTC, by position; None: the manifest's
     ) -> None:
+        self.transcripts = transcripts or [utterance.transcript for utterance in manifest.utterances]
         self.manifest, self.speech, self.text, self.alphabet = manifest, speech, text, alphabet
         classes = {label: number for number, label in enumerate(manifest.labels)}
         self.labels = [classes[str(manifest.label_map.class_of(u.emotion))] for u in manifest.utterances]
@@ -110,11 +127,11 @@ class Examples:
     def _target(self, position: int) -> tuple[int, ...]:
         if not self.alphabet or not self.speech:
             return ()
-        target = self.alphabet.encode(self.manifest.utterances[position].transcript)
+        target = self.alphabet.encode(self.transcripts[position])
         return tuple(target) if frames_needed(target) <= self.speech.length(position) else ()
 
     def reference(self, position: int) -> str:
-        """The reference transcript of an utterance for the CTC head; empty without a CTC head."""
+        """The gold transcript of an utterance as CTC spells it, to count word errors; empty without a CTC head."""
         return self.alphabet.words(self.manifest.utterances[position].transcript) if self.alphabet else ""
 
     def batch(self, positions: Sequence[int], *, pin: bool = False) -> Batch:

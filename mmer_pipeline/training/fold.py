@@ -56,7 +56,7 @@ def train_fold(
     fold = fold_of(settings, manifest)
     encoders = Encoders.of(settings)
     corpus = open_corpus(manifest, settings, cache, encoders)
-    alphabet = ctc_alphabet(settings, manifest)
+    alphabet = ctc_alphabet(settings, corpus.transcripts)
     record = RunRecord(settings, _inputs(settings, corpus, encoders, fold, alphabet, accelerator.num_processes), {})
     with files.locked(fold_paths.lock) if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process:
@@ -68,7 +68,7 @@ def train_fold(
             return False
         set_seed(settings.seed)
         model = build_model(settings, encoders, manifest.labels, alphabet)
-        examples = make_examples(settings, corpus, model, alphabet, encoders.text)
+        examples = make_examples(settings, corpus, fold, model, alphabet, encoders.text)
         if accelerator.is_main_process:
             facts = _facts(corpus, encoders, fold, model, examples, settings, accelerator)
             replace(record, facts=facts).write(fold_paths.settings)

@@ -1,13 +1,14 @@
 """The inputs of training a fold: encoders, verified features, CTC alphabet, and their digests."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 from mmer_pipeline import paths
+from mmer_pipeline.corpora.asr_transcripts import with_source
 from mmer_pipeline.corpora.folds import SPLIT, Fold, make_fold
 from mmer_pipeline.corpora.manifest import Manifest
-from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet, corpus_alphabet
+from mmer_pipeline.corpora.transcripts import ASR, WAV2VEC2_ALPHABET, Alphabet, corpus_alphabet
 from mmer_pipeline.corpora.utterances import COLUMNS
 from mmer_pipeline.digests import digest_of_texts
 from mmer_pipeline.encoders.encoder_files import EncoderFiles, resolve_encoder
@@ -15,10 +16,10 @@ from mmer_pipeline.encoders.text import TextTokenizer
 from mmer_pipeline.features import required_features
 from mmer_pipeline.features.feature_file import FeatureFile, open_features
 from mmer_pipeline.settings import Settings
-from mmer_pipeline.suggested_commands import extract_command
+from mmer_pipeline.suggested_commands import extract_command, transcribe_command
 from mmer_pipeline.systems.base import EmotionModel
 from mmer_pipeline.systems.registry import find_system, reads_speech_features, reads_text_features
-from mmer_pipeline.training.examples import ComputedFrames, Examples, Rows, StoredRows, TokenIds
+from mmer_pipeline.training.examples import ComputedFrames, Examples, Rows, SplitRows, StoredRows, TokenIds
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,10 @@ class Corpus:
     """A manifest and the features that a system reads, verified to match it."""
 
     manifest: Manifest
+    transcripts: tuple[str, ...]  # that are read in training, by position
+    test_transcripts: tuple[str, ...]  # that are read in the held-out part
     text: FeatureFile | None  # None: not read, or the text encoder is fine-tuned on the transcripts
+    test_text: FeatureFile | None  # for the held-out part: the same file, or that of other transcripts
     speech: FeatureFile | None  # None: not read, or frames are computed on the fly
     digests: dict[str, str]  # together they change with any manifest row, transcript, recording or feature
 
@@ -82,28 +86,48 @@ def open_corpus(manifest: Manifest, settings: Settings, cache: Path, encoders: E
         digests["fold_column"] = digest_of_texts(
             f"{u.utterance_id}\0{u.value(settings.folds)}" for u in manifest.utterances
         )
-    text = speech = None
-    if "text" in reads:
-        texts = required_features.text_inputs(manifest, settings.annotations).digests
-        if reads_text_features(settings):
-            text = _open_text(manifest, settings, cache, encoders, texts)
-            digests["text_features"] = text.digest(texts)
-        else:
-            digests["transcripts"] = digest_of_texts(texts.values())
+    read = [_with_source(manifest, settings, source) for source in settings.sources]  # training, held-out part
+    text: list[FeatureFile | None] = [None, None]
+    for number, (prefix, source, spoken) in enumerate(zip(("", "test_"), settings.sources, read, strict=True)):
+        if number and source == settings.transcripts:
+            text[1] = text[0]
+            continue
+        if source == ASR:  # CTC reads them, too
+            digests[f"{prefix}asr_transcripts"] = digest_of_texts(u.transcript for u in spoken.utterances)
+        if "text" in reads:
+            texts = required_features.text_inputs(spoken, settings.annotations).digests
+            if reads_text_features(settings):
+                text[number] = file = _open_text(manifest, settings, source, cache, encoders, texts)
+                digests[f"{prefix}text_features"] = file.digest(texts)
+            else:
+                digests[f"{prefix}transcripts"] = digest_of_texts(texts.values())
+    speech = None
     if reads_speech_features(settings):
         speech = _open_speech(manifest, settings, cache, encoders)
         digests["speech_features"] = speech.digest(u.utterance_id for u in manifest.utterances)
     elif "speech" in reads:
-        recordings = required_features.speech_inputs(manifest, None).digests
+        recordings = required_features.speech_inputs(manifest).digests
         digests["speech_features"] = digest_of_texts(recordings.values())
-    return Corpus(manifest, text, speech, digests)
+    transcripts, test_transcripts = (tuple(u.transcript for u in spoken.utterances) for spoken in read)
+    return Corpus(manifest, transcripts, test_transcripts, text[0], text[1], speech, digests)
+
+
+def _with_source(manifest: Manifest, settings: Settings, source: str) -> Manifest:
+    if "text" not in find_system(settings.system).reads and not settings.alpha:
+        return manifest  # nobody reads its words
+    return with_source(manifest, source, settings.asr_model, transcribe_command(settings))
 
 
 def _open_text(
-    manifest: Manifest, settings: Settings, cache: Path, encoders: Encoders | None, texts: Mapping[str, str]
+    manifest: Manifest,
+    settings: Settings,
+    source: str,
+    cache: Path,
+    encoders: Encoders | None,
+    texts: Mapping[str, str],
 ) -> FeatureFile:
     policy, dtype = settings.annotations, settings.dtype
-    path = paths.text_features(cache, manifest.path, settings.text_encoder, policy, dtype)
+    path = required_features.text_request(settings, source).path(cache, manifest.path)
     encoder = encoders.text if encoders else None
     identity = required_features.text_identity(encoder, policy, dtype) if encoder else None
     return open_features(path, identity, texts, extract_command(settings))
@@ -113,22 +137,24 @@ def _open_speech(manifest: Manifest, settings: Settings, cache: Path, encoders: 
     path = paths.speech_features(cache, manifest.path, settings.speech_encoder, settings.dtype)
     encoder = encoders.speech if encoders else None
     identity = required_features.speech_identity(encoder, settings.dtype) if encoder else None
-    recordings = required_features.speech_inputs(manifest, required_features.existing_features(path, identity))
+    existing = required_features.existing_features(path, identity)
+    recordings = required_features.speech_inputs(manifest, existing.known_inputs if existing else None)
     return open_features(path, identity, recordings.digests, extract_command(settings))
 
 
-def ctc_alphabet(settings: Settings, manifest: Manifest) -> Alphabet | None:
-    """The CTC symbols; None without a CTC head."""
+def ctc_alphabet(settings: Settings, transcripts: Iterable[str]) -> Alphabet | None:
+    """The CTC symbols, which may be those of the transcripts; None without a CTC head."""
     if not settings.alpha:
         return None
     if settings.ctc_alphabet == "corpus":
-        return corpus_alphabet(utterance.transcript for utterance in manifest.utterances)
+        return corpus_alphabet(transcripts)
     return Alphabet(WAV2VEC2_ALPHABET)
 
 
 def make_examples(
     settings: Settings,
     corpus: Corpus,
+    fold: Fold,
     model: EmotionModel,
     alphabet: Alphabet | None,
     text_encoder: EncoderFiles | None,
@@ -137,13 +163,20 @@ def make_examples(
     speech: Rows | None = None
     text: Rows | None = None
     encoder = getattr(model, "speech", None)
+    held_out = set(fold.test)
+    pairs = zip(corpus.transcripts, corpus.test_transcripts, strict=True)
+    transcripts = [test if position in held_out else read for position, (read, test) in enumerate(pairs)]
     if corpus.speech:
         speech = StoredRows(corpus.manifest, corpus.speech)
     elif encoder is not None:
         speech = ComputedFrames(corpus.manifest, encoder)
-    if corpus.text:
+    if corpus.text and corpus.test_text:
         text = StoredRows(corpus.manifest, corpus.text)
+        if corpus.test_text is not corpus.text:
+            text = SplitRows(text, StoredRows(corpus.manifest, corpus.test_text), held_out)
     elif text_encoder and settings.finetune_text:
-        text = TokenIds(corpus.manifest, TextTokenizer(text_encoder), settings.annotations)
+        text = TokenIds(transcripts, TextTokenizer(text_encoder), settings.annotations)
     rate = encoder.frame_rate if encoder is not None else None
-    return Examples(corpus.manifest, speech=speech, frame_rate=rate, text=text, alphabet=alphabet)
+    return Examples(
+        corpus.manifest, speech=speech, frame_rate=rate, text=text, alphabet=alphabet, transcripts=transcripts
+    )

@@ -178,7 +178,7 @@ class Trainer:
                 "ce": progress.ce_sum / progress.utterances,
                 "ctc": progress.ctc_sum / progress.utterances if self.settings.alpha else None,
             },
-            "held_out": self._score(fold.test),
+            "held_out": self._score(fold.test) if fold.test else None,  # None: nothing is held out
             "validation": self._score(fold.validation) if fold.validation else None,
             "speed": {
                 "seconds": round(progress.seconds, 3),
