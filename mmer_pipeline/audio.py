@@ -5,9 +5,10 @@ stated length, or if its Ogg stream has no closing page. An MP3 without a stated
 libsndfile reads, cannot be checked: they are taken to be complete.
 """
 
+import io
 import os
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
@@ -111,6 +112,45 @@ def load(path: Path, start_seconds: float | None = None, end_seconds: float | No
     return samples
 
 
+def load_bytes(data: bytes) -> npt.NDArray[np.float32]:
+    """Read the bytes of a recording's file as 16 kHz mono, as `load` does.
+
+    Raises:
+        AudioError: see `probe`; the path in its message is "<bytes>".
+    """
+    with _opened(Path("<bytes>"), data) as sound:
+        frames = _info(sound, Path("<bytes>"), int(sound.frames)).frames
+        samples: npt.NDArray[np.float32] = np.concatenate(list(_converted(sound, Path("<bytes>"), frames)))
+    return samples
+
+
+def convert(samples: npt.NDArray[Any], sample_rate_hz: int) -> npt.NDArray[np.float32]:
+    """Convert samples to 16 kHz mono: float32 `[samples]`.
+
+    `samples` are `[samples]` or `[samples, channels]`: floats in -1 … 1, or 16-bit integers.
+
+    Raises:
+        AudioError: they have another shape or type, contain NaN or infinity, or there are none.
+    """
+    path = Path("<samples>")
+    if samples.dtype == np.int16:
+        samples = samples.astype(np.float32) / 32_768
+    if samples.ndim not in (1, 2) or samples.dtype.kind != "f" or sample_rate_hz <= 0:
+        raise AudioError(
+            path,
+            "unreadable",
+            "expected floats or 16-bit integers [samples] or [samples, channels] and a positive rate; found "
+            f"{samples.dtype} {list(samples.shape)} at {sample_rate_hz} Hz",
+        )
+    if not samples.size:
+        raise AudioError(path, "empty", "there are no samples")
+    if not np.isfinite(samples).all():
+        raise AudioError(path, "unreadable", "it contains values that are not numbers (NaN or infinity)")
+    mono = (samples if samples.ndim == 1 else samples.mean(axis=1)).astype(np.float32)
+    converted: npt.NDArray[np.float32] = np.concatenate(list(_at_16_khz([mono], path, len(mono), sample_rate_hz)))
+    return converted
+
+
 def blocks(path: Path) -> Iterator[npt.NDArray[np.float32]]:
     """Yield a recording of any length as 16 kHz mono: float32 blocks `[samples]` in -1 … 1.
 
@@ -142,7 +182,13 @@ def _resampled(frames: int, sample_rate_hz: int) -> int:
 def _converted(sound: Any, path: Path, frames: int) -> Iterator[npt.NDArray[np.float32]]:
     """Yield the next `frames` frames as 16 kHz mono, in blocks `[samples]` of which none is empty."""
     mono = (block.mean(axis=1, dtype=np.float32) for block in _blocks(sound, path, frames))
-    rate = int(sound.samplerate)
+    return _at_16_khz(mono, path, frames, int(sound.samplerate))
+
+
+def _at_16_khz(
+    mono: Iterable[npt.NDArray[np.float32]], path: Path, frames: int, rate: int
+) -> Iterator[npt.NDArray[np.float32]]:
+    """Resample blocks `[samples]` of together `frames` samples at this rate, in Hz."""
     if rate == SAMPLE_RATE:
         yield from mono
         return
@@ -184,12 +230,15 @@ def _blocks(sound: Any, path: Path, frames: int) -> Iterator[npt.NDArray[np.floa
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Any]:
-    """A `SoundFile` whose container is complete; errors inside the block become an `AudioError`."""
+def _opened(path: Path, data: bytes | None = None) -> Iterator[Any]:
+    """A `SoundFile` whose container is complete; errors inside the block become an `AudioError`.
+
+    `data` are the file's bytes, if they are already in memory.
+    """
     try:
-        with path.open("rb") as stream:
+        with path.open("rb") if data is None else io.BytesIO(data) as stream:
             _check_container(path, stream)
-        with _sound_file(path) as sound:
+        with _sound_file(path if data is None else io.BytesIO(data), path) as sound:
             if sound.frames == UNKNOWN_FRAMES:
                 raise AudioError(path, "unreadable", "its header states no length; convert it, for example to WAV")
             yield sound
@@ -202,9 +251,9 @@ def _opened(path: Path) -> Iterator[Any]:
         raise AudioError(path, "unreadable", f"it is damaged or not a recording ({detail})") from None
 
 
-def _sound_file(path: Path) -> Any:
+def _sound_file(source: Path | BinaryIO, path: Path) -> Any:
     try:
-        return soundfile.SoundFile(path)
+        return soundfile.SoundFile(source)
     except TypeError:  # raised for a file named *.raw, samples without a header
         raise AudioError(path, "unreadable", "raw samples have no sampling rate; convert it to WAV or FLAC") from None
 
@@ -215,7 +264,8 @@ def _truncated(path: Path, detail: str) -> AudioError:
 
 def _check_container(path: Path, stream: BinaryIO) -> None:
     """Refuse an empty file and a truncated WAV or Ogg file, which libsndfile reads without an error."""
-    size = os.fstat(stream.fileno()).st_size
+    size = stream.seek(0, os.SEEK_END)
+    stream.seek(0)
     if not size:
         raise AudioError(path, "empty", "the file is empty (0 bytes)")
     head = stream.read(12)

@@ -142,6 +142,10 @@ class FoldPaths:
         return self.directory / "evaluation.json"
 
 
+MODEL_DESCRIPTION = "mmer_model.json"  # of a packed model; its presence marks the directory as one
+MODEL_CARD = "README.md"
+
+
 def fold(run: Path, number: int) -> FoldPaths:
     """The files of fold `number` of a run directory, counted from 1; 0: the model that holds nothing out."""
     return FoldPaths(run / f"fold-{fold_name(number)}")

@@ -20,6 +20,7 @@ from mmer_pipeline.settings import Settings
 PREDICTION_COLUMNS = ("utterance_id", "fold", "speaker", "dialogue", "truth", "prediction")
 PROBABILITY_PREFIX = "probability_"  # followed by the name of a class
 TRANSCRIPT_COLUMN = "transcript_ctc"
+GATE_COLUMN = "gate"  # mean of the acoustic gate; only of systems that have one
 _LIBRARIES = ("mmer-pipeline", "torch", "transformers", "accelerate", "numpy", "scikit-learn", "h5py")
 
 
@@ -129,11 +130,15 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return files.read_json_lines(path) if path.is_file() else []
 
 
-def write_predictions(path: Path, labels: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Write predictions.csv: `PREDICTION_COLUMNS`, one probability per class, and the greedy CTC transcript."""
+def write_predictions(
+    path: Path, labels: Sequence[str], rows: Iterable[Sequence[str]], *, with_gate: bool = False
+) -> None:
+    """Write predictions.csv: `PREDICTION_COLUMNS`, one probability per class, the greedy CTC transcript, the gate."""
+    probabilities = [f"{PROBABILITY_PREFIX}{label}" for label in labels]
+    gate = [GATE_COLUMN] if with_gate else []
     with files.replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
         writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow([*PREDICTION_COLUMNS, *(f"{PROBABILITY_PREFIX}{label}" for label in labels), TRANSCRIPT_COLUMN])
+        writer.writerow([*PREDICTION_COLUMNS, *probabilities, TRANSCRIPT_COLUMN, *gate])
         writer.writerows(rows)
 
 

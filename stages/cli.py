@@ -8,6 +8,8 @@ from stages.cv import cv
 from stages.demo import demo
 from stages.evaluate import evaluate
 from stages.extract import extract
+from stages.pack import pack
+from stages.predict import predict
 from stages.prepare import prepare
 from stages.report import report
 from stages.shared_options import common_options, show_suggestion
@@ -41,7 +43,7 @@ def _end_of_chain(*_: object, **__: object) -> None:
     show_suggestion()
 
 
-for stage in (prepare, audit, transcribe, extract, train, evaluate, report, cv, demo):
+for stage in (prepare, audit, transcribe, extract, train, evaluate, report, cv, pack, predict, demo):
     main.add_command(stage)
 
 

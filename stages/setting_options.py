@@ -75,10 +75,12 @@ class NumberOrWord(click.ParamType[float | None]):
 
 
 def setting_options(names: Iterable[str]) -> Callable[[Command], Command]:
-    """Add an option for each of these settings."""
+    """Add an option for each of these settings, and `--preset` if it has values for any."""
+    names = tuple(names)
 
     def add(command: Command) -> Command:
-        for option in reversed([_preset, *_decorators(names)]):
+        preset = [_preset] if PRESETS["small"].keys() & set(names) else []
+        for option in reversed([*preset, *_decorators(names)]):
             command = option(command)
         return command
 

@@ -14,6 +14,7 @@ from mmer_pipeline.errors import UserError
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
 PROCESSOR = "processor_config.json"  # transformers 5 writes the same values here, under "feature_extractor"
+SMALL_SUFFIXES = (".json", ".txt", ".model")  # of configurations and tokenizers
 _SMALL_FILES = ["*.json", "*.txt", "*.model"]
 _SAFETENSORS = ["*.safetensors", "*.safetensors.index.json"]
 _TORCH_WEIGHTS = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]
@@ -62,7 +63,7 @@ class EncoderFiles:
     def digest(self) -> str:
         """Digest everything that a feature depends on (configuration, tokenizer, weights): 16 hex digits."""
         digest = hashlib.sha256()
-        small = [path for path in sorted(self.directory.iterdir()) if path.suffix in (".json", ".txt", ".model")]
+        small = [path for path in sorted(self.directory.iterdir()) if path.suffix in SMALL_SUFFIXES]
         for path in (*small, *self.weight_files):
             stat = path.stat()
             digest.update(path.name.encode() + b"\0")
@@ -113,17 +114,27 @@ def _from_directory(name: str, revision: str | None, directory: Path) -> Encoder
 
 
 def _from_hub(name: str, revision: str | None) -> EncoderFiles:
+    directory = download(name, revision, [*_SMALL_FILES, *_SAFETENSORS], "encoder")
+    if not any(directory.glob("*.safetensors")):
+        directory = download(name, revision, [*_SMALL_FILES, *_TORCH_WEIGHTS], "encoder")
+    return _from_directory(name, directory.name, directory)
+
+
+def download(name: str, revision: str | None, patterns: list[str], kind: str) -> Path:
+    """Download a hub repository's files that match the patterns, unless they are in its cache; return their directory.
+
+    The directory's name is the commit. `kind` is what messages call the repository: "encoder".
+
+    Raises:
+        UserError: there is no such repository or revision, or no network.
+    """
     import huggingface_hub
     from huggingface_hub import constants, errors
 
-    def download(patterns: list[str]) -> Path:
-        return Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=patterns))
-
     at = f"{name}{f' at revision {revision}' if revision else ''}"
+    here = f"there is no directory of that name in {Path.cwd()}"
     try:
-        directory = download([*_SMALL_FILES, *_SAFETENSORS])
-        if not any(directory.glob("*.safetensors")):
-            directory = download([*_SMALL_FILES, *_TORCH_WEIGHTS])
+        return Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=patterns))
     except errors.RevisionNotFoundError:
         raise UserError(
             f"{name} is on the hub, but has no revision {revision!r}. Expected one of its commits, tags or branches."
@@ -132,14 +143,13 @@ def _from_hub(name: str, revision: str | None) -> EncoderFiles:
         raise UserError(f"{name} is gated: accept its terms on the hub, then run `hf auth login`.") from None
     except (errors.RepositoryNotFoundError, errors.HFValidationError):
         raise UserError(
-            f"No encoder {at}: there is no directory of that name in {Path.cwd()}, and the hub "
-            f"({constants.ENDPOINT}) has no such model. Check the name; if the model is private, run `hf auth login`."
+            f"No {kind} {at}: {here}, and the hub ({constants.ENDPOINT}) has no such model. Check the name; if the "
+            "model is private, run `hf auth login`."
         ) from None
     except (errors.HfHubHTTPError, OSError) as error:
         # LocalEntryNotFoundError (not cached, no network) is a FileNotFoundError.
         raise UserError(
-            f"No encoder {at}: there is no directory of that name in {Path.cwd()}, the model is not in the hub's "
-            f"cache ({constants.HF_HUB_CACHE}), and the hub ({constants.ENDPOINT}) cannot be reached "
-            f"({type(error).__name__}). Download it on a machine with network access, or give a local directory."
+            f"No {kind} {at}: {here}, the model is not in the hub's cache ({constants.HF_HUB_CACHE}), and the hub "
+            f"({constants.ENDPOINT}) cannot be reached ({type(error).__name__}). Download it on a machine with network "
+            "access, or give a local directory."
         ) from None
-    return _from_directory(name, directory.name, directory)

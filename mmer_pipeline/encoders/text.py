@@ -3,6 +3,7 @@
 Shape letters: B batch, M tokens, d_t hidden size. Masks: True is a real position.
 """
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -58,6 +59,24 @@ class TextTokenizer:
             return []
         ids: list[list[int]] = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
         return ids
+
+    def words(self, text: str) -> list[tuple[str, list[int]]]:
+        """The words of a text, each with the positions of its tokens; special tokens belong to none.
+
+        Words are what white space separates. Those beyond the encoder's limit are left out.
+        """
+        offsets = self.tokenizer(text, truncation=True, max_length=self.max_tokens, return_offsets_mapping=True)
+        found: list[tuple[str, list[int]]] = []
+        spans = [match.span() for match in re.finditer(r"\S+", text)]
+        for begin, end in spans:
+            tokens = [
+                position
+                for position, (first, last) in enumerate(offsets["offset_mapping"])
+                if first < last and first < end and last > begin
+            ]
+            if tokens:
+                found.append((text[begin:end], tokens))
+        return found
 
 
 def _max_tokens(config: Any, tokenizer: Any) -> int:

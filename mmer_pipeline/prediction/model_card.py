@@ -145,7 +145,7 @@ def _summary(facts: CardFacts) -> str:
 
 
 def _use(facts: CardFacts) -> str:
-    name = _line(facts.name)
+    name = f"path/to/{_line(facts.name)}"
     transcript = ""
     if facts.text_encoder and facts.asr_model:
         transcript = f" A recording without a transcript is transcribed by {_text(_shown(facts.asr_model))}."
@@ -156,7 +156,7 @@ def _use(facts: CardFacts) -> str:
         "```python\nfrom mmer_pipeline import EmotionRecognizer\n\n"
         f"recognizer = EmotionRecognizer.from_pretrained({json.dumps(name, ensure_ascii=False)})\n"
         'recognizer("recording.wav")\n```\n\n'
-        f"The model is named by its folder or its id on the hub.{transcript}"
+        f"Give the place of this folder, or the id of the model on the hub.{transcript}"
     )
 
 

@@ -29,6 +29,7 @@ class Predictions:
     probabilities: Floats  # [N, C]
     transcripts: tuple[str, ...]  # greedy CTC transcripts
     references: tuple[str, ...]  # the CTC targets as text; empty if no word can be spelt
+    gates: tuple[float | None, ...] = ()  # mean of the acoustic gate; None without one
 
     @property
     def predicted(self) -> Integers:

@@ -72,6 +72,15 @@ class Output:
 
     logits: Tensor  # [B, C] emotions, before the softmax of eq. 3
     ctc_logits: Tensor | None  # [B, J, V] characters, before the softmax of eq. 5; None without a CTC head
+    gate: Tensor | None = None  # [B] mean of the acoustic gate (eq. 2) over words and channels; None without one
+
+
+@dataclass(frozen=True)
+class View:
+    """How a model combined words and speech, for explanations."""
+
+    gate: Tensor | None  # [B, M] mean over channels of the acoustic gate of each word; None without a gate
+    attention: Tensor  # [B, M, J] attention of each word to the frames, mean over heads; each row adds up to 1
 
 
 class EmotionModel(nn.Module, PyTorchModelHubMixin):
@@ -94,6 +103,10 @@ class EmotionModel(nn.Module, PyTorchModelHubMixin):
     def build(cls, settings: Settings, parts: Parts) -> Self:
         """Construct the system for training, with pretrained encoders."""
         raise NotImplementedError
+
+    def view(self, *_: Any, **__: Any) -> View | None:
+        """How the model combines words and speech, from the inputs of `forward`; None if it does not combine them."""
+        return None
 
     @classmethod
     def _from_pretrained(cls, *, config: dict[str, Any], **options: Any) -> Self:  # type: ignore[override]

@@ -12,7 +12,7 @@ from mmer_pipeline.encoders.attention import key_mask, padding_mask
 from mmer_pipeline.encoders.speech import SpeechEncoder
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.settings import Settings
-from mmer_pipeline.systems.base import EmotionModel, Output, Parts, masked_mean
+from mmer_pipeline.systems.base import EmotionModel, Output, Parts, View, masked_mean
 
 
 class CrossModalEncoder(nn.Module):
@@ -34,14 +34,10 @@ class CrossModalEncoder(nn.Module):
     def forward(self, query: Tensor, context: Tensor, context_mask: Tensor | None) -> Tensor:
         """Query `[B, N, d]`, context `[B, K, d]` and its mask `[B, K]` (None: no padding) → `[B, N, d]`."""
         B, N, d = query.shape
-        K, h = context.shape[1], self.heads
-        q = self.query(query).view(B, N, h, d // h).transpose(1, 2)  # [B, h, N, d/h]
-        k = self.key(context).view(B, K, h, d // h).transpose(1, 2)  # [B, h, K, d/h]
-        v = self.value(context).view(B, K, h, d // h).transpose(1, 2)  # [B, h, K, d/h]
         attended = functional.scaled_dot_product_attention(
-            q,
-            k,
-            v,
+            self._per_head(self.query(query)),  # [B, h, N, d/h]
+            self._per_head(self.key(context)),  # [B, h, K, d/h]
+            self._per_head(self.value(context)),  # [B, h, K, d/h]
             attn_mask=key_mask(context_mask),
             dropout_p=self.dropout.p if self.training else 0.0,
         )  # [B, h, N, d/h]
@@ -49,6 +45,20 @@ class CrossModalEncoder(nn.Module):
         hidden = self.attention_norm(query + self.dropout(attended))
         normed: Tensor = self.feed_forward_norm(hidden + self.dropout(self.feed_forward(hidden)))
         return normed  # [B, N, d]
+
+    def attention(self, query: Tensor, context: Tensor, context_mask: Tensor | None) -> Tensor:
+        """The weights with which `forward` attends, mean over heads: `[B, N, K]`; each row adds up to 1."""
+        q, k = self._per_head(self.query(query)), self._per_head(self.key(context))
+        scores = q @ k.transpose(-1, -2) / q.shape[-1] ** 0.5  # [B, h, N, K]
+        if context_mask is not None:
+            scores = scores.masked_fill(~context_mask[:, None, None, :], float("-inf"))
+        weights: Tensor = scores.softmax(dim=-1).mean(dim=1)
+        return weights
+
+    def _per_head(self, values: Tensor) -> Tensor:
+        """`[B, N, d]` → `[B, h, N, d/h]`."""
+        B, N, d = values.shape
+        return values.view(B, N, self.heads, d // self.heads).transpose(1, 2)
 
 
 class MultimodalInteraction(nn.Module):
@@ -69,9 +79,12 @@ class MultimodalInteraction(nn.Module):
         self.gate = nn.Linear(width, d) if gate and q_branch else None
         self.down = nn.Linear(width, d)
 
-    def forward(self, A: Tensor, A_mask: Tensor, T: Tensor, T_mask: Tensor) -> Tensor:
-        """Speech A `[B, J, d]` and words T `[B, M, d]`, with their masks → M, one fused vector per word `[B, M, d]`."""
-        R = Q = None
+    def forward(self, A: Tensor, A_mask: Tensor, T: Tensor, T_mask: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Speech A `[B, J, d]` and words T `[B, M, d]`, with their masks → M and g.
+
+        M is one fused vector per word, g the acoustic gate of eq. 2 (None without one), both `[B, M, d]`.
+        """
+        R = Q = g = None
         A_keys, T_keys = padding_mask(A_mask), padding_mask(T_mask)
         if self.cme_b is not None and self.cme_c is not None:
             P = self.cme_b(A, T, T_keys)  # [B, J, d] words that each frame attends to
@@ -79,10 +92,22 @@ class MultimodalInteraction(nn.Module):
         if self.cme_d is not None:
             Q = self.cme_d(T, A, A_keys)  # [B, M, d] word-aware speech (3.3.2)
             if self.gate is not None:
-                g = torch.sigmoid(self.gate(_concatenated(R, Q)))  # [B, M, d] acoustic gate, eq. 2
+                g = torch.sigmoid(self.gate(_concatenated(R, Q)))  # [B, M, d] eq. 2
                 Q = g * Q  # [B, M, d]
         M: Tensor = self.down(_concatenated(Q, R))  # [B, M, 2d] → [B, M, d]
-        return M
+        return M, g
+
+    def attention(self, A: Tensor, A_mask: Tensor, T: Tensor, T_mask: Tensor) -> Tensor:
+        """Attention of each word to the frames: that of the Q branch, or of the R branch if there is no other.
+
+        Takes the arguments of `forward`; returns `[B, M, J]`.
+        """
+        A_keys = padding_mask(A_mask)
+        if self.cme_d is not None:
+            return self.cme_d.attention(T, A, A_keys)
+        assert self.cme_b is not None
+        assert self.cme_c is not None
+        return self.cme_c.attention(T, self.cme_b(A, T, padding_mask(T_mask)), A_keys)
 
 
 def _concatenated(*branches: Tensor | None) -> Tensor:
@@ -148,13 +173,25 @@ class MMER(EmotionModel):
         """Front-end frames `[B, J, front_dim]` and text features `[B, M, d_t]`, with their masks → `Output`."""
         A = self.speech.context(frames, frame_mask)  # [B, J, d]
         T = self.text_projection(tokens)  # [B, M, d]
-        parts = []
+        parts, gate = [], None
         if self.pooled in ("both", "speech"):
             parts.append(masked_mean(A, frame_mask))  # [B, d]
         if self.mmi is not None:
-            M = self.mmi(A, frame_mask, T, token_mask)  # [B, M, d]
+            M, g = self.mmi(A, frame_mask, T, token_mask)  # [B, M, d] each
             parts.append(masked_mean(M, token_mask))  # [B, d]
+            if g is not None and not self.training:
+                gate = masked_mean(g, token_mask).mean(dim=-1)  # [B]
         if self.pooled == "text":
             parts.append(masked_mean(T, token_mask))  # [B, d]
         pooled = torch.cat(parts, dim=-1)  # [B, 2d], or [B, d] if only one part is pooled
-        return Output(self.emotion_head(self.dropout(pooled)), self.ctc_head(A) if self.ctc_head else None)
+        return Output(self.emotion_head(self.dropout(pooled)), self.ctc_head(A) if self.ctc_head else None, gate)
+
+    def view(self, frames: Tensor, frame_mask: Tensor, tokens: Tensor, token_mask: Tensor) -> View | None:
+        """See `EmotionModel.view`."""
+        if self.mmi is None:
+            return None
+        A = self.speech.context(frames, frame_mask)  # [B, J, d]
+        T = self.text_projection(tokens)  # [B, M, d]
+        _, g = self.mmi(A, frame_mask, T, token_mask)  # [B, M, d]
+        attention = self.mmi.attention(A, frame_mask, T, token_mask)  # [B, M, J]
+        return View(None if g is None else g.mean(dim=-1), attention)

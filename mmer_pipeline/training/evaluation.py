@@ -95,7 +95,8 @@ def evaluate_fold(run: Path, number: int, *, cache: Path, device: str) -> tuple[
             "metrics": score(scored.predictions, scored.labels),
         }
         if is_main:  # if there are several processes, they have shared the work
-            write_predictions(fold_paths.predictions, scored.labels, _rows(scored))
+            with_gate = any(gate is not None for gate in scored.predictions.gates)
+            write_predictions(fold_paths.predictions, scored.labels, _rows(scored), with_gate=with_gate)
             evaluation["model_digest"] = digest_of_result(fold_paths.weights)
             evaluation["predictions_digest"] = digest_of_result(fold_paths.predictions)
             files.write_json(fold_paths.evaluation, evaluation)
@@ -105,7 +106,7 @@ def evaluate_fold(run: Path, number: int, *, cache: Path, device: str) -> tuple[
 def _rows(scored: ScoredFold) -> Iterator[list[str]]:
     predictions = scored.predictions
     for row, position in enumerate(scored.fold.test):
-        utterance = scored.manifest.utterances[position]
+        utterance, gate = scored.manifest.utterances[position], predictions.gates[row]
         yield [
             utterance.utterance_id,
             str(scored.fold.number),
@@ -115,4 +116,5 @@ def _rows(scored: ScoredFold) -> Iterator[list[str]]:
             scored.labels[predictions.predicted[row]],
             *(f"{probability:.6f}" for probability in predictions.probabilities[row]),
             predictions.transcripts[row],
+            *([] if gate is None else [f"{gate:.6f}"]),
         ]

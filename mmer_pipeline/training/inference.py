@@ -15,7 +15,7 @@ from mmer_pipeline.training import memory_budget
 from mmer_pipeline.training.batches import micro_batches
 from mmer_pipeline.training.examples import Examples
 
-Row = tuple[int, list[float], str]  # position, probability of each class, CTC transcript
+Row = tuple[int, list[float], str, float | None]  # position, probability of each class, CTC transcript, mean gate
 GPU_SECONDS = 120.0  # audio in a batch, padding included; needs a small part of the memory of training on as much
 
 
@@ -43,7 +43,7 @@ def predict(model: EmotionModel, examples: Examples, positions: Sequence[int], a
     model.train(was_training)
     if accelerator.num_processes > 1:
         rows = gather_object(rows)
-    broken = [position for position, probabilities, _ in rows if not np.isfinite(probabilities).all()]
+    broken = [position for position, probabilities, *_ in rows if not np.isfinite(probabilities).all()]
     if broken:
         name = examples.manifest.utterances[broken[0]].utterance_id
         raise UserError(
@@ -51,12 +51,13 @@ def predict(model: EmotionModel, examples: Examples, positions: Sequence[int], a
             "Everything saved is kept. Check the recording and features of this utterance, or train with a smaller "
             "--learning-rate or --precision fp32."
         )
-    by_position = {position: (probabilities, transcript) for position, probabilities, transcript in rows}
+    by_position = {row[0]: row for row in rows}
     return Predictions(
         utterance_ids=tuple(examples.manifest.utterances[position].utterance_id for position in positions),
         truth=np.array([examples.labels[position] for position in positions], dtype=np.int64),
-        probabilities=np.array([by_position[position][0] for position in positions]),
-        transcripts=tuple(by_position[position][1] for position in positions),
+        probabilities=np.array([by_position[position][1] for position in positions]),
+        transcripts=tuple(by_position[position][2] for position in positions),
+        gates=tuple(by_position[position][3] for position in positions),
         references=tuple(examples.reference(position) for position in positions),
     )
 
@@ -67,10 +68,12 @@ def _predict_batch(model: EmotionModel, examples: Examples, part: Sequence[int],
     with accelerator.autocast():
         output = model(**batch.inputs)
     probabilities = output.logits.double().softmax(dim=-1).cpu().tolist()  # [B, C]
-    return list(zip(part, probabilities, _decode(output, batch.frame_counts, examples.alphabet), strict=True))
+    transcripts = decode(output, batch.frame_counts, examples.alphabet)
+    gates = [None] * len(part) if output.gate is None else output.gate.double().cpu().tolist()  # [B]
+    return list(zip(part, probabilities, transcripts, gates, strict=True))
 
 
-def _decode(output: Output, frame_counts: Sequence[int], alphabet: Alphabet | None) -> list[str]:
+def decode(output: Output, frame_counts: Sequence[int], alphabet: Alphabet | None) -> list[str]:
     """Decode the CTC transcripts of a batch greedily; they are empty without a CTC head."""
     if output.ctc_logits is None or alphabet is None:
         return [""] * len(output.logits)

@@ -112,8 +112,9 @@ def test_the_interaction_follows_the_paper_with_the_gate_by_hand() -> None:
     g = 1 / (1 + np.exp(-(gate_weight @ np.concatenate([r, q]) + gate_bias)))  # eq. 2
     np.testing.assert_allclose(g, [1 / (1 + np.exp(-2.1)), 1 / (1 + np.exp(5.2))])
     expected = down_weight @ np.concatenate([g * q, r]) + down_bias
-    fused = interaction(A, A_mask, T, T_mask)
+    fused, gate_values = interaction(A, A_mask, T, T_mask)
     np.testing.assert_allclose(fused[0, 0].numpy(), expected, rtol=1e-6)
+    np.testing.assert_allclose(gate_values[0, 0].numpy(), g, rtol=1e-6)
     for encoder, asked in ((b, (A, T, None)), (c, (T, P, A_mask)), (e, (T, A, A_mask))):  # no word is padding
         assert all(given is wanted for given, wanted in zip(encoder.asked, asked, strict=True))
 

@@ -1,0 +1,168 @@
+"""Pack a trained model into one directory that describes itself, and upload it to the hub.
+
+The directory has `mmer_model.json` (settings, labels, encoders, cross-validation), `README.md` (the model card), one
+folder per member with its weights, and, unless it is named by an id, the text encoder. The same model gives the same
+bytes.
+"""
+
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+from mmer_pipeline import __version__, files, paths
+from mmer_pipeline.encoders.embedded import is_embedded
+from mmer_pipeline.encoders.encoder_files import SMALL_SUFFIXES
+from mmer_pipeline.errors import UserError
+from mmer_pipeline.prediction.model_card import CardFacts, Score, model_card
+from mmer_pipeline.prediction.trained_model import SCHEMA, TrainedModel, packed_settings
+from mmer_pipeline.systems.registry import file_of_system, short_name, title
+
+TEXT_ENCODER = "text_encoder"  # folder of the copy
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """What is known about a model's accuracy."""
+
+    scores: tuple[Score, ...]
+    scores_of: Literal["folds", "this model"]
+    folds: tuple[str, ...]  # the values that they hold out
+    seeds: tuple[int, ...]
+
+
+def pack(
+    model: TrainedModel, output: Path, *, cross_validation: CrossValidation | None, include_encoders: bool = False
+) -> None:
+    """Write a packed model to `output`; an earlier packed model there is replaced.
+
+    The text encoder is copied if it is a local directory, or with `include_encoders`; otherwise it is named by its id,
+    revision and digest. The speech encoder is part of the weights.
+
+    Raises:
+        UserError: `output` is another directory, the text encoder has changed, or the system comes from a file.
+    """
+    if file_of_system(model.settings.system):
+        raise UserError(
+            f"System {short_name(model.settings.system)} comes from a file, which a packed model cannot bring along. "
+            "Register it as an entry point of a package (docs: Adding a system), and train with that name."
+        )
+    if output.exists() and not (output / paths.MODEL_DESCRIPTION).is_file():
+        raise UserError(f"{output} exists and is no packed model. Give a new directory with --output.")
+    with files.replacing_directory(output) as temporary:
+        for member, name in zip(model.members, _member_names(model), strict=True):
+            (temporary / name).mkdir()
+            for path in (member.directory / "config.json", member.directory / paths.WEIGHTS_NAME):
+                shutil.copyfile(path, temporary / name / path.name)
+        copied = _copy_text_encoder(model, temporary, include_encoders)
+        files.write_json(temporary / paths.MODEL_DESCRIPTION, _description(model, copied, cross_validation))
+        files.write_text(temporary / paths.MODEL_CARD, model_card(_card_facts(model, cross_validation)))
+
+
+def _member_names(model: TrainedModel) -> list[str]:
+    if len(model.members) == 1:
+        return ["model"]
+    return [f"fold-{paths.fold_name(member.fold)}" for member in model.members]
+
+
+def _copy_text_encoder(model: TrainedModel, directory: Path, include_encoders: bool) -> bool:
+    if model.text is None:
+        return False
+    encoder = model.text.files()  # checks that it is the one of the training
+    is_local = encoder.revision is None and not is_embedded(encoder.name)
+    if not (is_local or include_encoders):
+        return False
+    (directory / TEXT_ENCODER).mkdir()
+    small = [path for path in sorted(encoder.directory.iterdir()) if path.suffix in SMALL_SUFFIXES]
+    for path in (*small, *encoder.weight_files):
+        shutil.copyfile(path, directory / TEXT_ENCODER / path.name)
+    return True
+
+
+def _description(model: TrainedModel, copied: bool, cross_validation: CrossValidation | None) -> dict[str, Any]:
+    text = None
+    if model.text:
+        name = paths.encoder_name(model.settings.text_encoder)
+        text = {"name": name, "revision": model.text.revision, "digest": model.text.digest}
+        text["directory"] = TEXT_ENCODER if copied else None
+    return {
+        "schema": SCHEMA,
+        "version": __version__,
+        "name": model.name,
+        "labels": list(model.labels),
+        "settings": packed_settings(model.settings),
+        "members": [
+            {"directory": name, "fold": member.fold, "held_out": member.held_out, "digest": member.digest}
+            for member, name in zip(model.members, _member_names(model), strict=True)
+        ],
+        "text_encoder": text,
+        "corpus": model.corpus,
+        "utterances": model.utterances,
+        "versions": dict(model.versions),
+        "cross_validation": None if cross_validation is None else asdict(cross_validation),
+    }
+
+
+def _card_facts(model: TrainedModel, cross_validation: CrossValidation | None) -> CardFacts:
+    settings = model.settings
+    known = cross_validation
+    return CardFacts(
+        name=model.name,
+        title=title(asdict(settings)),
+        labels=model.labels,
+        corpus=model.corpus,
+        utterances=model.utterances,
+        folds=known.folds if known else (),
+        fold_column=settings.folds,
+        seeds=known.seeds if known else (settings.seed,),
+        epochs=settings.epochs,
+        protocol="final: the last epoch, no selection",
+        scores=known.scores if known else (),
+        members=tuple(
+            f"fold {member.fold}, without {settings.folds} {member.held_out}"
+            if member.fold
+            else "trained on everything"
+            for member in model.members
+        ),
+        text_encoder=_shown(settings.text_encoder) if model.reads_text else None,
+        text_revision=model.text.revision if model.text else None,
+        speech_encoder=_shown(settings.speech_encoder) if model.reads_speech else None,
+        asr_model=_shown(settings.asr_model) if model.reads_text else None,
+        annotations=settings.annotations,
+        transcripts=settings.transcripts,
+        versions=model.versions,
+        scores_of=known.scores_of if known else "folds",
+    )
+
+
+def _shown(encoder: str) -> str:
+    """An encoder's name for the card, in which the place of a local directory is of no use."""
+    name = paths.encoder_name(encoder)
+    return name if name == encoder else f"./{name}"
+
+
+def push(model: TrainedModel, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
+    """Upload a packed model to the hub, creating the repository if need be; returns its address.
+
+    Raises:
+        UserError: the model is not packed, or the hub refuses it or cannot be reached.
+    """
+    from huggingface_hub import HfApi
+    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+
+    if model.packed is None:
+        raise UserError(f"{model.name} is a run. Pack it first: `mmer-pipe pack {model.name} --output DIR`.")
+    api = HfApi(token=token)
+    try:
+        address = str(api.create_repo(repo_id, private=private, exist_ok=True))
+        api.upload_folder(repo_id=repo_id, folder_path=model.packed, commit_message=f"Upload {model.name}")
+    except HFValidationError as error:
+        raise UserError(f"{repo_id!r} is no id of a repository on the hub ({error}). Expected user/name.") from None
+    except LocalTokenNotFoundError:
+        raise UserError("You are not logged in to the hub. Run `hf auth login`.") from None
+    except (HfHubHTTPError, OSError) as error:
+        reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        raise UserError(
+            f"{repo_id} could not be uploaded: {reason}. Check the network, the name, and `hf auth whoami`."
+        ) from None
+    return address

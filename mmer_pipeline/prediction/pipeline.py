@@ -1,0 +1,172 @@
+"""Predict many recordings: decode them ahead in threads, cut long ones at pauses, and classify them in batches.
+
+Memory does not depend on the number or the length of recordings: only one window of utterances, and the next, are held.
+"""
+
+from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+import numpy as np
+import numpy.typing as npt
+
+from mmer_pipeline import audio
+from mmer_pipeline.audio import SAMPLE_RATE
+from mmer_pipeline.corpora.preparation import MAX_AUDIO_SECONDS
+from mmer_pipeline.devices import usable_cores
+from mmer_pipeline.errors import UserError
+from mmer_pipeline.prediction.inputs import OTHER_SOUND
+from mmer_pipeline.prediction.recognizer import EmotionRecognizer
+from mmer_pipeline.prediction.results import Item, Prediction
+from mmer_pipeline.prediction.segmentation import speech_segments
+
+CUTS = AUTO, ALWAYS, NEVER = ("auto", "always", "never")  # whether recordings are cut at pauses
+LONG_SECONDS = 30.0  # what is longer is not one utterance
+WINDOW_UTTERANCES, WINDOW_SECONDS = 128, 600.0  # classified together, sorted by length
+
+Waveform = npt.NDArray[np.float32]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one item."""
+
+    item: Item
+    predictions: tuple[Prediction, ...] = ()  # one, or one per utterance of a long recording
+    problem: str = ""  # why there are none: a sentence
+
+
+@dataclass(frozen=True)
+class _Piece:
+    """An utterance: an item, or a part of one that was cut."""
+
+    number: int  # of its item
+    item: Item
+    seconds: float
+    start_seconds: float | None
+    end_seconds: float | None
+    is_cut: bool
+    is_last: bool  # of its item
+    problem: str = ""  # why the item cannot be used
+
+
+def predict_items(
+    recognizer: EmotionRecognizer, items: Sequence[Item], *, cut: str = AUTO, explain: bool = False
+) -> Iterator[Outcome]:
+    """Predict items, in order; a recording that cannot be used gives a problem and leaves the others alone.
+
+    With `cut` "auto", recordings of more than `LONG_SECONDS` are cut at pauses, unless a transcript or times were given
+    for them; with "always", every recording without times is, and given transcripts are not used.
+    """
+    predictions: list[Prediction] = []
+    problem = ""
+    with ThreadPoolExecutor(usable_cores()) as pool:  # libsndfile and soxr release the GIL
+        for pieces, waveforms in _windows(items, cut, pool):
+            done = _classified(recognizer, pieces, waveforms, explain)
+            for piece, outcome in zip(pieces, done, strict=True):
+                if isinstance(outcome, str):
+                    problem = problem or outcome
+                else:
+                    predictions.append(outcome)
+                if piece.is_last:
+                    yield Outcome(piece.item, () if problem else tuple(predictions), problem)
+                    predictions, problem = [], ""
+
+
+def _windows(
+    items: Sequence[Item], cut: str, pool: ThreadPoolExecutor
+) -> Iterator[tuple[list[_Piece], "list[Future[Waveform]]"]]:
+    """Utterances that are classified together, and their samples; those of the next window are decoded meanwhile."""
+    window: list[_Piece] = []
+    ahead: tuple[list[_Piece], list[Future[Waveform]]] | None = None
+    for piece in _pieces(items, cut):
+        window.append(piece)
+        if len(window) < WINDOW_UTTERANCES and sum(other.seconds for other in window) < WINDOW_SECONDS:
+            continue
+        loading = [pool.submit(_load, other) for other in window]
+        if ahead:
+            yield ahead
+        ahead, window = (window, loading), []
+    if ahead:
+        yield ahead
+    if window:
+        yield window, [pool.submit(_load, piece) for piece in window]
+
+
+def _pieces(items: Sequence[Item], cut: str) -> Iterator[_Piece]:
+    for number, item in enumerate(items):
+        try:
+            yield from _pieces_of(number, item, cut)
+        except UserError as error:
+            yield _Piece(number, item, 0.0, None, None, False, True, _sentence(item, error))
+
+
+def _pieces_of(number: int, item: Item, cut: str) -> list[_Piece]:
+    """The utterances of an item.
+
+    Raises:
+        UserError: it cannot be read, is too long for one utterance, or has no speech.
+    """
+    seconds = audio.sample_count(item.path, item.start_seconds, item.end_seconds) / SAMPLE_RATE
+    is_whole = item.start_seconds is None and item.end_seconds is None
+    wanted = cut == ALWAYS or (cut == AUTO and seconds > LONG_SECONDS and item.transcript is None)
+    if not (is_whole and wanted):
+        if seconds > MAX_AUDIO_SECONDS:
+            raise UserError(
+                f"it is {seconds:.0f} s long, too long for one utterance (at most {MAX_AUDIO_SECONDS:g} s). Use "
+                "--cut always, or give the times of its utterances in a CSV file."
+            )
+        return [_Piece(number, item, seconds, item.start_seconds, item.end_seconds, False, True)]
+    segments = speech_segments(item.path)
+    if not segments:
+        raise UserError("no speech was heard in it.")
+    return [
+        _Piece(
+            number,
+            replace(item, transcript=None),
+            segment.end_seconds - segment.start_seconds,
+            segment.start_seconds,
+            segment.end_seconds,
+            True,
+            segment is segments[-1],
+        )
+        for segment in segments
+    ]
+
+
+def _load(piece: _Piece) -> Waveform:
+    if piece.problem:
+        raise UserError(piece.problem)
+    return audio.load(piece.item.path, piece.start_seconds, piece.end_seconds)
+
+
+def _classified(
+    recognizer: EmotionRecognizer, pieces: Sequence[_Piece], waveforms: "Sequence[Future[Waveform]]", explain: bool
+) -> list[Prediction | str]:
+    """The prediction of each utterance, or a sentence that says why there is none."""
+    outcomes: list[Prediction | str] = [""] * len(pieces)
+    usable: dict[int, Waveform] = {}
+    for i, (piece, future) in enumerate(zip(pieces, waveforms, strict=True)):
+        try:
+            waveform = future.result()
+            recognizer.check(waveform)
+            usable[i] = waveform
+        except UserError as error:
+            outcomes[i] = piece.problem or _sentence(piece.item, error)
+    transcripts = [pieces[i].item.transcript for i in usable]
+    for i, prediction in zip(
+        usable, recognizer.predict(list(usable.values()), transcripts, explain=explain), strict=True
+    ):
+        times = (pieces[i].start_seconds, pieces[i].end_seconds) if pieces[i].is_cut else (None, None)
+        outcomes[i] = replace(prediction, start_seconds=times[0], end_seconds=times[1])
+    return outcomes
+
+
+def _sentence(item: Item, error: UserError) -> str:
+    """What is wrong with an item, beginning with its path; with a way out for what libsndfile does not read."""
+    reason = str(error)
+    path = str(item.path)
+    reason = reason if reason.startswith(path) else f"{path}: {reason[:1].lower()}{reason[1:]}"
+    if item.path.suffix.lower() in OTHER_SOUND:
+        reason += f" Extract the sound: ffmpeg -i {item.path.name} {item.path.stem}.wav"
+    return reason

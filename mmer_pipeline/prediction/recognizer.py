@@ -1,0 +1,325 @@
+"""EmotionRecognizer: a trained model as one object, from recordings to emotions.
+
+Shape letters: B batch, S samples, J frames, M tokens, C classes.
+"""
+
+import threading
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any, overload
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
+
+from mmer_pipeline import audio as recordings
+from mmer_pipeline import paths
+from mmer_pipeline.audio import SAMPLE_RATE
+from mmer_pipeline.corpora.transcripts import ASR, GOLD, NONE, Alphabet, encoder_text
+from mmer_pipeline.digests import digest_of_facts
+from mmer_pipeline.encoders.asr import AsrModel
+from mmer_pipeline.encoders.encoder_files import resolve_encoder
+from mmer_pipeline.encoders.speech import SpeechEncoder
+from mmer_pipeline.encoders.text import TextEncoder, TextTokenizer
+from mmer_pipeline.errors import UserError
+from mmer_pipeline.prediction.results import GIVEN, Explanation, Prediction, Word
+from mmer_pipeline.prediction.segmentation import speech_segments
+from mmer_pipeline.prediction.trained_model import TrainedModel, find_model
+from mmer_pipeline.training import memory_budget
+from mmer_pipeline.training.batches import micro_batches
+from mmer_pipeline.training.build_model import load_model
+from mmer_pipeline.training.inference import GPU_SECONDS, decode
+from mmer_pipeline.training.mixed_precision import make_accelerator
+
+Audio = str | Path | bytes | npt.NDArray[np.floating[Any]]
+SILENCE = 1e-3  # largest sample of a silent recording: −60 dB
+TOKENS_PER_BATCH = 1024
+UTTERANCES_PER_CALL = 64  # of a long recording, whose samples need not all be in memory
+
+
+class EmotionRecognizer:
+    """Recognises the emotion of utterances with a trained model; it writes no files.
+
+    Threads can share one: calls wait for each other.
+    """
+
+    def __init__(
+        self,
+        model: TrainedModel,
+        *,
+        device: str = "auto",
+        transcripts: str | None = None,
+        asr_model: str | None = None,
+        asr_revision: str | None = None,
+    ) -> None:
+        """Load a model; the ASR model is loaded when it is first needed.
+
+        Args:
+            model: see `trained_model.find_model`; `from_pretrained` is the short way.
+            device: "auto", "cpu", "cuda", "cuda:1" …
+            transcripts: "gold" uses only given transcripts, "asr" only automatic ones, "none" no words at all. None:
+                the given one, or an automatic one if there is none; no words if the model was trained without.
+            asr_model: name or directory of the ASR model; None: the model's own choice.
+            asr_revision: commit, tag or branch of the ASR model on the hub.
+
+        Raises:
+            UserError: an encoder is not available or has changed, or there is no such device.
+        """
+        settings = model.settings
+        self.model, self.transcripts = model, transcripts or (NONE if settings.transcripts == NONE else None)
+        self.labels = model.labels
+        self._accelerator, self.precision = make_accelerator(device, "auto" if settings.precision == "bf16" else "fp32")
+        self.device = self._accelerator.device
+        self._asr_name = asr_model or settings.asr_model
+        self._asr_revision = asr_revision if asr_model else settings.asr_revision
+        self._asr: AsrModel | None = None
+        self._members: list[Any] = [
+            load_model(member.directory, settings.system).to(self.device) for member in model.members
+        ]
+        self._speech: SpeechEncoder | None = getattr(self._members[0], "speech", None) if model.reads_speech else None
+        self._tokenizer: TextTokenizer | None = None
+        self._text: TextEncoder | None = None
+        if model.text is not None:
+            files = model.text.files()
+            self._tokenizer = TextTokenizer(files)
+            self._text = None if settings.finetune_text else TextEncoder(files, self.device)
+        self._lock = threading.Lock()
+
+    @classmethod
+    def from_pretrained(cls, name: str | Path, *, revision: str | None = None, **options: Any) -> "EmotionRecognizer":
+        """Load a packed model from a directory or the hub, or the model of a run; `options` are those of `__init__`.
+
+        Raises:
+            UserError: there is no such model, or it cannot be loaded.
+        """
+        return cls(find_model(str(name), paths.runs_dir(), revision=revision), **options)
+
+    def push_to_hub(self, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
+        """Upload the packed model that this was loaded from; returns its address.
+
+        Raises:
+            UserError: it was not loaded from a packed model.
+        """
+        from mmer_pipeline.prediction.packing import push
+
+        return push(self.model, repo_id, private=private, token=token)
+
+    @overload
+    def __call__(
+        self, audio: Audio, sample_rate_hz: int | None = None, *, transcript: str | None = None, explain: bool = False
+    ) -> Prediction: ...
+
+    @overload
+    def __call__(self, audio: list[Any], sample_rate_hz: int | None = None) -> list[Prediction]: ...
+
+    def __call__(
+        self,
+        audio: Audio | list[Any],
+        sample_rate_hz: int | None = None,
+        *,
+        transcript: str | None = None,
+        explain: bool = False,
+    ) -> Prediction | list[Prediction]:
+        """Recognise the emotion of an utterance, or of each utterance in a list.
+
+        Args:
+            audio: a file's path or its bytes, or samples: floats `[S]`, or `[S, channels]`; or a list of these.
+            sample_rate_hz: of samples; files say theirs.
+            transcript: what is said, if it is known.
+            explain: also say how the model combined words and speech.
+
+        Raises:
+            AudioError: a recording cannot be used.
+            UserError: a transcript is missing, or a recording is silent or too short.
+        """
+        if isinstance(audio, (str, Path, bytes, np.ndarray)):
+            waveform = as_waveform(audio, sample_rate_hz)
+            return self.predict([waveform], [transcript], explain=explain)[0]
+        return self.predict([as_waveform(one, sample_rate_hz) for one in audio])
+
+    def utterances(self, path: str | Path) -> list[Prediction]:
+        """Cut a long recording at its pauses and recognise the emotion of each utterance, with its times.
+
+        Raises:
+            AudioError: the recording cannot be read.
+        """
+        segments = speech_segments(Path(path))
+        predictions: list[Prediction] = []
+        for first in range(0, len(segments), UTTERANCES_PER_CALL):
+            part = [(s.start_seconds, s.end_seconds) for s in segments[first : first + UTTERANCES_PER_CALL]]
+            found = self.predict([recordings.load(Path(path), start, end) for start, end in part])
+            pairs = zip(found, part, strict=True)
+            predictions += [replace(p, start_seconds=start, end_seconds=end) for p, (start, end) in pairs]
+        return predictions
+
+    def predict(
+        self,
+        waveforms: Sequence[npt.NDArray[np.float32]],
+        transcripts: Sequence[str | None] | None = None,
+        *,
+        explain: bool = False,
+    ) -> list[Prediction]:
+        """Recognise the emotions of waveforms at 16 kHz, float32 `[S]` each, in batches of similar length.
+
+        Raises:
+            UserError: a transcript is missing (only with "gold"), or a waveform is silent or too short.
+        """
+        for waveform in waveforms:
+            self.check(waveform)
+        with self._lock, torch.inference_mode():
+            words = self._words(waveforms, transcripts or [None] * len(waveforms))
+            inputs = self._inputs(waveforms, [text for text, _ in words])
+            predictions: list[Prediction] = []
+            for (text, source), (probabilities, ctc, gate) in zip(words, self._outputs(waveforms, inputs), strict=True):
+                by_label = dict(zip(self.labels, probabilities, strict=True))
+                label = max(by_label, key=by_label.__getitem__)
+                predictions.append(Prediction(label, by_label, text, source, ctc, gate))
+            if explain:
+                predictions = [
+                    replace(prediction, explanation=self._explanation(row, prediction))
+                    for row, prediction in zip(inputs, predictions, strict=True)
+                ]
+        return predictions
+
+    def check(self, waveform: npt.NDArray[np.float32]) -> None:
+        """Check that a waveform can be classified.
+
+        Raises:
+            UserError: it is silent, or shorter than one frame.
+        """
+        shortest = self._speech.receptive_field_samples if self._speech else 1
+        if len(waveform) < shortest:
+            raise UserError(
+                f"It is too short: expected at least {shortest / SAMPLE_RATE:.3f} s, found "
+                f"{len(waveform) / SAMPLE_RATE:.3f} s."
+            )
+        if np.abs(waveform).max() < SILENCE:
+            raise UserError("It is silent: no sample is louder than −60 dB. Check the recording.")
+
+    def identity(self, **options: Any) -> str:
+        """Digest everything that a prediction depends on, and the caller's options: 16 hex digits."""
+        asr = None
+        if self.model.reads_text and self.transcripts not in (GOLD, NONE):
+            asr = resolve_encoder(self._asr_name, self._asr_revision).digest()
+        facts = {"model": self.model.digest, "transcripts": self.transcripts, "asr": asr, "precision": self.precision}
+        return digest_of_facts({**facts, **options})
+
+    def _words(self, waveforms: Sequence[np.ndarray], transcripts: Sequence[str | None]) -> list[tuple[str, str]]:
+        """The transcript of each utterance, and its source."""
+        if not self.model.reads_text or self.transcripts == NONE:
+            return [("", NONE)] * len(waveforms)
+        if self.transcripts == GOLD and None in transcripts:
+            raise UserError("A transcript is missing, and automatic ones were excluded (gold). Give it, or allow asr.")
+        words = [("", ASR) if self.transcripts == ASR or text is None else (text, GIVEN) for text in transcripts]
+        unknown = [i for i, (_, source) in enumerate(words) if source == ASR]
+        if unknown:
+            heard = self._asr_model().transcribe([waveforms[i] for i in unknown])
+            for i, text in zip(unknown, heard, strict=True):
+                words[i] = (text, ASR)
+        return words
+
+    def _asr_model(self) -> AsrModel:
+        if self._asr is None:
+            self._asr = AsrModel(resolve_encoder(self._asr_name, self._asr_revision), self.device)
+        return self._asr
+
+    def _inputs(self, waveforms: Sequence[np.ndarray], texts: Sequence[str]) -> list[dict[str, Tensor]]:
+        """What the system reads of each utterance: frames `[J, front_dim]`, and tokens `[M, d_t]` or ids `[M]`."""
+        inputs: list[dict[str, Tensor]] = [{} for _ in waveforms]
+        if self._speech is not None:
+            for row, waveform in zip(inputs, waveforms, strict=True):
+                samples = torch.from_numpy(self._speech.normalise(waveform))[None].to(self.device)  # [1, S]
+                row["frames"] = self._as_stored(self._speech.frontend(samples)[0].float())
+        if self._tokenizer is not None:
+            ids = self._tokenizer([encoder_text(text, self.model.settings.annotations) for text in texts])
+            if self._text is None:
+                for row, tokens in zip(inputs, ids, strict=True):
+                    row["tokens"] = torch.tensor(tokens, device=self.device)
+            else:
+                for part in micro_batches(range(len(ids)), [float(len(tokens)) for tokens in ids], TOKENS_PER_BATCH):
+                    hidden = self._text.hidden_states([ids[i] for i in part])  # [B, M, d_t]
+                    for i, values in zip(part, hidden, strict=True):
+                        inputs[i]["tokens"] = self._as_stored(values[: len(ids[i])])
+        return inputs
+
+    def _as_stored(self, values: Tensor) -> Tensor:
+        """Round features as the feature cache does, so that a prediction is the same as that of `evaluate`."""
+        return values.half().float() if self.model.settings.dtype == "float16" else values
+
+    def _outputs(
+        self, waveforms: Sequence[np.ndarray], inputs: Sequence[Mapping[str, Tensor]]
+    ) -> list[tuple[list[float], str, float | None]]:
+        """Probabilities, CTC transcript and mean gate of each utterance."""
+        outputs: list[tuple[list[float], str, float | None]] = [([], "", None)] * len(inputs)
+        seconds = [len(waveform) / SAMPLE_RATE for waveform in waveforms]
+        budget = GPU_SECONDS if self.device.type == "cuda" else memory_budget.CPU_SECONDS
+        for part in micro_batches(range(len(inputs)), seconds, budget):
+            for i, output in zip(part, self._batch([inputs[i] for i in part]), strict=True):
+                outputs[i] = output
+        return outputs
+
+    def _batch(self, rows: Sequence[Mapping[str, Tensor]]) -> Iterable[tuple[list[float], str, float | None]]:
+        batch = _padded(rows)
+        counts = [len(row["frames"]) for row in rows] if "frames" in rows[0] else []
+        with self._accelerator.autocast():
+            outputs = [member(**batch) for member in self._members]
+        probabilities = torch.stack([output.logits.double().softmax(dim=-1) for output in outputs]).mean(
+            dim=0
+        )  # [B, C]
+        symbols = self._members[0].alphabet
+        heard = decode(outputs[0], counts, Alphabet(tuple(symbols)) if symbols else None)
+        gates: list[float | None] = [None] * len(rows)
+        if outputs[0].gate is not None:
+            gates = torch.stack([output.gate.double() for output in outputs]).mean(dim=0).tolist()
+        return zip(probabilities.cpu().tolist(), heard, gates, strict=True)
+
+    def _explanation(self, row: Mapping[str, Tensor], prediction: Prediction) -> Explanation | None:
+        """How the model combined words and speech, averaged over the members of an ensemble."""
+        with self._accelerator.autocast():
+            views = [member.view(**_padded([row])) for member in self._members]
+        if views[0] is None or self._tokenizer is None or self._speech is None:
+            return None
+        attention = torch.stack([view.attention[0].double() for view in views]).mean(dim=0).cpu().numpy()  # [M, J]
+        gate = None
+        if views[0].gate is not None:
+            gate = torch.stack([view.gate[0].double() for view in views]).mean(dim=0).cpu().numpy()  # [M]
+        text = encoder_text(prediction.transcript, self.model.settings.annotations)
+        words = []
+        for word, tokens in self._tokenizer.words(text):
+            weights = attention[tokens].mean(axis=0)
+            own = None if gate is None else float(gate[tokens].mean())
+            words.append(Word(word, own, tuple(map(float, weights))))
+        step, middle = self._speech.samples_per_frame, self._speech.receptive_field_samples / 2
+        times = tuple((frame * step + middle) / SAMPLE_RATE for frame in range(attention.shape[1]))
+        return Explanation(tuple(words), times, prediction.gate)
+
+
+def _padded(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
+    """A batch with masks from the inputs of several utterances."""
+    batch = {}
+    for name, mask in (("frames", "frame_mask"), ("tokens", "token_mask")):
+        if name in rows[0]:
+            values = [row[name] for row in rows]
+            batch[name] = pad_sequence(values, batch_first=True)
+            lengths = torch.tensor([len(value) for value in values], device=batch[name].device)
+            batch[mask] = torch.arange(batch[name].shape[1], device=lengths.device)[None] < lengths[:, None]
+    return batch
+
+
+def as_waveform(source: Audio, sample_rate_hz: int | None = None) -> npt.NDArray[np.float32]:
+    """Read a recording as 16 kHz mono: float32 `[S]`.
+
+    Raises:
+        AudioError: the file cannot be read.
+        UserError: samples without a rate, with values that are not numbers, or of another shape.
+    """
+    if isinstance(source, (str, Path)):
+        return recordings.load(Path(source))
+    if isinstance(source, bytes):
+        return recordings.load_bytes(source)
+    if sample_rate_hz is None:
+        raise UserError("Samples need their rate: recognizer(samples, 16000).")
+    return recordings.convert(source, sample_rate_hz)

@@ -1,0 +1,221 @@
+"""A trained model and all that it needs for use, found in a run, in a packed directory, or on the hub.
+
+It has one member, or several that vote: an ensemble whose probabilities are averaged, for example of the models of a
+cross-validation's folds.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+from mmer_pipeline import files, paths
+from mmer_pipeline.digests import digest_of_facts, digest_of_result
+from mmer_pipeline.encoders.encoder_files import EncoderFiles, download, resolve_encoder
+from mmer_pipeline.errors import UserError
+from mmer_pipeline.runs import RunRecord, trained_folds
+from mmer_pipeline.settings import Settings
+from mmer_pipeline.suggested_commands import train_command
+from mmer_pipeline.systems.registry import find_system
+
+SCHEMA = 1  # of mmer_model.json
+
+
+@dataclass(frozen=True)
+class Member:
+    """One trained model of an ensemble, or the only one."""
+
+    directory: Path  # contains config.json and model.safetensors
+    fold: int  # counted from 1; 0: trained on everything
+    held_out: str  # the session, speaker … that it never heard; "" for none
+    digest: str  # of its weights
+
+
+@dataclass(frozen=True)
+class EncoderReference:
+    """An encoder that is not part of a member's weights."""
+
+    name: str  # hub id, name of an embedded model, or directory
+    revision: str | None  # commit on the hub
+    digest: str  # of configuration, tokenizer and weights
+
+    def files(self) -> EncoderFiles:
+        """Find the encoder.
+
+        Raises:
+            UserError: it is not available, or it is not the one that the model was trained with.
+        """
+        found = resolve_encoder(self.name, self.revision)
+        if found.digest() != self.digest:
+            raise UserError(
+                f"The text encoder {self.name} is not the one that the model was trained with: expected the digest "
+                f"{self.digest}, found {found.digest()}. Restore it, or pack the model again with --include-encoders."
+            )
+        return found
+
+
+@dataclass(frozen=True)
+class TrainedModel:
+    """A trained model for use."""
+
+    name: str  # of the run or the directory
+    settings: Settings  # of its first member
+    labels: tuple[str, ...]
+    members: tuple[Member, ...]
+    text: EncoderReference | None  # None: the system reads no text
+    corpus: str
+    utterances: int  # of the corpus
+    versions: Mapping[str, str]  # of the libraries that trained it
+    packed: Path | None = None  # the directory of a packed model
+
+    @property
+    def digest(self) -> str:
+        """Digest of everything that a prediction depends on, apart from the ASR model: 16 hex digits."""
+        text = self.text.digest if self.text else None
+        members = [member.digest for member in self.members]
+        return digest_of_facts({"settings": self.settings.identity(), "members": members, "text": text})
+
+    @property
+    def reads_text(self) -> bool:
+        """Whether it needs a transcript."""
+        return "text" in find_system(self.settings.system).reads
+
+    @property
+    def reads_speech(self) -> bool:
+        """Whether it needs the recording."""
+        return "speech" in find_system(self.settings.system).reads
+
+
+def find_model(name: str, runs: Path, numbers: Sequence[int] = (), revision: str | None = None) -> TrainedModel:
+    """Find a model by the path of a packed model or a run, by the name of a run in `runs`, or by its id on the hub.
+
+    `numbers` are the folds of a run to use, 0 being the model that was trained on everything; see `model_of_run`.
+
+    Raises:
+        UserError: there is no such model, or it belongs to another version.
+    """
+    path = Path(name).expanduser()
+    if (path / paths.MODEL_DESCRIPTION).is_file():
+        found = read_packed_model(path)
+    elif any(path.glob("fold-*/settings.json")):
+        return model_of_run(path, numbers)
+    elif (runs / name).is_dir():
+        return model_of_run(runs / name, numbers)
+    elif path.is_dir() or name.startswith((".", "/", "~")) or name.count("/") != 1:
+        there = ", ".join(sorted(run.name for run in runs.glob("*") if any(run.glob("fold-*/model")))) or "none"
+        raise UserError(
+            f"There is no model {name!r}. Expected a directory written by `mmer-pipe pack`, a run in {runs}, or an id "
+            f"on the hub such as user/name. Trained runs: {there}."
+        )
+    else:
+        found = read_packed_model(download(name, revision, ["*"], "model"))
+    if numbers:
+        raise UserError(f"{name} is a packed model; --fold applies only to runs. Leave it out.")
+    return found
+
+
+def model_of_run(run: Path, numbers: Sequence[int] = ()) -> TrainedModel:
+    """The model of a run: that of the given folds, else the one trained on everything, else all folds as an ensemble.
+
+    Raises:
+        UserError: a fold is not trained, or the folds were trained with different settings.
+    """
+    if not numbers:
+        whole = paths.fold(run, 0).weights.is_file()
+        numbers = [0] if whole else trained_folds(run)
+    records = [RunRecord.read(paths.fold(run, n).settings, f"mmer-pipe train --run {run.name}") for n in numbers]
+    for number, record in zip(numbers, records, strict=True):
+        if not paths.fold(run, number).weights.is_file():
+            raise UserError(
+                f"Fold {paths.fold_name(number)} of {run} is not trained. Run "
+                f"`{train_command(record.settings, run.name, number)}`."
+            )
+    first = records[0]
+    for record in records[1:]:
+        other = [line for line in first.differences(record) if line.partition(":")[0] not in ("fold", "held_out")]
+        if other:
+            listed = "\n  ".join(other)
+            raise UserError(f"The folds of {run} were trained with different settings or features:\n  {listed}")
+    members = tuple(
+        Member(
+            paths.fold(run, n).model, n, str(r.inputs["held_out"] or ""), digest_of_result(paths.fold(run, n).weights)
+        )
+        for n, r in zip(numbers, records, strict=True)
+    )
+    settings = first.settings
+    return TrainedModel(
+        name=run.name,
+        settings=settings,
+        labels=tuple(first.inputs["labels"]),
+        members=members,
+        text=_text_encoder(settings),
+        corpus=str(first.facts["corpus"]),
+        utterances=sum(first.facts["utterances"].values()),
+        versions=first.facts["versions"],
+    )
+
+
+def _text_encoder(settings: Settings) -> EncoderReference | None:
+    if "text" not in find_system(settings.system).reads:
+        return None
+    found = resolve_encoder(settings.text_encoder, settings.text_revision)
+    return EncoderReference(settings.text_encoder, found.revision, found.digest())
+
+
+def read_packed_model(directory: Path) -> TrainedModel:
+    """Read a packed model.
+
+    Raises:
+        UserError: the directory is not one, is damaged, or was written by another version.
+    """
+    path = directory / paths.MODEL_DESCRIPTION
+    if not path.is_file():
+        raise UserError(f"{directory} is no packed model: it has no {paths.MODEL_DESCRIPTION}. Run `mmer-pipe pack`.")
+    value = files.read_json(path, "mmer-pipe pack")
+    again = "Pack the model again with this version, or use the version that packed it"
+    if not isinstance(value, dict) or value.get("schema") != SCHEMA:
+        schema = value.get("schema") if isinstance(value, dict) else None
+        version = value.get("version", "unknown") if isinstance(value, dict) else "unknown"
+        raise UserError(f"{path} has schema {schema} (mmer-pipeline {version}), expected {SCHEMA}. {again}.")
+    unknown = sorted(set(value["settings"]) - {field.name for field in fields(Settings)})
+    if unknown:
+        raise UserError(f"{path} contains settings unknown to this version: {', '.join(unknown)}. {again}.")
+    try:
+        text = value["text_encoder"]
+        return TrainedModel(
+            name=str(value["name"]),
+            settings=Settings(**value["settings"]),
+            labels=tuple(value["labels"]),
+            members=tuple(_member(directory, entry) for entry in value["members"]),
+            text=EncoderReference(_place(directory, text), text["revision"], text["digest"]) if text else None,
+            corpus=str(value["corpus"]),
+            utterances=int(value["utterances"]),
+            versions=value["versions"],
+            packed=directory,
+        )
+    except (KeyError, TypeError) as error:
+        raise UserError(f"{path} is damaged ({type(error).__name__}: {error}). {again}.") from None
+
+
+def _member(directory: Path, entry: Mapping[str, Any]) -> Member:
+    """A member, whose weights must be there and unchanged."""
+    member = Member(directory / entry["directory"], entry["fold"], entry["held_out"], entry["digest"])
+    weights = member.directory / paths.WEIGHTS_NAME
+    if not weights.is_file():
+        raise UserError(f"{weights} is missing: the packed model is incomplete. Copy or download it again.")
+    if digest_of_result(weights) != member.digest:
+        raise UserError(f"{weights} is damaged: its digest is not the recorded one. Copy or download the model again.")
+    return member
+
+
+def _place(directory: Path, text: Mapping[str, Any]) -> str:
+    """The name of a text encoder: that of its copy in the packed model, if there is one."""
+    return str(directory / text["directory"]) if text["directory"] else str(text["name"])
+
+
+def packed_settings(settings: Settings) -> dict[str, Any]:
+    """The settings as a packed model stores them: without the places of files on this machine."""
+    value = asdict(settings)
+    for name in ("text_encoder", "speech_encoder", "asr_model"):
+        value[name] = paths.encoder_name(value[name])
+    return value

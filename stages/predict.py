@@ -1,0 +1,196 @@
+"""predict: the emotions of recordings, with a trained model.
+
+Reads the recordings and the model: a packed one, a run, or one from the hub. Writes what is asked for: a CSV or JSON
+lines file of results, and explanations.
+"""
+
+import time
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mmer_pipeline.corpora.transcripts import TRANSCRIPT_SOURCES
+from stages.setting_options import GroupedCommand, setting_options
+from stages.shared_options import DIRECTORY, FILE, Common, chain_run, common_options, say
+from stages.train import FoldNumber
+
+if TYPE_CHECKING:
+    from mmer_pipeline.corpora.labels import LabelMap
+    from mmer_pipeline.prediction.pipeline import Outcome
+    from mmer_pipeline.prediction.recognizer import EmotionRecognizer
+    from mmer_pipeline.prediction.results import Item
+
+MOST_ROWS = 40  # that the terminal shows if the results are written to a file as well
+
+
+class TakesTheRest(GroupedCommand):
+    """A command that takes all remaining arguments of a chain, with its options before, between or after them."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Allow options after arguments, which click forbids in a chain."""
+        ctx.allow_interspersed_args = True
+        return super().parse_args(ctx, args)
+
+
+@click.command(cls=TakesTheRest)
+@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="PATH…")
+@click.option("--model", "name", metavar="DIR|RUN|ID",
+              help="Packed model, name of a run, or id on the hub.  [the run of this chain, else mmer]")  # fmt: skip
+@click.option("--fold", "numbers", type=FoldNumber(), multiple=True, metavar="K|none",
+              help="Fold of the run whose model to use; several form an ensemble.  [none if it is trained, otherwise "
+                   "all folds]")  # fmt: skip
+@click.option("--revision", metavar="REV", help="Commit, tag or branch of a model on the hub.")
+@click.option("--transcript", metavar="TEXT", help="What is said in the recording, if there is only one.")
+@click.option("--transcripts", type=click.Choice(TRANSCRIPT_SOURCES),
+              help="gold: only given ones; asr: automatic ones; none: no words.  [given, otherwise asr]")  # fmt: skip
+@click.option("--cut", type=click.Choice(("auto", "always", "never")), default="auto", show_default=True,
+              help="Cut recordings at pauses into utterances; auto: those of more than 30 seconds.")  # fmt: skip
+@click.option("--truth", metavar="COLUMN", help="Column of the CSV file with the true emotion, to score predictions.")
+@click.option("--label-map", metavar="NAME|FILE", help="Label map for the true emotions, as for prepare.")
+@click.option("--output", "-o", type=FILE, help="File for the results: .csv or .jsonl. If killed, it is continued.")
+@click.option("--explain", "explanations", type=DIRECTORY,
+              help="Directory for explanations: which words and sounds the model used, as JSON and PNG.")  # fmt: skip
+@setting_options(["asr_model", "asr_revision"])
+@common_options
+def predict(
+    common: Common, inputs: tuple[Path, ...], name: str | None, numbers: tuple[int, ...], **options: Any
+) -> None:
+    """Recognise the emotions of recordings.
+
+    PATH is a recording in any format that libsndfile reads, a folder of recordings, or a CSV file with a column
+    `audio` and, if known, start_seconds, end_seconds, transcript and utterance_id. If a recording cannot be used, the
+    others are predicted and the exit code is 1.
+    """
+    say(common, "Loading libraries …")
+    from mmer_pipeline.prediction.inputs import find_items
+    from mmer_pipeline.prediction.recognizer import EmotionRecognizer
+    from mmer_pipeline.prediction.result_files import check_result_path
+    from mmer_pipeline.prediction.trained_model import find_model
+    from stages.progress import quiet_libraries
+
+    quiet_libraries()
+    if options["output"]:
+        check_result_path(options["output"])
+    found = find_items(inputs, transcript=options["transcript"], truth=options["truth"])
+    model = find_model(name or chain_run(), common.runs, numbers, options["revision"])
+    asr_model = options["asr_model"] if _was_given("asr_model") else None
+    recognizer = EmotionRecognizer(
+        model, device=common.device, transcripts=options["transcripts"], asr_model=asr_model,
+        asr_revision=options["asr_revision"],
+    )  # fmt: skip
+    job = _Job(common, recognizer, _truths(options["label_map"], found.items, recognizer.labels), found.problems)
+    began = time.perf_counter()
+    job.run(found.items, options["output"], options["cut"], options["explanations"])
+    job.show(options["output"], time.perf_counter() - began)
+    if job.problems:
+        click.get_current_context().exit(1)
+
+
+def _was_given(parameter: str) -> bool:
+    source = click.get_current_context().get_parameter_source(parameter)
+    return source not in (None, click.core.ParameterSource.DEFAULT)
+
+
+def _truths(name: str | None, items: "Sequence[Item]", labels: Sequence[str]) -> dict[str, str | None]:
+    """The class of each label that occurs as truth; None: the label map drops it. Unknown labels are left out."""
+    from mmer_pipeline.corpora.labels import load_label_map
+
+    occurring = dict.fromkeys(item.truth for item in items if item.truth is not None)
+    label_map: LabelMap | None = load_label_map(name) if name else None
+    classes = {truth: label_map.class_of(truth) if label_map else truth for truth in occurring}
+    return {truth: found for truth, found in classes.items() if found is None or found in labels}
+
+
+@dataclass
+class _Job:
+    """Predicts all items, and keeps what is shown at the end."""
+
+    common: Common
+    recognizer: "EmotionRecognizer"
+    truths: Mapping[str, str | None]
+    problems: list[str]
+    rows: list[dict[str, Any]] = field(default_factory=list)
+    finished: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+
+    def run(self, items: "Sequence[Item]", output: Path | None, cut: str, explanations: Path | None) -> None:
+        """Predict the items that a killed command has not finished, and write the results."""
+        from mmer_pipeline.prediction.result_files import ResultFile, request_key
+
+        self._report_unknown_truths(items)
+        keys = {request_key(item): item for item in items}
+        if output is None:
+            self._predict(items, cut, explanations, None)
+        else:
+            identity = self.recognizer.identity(cut=cut, truths=dict(self.truths))
+            with ResultFile(output, self.recognizer.labels, identity) as file:
+                self.finished = dict(file.done)
+                left = [item for key, item in keys.items() if key not in file.done]
+                if len(left) < len(items):
+                    say(self.common, f"Continuing: {len(items) - len(left)} of {len(items)} recordings are finished.")
+                self._predict(left, cut, explanations, file)
+                file.finish(list(keys))
+        self.rows = [row for key in keys for row in self.finished.get(key, [])]
+
+    def _predict(self, items: "Sequence[Item]", cut: str, explanations: Path | None, file: Any) -> None:
+        from mmer_pipeline.prediction.pipeline import predict_items
+        from mmer_pipeline.prediction.result_files import request_key
+        from stages.progress import Stopped, StopRequest, Work
+
+        with StopRequest() as stop, Work(self.common, "Predicting", unit="recordings") as work:
+            outcomes = predict_items(self.recognizer, items, cut=cut, explain=explanations is not None)
+            for number, outcome in enumerate(outcomes, start=1):
+                if outcome.problem:
+                    self.problems.append(outcome.problem)
+                else:
+                    rows = self._rows(outcome, explanations)
+                    key = request_key(outcome.item)
+                    self.finished[key] = rows
+                    if file is not None:
+                        file.add(key, rows)
+                work.show(number, len(items))
+                if stop.requested and number < len(items):
+                    goes_on = "; the same command continues from there" if file is not None else ""
+                    raise Stopped(f"Stopped. {number} of {len(items)} recordings are finished{goes_on}.")
+
+    def _rows(self, outcome: "Outcome", explanations: Path | None) -> list[dict[str, Any]]:
+        from mmer_pipeline.prediction.result_files import rows_of
+
+        truth = self.truths.get(outcome.item.truth) if outcome.item.truth is not None else None
+        rows = rows_of(outcome.item, outcome.predictions, truth, self.recognizer.labels)
+        if explanations is not None:
+            from mmer_pipeline.prediction.explanation_files import write_explanation
+
+            for row, prediction in zip(rows, outcome.predictions, strict=True):
+                write_explanation(explanations, row["utterance_id"], outcome.item.path, prediction)
+        return rows
+
+    def _report_unknown_truths(self, items: "Sequence[Item]") -> None:
+        unknown = Counter(item.truth for item in items if item.truth is not None and item.truth not in self.truths)
+        for truth, count in unknown.items():
+            self.problems.append(
+                f"{count} recordings have the true emotion {truth!r}, which is no class of the model "
+                f"({', '.join(self.recognizer.labels)}); they are not scored. Map it with --label-map."
+            )
+
+    def show(self, output: Path | None, seconds: float) -> None:
+        """Print the results, the scores and the problems."""
+        from stages.prediction_table import print_rows, print_scores, scores_of
+
+        scores = scores_of(self.rows, self.recognizer.labels)
+        self.common.result({"model": self.recognizer.model.name, "utterances": self.rows, "scores": scores,
+                            "problems": self.problems})  # fmt: skip
+        if self.common.tables:
+            if output is None or len(self.rows) <= MOST_ROWS:
+                print_rows(self.rows)
+            if scores:
+                print_scores(scores, self.recognizer.labels)
+        silent = sum(row["transcript_source"] == "asr" and not row["transcript"] for row in self.rows)
+        if silent:
+            say(self.common, f"The ASR model heard no words in {silent} utterances.")
+        say(self.common, f"{len(self.rows)} utterances in {seconds:.1f} s" + (f"; wrote {output}" if output else ""))
+        for problem in self.problems:
+            click.echo(f"Error: {problem}", err=True)
