@@ -19,6 +19,7 @@ from mmer_pipeline.corpora.folds import natural_order
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.report import published_results, report_content
 from mmer_pipeline.report.comparisons import compare_all
+from mmer_pipeline.report.gates import gates_of
 from mmer_pipeline.report.imported_results import classes_of, known_utterances, read_import, read_rows
 from mmer_pipeline.report.notes import notes_of
 from mmer_pipeline.report.report_content import Report, Selection, System
@@ -136,6 +137,7 @@ def _system(system: SystemResults, labels: Sequence[str], facts: UtteranceFacts)
         spelling=_spelling(system),
         errors=_errors(held_out, labels, facts),
         runs=tuple(map(_run, system.runs)),
+        gates=gates_of(held_out, labels, facts),
     )
 
 

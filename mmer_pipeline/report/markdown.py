@@ -65,6 +65,9 @@ def _system(report: Report, system: System) -> list[str]:
         parts += _section("Reliability", single_system_tables.reliability(system), 3)
     if system.errors:
         parts += _section("Most confident errors", single_system_tables.errors(system, report.labels), 3)
+    if system.gates:
+        parts += _section("Acoustic gate", single_system_tables.gates(system), 3)
+        parts += _section("Highest and lowest gates", single_system_tables.gate_extremes(system), 3)
     return parts
 
 

@@ -160,6 +160,40 @@ class ConfidentError:
 
 
 @dataclass(frozen=True)
+class ClassGates:
+    """The gates of the utterances of one true class; fractions."""
+
+    utterances: int  # each counted once
+    mean: float
+    percentile_10: float
+    median: float
+    percentile_90: float
+
+
+@dataclass(frozen=True)
+class GatedUtterance:
+    """An utterance whose gate is high or low among those of its fold; the gate is the mean over seeds."""
+
+    utterance_id: str
+    fold: int
+    speaker: str  # "": unknown
+    truth: str
+    prediction: str  # the class with the highest mean probability over seeds
+    gate: float  # a fraction
+    above_fold: float  # the gate minus the mean gate of its fold
+    transcript: str | None  # None: unknown
+
+
+@dataclass(frozen=True)
+class Gates:
+    """The acoustic gate (g of eq. 2, mean over words and channels) of held-out utterances, final."""
+
+    per_class: Mapping[str, ClassGates]  # by true class; without those that do not occur
+    highest: tuple[GatedUtterance, ...]  # by `above_fold`, highest first
+    lowest: tuple[GatedUtterance, ...]  # lowest first
+
+
+@dataclass(frozen=True)
 class JobFacts:
     """The facts of a trained fold that the report shows."""
 
@@ -240,6 +274,7 @@ class System:
     spelling: Spelling | None  # None: no CTC head, or nothing to spell
     errors: tuple[ConfidentError, ...]  # highest confidence first
     runs: tuple[TrainedRun, ...]  # one per seed; empty: an import
+    gates: Gates | None = None  # None: no acoustic gate, predictions older than the column, or an import
 
     @property
     def is_complete(self) -> bool:

@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from mmer_pipeline import files, paths
 from mmer_pipeline.pages.plotting import HUES, INK, WIDTH, png, styled, svg
 from mmer_pipeline.report.report_content import Curve, Report, System
-from mmer_pipeline.report.wording import METRIC_NAMES, chance, percent
+from mmer_pipeline.report.wording import METRIC_NAMES, chance, gate, percent
 
 
 def hue(report: Report, system: System) -> str:
@@ -224,12 +224,37 @@ def lengths(report: Report, system: System) -> Figure | None:
     return figure
 
 
+@styled
+def gates(report: Report, system: System) -> Figure | None:
+    """Draw the acoustic gate by true class: a line from the 10th to the 90th percentile, a dot at the median."""
+    if system.gates is None:
+        return None
+    classes, colour = system.gates.per_class, hue(report, system)
+    figure = Figure(figsize=(WIDTH, 1.0 + 0.3 * len(classes)), layout="constrained")
+    axes = figure.subplots()
+    for y, entry in enumerate(classes.values()):
+        axes.plot([entry.percentile_10, entry.percentile_90], [y, y], color=colour, alpha=0.6, linewidth=3.2)
+        axes.plot(entry.median, y, "o", color=colour, markersize=6.5, clip_on=False)
+        axes.text(1.02, y, gate(entry.median), transform=axes.get_yaxis_transform(), va="center", size=9)
+    axes.set_yticks(range(len(classes)), [_short(label, 14) for label in classes])
+    low = min(entry.percentile_10 for entry in classes.values())
+    high = max(entry.percentile_90 for entry in classes.values())
+    air = max(0.06 * (high - low), 0.01)
+    axes.set(ylim=(len(classes) - 0.4, -0.6), xlim=(max(0, low - air), min(1, high + air)))
+    axes.set_xlabel("gate (0: speech shut out, 1: passed on)")
+    axes.xaxis.set_major_locator(MaxNLocator(nbins=5))
+    axes.set_title("line: 10–90 % of the utterances; dot: median")
+    axes.grid(visible=False, axis="y")
+    return figure
+
+
 # By kind; a function returns None if the system has nothing to draw.
 PER_SYSTEM: dict[str, Callable[[Report, System], Figure | None]] = {
     "confusion": confusion,
     "curves": curves,
     "reliability": reliability,
     "lengths": lengths,
+    "gates": gates,
 }
 
 

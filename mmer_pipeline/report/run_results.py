@@ -12,6 +12,7 @@ from mmer_pipeline import paths
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.report.report_content import Hole
 from mmer_pipeline.runs import (
+    GATE_COLUMN,
     PROBABILITY_PREFIX,
     RunRecord,
     read_evaluation,
@@ -40,6 +41,7 @@ class HeldOut:
     truth: Integers  # [N] class numbers
     predicted: Integers  # [N]
     probabilities: Floats | None  # [N, C]; None: an import without them
+    gates: Floats | None = None  # [N] mean of the acoustic gate; None: a system without one, an older file, an import
 
 
 @dataclass(frozen=True)
@@ -204,8 +206,9 @@ def check_same_truth(systems: Sequence[SystemResults], labels: Sequence[str]) ->
 
 
 def join(parts: Sequence[HeldOut]) -> HeldOut:
-    """Concatenate the rows of all parts; keep probabilities if every part has them."""
+    """Concatenate the rows of all parts; keep probabilities, and gates, if every part has them."""
     probabilities = [part.probabilities for part in parts if part.probabilities is not None]
+    gates = [part.gates for part in parts if part.gates is not None]
     return HeldOut(
         utterance_ids=tuple(name for part in parts for name in part.utterance_ids),
         folds=tuple(fold for part in parts for fold in part.folds),
@@ -214,6 +217,7 @@ def join(parts: Sequence[HeldOut]) -> HeldOut:
         truth=np.concatenate([part.truth for part in parts]),
         predicted=np.concatenate([part.predicted for part in parts]),
         probabilities=np.concatenate(probabilities) if len(probabilities) == len(parts) else None,
+        gates=np.concatenate(gates) if len(gates) == len(parts) else None,
     )
 
 
@@ -274,6 +278,7 @@ def _held_out(rows: Sequence[Mapping[str, str]], record: RunRecord, labels: Sequ
     number = {label: i for i, label in enumerate(labels)}
     # Two sessions may use the same dialogue name; when speakers are held out, one dialogue is in two folds.
     by_session = record.settings.folds == "session"
+    gates = [row.get(GATE_COLUMN) for row in rows]
     return HeldOut(
         utterance_ids=tuple(row["utterance_id"] for row in rows),
         folds=tuple(int(row["fold"]) for row in rows),
@@ -282,6 +287,7 @@ def _held_out(rows: Sequence[Mapping[str, str]], record: RunRecord, labels: Sequ
         truth=np.array([number[row["truth"]] for row in rows], dtype=np.int64),
         predicted=np.array([number[row["prediction"]] for row in rows], dtype=np.int64),
         probabilities=np.array([[float(row[f"{PROBABILITY_PREFIX}{label}"]) for label in labels] for row in rows]),
+        gates=np.array(gates, dtype=np.float64) if all(gates) else None,
     )
 
 

@@ -4,18 +4,27 @@ from collections.abc import Callable, Mapping, Sequence
 
 from mmer_pipeline.report.comparison_tables import mean_and_sd, pooled_cell
 from mmer_pipeline.report.report_content import (
+    ClassGates,
     ClassScores,
     ConfidentError,
     FoldScores,
+    GatedUtterance,
     MetricSummary,
     System,
 )
-from mmer_pipeline.report.table_rendering import Cell, Column, Filled, Table, table_of
+from mmer_pipeline.report.table_rendering import Cell, Column, Filled, Table, grouped_table_of, table_of
 from mmer_pipeline.report.wording import (
+    GATE_COMPARISON,
+    GATE_EXTREMES,
+    GATE_MEANING,
+    HIGHEST_GATES,
+    LOWEST_GATES,
     METRIC_NAMES,
     NOTHING,
+    gate,
     interval,
     percent,
+    signed_gate,
 )
 from mmer_pipeline.scoring.metrics import HEADLINE
 from mmer_pipeline.scoring.statistics import COMPARED
@@ -146,7 +155,49 @@ def errors(system: System, labels: Sequence[str]) -> Table:
         (Column("speaker", "text"), lambda row: row.speaker or NOTHING),
         (Column("truth", "word"), lambda row: row.truth),
         (Column("predicted", "word"), lambda row: row.prediction),
-        (Column("transcript", "text"), lambda row: NOTHING if row.transcript is None else row.transcript),
+        (Column("transcript", "text"), lambda row: row.transcript or NOTHING),
         *((Column(label), probability(label)) for label in labels),
     ]
     return table_of("Probability of each class, percent.", system.errors, columns)
+
+
+def gates(system: System) -> Table:
+    """Mean and percentiles of the acoustic gate by true class."""
+    columns: list[Filled[tuple[str, ClassGates]]] = [
+        (Column("class", "text"), lambda row: row[0]),
+        (Column("utterances"), lambda row: str(row[1].utterances)),
+        (Column("mean"), lambda row: gate(row[1].mean)),
+        (Column("10\u00a0%"), lambda row: gate(row[1].percentile_10)),
+        (Column("median"), lambda row: gate(row[1].median)),
+        (Column("90\u00a0%"), lambda row: gate(row[1].percentile_90)),
+    ]
+    return table_of(
+        "Acoustic gate by true class, from 0 to 1, final, pooled: mean, median, 10th and 90th percentile."
+        + (" Each utterance counts once, with its mean over seeds." if len(system.seeds) > 1 else ""),
+        system.gates.per_class.items() if system.gates else (),
+        columns,
+        [GATE_MEANING, GATE_COMPARISON],
+    )
+
+
+def gate_extremes(system: System) -> Table:
+    """Utterances with the highest and the lowest gates among those of their fold."""
+    columns: list[Filled[GatedUtterance]] = [
+        (Column("utterance", "text"), lambda row: row.utterance_id),
+        (Column("gate"), lambda row: gate(row.gate)),
+        (Column("− fold mean"), lambda row: signed_gate(row.above_fold)),
+        (Column("truth", "word"), lambda row: row.truth),
+        (Column("predicted", "word"), lambda row: row.prediction),
+        (Column("fold", "word"), lambda row: str(row.fold)),
+        (Column("speaker", "text"), lambda row: row.speaker or NOTHING),
+        (Column("transcript", "text"), lambda row: row.transcript or NOTHING),
+    ]
+    found = system.gates
+    groups = [(HIGHEST_GATES, found.highest), (LOWEST_GATES, found.lowest)] if found else []
+    return grouped_table_of(
+        "Highest and lowest gates, final, by their distance from the mean of the fold."
+        + (" Gates and probabilities are averaged over seeds." if len(system.seeds) > 1 else ""),
+        groups,
+        columns,
+        [GATE_EXTREMES],
+    )

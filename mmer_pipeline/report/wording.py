@@ -20,6 +20,18 @@ PAIRS_NOTE = (
     "Intervals and p-values say how these trained models would compare on other dialogues. Seeds are averaged, not "
     "resampled, so they do not say what training again would give."
 )
+GATE_MEANING = (
+    "The gate is the share of the word-aware speech that the model passed on: near 1 it was passed on, near 0 it was "
+    "shut out (g of eq. 2, mean over words and channels). It shows what the model passed on, not why it decided; "
+    "speech may also reach the decision on paths without a gate."
+)
+GATE_COMPARISON = (
+    "Do not compare the gates of two systems or two folds in absolute terms: the model of each fold is trained "
+    "separately."
+)
+HIGHEST_GATES = "Highest: most speech-driven"
+LOWEST_GATES = "Lowest: most text-driven"
+GATE_EXTREMES = "An utterance is called speech-driven or text-driven in comparison with the others of the same model."
 ONE_FOLD = "one held-out part"
 NOTHING = "–"
 SMALL = 0.001  # p-values below it get a fourth decimal
@@ -51,6 +63,17 @@ def p_value(value: float | None) -> str:
     if value is None:
         return NOTHING
     return f"{value:.4f}" if value < SMALL else f"{value:.3f}"
+
+
+def gate(value: float) -> str:
+    """Format an acoustic gate as a fraction: 0.5408 → "0.541"."""
+    return f"{value:.3f}"
+
+
+def signed_gate(value: float) -> str:
+    """Format a difference of two gates as a fraction: -0.0512 → "−0.051"."""
+    text = f"{value:+.3f}"
+    return text[1:] if float(text) == 0 else text.replace("-", "−")
 
 
 def duration(seconds: float) -> str:

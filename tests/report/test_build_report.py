@@ -135,6 +135,23 @@ def test_unknown_dialogues_and_an_unknown_choice_of_the_epoch_are_said(tmp_path,
     assert "C: imported; how its epoch was chosen is unknown." in notes
 
 
+def test_the_asr_models_of_automatic_transcripts_are_named_with_their_word_error_rate(tmp_path):
+    tiny = {"asr_model": "embedded/moonshine-tiny", "wer": 0.07314, "utterances": 5360}
+    other = {"asr_model": "/models/whisper", "wer": None, "utterances": 0}
+    runs = [
+        write_run(tmp_path / "before"),  # its facts do not know of it
+        write_run(tmp_path / "gold", alpha=0.2, facts={"asr_transcripts": None}),
+        write_run(tmp_path / "a", transcripts="asr", facts={"asr_transcripts": tiny}),
+        write_run(tmp_path / "b", test_transcripts="asr", facts={"asr_transcripts": tiny}),
+        write_run(tmp_path / "c", transcripts="asr", alpha=0.3, facts={"asr_transcripts": other}),
+    ]
+    assert [note for note in make_report(runs).notes if "utomatic transcripts" in note] == [
+        "Automatic transcripts are those of embedded/moonshine-tiny; their word error rate is 7.31 % over 5,360 "
+        "utterances.",
+        "Automatic transcripts are those of whisper; their word error rate is unknown.",
+    ]
+
+
 def test_holm_s_correction_is_over_all_pairs_of_a_metric(tmp_path):
     runs = [
         write_run(tmp_path / name, alpha=alpha, flipped=n)
@@ -228,7 +245,7 @@ def test_the_schema_of_report_json_is_kept(tmp_path):
         "report": ["corpus", "labels", "systems", "pairs", "table_1", "holes", "notes"],
         "system": ["name", "title", "system", "imported", "seeds", "encoders", "folds_expected", "utterances",
                    "selections", "oracle_gap", "per_class", "confusion", "speakers", "reliability", "lengths",
-                   "curves", "spelling", "errors", "runs"],
+                   "curves", "spelling", "errors", "runs", "gates"],
         "fold": ["seed", "fold", "held_out", "epoch", "utterances", "wa", "ua", "wf1", "macro_f1"],
         "summary": ["mean", "sd", "pooled", "interval_95"],
         "curve": ["seed", "fold", "epochs", "ce", "ctc", "wa", "ua", "validation_wa", "oracle_epoch",

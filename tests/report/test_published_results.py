@@ -50,9 +50,16 @@ def test_each_system_of_ours_stands_beside_its_published_row():
 def test_the_alpha_that_weighs_as_the_authors_code_does_is_preferred():
     assert beside(system("a", alpha=0.1), system("b", alpha=0.2)) == {"title of a": "a", "MMER (α = 0.1)": "b"}
     assert beside(system("a", alpha=0.1)) == {"MMER (α = 0.1)": "a"}
+    assert beside(system("a", alpha=0.1, test_transcripts="gold")) == {"MMER (α = 0.1)": "a"}
 
 
-@pytest.mark.parametrize("change", [{"text_disjoint": True}, {"annotations": "keep"}, {"annotations": "mask"}])
+OTHER_TEXTS = [
+    *({"text_disjoint": True}, {"annotations": "keep"}, {"annotations": "mask"}),
+    *({"transcripts": "asr"}, {"transcripts": "none"}, {"test_transcripts": "asr"}),
+]
+
+
+@pytest.mark.parametrize("change", OTHER_TEXTS)
 def test_other_texts_than_the_paper_s_take_none_of_its_rows(change):
     assert beside(system("m", alpha=0.2, **change)) == {"title of m": "m"}
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 from itertools import pairwise
 
 import pytest
+from helpers.gate_example import with_gates
 from helpers.page_checks import (
     CONTRAST,
     LABELS_OF_PLOTS,
@@ -29,7 +30,7 @@ chromium = pytest.fixture(scope="module")(browser)
 
 @pytest.fixture(scope="module")
 def source():
-    return html(report_example())
+    return html(with_gates(report_example()))
 
 
 @pytest.fixture(scope="module")

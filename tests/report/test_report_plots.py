@@ -7,11 +7,12 @@ from xml.etree import ElementTree
 
 import matplotlib
 import pytest
+from helpers.gate_example import gates_example, with_gates
 from helpers.report_example import report_example, with_comparable
 
 from mmer_pipeline.pages.plotting import HUES, svg
 from mmer_pipeline.report import report_plots
-from mmer_pipeline.report.report_content import LengthBin, Reliability
+from mmer_pipeline.report.report_content import ClassGates, LengthBin, Reliability
 from mmer_pipeline.report.report_plots import figures, slugs, write_plots
 from mmer_pipeline.scoring.metrics import ReliabilityBin
 
@@ -27,10 +28,11 @@ def words(figure):
 
 
 def test_every_plot_is_written_as_png_and_svg(report, tmp_path):
+    report = with_gates(report)
     report = replace(report, systems=(report.systems[0], report.systems[-1]))
     written = write_plots(report, tmp_path)
     names = {path.relative_to(tmp_path).as_posix() for path in written}
-    stems = ("systems", "mmer-confusion", "mmer-curves", "mmer-reliability", "mmer-lengths",
+    stems = ("systems", "mmer-confusion", "mmer-curves", "mmer-reliability", "mmer-lengths", "mmer-gates",
              "theirs-b-confusion", "theirs-b-lengths")  # fmt: skip
     assert names == {f"plots/{stem}.{suffix}" for stem in stems for suffix in ("png", "svg")}
     assert len(written) == len(names)
@@ -106,6 +108,30 @@ def test_reliability_and_lengths_say_their_numbers(report):
     assert "70001" in said
     assert any("ECE 12.34 %" in text for text in said)
     assert {"1.0–2.0 s", "0.0 % of 7"} <= set(words(report_plots.lengths(report, system)))
+
+
+def test_gates_by_class_show_the_range_and_the_median(report):
+    report = with_gates(report)
+    figure = report_plots.gates(report, report.systems[0])
+    assert {"happy", "angry", "neutral", "sad", "0.560", "0.527", "0.532", "0.509"} <= set(words(figure))
+    (axes,) = figure.axes
+    ranges = [line for line in axes.get_lines() if len(line.get_xdata()) == 2]
+    assert [tuple(line.get_xdata()) for line in ranges] == [
+        (entry.percentile_10, entry.percentile_90) for entry in report.systems[0].gates.per_class.values()
+    ]
+    medians = [float(line.get_xdata()[0]) for line in axes.get_lines() if len(line.get_xdata()) == 1]
+    assert medians == [entry.median for entry in report.systems[0].gates.per_class.values()]
+    assert report_plots.gates(report, report.systems[1]) is None
+
+
+def test_gates_that_are_all_the_same_and_many_long_classes_are_drawn(report):
+    same = ClassGates(1, 0.5, 0.5, 0.5, 0.5)
+    names = [f"a long name of class {number} & <i>" for number in range(12)]
+    system = replace(report.systems[0], gates=replace(gates_example(), per_class=dict.fromkeys(names, same)))
+    figure = report_plots.gates(replace(report, systems=(system,)), system)
+    assert words(figure).count("a long name o…") == 12
+    low, high = figure.axes[0].get_xlim()
+    assert low < 0.5 < high
 
 
 def test_with_several_seeds_reliability_counts_predictions(report):
