@@ -61,7 +61,7 @@ def write_tree(directory: Path, turns: Iterable[Turn]) -> Path:
     """
     root = directory / RELEASE_DIR
     for session in SESSIONS:
-        for folder in ("dialog/EmoEvaluation", "dialog/transcriptions", "sentences/wav"):
+        for folder in ("dialog/EmoEvaluation", "dialog/transcriptions", "dialog/wav", "sentences/wav"):
             (root / f"Session{session}" / folder).mkdir(parents=True, exist_ok=True)
     seen: set[tuple[int, str]] = set()
     for (session, dialogue), group in groupby(turns, key=lambda turn: (turn.session, turn.dialogue)):
@@ -79,10 +79,27 @@ def _write_dialogue(session: Path, dialogue: str, turns: Sequence[Turn]) -> None
     _write_text(evaluation, HEADER + "".join(map(evaluation_block, turns)))
     _write_text(transcription, "".join(map(transcription_line, turns)))
     recordings.mkdir(parents=True, exist_ok=True)
-    for turn in turns:
-        if turn.waveform is not None:
-            path = recordings / f"{turn.utterance}.wav"
-            soundfile.write(path, np.clip(turn.waveform, -1.0, 1.0), SAMPLE_RATE, subtype="PCM_16")
+    spoken = [turn for turn in turns if turn.waveform is not None]
+    for turn in spoken:
+        _write_sound(recordings / f"{turn.utterance}.wav", turn.waveform)
+    if spoken:
+        _write_sound(session / "dialog" / "wav" / f"{dialogue}.wav", _mixed(spoken))
+
+
+def _mixed(turns: Sequence[Turn]) -> np.ndarray:
+    """The recording of a whole dialogue `[samples]`: each turn at its time, and silence between them."""
+    begins = [round(turn.start_seconds * SAMPLE_RATE) for turn in turns]
+    waveforms = [turn.waveform for turn in turns if turn.waveform is not None]
+    ends = [begin + len(waveform) for begin, waveform in zip(begins, waveforms, strict=True)]
+    mixed = np.zeros(max(ends))
+    for begin, end, waveform in zip(begins, ends, waveforms, strict=True):
+        mixed[begin:end] += waveform
+    return mixed
+
+
+def _write_sound(path: Path, waveform: np.ndarray | None) -> None:
+    assert waveform is not None
+    soundfile.write(path, np.clip(waveform, -1.0, 1.0), SAMPLE_RATE, subtype="PCM_16")
 
 
 def evaluation_block(turn: Turn) -> str:

@@ -90,6 +90,6 @@ def test_the_same_seed_gives_the_same_bytes_and_another_seed_different_ones(tmp_
         return {str(path.relative_to(root)): path.read_bytes() for path in root.rglob("*") if path.is_file()}
 
     first, again, other = tree("a", 5), tree("b", 5), tree("c", 6)
-    assert len(first) == 74 + 2 * 5 + 1
+    assert len(first) == 74 + 3 * 5 + 1
     assert first == again
     assert first != other
