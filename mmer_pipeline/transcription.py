@@ -97,6 +97,8 @@ def _transcribe_missing(
     order = [utterance.utterance_id for utterance in manifest.utterances]
     progress(0, len(missing))
     model = AsrModel(model_files, resolve_device(device))
+    if not found:
+        path.unlink(missing_ok=True)  # it may be another model's, which the facts would claim as this one's
     # Saved before the transcripts: they say whose these are.
     files.write_json(paths.asr_facts(path), {"asr_model": model_files.name, "digest": model_files.digest()})
     saved = time.monotonic()
@@ -110,7 +112,8 @@ def _transcribe_missing(
                 saved = time.monotonic()
             progress(len(group), len(missing))
     finally:
-        write_transcripts(path, found, order)
+        if found:
+            write_transcripts(path, found, order)
 
 
 def _decoded(

@@ -60,7 +60,8 @@ def _resources(_context: click.Context, _parameter: click.Parameter, value: Sequ
               help="Resource of the scheduler's workers that a job needs, such as GPU=1; repeatable.")  # fmt: skip
 @click.option("--restart", is_flag=True,
               help="Train folds again that were trained with other settings or inputs; keep the others.")  # fmt: skip
-@click.option("--fold", "numbers", type=int, multiple=True, metavar="K", help="Fold to train; repeatable.  [all]")
+@click.option("--fold", "numbers", type=click.IntRange(min=1), multiple=True, metavar="K",
+              help="Fold to train; repeatable.  [all]")  # fmt: skip
 @fold_options
 @manifest_option
 @setting_options(SETTINGS)

@@ -14,7 +14,7 @@ from stages.shared_options import Common, chain_run, common_options, run_option,
 
 
 @click.command(cls=GroupedCommand)
-@click.option("--fold", "numbers", type=int, multiple=True, metavar="K",
+@click.option("--fold", "numbers", type=click.IntRange(min=1), multiple=True, metavar="K",
               help="Fold to evaluate; repeatable.  [all trained folds]")  # fmt: skip
 @run_option
 @common_options

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmer_pipeline.corpora.transcripts import ASR, GOLD
+from mmer_pipeline.corpora.transcripts import GOLD
 from mmer_pipeline.settings import FEATURE_SETTINGS
 from mmer_pipeline.systems.registry import settings_for
 from stages.setting_options import GroupedCommand, SystemName, setting_options
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from mmer_pipeline.corpora.manifest import Manifest
     from mmer_pipeline.features.extraction import Extraction
     from mmer_pipeline.features.required_features import Request
+    from mmer_pipeline.transcription import Transcription
 
 
 @click.command(cls=GroupedCommand)
@@ -50,7 +51,7 @@ def extract(common: Common, system: str, scheduler: str, manifest: Path | None, 
 
 
 def _key(request: "Request") -> str:
-    """The name of a feature file in the command's result: speech, text, or text_asr."""
+    """The name of a file in the command's result: speech, text, text_asr, transcripts …"""
     return request.kind if request.transcripts == GOLD else f"{request.kind}_{request.transcripts}"
 
 
@@ -60,10 +61,10 @@ def make_features(
     corpus: "Manifest",
     scheduler: str,
     resources: Mapping[str, float] | None = None,
-) -> "Extraction":
-    """Compute the missing rows of one feature file, and the automatic transcripts that they are made from.
+) -> "Extraction | Transcription":
+    """Compute the missing rows of one feature file, or the missing automatic transcripts.
 
-    If another process is writing them, wait for that process.
+    If another process is writing the file, wait for that process.
 
     Raises:
         Stopped: the user pressed Ctrl-C.
@@ -76,8 +77,8 @@ def make_features(
     from stages.progress import ExtractionProgress
 
     name, path = f"{request.kind.capitalize()} features", request.path(common.cache, corpus.path)
-    if request.transcripts == ASR:
-        make_transcripts(common, corpus, request.asr_model, request.asr_revision)
+    if request.kind == "transcripts":
+        return make_transcripts(common, corpus, request.encoder, request.revision)
     while True:
         try:
             with ExtractionProgress(common, name) as progress:

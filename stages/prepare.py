@@ -45,6 +45,11 @@ if TYPE_CHECKING:
     type=click.FloatRange(min=0, min_open=True),
     help="Exclude longer utterances.  [60]",
 )
+@click.option(
+    "--keep-untranscribed",
+    is_flag=True,
+    help="Keep utterances without a transcript, for --transcripts asr or none.",
+)
 @common_options
 def prepare(
     corpus: str,
@@ -53,6 +58,7 @@ def prepare(
     label_map: str | None,
     strict: bool,
     max_audio_seconds: float | None,
+    keep_untranscribed: bool,
     common: Common,
 ) -> None:
     """Check a corpus and write its manifest.
@@ -74,6 +80,7 @@ def prepare(
             reading,
             preparation.choose_label_map(reading, label_map),
             max_audio_seconds=max_audio_seconds or preparation.MAX_AUDIO_SECONDS,
+            keep_untranscribed=keep_untranscribed,
             progress=work.show,
         )
     if strict and prepared.excluded:
@@ -101,7 +108,8 @@ def prepare(
     if common.tables:
         _print_summary(corpus, prepared, agreement)
         click.echo(f"{'wrote' if changed else 'unchanged:'} {path} ({len(prepared.utterances)} utterances)")
-    suggest(common, "extract", "manifest")
+    untranscribed = "untranscribed" in prepared.problems
+    suggest(common, "extract --transcripts asr" if untranscribed else "extract", "manifest")
 
 
 def _case_variants(prepared: "Preparation") -> str | None:

@@ -132,7 +132,7 @@ def suggest(common: Common, command: str, *shared: str) -> None:
     root = click.get_current_context().find_root()
     # Make and the demo run the next step themselves.
     suppressed = common.quiet or "MAKELEVEL" in os.environ or root.obj == PART_OF_DEMO
-    root.meta[NEXT] = None if suppressed else shlex.join(["mmer-pipe", command, *words])
+    root.meta[NEXT] = None if suppressed else shlex.join(["mmer-pipe", *shlex.split(command), *words])
 
 
 def show_suggestion() -> None:

@@ -4,6 +4,7 @@ Reads the manifest and the cached features. Writes settings.json, metrics.jsonl,
 state/ to `<runs>/<run>/fold-k/`.
 """
 
+import shlex
 from collections.abc import Callable
 from dataclasses import asdict
 from typing import Any
@@ -91,4 +92,7 @@ def train(
             say(common, f"{name} has already been trained with these settings; skipping it.")
         results.append({"fold": number or None, "trained": trained, "directory": str(fold(run, number).directory)})
     common.result({"run": str(run), "folds": results, "settings": {**asdict(settings), "fold": None}})
-    suggest(common, "evaluate" if numbers != (0,) else f"pack {run.name}", "run_name")
+    if numbers == (0,):
+        suggest(common, f"pack {shlex.quote(run.name)}")
+    else:
+        suggest(common, "evaluate", "run_name")

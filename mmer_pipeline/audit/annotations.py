@@ -133,6 +133,9 @@ def _annotated(split: Split, annotations: Annotations) -> Finding:
 def _empty(split: Split, empty: Mask) -> Finding:
     classes = association(split, empty)
     reveals = f" They reveal the label: {classes}." if classes.significant else ""
+    untranscribed = sum(not utterance.transcript for utterance in split.utterances)
+    if untranscribed:
+        reveals += f" {untranscribed:,} have no transcript at all: train with `--transcripts asr` or `none`."
     return _count(
         split,
         empty,

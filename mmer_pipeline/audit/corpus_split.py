@@ -63,6 +63,8 @@ class Split:
     def quoted(self, number: int) -> str:
         """An utterance's transcript in quotation marks, shortened if it is long."""
         text = self.utterances[number].transcript
+        if not text:
+            return "no transcript"
         return f"“{text if len(text) <= SHOWN_CHARACTERS else text[: SHOWN_CHARACTERS - 1] + '…'}”"
 
 

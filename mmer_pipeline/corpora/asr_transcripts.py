@@ -56,12 +56,17 @@ def read_transcripts(path: Path) -> dict[str, AsrTranscript]:
     """
     if not path.is_file():
         return {}
-    return {
-        row.cells["utterance_id"]: AsrTranscript(
-            row.cells["transcript"], row.cells["input_digest"], row.cells["input_stamp"]
-        )
-        for row in read_csv_rows(path, COLUMNS)
-    }
+    try:
+        return {
+            row.cells["utterance_id"]: AsrTranscript(
+                row.cells["transcript"], row.cells["input_digest"], row.cells["input_stamp"]
+            )
+            for row in read_csv_rows(path, COLUMNS)
+        }
+    except UserError as error:
+        raise UserError(
+            f"{error} If you cannot correct the file, delete it: `mmer-pipe transcribe` writes it again."
+        ) from None
 
 
 def write_transcripts(path: Path, transcripts: Mapping[str, AsrTranscript], order: Iterable[str]) -> None:
@@ -133,3 +138,10 @@ def read_facts(path: Path) -> dict[str, Any] | None:
     except UserError:
         return None
     return facts if isinstance(facts, dict) else None
+
+
+def transcripts_used(manifest: Manifest, asr_model: str) -> dict[str, Any]:
+    """Describe the automatic transcripts that a run reads, for its record; `wer` is None without gold transcripts."""
+    facts = read_facts(paths.asr_transcripts(manifest.path, asr_model)) or {}
+    errors = facts.get("word_errors", {}).get("all", {})
+    return {"asr_model": asr_model, "wer": errors.get("wer"), "utterances": errors.get("utterances", 0)}

@@ -66,7 +66,8 @@ def make_fold(
     a held-out one.
 
     Raises:
-        UserError: there is no such fold, a speaker is in two parts, or a part is empty.
+        UserError: there is no such fold, a speaker is in two parts, a part is empty, or the words of an utterance are
+            unknown that `text_disjoint` would compare.
     """
     if number == 0:
         return _all_utterances(manifest, validation, seed)
@@ -91,6 +92,7 @@ def make_fold(
         validating, training = [i for i in rest if i in chosen], [i for i in rest if i not in chosen]
     left_out: list[int] = []
     if text_disjoint:
+        _check_transcribed(manifest)
         validating, repeated = _without_words_of(manifest, validating, test)
         training, also_repeated = _without_words_of(manifest, training, [*test, *validating])
         left_out = sorted([*repeated, *also_repeated])
@@ -134,6 +136,16 @@ def _without_words_of(manifest: Manifest, part: list[int], others: list[int]) ->
     words = {i: spoken_words(manifest.utterances[i].transcript) for i in (*part, *others)}
     taken = {words[i] for i in others} - {""}
     return [i for i in part if words[i] not in taken], [i for i in part if words[i] in taken]
+
+
+def _check_transcribed(manifest: Manifest) -> None:
+    missing = [u.utterance_id for u in manifest.utterances if not u.transcript]
+    if missing:
+        raise UserError(
+            f"--text-disjoint compares the words of all utterances, but {len(missing)} of {len(manifest.utterances)} "
+            f"have no transcript in {manifest.path}, such as {missing[0]}. Leave the option out, or run `mmer-pipe "
+            "prepare` without --keep-untranscribed."
+        )
 
 
 def parse_fraction(validation: str) -> float | None:

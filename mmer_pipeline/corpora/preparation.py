@@ -27,10 +27,11 @@ PROBLEMS = {  # kind → meaning, in the order of the report
     "empty": "recording too short or without samples",
     "outside": "segment extends beyond its recording",
     "too_long": "recording too long",
-    "no_transcript": "no transcript",
+    "no_transcript": "no transcript (`prepare --keep-untranscribed` keeps these utterances)",
+    "untranscribed": "kept, but without a transcript (train with --transcripts asr or none)",
     "converted": "kept, but resampled or mixed down on every read (not 16 kHz mono)",
 }
-KEPT = "converted"  # the only kind that does not exclude the utterance
+KEPT = ("untranscribed", "converted")  # the kinds that do not exclude the utterance
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ class Preparation:
     @property
     def excluded(self) -> tuple[str, ...]:
         """The utterances that are excluded because of a problem, each once."""
-        return tuple(dict.fromkeys(i for kind, ids in self.problems.items() if kind != KEPT for i in ids))
+        return tuple(dict.fromkeys(i for kind, ids in self.problems.items() if kind not in KEPT for i in ids))
 
     @property
     def class_counts(self) -> dict[str, int]:
@@ -114,12 +115,14 @@ def prepare(
     *,
     max_audio_seconds: float = MAX_AUDIO_SECONDS,
     min_audio_seconds: float = MIN_AUDIO_SECONDS,
+    keep_untranscribed: bool = False,
     progress: Progress | None = None,
 ) -> Preparation:
     """Map the labels, then check the recording and the transcript of every utterance that the label map keeps.
 
     Each recording is probed once, however many segments it contains; `progress` is called after each. A transcript
-    that consists only of an annotation, such as `[LAUGHTER]`, counts as a transcript.
+    that consists only of an annotation, such as `[LAUGHTER]`, counts as a transcript. Utterances without one are
+    excluded, unless `keep_untranscribed`.
 
     Raises:
         UserError: two utterances have the same id, the label map does not know a label, or no utterance is left.
@@ -139,13 +142,16 @@ def prepare(
         if kind:
             problems[kind].append(name)
             reasons[name] = f"{utterance.audio}: {reason}"
-        if not utterance.transcript.strip():
+        transcribed = bool(utterance.transcript.strip())
+        if not (transcribed or keep_untranscribed):
             problems["no_transcript"].append(name)
         elif not kind:
             kept.append(utterance)
             seconds.append(duration)
+            if not transcribed:
+                problems["untranscribed"].append(name)
             if isinstance(probe, AudioInfo) and probe.needs_conversion:
-                problems[KEPT].append(name)
+                problems["converted"].append(name)
     preparation = Preparation(
         label_map=label_map,
         utterances=tuple(kept),

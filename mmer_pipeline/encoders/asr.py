@@ -4,6 +4,7 @@ Moonshine's encoder normalises over the whole input, so padding would change its
 per utterance and only its transformer and its decoder run in batches: a transcript does not depend on its neighbours.
 """
 
+import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -22,9 +23,10 @@ from mmer_pipeline.encoders.speech import MOONSHINE, SpeechEncoder
 from mmer_pipeline.errors import UserError
 
 BATCH_SECONDS = 240.0  # audio in a batch, padding included; on two cores 1.6 × as fast as 120
-WINDOWS_PER_BATCH = 8  # of a model such as Whisper, which pads everything to 30 seconds
+WINDOWS_PER_BATCH = 8  # of 30 seconds, of Whisper
 MOONSHINE_TOKENS_PER_SECOND = 6.5  # its authors' limit: without one it can repeat itself without end
 MOONSHINE_PEAK = 0.9  # level of its input: on quiet recordings it makes fewer errors so (RAVDESS: 3.8 % instead of 4.0)
+TOKENIZERS = ("tokenizer.json", "vocab.json", "vocab.txt", "*.model")  # files of which a tokenizer has one
 SHORTEST_SECONDS = 0.1  # what is shorter contains no word, and no frame for some models
 
 
@@ -65,14 +67,14 @@ class AsrModel:
     def _load_moonshine(self) -> None:
         from transformers import MoonshineForConditionalGeneration
 
-        model: Any = load_pretrained(MoonshineForConditionalGeneration, self.files)
+        model: Any = load_pretrained(MoonshineForConditionalGeneration, self.files, padding_masks=False)
         self.model = model.to(self.device).eval()
         self.processor: Any = _from_directory(AutoTokenizer, self.files)
         self.speech = SpeechEncoder(self.model.model.encoder, plain_config(self.files), zero_mean_unit_variance=False)
         self._transcribe = self._with_moonshine
 
     def _load(self, loader: Any, transcribe: Callable[[Sequence[np.ndarray]], list[str]]) -> None:
-        model: Any = load_pretrained(loader, self.files)
+        model: Any = load_pretrained(loader, self.files, padding_masks=False)
         self.model = model.to(self.device).eval()
         self.processor = _from_directory(AutoProcessor, self.files)
         self._transcribe = transcribe
@@ -103,16 +105,24 @@ class AsrModel:
         ]
 
     def _with_decoder(self, waveforms: Sequence[np.ndarray]) -> list[str]:
-        texts: list[str] = []
-        for first in range(0, len(waveforms), WINDOWS_PER_BATCH):
+        # Whisper pads everything to 30 seconds and ignores what follows, so longer waveforms are cut into equal parts.
+        # Other models transcribe one waveform at a time, without padding.
+        window = getattr(self.processor.feature_extractor, "n_samples", None)
+        together = WINDOWS_PER_BATCH if window else 1
+        parts = [
+            (number, part)
+            for number, waveform in enumerate(waveforms)
+            for part in np.array_split(waveform, math.ceil(len(waveform) / (window or len(waveform))))
+        ]
+        texts = [""] * len(waveforms)
+        for first in range(0, len(parts), together):
+            numbers, group = zip(*parts[first : first + together], strict=True)
             inputs = self.processor(
-                list(waveforms[first : first + WINDOWS_PER_BATCH]),
-                sampling_rate=SAMPLE_RATE,
-                return_tensors="pt",
-                return_attention_mask=True,
+                list(group), sampling_rate=SAMPLE_RATE, return_tensors="pt", return_attention_mask=True
             ).to(self.device)
             ids = self.model.generate(**inputs, do_sample=False, num_beams=1)
-            texts += map(str, self.processor.batch_decode(ids, skip_special_tokens=True))
+            for number, text in zip(numbers, self.processor.batch_decode(ids, skip_special_tokens=True), strict=True):
+                texts[number] += f" {text}"
         return texts
 
     def _with_ctc(self, waveforms: Sequence[np.ndarray]) -> list[str]:
@@ -125,11 +135,19 @@ class AsrModel:
 
 
 def _from_directory(loader: Any, files: EncoderFiles) -> Any:
+    """Load a tokenizer, or a processor with one."""
+    if not any(path for pattern in TOKENIZERS for path in files.directory.glob(pattern)):
+        # transformers might create a tokenizer without a vocabulary, which decodes everything to nothing.
+        raise UserError(
+            f"{files.name}: {files.directory} has no tokenizer. Expected {' or '.join(TOKENIZERS)} in it. "
+            "Download the model completely, or use another one."
+        )
     try:
         return loader.from_pretrained(files.directory, trust_remote_code=False)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise UserError(
-            f"{files.name}: the tokenizer or feature extractor in {files.directory} cannot be loaded: {error}"
+            f"{files.name}: the tokenizer or feature extractor in {files.directory} cannot be loaded: {error}. "
+            "Download the model again, or use another one."
         ) from None
 
 

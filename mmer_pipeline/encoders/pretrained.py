@@ -51,13 +51,18 @@ def load_pretrained(
     *,
     allow_missing: tuple[str, ...] = (),
     key_mapping: dict[str, str] | None = None,
+    padding_masks: bool = True,
 ) -> PreTrainedModel:
     """Load a checkpoint in float32; weights whose names begin with one of `allow_missing` may be missing.
+
+    With `padding_masks` it uses those of `attention`; a decoder, which must not see later tokens, keeps its own.
 
     Raises:
         UserError: the weights cannot be read or do not fit the model.
     """
-    transformers_logging.disable_progress_bar()  # for loading weights, also in the workers of an extraction
+    # Also in the workers of an extraction: no progress bar, and no report on unused weights; missing ones are checked.
+    transformers_logging.disable_progress_bar()
+    transformers_logging.set_verbosity_error()
     try:
         model, info = loader.from_pretrained(
             files.directory,
@@ -84,4 +89,4 @@ def load_pretrained(
             f"{f' and {len(missing) - 5} more' if len(missing) > 5 else ''}. The checkpoint is incomplete (download "
             "it again) or of another type (use another encoder)."
         )
-    return use_padding_masks(model)
+    return use_padding_masks(model) if padding_masks else model

@@ -29,19 +29,20 @@ FRONT_END = "convolutional front end"
 
 @dataclass(frozen=True)
 class Request:
-    """A feature file that a system reads."""
+    """A file that a system reads: features, or the automatic transcripts that it needs besides."""
 
-    kind: str  # text or speech
-    encoder: str  # hub id or directory
+    kind: str  # text, speech or transcripts
+    encoder: str  # hub id or directory; of transcripts, the ASR model's
     revision: str | None
     dtype: str
     annotations: str = ""  # annotation policy, for text
     transcripts: str = GOLD  # their source, for text
     asr_model: str = ""  # of automatic transcripts
-    asr_revision: str | None = None
 
     def path(self, cache: Path, manifest: Path) -> Path:
         """The file's path."""
+        if self.kind == "transcripts":
+            return paths.asr_transcripts(manifest, self.encoder)
         if self.kind == "text":
             slugs = {GOLD: "", ASR: f"asr-{paths.encoder_slug(self.asr_model)}"}
             source = slugs.get(self.transcripts, self.transcripts)
@@ -50,8 +51,10 @@ class Request:
 
 
 def requests_of(settings: Settings) -> list[Request]:
-    """The feature files that a run with these settings reads."""
+    """The files that a run with these settings reads, each after those that it is made from."""
     found = []
+    if ASR in settings.sources:
+        found.append(Request("transcripts", settings.asr_model, settings.asr_revision, dtype=""))
     if reads_text_features(settings):
         found += [text_request(settings, source) for source in dict.fromkeys(settings.sources)]
     if reads_speech_features(settings):
@@ -62,8 +65,8 @@ def requests_of(settings: Settings) -> list[Request]:
 def text_request(settings: Settings, source: str) -> Request:
     """The text features of transcripts from this source."""
     encoder = settings.text_encoder, settings.text_revision
-    asr = (settings.asr_model, settings.asr_revision) if source == ASR else ()
-    return Request("text", *encoder, settings.dtype, settings.annotations, source, *asr)
+    asr_model = settings.asr_model if source == ASR else ""
+    return Request("text", *encoder, settings.dtype, settings.annotations, source, asr_model)
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,10 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from mmer_pipeline.corpora.folds import natural_order
+from mmer_pipeline.paths import encoder_name
 from mmer_pipeline.report.report_content import PairComparison
 from mmer_pipeline.report.run_results import SystemResults
+from mmer_pipeline.report.wording import percent
 
 FEW_CLUSTERS = 15  # below it a bootstrap interval is too narrow to be trusted
 NAMED = 8  # the most speakers or folds that a note names
@@ -20,7 +22,7 @@ TRAINING = ("folds", "validation", "epochs", "learning_rate", "schedule", "batch
 
 
 def notes_of(systems: Sequence[SystemResults], pairs: Sequence[PairComparison], labels: Sequence[str]) -> list[str]:
-    """Note few or unknown dialogues, single seeds, imports, classes missing from a fold, and each system's protocol."""
+    """Note few or unknown dialogues, single seeds, imports, missing classes, automatic transcripts, and protocols."""
     paired = {name for pair in pairs for name in (pair.first, pair.second)}
     return [
         *_few_clusters(systems, pairs),
@@ -36,6 +38,7 @@ def notes_of(systems: Sequence[SystemResults], pairs: Sequence[PairComparison], 
             if system.imported is not None
         ),
         *_together((system.name, _missing_classes(system, labels)) for system in systems),
+        *_automatic_transcripts(systems),
         *_trained_otherwise([system for system in systems if system.runs]),
         *(note for system in systems for note in _protocol(system)),
     ]
@@ -93,6 +96,19 @@ def _missing_classes(system: SystemResults, labels: Sequence[str]) -> str:
     if not missing:
         return ""
     return f"{_named(missing)}; the UA of such a fold averages fewer classes."
+
+
+def _automatic_transcripts(systems: Sequence[SystemResults]) -> list[str]:
+    """Name the ASR models whose transcripts were read, with their word error rates."""
+    facts = [f.record.facts.get("asr_transcripts") for system in systems for run in system.runs for f in run.folds]
+    notes = []
+    for used in filter(None, facts):
+        known = used["wer"] is not None
+        rate = f"{percent(used['wer'])} % over {used['utterances']:,} utterances" if known else "unknown"
+        notes.append(
+            f"Automatic transcripts are those of {encoder_name(used['asr_model'])}; their word error rate is {rate}."
+        )
+    return list(dict.fromkeys(notes))
 
 
 def _protocol(system: SystemResults) -> list[str]:

@@ -3,7 +3,9 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from mmer_pipeline.corpora.transcripts import GOLD
 from mmer_pipeline.report.report_content import SettingValue, System, Table1Row
+from mmer_pipeline.settings import SAME
 from mmer_pipeline.systems.registry import describe_system
 
 CORPUS = "iemocap"
@@ -109,6 +111,7 @@ def _is_like(system: System, wanted: _Counterpart, alpha_factor: int) -> bool:
     alike = wanted.settings.items() <= settings.items()
     if wanted.alpha is not None:
         alike = alike and settings["alpha"] == alpha_factor * wanted.alpha
+    alike = alike and settings["transcripts"] == GOLD and settings["test_transcripts"] in (SAME, GOLD)
     reads_text = "text" in describe_system(str(settings["system"])).reads
     return alike and not settings["text_disjoint"] and (not reads_text or settings["annotations"] == "strip")
 

@@ -18,6 +18,7 @@ from mmer_pipeline.encoders.encoder_files import EncoderFiles
 from mmer_pipeline.encoders.pretrained import plain_values, read_config
 from mmer_pipeline.encoders.speech import SpeechEncoder, load_speech_encoder
 from mmer_pipeline.encoders.text import load_text_model, untrained_text_model
+from mmer_pipeline.errors import UserError
 from mmer_pipeline.settings import Settings
 
 _CARD = """\
@@ -31,7 +32,8 @@ Classifies the emotion of an utterance: {labels}. One of the systems of the MMER
 arXiv 2203.16794). Load it with `{module}.{name}.from_pretrained`.
 
 `settings.json`, next to the directory that this model was saved to, describes the corpus, the held-out part, the
-encoders, the settings and the versions; `evaluation.json` contains the scores.
+encoders, the settings and the versions; `evaluation.json` contains the scores. To use it on recordings or hand it on,
+run `mmer-pipe pack`.
 """
 # How an encoder that is passed to a constructor is written to config.json; `_from_pretrained` reads it.
 _CODERS = {
@@ -89,8 +91,8 @@ class EmotionModel(nn.Module, PyTorchModelHubMixin):
     `build` constructs it for training. `forward` takes the inputs that the system reads as keyword arguments (frames,
     frame_mask, tokens, token_mask) and returns an `Output`. A system that reads speech stores its encoder as `speech`.
 
-    `save_pretrained`, `from_pretrained` and `push_to_hub` come from huggingface_hub. The constructor's arguments, which
-    are plain values and encoders, are saved as `config.json`, so that a saved model needs no other configuration.
+    `save_pretrained` and `from_pretrained` come from huggingface_hub. The constructor's arguments, which are plain
+    values and encoders, are saved as `config.json`, so that a saved model needs no other configuration.
     """
 
     labels: list[str]  # the classes, in the order of the logits
@@ -103,6 +105,16 @@ class EmotionModel(nn.Module, PyTorchModelHubMixin):
     def build(cls, settings: Settings, parts: Parts) -> Self:
         """Construct the system for training, with pretrained encoders."""
         raise NotImplementedError
+
+    def push_to_hub(self, *_: Any, **__: Any) -> str:
+        """Refuse: the weights alone do not say which text encoder, tokenizer and transcripts they need.
+
+        Raises:
+            UserError: always; it names the command that uploads a complete model.
+        """
+        raise UserError(
+            "These weights are only a part of a model. Upload all of it with `mmer-pipe pack RUN --push-to-hub ID`."
+        )
 
     def view(self, *_: Any, **__: Any) -> View | None:
         """How the model combines words and speech, from the inputs of `forward`; None if it does not combine them."""

@@ -165,8 +165,11 @@ def settings_for(system: str, **settings: Any) -> Settings:
     """
     entry = find_system(system)
     has = entry.options
-    if "text" not in entry.reads and "alpha" not in has:  # it reads no words
+    has_ctc = "alpha" in has and settings.get("alpha", DEFAULTS["alpha"]) > 0
+    if "text" not in entry.reads and not has_ctc:  # it reads no words
         settings = {name: value for name, value in settings.items() if name not in ("transcripts", "test_transcripts")}
+    if settings.get("test_transcripts") == settings.get("transcripts", DEFAULTS["transcripts"]):
+        settings.pop("test_transcripts", None)
     for name in OPTIONAL_SETTINGS:
         if name in has:
             continue
@@ -193,13 +196,7 @@ def reads_speech_features(settings: Settings) -> bool:
 
 _REMOVED = {"gate": "no gate", "r_branch": "no R branch", "q_branch": "no Q branch"}
 _POOLED = {"speech": "only speech pooled", "fused": "only fused words pooled", "text": "only text pooled"}
-_TRANSCRIPTS = {
-    ("asr", "asr"): "ASR transcripts",
-    ("none", "none"): "no transcripts",
-    ("gold", "asr"): "tested on ASR transcripts",
-    ("gold", "none"): "tested without transcripts",
-    ("asr", "gold"): "ASR transcripts, tested on gold",
-}
+_WORDS = {"gold": "gold transcripts", "asr": "ASR transcripts", "none": "no transcripts"}
 _ANNOTATIONS = {"keep": "annotations kept", "mask": "annotations masked"}
 
 
@@ -214,10 +211,11 @@ def title(settings: Mapping[str, Any]) -> str:
         notes.append("fine-tuned" if settings["finetune_text"] else "frozen")
     if "text" in system.reads and settings["annotations"] in _ANNOTATIONS:
         notes.append(_ANNOTATIONS[settings["annotations"]])
-    used = settings.get("transcripts", "gold"), settings.get("test_transcripts", "same")
-    sources = used[0], used[0] if used[1] == "same" else used[1]
-    if sources != ("gold", "gold"):
-        notes.append(_TRANSCRIPTS.get(sources, f"{sources[0]} transcripts, tested on {sources[1]}"))
+    trained, tested = settings.get("transcripts", "gold"), settings.get("test_transcripts", "same")
+    if tested != "same":
+        notes.append(f"trained on {_WORDS[trained]}, tested on {_WORDS[tested]}")
+    elif trained != "gold":
+        notes.append(_WORDS[trained])
     if settings["text_disjoint"]:
         notes.append("text-disjoint")
     return system.title + (f" ({', '.join(notes)})" if notes else "")

@@ -10,9 +10,10 @@ from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from mmer_pipeline import files, paths
+from mmer_pipeline.corpora.asr_transcripts import transcripts_used
 from mmer_pipeline.corpora.folds import Fold, fold_names, shared_speakers
 from mmer_pipeline.corpora.manifest import Manifest
-from mmer_pipeline.corpora.transcripts import Alphabet
+from mmer_pipeline.corpora.transcripts import ASR, Alphabet
 from mmer_pipeline.devices import hardware
 from mmer_pipeline.digests import digest_of_result
 from mmer_pipeline.errors import OtherSettings
@@ -110,20 +111,22 @@ def _facts(
 ) -> dict[str, Any]:
     """The part of a run's record that does not belong to its identity."""
     manifest = corpus.manifest
-    revisions = {"text": encoders.text, "speech": encoders.speech}
+    used = {name: found for name, found in (("text", encoders.text), ("speech", encoders.speech)) if found}
     return {
         **environment(str(accelerator.device)),
         "hardware": hardware(accelerator.device),
         "manifest": str(manifest.path.absolute()),
         "corpus": manifest.corpus,
         "folds": fold_names(manifest, settings.folds),
-        "revisions": {name: encoder.revision for name, encoder in revisions.items() if encoder},
+        "revisions": {name: encoder.revision for name, encoder in used.items()},
+        "encoder_digests": {name: encoder.digest() for name, encoder in used.items()},
         "utterances": {
             "train": len(fold.train),
             "validation": len(fold.validation),
             "test": len(fold.test),
             "left_out": len(fold.left_out),
         },
+        "asr_transcripts": transcripts_used(manifest, settings.asr_model) if ASR in settings.sources else None,
         "shared_speakers": shared_speakers(manifest, fold),
         "without_ctc_target": examples.without_target,
         "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),

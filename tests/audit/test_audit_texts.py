@@ -237,6 +237,21 @@ def repeated(tmp_path):
     return texts_alone(rows, tmp_path / "manifest.csv")
 
 
+def test_utterances_without_a_transcript_are_counted_and_not_quoted(tiny_corpus):
+    manifest = changed(tiny_corpus(), lambda n, _: {"transcript": ("", "[LAUGHTER]")[n % 2]} if n < 4 else {})
+    finding = found(audit_texts(manifest), "empty_transcripts")
+    assert (finding["severity"], finding["value"]) == ("note", 4)
+    assert "2 have no transcript at all: train with `--transcripts asr` or `none`." in finding["meaning"]
+    assert finding["examples"][:2] == ["1F-1-hap (happy): no transcript", "1F-1-ang (angry): “[LAUGHTER]”"]
+
+
+def test_a_corpus_without_any_transcript_can_be_audited(tiny_corpus):
+    audit = audit_texts(changed(tiny_corpus(), lambda *_: {"transcript": ""}))
+    assert found(audit, "empty_transcripts")["value"] == found(audit, "no_ctc_target")["value"] == 16
+    assert found(audit, "repeated_texts")["severity"] == "ok"
+    assert found(audit, "baseline_length_of_the_text")["value"] == 25.0
+
+
 def test_repeated_texts_and_how_often_a_look_up_is_correct(tmp_path):
     audit = audit_texts(repeated(tmp_path))
     finding = found(audit, "repeated_texts")

