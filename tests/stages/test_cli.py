@@ -60,7 +60,7 @@ def test_predictions_have_the_columns_of_the_contract(manifest, encoders, traini
     header, *rows = paths.fold(RUN, 1).predictions.read_text().splitlines()
     assert header == (
         "utterance_id,fold,speaker,dialogue,truth,prediction,probability_happy,probability_angry,"
-        "probability_neutral,probability_sad,transcript_ctc"
+        "probability_neutral,probability_sad,transcript_ctc,gate"
     )
     held_out = [u.utterance_id for u in manifest.utterances if u.session == "1"]
     assert [row.split(",")[0] for row in rows] == held_out
