@@ -251,7 +251,9 @@ def _opened(path: Path, data: bytes | None = None) -> Iterator[Any]:
         raise AudioError(path, "unreadable", f"it is damaged or not a recording ({detail})") from None
 
 
-def _sound_file(source: Path | BinaryIO, path: Path) -> Any:
+def _sound_file(source: Path | bytes | BinaryIO, path: Path) -> Any:
+    if isinstance(source, Path) and os.name == "posix":
+        source = os.fsencode(source)  # soundfile refuses a name that is not valid in the file system's encoding
     try:
         return soundfile.SoundFile(source)
     except TypeError:  # raised for a file named *.raw, samples without a header

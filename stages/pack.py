@@ -3,6 +3,7 @@
 Reads `<runs>/<run>/fold-*/` and the text encoder. Writes the packed model: weights, mmer_model.json, README.md.
 """
 
+import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -51,14 +52,14 @@ def pack(
     scores = _scores(common, run, model)
     pack_model(model, directory, cross_validation=scores, include_encoders=include_encoders)
     if scores is None:
-        say(common, "The run has no evaluated folds, so the model card has no scores.")
+        say(common, "No evaluation was found, so the model card has no scores.")
     size = sum(path.stat().st_size for path in directory.rglob("*") if path.is_file())
     say(common, f"Packed {_members(model)} of {run}: {directory} ({size / 1e6:.1f} MB)")
     address = push(read_packed_model(directory), repo_id) if repo_id else None
     if address:
         say(common, f"Uploaded to {address}")
     common.result({"path": str(directory), "bytes": size, "members": len(model.members), "address": address})
-    suggest(common, f"predict RECORDING --model {directory}")
+    suggest(common, f"predict RECORDING --model {shlex.quote(str(directory))}")
 
 
 def _members(model: "TrainedModel") -> str:

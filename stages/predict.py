@@ -8,13 +8,14 @@ import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from mmer_pipeline.corpora.transcripts import TRANSCRIPT_SOURCES
-from stages.setting_options import GroupedCommand, setting_options
+from stages.setting_options import GroupedCommand
 from stages.shared_options import DIRECTORY, FILE, Common, chain_run, common_options, say
 from stages.train import FoldNumber
 
@@ -22,7 +23,8 @@ if TYPE_CHECKING:
     from mmer_pipeline.corpora.labels import LabelMap
     from mmer_pipeline.prediction.pipeline import Outcome
     from mmer_pipeline.prediction.recognizer import EmotionRecognizer
-    from mmer_pipeline.prediction.results import Item
+    from mmer_pipeline.prediction.result_files import ResultFile
+    from mmer_pipeline.prediction.results import Item, Prediction
 
 MOST_ROWS = 40  # that the terminal shows if the results are written to a file as well
 
@@ -50,11 +52,16 @@ class TakesTheRest(GroupedCommand):
 @click.option("--cut", type=click.Choice(("auto", "always", "never")), default="auto", show_default=True,
               help="Cut recordings at pauses into utterances; auto: those of more than 30 seconds.")  # fmt: skip
 @click.option("--truth", metavar="COLUMN", help="Column of the CSV file with the true emotion, to score predictions.")
-@click.option("--label-map", metavar="NAME|FILE", help="Label map for the true emotions, as for prepare.")
-@click.option("--output", "-o", type=FILE, help="File for the results: .csv or .jsonl. If killed, it is continued.")
+@click.option("--label-map", metavar="NAME|FILE", help="Label map for the emotions of --truth, as for prepare.")
+@click.option("--output", "-o", type=FILE,
+              help="File for the results: .csv or .jsonl. A command that was killed goes on when it is run "
+                   "again.")  # fmt: skip
 @click.option("--explain", "explanations", type=DIRECTORY,
               help="Directory for explanations: which words and sounds the model used, as JSON and PNG.")  # fmt: skip
-@setting_options(["asr_model", "asr_revision"])
+@click.option("--asr-model", metavar="NAME",
+              help="Model for automatic transcripts: a Hugging Face id, a directory, or embedded/moonshine-tiny.  "
+                   "[that of the trained model's settings]")  # fmt: skip
+@click.option("--asr-revision", metavar="REV", help="Commit, tag or branch of the ASR model on the hub.")
 @common_options
 def predict(
     common: Common, inputs: tuple[Path, ...], name: str | None, numbers: tuple[int, ...], **options: Any
@@ -73,16 +80,18 @@ def predict(
     from stages.progress import quiet_libraries
 
     quiet_libraries()
+    if options["label_map"] and not options["truth"]:
+        raise click.UsageError("--label-map is for the true emotions that --truth names. Give --truth COLUMN, too.")
     if options["output"]:
         check_result_path(options["output"])
     found = find_items(inputs, transcript=options["transcript"], truth=options["truth"])
     model = find_model(name or chain_run(), common.runs, numbers, options["revision"])
-    asr_model = options["asr_model"] if _was_given("asr_model") else None
+    truths = _truths(options["label_map"], found.items, model.labels)
     recognizer = EmotionRecognizer(
-        model, device=common.device, transcripts=options["transcripts"], asr_model=asr_model,
+        model, device=common.device, transcripts=options["transcripts"], asr_model=options["asr_model"],
         asr_revision=options["asr_revision"],
     )  # fmt: skip
-    job = _Job(common, recognizer, _truths(options["label_map"], found.items, recognizer.labels), found.problems)
+    job = _Job(common, recognizer, truths, found.problems)
     began = time.perf_counter()
     job.run(found.items, options["output"], options["cut"], options["explanations"])
     job.show(options["output"], time.perf_counter() - began)
@@ -90,18 +99,14 @@ def predict(
         click.get_current_context().exit(1)
 
 
-def _was_given(parameter: str) -> bool:
-    source = click.get_current_context().get_parameter_source(parameter)
-    return source not in (None, click.core.ParameterSource.DEFAULT)
-
-
 def _truths(name: str | None, items: "Sequence[Item]", labels: Sequence[str]) -> dict[str, str | None]:
     """The class of each label that occurs as truth; None: the label map drops it. Unknown labels are left out."""
-    from mmer_pipeline.corpora.labels import load_label_map
+    from mmer_pipeline.corpora.labels import IDENTITY, identity_map, load_label_map
 
-    occurring = dict.fromkeys(item.truth for item in items if item.truth is not None)
-    label_map: LabelMap | None = load_label_map(name) if name else None
-    classes = {truth: label_map.class_of(truth) if label_map else truth for truth in occurring}
+    occurring = {item.truth for item in items if item.truth is not None}
+    label_map: LabelMap = identity_map(set(labels)) if name in (None, IDENTITY) else load_label_map(name)
+    known = occurring & {*chain.from_iterable(label_map.classes.values()), *label_map.dropped}
+    classes = {truth: label_map.class_of(truth) for truth in sorted(known)}
     return {truth: found for truth, found in classes.items() if found is None or found in labels}
 
 
@@ -115,74 +120,88 @@ class _Job:
     problems: list[str]
     rows: list[dict[str, Any]] = field(default_factory=list)
     finished: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    ids: set[str] = field(default_factory=set)  # of the recordings
 
     def run(self, items: "Sequence[Item]", output: Path | None, cut: str, explanations: Path | None) -> None:
         """Predict the items that a killed command has not finished, and write the results."""
         from mmer_pipeline.prediction.result_files import ResultFile, request_key
 
         self._report_unknown_truths(items)
-        keys = {request_key(item): item for item in items}
+        self.ids = {item.utterance_id for item in items}
+        requests = {request_key(item): item for item in items}
         if output is None:
-            self._predict(items, cut, explanations, None)
+            self._predict(requests, cut, explanations, None)
         else:
-            identity = self.recognizer.identity(cut=cut, truths=dict(self.truths))
+            place = None if explanations is None else str(explanations)  # what is finished is not explained afterwards
+            identity = self.recognizer.identity(cut=cut, truths=dict(self.truths), explanations=place)
             with ResultFile(output, self.recognizer.labels, identity) as file:
                 self.finished = dict(file.done)
-                left = [item for key, item in keys.items() if key not in file.done]
+                left = {key: item for key, item in requests.items() if key not in file.done}
                 if len(left) < len(items):
                     say(self.common, f"Continuing: {len(items) - len(left)} of {len(items)} recordings are finished.")
                 self._predict(left, cut, explanations, file)
-                file.finish(list(keys))
-        self.rows = [row for key in keys for row in self.finished.get(key, [])]
+                file.finish(list(requests))
+        self.rows = [row for key in requests for row in self.finished.get(key, [])]
 
-    def _predict(self, items: "Sequence[Item]", cut: str, explanations: Path | None, file: Any) -> None:
+    def _predict(
+        self, requests: "Mapping[str, Item]", cut: str, explanations: Path | None, file: "ResultFile | None"
+    ) -> None:
         from mmer_pipeline.prediction.pipeline import predict_items
-        from mmer_pipeline.prediction.result_files import request_key
         from stages.progress import Stopped, StopRequest, Work
 
+        items = list(requests.values())
         with StopRequest() as stop, Work(self.common, "Predicting", unit="recordings") as work:
             outcomes = predict_items(self.recognizer, items, cut=cut, explain=explanations is not None)
-            for number, outcome in enumerate(outcomes, start=1):
+            for number, (key, outcome) in enumerate(zip(requests, outcomes, strict=True), start=1):
                 if outcome.problem:
                     self.problems.append(outcome.problem)
                 else:
-                    rows = self._rows(outcome, explanations)
-                    key = request_key(outcome.item)
-                    self.finished[key] = rows
+                    self.finished[key] = self._rows(outcome, explanations)
                     if file is not None:
-                        file.add(key, rows)
+                        file.add(key, self.finished[key])
                 work.show(number, len(items))
                 if stop.requested and number < len(items):
                     goes_on = "; the same command continues from there" if file is not None else ""
                     raise Stopped(f"Stopped. {number} of {len(items)} recordings are finished{goes_on}.")
 
     def _rows(self, outcome: "Outcome", explanations: Path | None) -> list[dict[str, Any]]:
+        from mmer_pipeline.prediction.inputs import free_id
         from mmer_pipeline.prediction.result_files import rows_of
 
         truth = self.truths.get(outcome.item.truth) if outcome.item.truth is not None else None
         rows = rows_of(outcome.item, outcome.predictions, truth, self.recognizer.labels)
-        if explanations is not None:
-            from mmer_pipeline.prediction.explanation_files import write_explanation
-
-            for row, prediction in zip(rows, outcome.predictions, strict=True):
-                write_explanation(explanations, row["utterance_id"], outcome.item.path, prediction)
+        for row, prediction in zip(rows, outcome.predictions, strict=True):
+            if len(rows) > 1:  # a part of talk.wav, talk-0001, may be called like a recording talk-0001.wav
+                row["utterance_id"] = free_id(row["utterance_id"], self.ids)
+            if explanations is not None:
+                self._explain(explanations, row["utterance_id"], outcome.item.path, prediction)
         return rows
+
+    def _explain(self, directory: Path, utterance_id: str, recording: Path, prediction: "Prediction") -> None:
+        from mmer_pipeline.audio import AudioError
+        from mmer_pipeline.prediction.explanation_files import write_explanation
+
+        try:
+            write_explanation(directory, utterance_id, recording, prediction)
+        except AudioError as error:
+            self.problems.append(f"{utterance_id} is predicted, but not explained: {error}")
 
     def _report_unknown_truths(self, items: "Sequence[Item]") -> None:
         unknown = Counter(item.truth for item in items if item.truth is not None and item.truth not in self.truths)
         for truth, count in unknown.items():
             self.problems.append(
-                f"{count} recordings have the true emotion {truth!r}, which is no class of the model "
-                f"({', '.join(self.recognizer.labels)}); they are not scored. Map it with --label-map."
+                f"The true emotion {truth!r} ({_count(count, 'recording')}) is no class of the model "
+                f"({', '.join(self.recognizer.labels)}) and is not scored. Map it with --label-map."
             )
 
     def show(self, output: Path | None, seconds: float) -> None:
         """Print the results, the scores and the problems."""
         from stages.prediction_table import print_rows, print_scores, scores_of
 
+        problems = [problem.encode(errors="replace").decode() for problem in self.problems]  # of names in any bytes
         scores = scores_of(self.rows, self.recognizer.labels)
         self.common.result({"model": self.recognizer.model.name, "utterances": self.rows, "scores": scores,
-                            "problems": self.problems})  # fmt: skip
+                            "problems": problems})  # fmt: skip
         if self.common.tables:
             if output is None or len(self.rows) <= MOST_ROWS:
                 print_rows(self.rows)
@@ -190,7 +209,12 @@ class _Job:
                 print_scores(scores, self.recognizer.labels)
         silent = sum(row["transcript_source"] == "asr" and not row["transcript"] for row in self.rows)
         if silent:
-            say(self.common, f"The ASR model heard no words in {silent} utterances.")
-        say(self.common, f"{len(self.rows)} utterances in {seconds:.1f} s" + (f"; wrote {output}" if output else ""))
-        for problem in self.problems:
+            say(self.common, f"The ASR model heard no words in {_count(silent, 'utterance')}.")
+        wrote = f"; wrote {output}" if output else ""
+        say(self.common, f"{_count(len(self.rows), 'utterance')} in {seconds:.1f} s{wrote}")
+        for problem in problems:
             click.echo(f"Error: {problem}", err=True)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number} {noun}{'' if number == 1 else 's'}"

@@ -32,7 +32,9 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
     table.add_column("probability", no_wrap=True)
     table.add_column("next", no_wrap=True)
     sources = {row["transcript_source"] for row in rows}
-    table.add_column("transcript (automatic)" if sources == {"asr"} else "transcript", ratio=1, overflow="fold")
+    table.add_column(
+        "transcript (automatic)" if sources == {"asr"} else "transcript", ratio=1, min_width=12, overflow="fold"
+    )
     for row in rows:
         ordered = sorted(row["probabilities"].items(), key=lambda pair: -pair[1])
         (label, most), following = ordered[0], ordered[1:2]
@@ -76,6 +78,6 @@ def print_scores(scores: Mapping[str, Any], labels: Sequence[str]) -> None:
     from mmer_pipeline.report.table_rendering import as_rich
 
     console = Console()
-    line = f"WA {100 * scores['wa']:.2f}  UA {100 * scores['ua']:.2f} on the {scores['utterances']} utterances"
-    console.print(f"{line} whose true emotion is known", highlight=False)
+    line = f"WA {100 * scores['wa']:.2f}  UA {100 * scores['ua']:.2f} on the {scores['utterances']} utterance"
+    console.print(f"{line}{'' if scores['utterances'] == 1 else 's'} whose true emotion is known", highlight=False)
     console.print(as_rich(single_system_tables.confusion(scores["confusion"], labels), console.width))

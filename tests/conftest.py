@@ -97,6 +97,14 @@ def encoders(tiny_text: Path, tiny_speech: Path) -> list[str]:
     return ["--text-encoder", str(tiny_text), "--speech-encoder", str(tiny_speech)]
 
 
+@pytest.fixture(scope="session")
+def trained(tiny_text: Path, tiny_speech: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Directory with a corpus and trained runs: see `helpers.trained_runs`. Not to be changed."""
+    from helpers.trained_runs import write_runs
+
+    return write_runs(tmp_path_factory.mktemp("trained"), tiny_text, tiny_speech)
+
+
 def write_tiny_corpus(directory: Path | None = None, *, sessions: int = 2, repeats: int = 1) -> Manifest:
     """Write `corpus/*.wav` and `cache/manifest.csv` below a directory (the working directory by default).
 

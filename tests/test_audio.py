@@ -1,5 +1,6 @@
 """Reading recordings, and the errors of damaged ones."""
 
+import os
 import struct
 from pathlib import Path
 
@@ -267,3 +268,32 @@ def test_blocks_are_read_one_at_a_time_and_a_fault_is_raised_where_it_is(
         np.testing.assert_array_equal(next(blocks), samples[first : first + 4000])
     with pytest.raises(AudioError, match="not numbers"):
         next(blocks)
+
+
+@pytest.mark.parametrize("suffix", FORMATS)
+def test_the_bytes_of_a_file_are_read_as_the_file(tmp_path: Path, suffix: str) -> None:
+    path = tmp_path / f"a.{suffix}"
+    soundfile.write(path, noise(1.0, channels=2, rate=44_100), 44_100)
+    np.testing.assert_array_equal(audio.load_bytes(path.read_bytes()), audio.load(path))
+    short = path.read_bytes()[: path.stat().st_size // 2]
+    with pytest.raises(AudioError, match=r"^<bytes>: .*(truncated|damaged)"):
+        audio.load_bytes(short)
+
+
+def test_samples_are_converted_as_those_of_a_file_in_one_piece_or_in_blocks(tmp_path: Path) -> None:
+    samples = noise(14.0, channels=2, rate=44_100)  # longer than two blocks
+    soundfile.write(tmp_path / "a.wav", samples, 44_100, subtype="FLOAT")
+    np.testing.assert_allclose(audio.convert(samples, 44_100), audio.load(tmp_path / "a.wav"), atol=1e-6)
+    integers = (noise(0.5) * 32_767).astype(np.int16)
+    np.testing.assert_array_equal(audio.convert(integers, RATE), integers.astype(np.float32) / 32_768)
+
+
+def test_a_name_in_any_bytes_is_read(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.wav")
+    path.write_bytes(b"no recording")
+    with pytest.raises(AudioError, match="damaged or not a recording"):
+        audio.load(path)
+    with path.open("wb") as stream:
+        soundfile.write(stream, noise(0.5), RATE, format="WAV", subtype="FLOAT")
+    np.testing.assert_array_equal(audio.load(path), noise(0.5))
+    assert audio.sample_count(path) == 8_000

@@ -5,14 +5,18 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from matplotlib import font_manager
 from matplotlib.figure import Figure
 
 from mmer_pipeline import audio, files
 from mmer_pipeline.audio import SAMPLE_RATE
+from mmer_pipeline.digests import digest_of_texts
 from mmer_pipeline.pages.plotting import HUES, INK, png, styled
 from mmer_pipeline.prediction.results import Explanation, Prediction
 
+NAME_LENGTH = 50  # a file's name may have 255 bytes, and a character up to 4
 ROW_INCHES = 0.26  # height of a word in the picture
+WORD_LENGTH = 24  # of a longer one, the picture shows the beginning
 MEANING = (
     "Gate: the share of the sound that the model passed on at a word (1: all, 0: none). Attention: the moments of the "
     "recording that the model looked at for a word. Both show what the model passed on, not why it decided."
@@ -22,6 +26,8 @@ MEANING = (
 def write_explanation(directory: Path, utterance_id: str, recording: Path, prediction: Prediction) -> list[Path]:
     """Write `<utterance>.json` and `<utterance>.png` to a directory; returns their paths.
 
+    An id that is no file name, or is long, becomes one with a digest, so that no two are the same.
+
     A system that does not combine words and sound has nothing to explain: nothing is written.
 
     Raises:
@@ -30,10 +36,12 @@ def write_explanation(directory: Path, utterance_id: str, recording: Path, predi
     explanation = prediction.explanation
     if explanation is None:
         return []
-    name = re.sub(r"[^\w.-]+", "_", utterance_id)
+    name = re.sub(r"[^\w.-]+", "_", utterance_id)[:NAME_LENGTH]
+    if name != utterance_id:
+        name = f"{name}-{digest_of_texts([utterance_id])[:8]}"
     json_path, picture = directory / f"{name}.json", directory / f"{name}.png"
-    files.write_json(json_path, as_json(utterance_id, prediction, explanation))
     waveform = audio.load(recording, prediction.start_seconds, prediction.end_seconds)
+    files.write_json(json_path, as_json(utterance_id, prediction, explanation))
     files.write_bytes(picture, png(_drawn(waveform, prediction, explanation)))
     return [json_path, picture]
 
@@ -72,7 +80,7 @@ def _drawn(waveform: np.ndarray, prediction: Prediction, explanation: Explanatio
     grid = plot.add_gridspec(2, len(widths), height_ratios=(1.0, max(0.5, rows)), width_ratios=widths)
     sound = plot.add_subplot(grid[0, 0])
     sound.plot(np.arange(len(waveform)) / SAMPLE_RATE, waveform, linewidth=0.4, color=(INK, 0.7))
-    sound.set(xlim=(0, seconds), yticks=[], title=f"{prediction.label} ({prediction.probability:.2f})")
+    sound.set(xlim=(0, seconds), yticks=[], title=f"{_shown(prediction.label)} ({prediction.probability:.2f})")
     sound.tick_params(labelbottom=not words)
     if not words:
         return plot
@@ -84,10 +92,17 @@ def _drawn(waveform: np.ndarray, prediction: Prediction, explanation: Explanatio
     extent = (times[0] - half, times[-1] + half, len(words) - 0.5, -0.5)
     view.imshow(shown, aspect="auto", cmap="Blues", interpolation="nearest", extent=extent)
     view.set(xlim=(0, seconds), xlabel="seconds", title="attention of each word to the sound")
-    view.set_yticks(range(len(words)), [word.text for word in words])
+    view.set_yticks(range(len(words)), [_shown(word.text) for word in words])
     view.grid(visible=False)
     if is_gated:
         gates = plot.add_subplot(grid[1, 1])
         gates.barh(range(len(words)), [word.gate or 0.0 for word in words], height=0.7, color=HUES[1])
         gates.set(xlim=(0, 1), ylim=(len(words) - 0.5, -0.5), yticks=[], xlabel="0 … 1", title="acoustic gate")
     return plot
+
+
+def _shown(text: str) -> str:
+    """A label of the picture: not too long, and with a box for each character that the font does not have."""
+    known = font_manager.get_font(font_manager.findfont("DejaVu Sans")).get_charmap()
+    text = text if len(text) <= WORD_LENGTH else f"{text[: WORD_LENGTH - 1]}…"
+    return "".join(character if ord(character) in known else "□" for character in text)

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence, Set
@@ -129,9 +130,10 @@ def _look_into_folder(folder: Path) -> tuple[list[_Draft], list[str]]:
     problems = []
     if others:
         example = others[0].relative_to(folder)
+        command = shlex.join(["ffmpeg", "-i", example.name, f"{example.stem}.wav"])
         problems.append(
             f"{folder} contains recordings of a kind that cannot be read ({len(others)} in all, such as {example}); "
-            f"{_EXPECTED}. Convert them, for example with `ffmpeg -i {example.name} {example.stem}.wav`."
+            f"{_EXPECTED}. Convert them, for example with `{command}`."
         )
     elif not recordings:
         problems.append(f"{folder} contains no recordings: {_EXPECTED}, found {contents(folder)}.")

@@ -132,7 +132,7 @@ def _eval_result(facts: CardFacts, score: Score) -> EvalResult:
 
 
 def _summary(facts: CardFacts) -> str:
-    if facts.text_encoder and facts.speech_encoder:
+    if facts.text_encoder and facts.speech_encoder and facts.transcripts != "none":
         inputs = "a recording and its transcript"
     else:
         inputs = "a recording" if facts.speech_encoder else "the transcript of a recording"
@@ -149,7 +149,7 @@ def _use(facts: CardFacts) -> str:
     transcript = ""
     if facts.text_encoder and facts.asr_model:
         transcript = f" A recording without a transcript is transcribed by {_text(_shown(facts.asr_model))}."
-    elif facts.text_encoder:
+    elif facts.text_encoder and facts.transcripts != "none":
         transcript = " It names no ASR model, so give the transcripts, too."
     return (
         f"```sh\nmmer-pipe predict recording.wav --model {shlex.quote(name)}\n```\n\n"

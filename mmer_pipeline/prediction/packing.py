@@ -5,12 +5,15 @@ folder per member with its weights, and, unless it is named by an id, the text e
 bytes.
 """
 
+import re
+import shlex
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 from mmer_pipeline import __version__, files, paths
+from mmer_pipeline.corpora.transcripts import NONE
 from mmer_pipeline.encoders.embedded import is_embedded
 from mmer_pipeline.encoders.encoder_files import SMALL_SUFFIXES
 from mmer_pipeline.errors import UserError
@@ -40,7 +43,7 @@ def pack(
     revision and digest. The speech encoder is part of the weights.
 
     Raises:
-        UserError: `output` is another directory, the text encoder has changed, or the system comes from a file.
+        UserError: `output` has other files, the text encoder has changed, or the system comes from a file.
     """
     if file_of_system(model.settings.system):
         raise UserError(
@@ -49,7 +52,14 @@ def pack(
         )
     if output.exists() and not (output / paths.MODEL_DESCRIPTION).is_file():
         raise UserError(f"{output} exists and is no packed model. Give a new directory with --output.")
-    with files.replacing_directory(output) as temporary:
+    if Path.cwd().is_relative_to(output.resolve()):
+        raise UserError(f"{output} is the working directory, which packing would replace. Run the command elsewhere.")
+    if others := _other_files(output):
+        raise UserError(
+            f"{output} contains files that are not part of a packed model: {', '.join(others)}. Packing again would "
+            "delete them: move them away, or give a new directory with --output."
+        )
+    with files.replacing_directory(output.resolve()) as temporary:
         for member, name in zip(model.members, _member_names(model), strict=True):
             (temporary / name).mkdir()
             for path in (member.directory / "config.json", member.directory / paths.WEIGHTS_NAME):
@@ -57,6 +67,12 @@ def pack(
         copied = _copy_text_encoder(model, temporary, include_encoders)
         files.write_json(temporary / paths.MODEL_DESCRIPTION, _description(model, copied, cross_validation))
         files.write_text(temporary / paths.MODEL_CARD, model_card(_card_facts(model, cross_validation)))
+
+
+def _other_files(directory: Path) -> list[str]:
+    """What a directory contains besides a packed model, such as `.git`."""
+    own = re.compile(rf"model|fold-\w+|{TEXT_ENCODER}|{re.escape(paths.MODEL_DESCRIPTION)}|{paths.MODEL_CARD}")
+    return sorted(path.name for path in directory.glob("*") if not own.fullmatch(path.name))
 
 
 def _member_names(model: TrainedModel) -> list[str]:
@@ -127,7 +143,7 @@ def _card_facts(model: TrainedModel, cross_validation: CrossValidation | None) -
         text_encoder=_shown(settings.text_encoder) if model.reads_text else None,
         text_revision=model.text.revision if model.text else None,
         speech_encoder=_shown(settings.speech_encoder) if model.reads_speech else None,
-        asr_model=_shown(settings.asr_model) if model.reads_text else None,
+        asr_model=_shown(settings.asr_model) if model.reads_text and settings.transcripts != NONE else None,
         annotations=settings.annotations,
         transcripts=settings.transcripts,
         versions=model.versions,
@@ -145,22 +161,24 @@ def push(model: TrainedModel, repo_id: str, *, private: bool = False, token: str
     """Upload a packed model to the hub, creating the repository if need be; returns its address.
 
     Raises:
-        UserError: the model is not packed, or the hub refuses it or cannot be reached.
+        UserError: the model is not packed, nobody is logged in, or the hub refuses it or cannot be reached.
     """
-    from huggingface_hub import HfApi
-    from huggingface_hub.errors import HfHubHTTPError, HFValidationError, LocalTokenNotFoundError
+    import huggingface_hub
+    from huggingface_hub.errors import HFValidationError, HTTPError  # type: ignore[attr-defined]  # httpx's own
 
     if model.packed is None:
-        raise UserError(f"{model.name} is a run. Pack it first: `mmer-pipe pack {model.name} --output DIR`.")
-    api = HfApi(token=token)
+        raise UserError(
+            f"{model.name} is a run. Pack it first: `mmer-pipe pack {shlex.quote(model.name)} --push-to-hub USER/NAME`."
+        )
+    if not (token or huggingface_hub.get_token()):
+        raise UserError("You are not logged in to the hub. Run `hf auth login`, or set HF_TOKEN.")
+    api = huggingface_hub.HfApi(token=token)
     try:
         address = str(api.create_repo(repo_id, private=private, exist_ok=True))
         api.upload_folder(repo_id=repo_id, folder_path=model.packed, commit_message=f"Upload {model.name}")
     except HFValidationError as error:
         raise UserError(f"{repo_id!r} is no id of a repository on the hub ({error}). Expected user/name.") from None
-    except LocalTokenNotFoundError:
-        raise UserError("You are not logged in to the hub. Run `hf auth login`.") from None
-    except (HfHubHTTPError, OSError) as error:
+    except (HTTPError, OSError) as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise UserError(
             f"{repo_id} could not be uploaded: {reason}. Check the network, the name, and `hf auth whoami`."

@@ -3,6 +3,7 @@
 Memory does not depend on the number or the length of recordings: only one window of utterances, and the next, are held.
 """
 
+import shlex
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -11,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mmer_pipeline import audio
-from mmer_pipeline.audio import SAMPLE_RATE
+from mmer_pipeline.audio import SAMPLE_RATE, AudioError
 from mmer_pipeline.corpora.preparation import MAX_AUDIO_SECONDS
 from mmer_pipeline.devices import usable_cores
 from mmer_pipeline.errors import UserError
@@ -69,7 +70,7 @@ def predict_items(
                 else:
                     predictions.append(outcome)
                 if piece.is_last:
-                    yield Outcome(piece.item, () if problem else tuple(predictions), problem)
+                    yield Outcome(items[piece.number], () if problem else tuple(predictions), problem)
                     predictions, problem = [], ""
 
 
@@ -112,9 +113,10 @@ def _pieces_of(number: int, item: Item, cut: str) -> list[_Piece]:
     wanted = cut == ALWAYS or (cut == AUTO and seconds > LONG_SECONDS and item.transcript is None)
     if not (is_whole and wanted):
         if seconds > MAX_AUDIO_SECONDS:
+            mend = "Use --cut always, or give the times of its utterances in a CSV file."
             raise UserError(
-                f"it is {seconds:.0f} s long, too long for one utterance (at most {MAX_AUDIO_SECONDS:g} s). Use "
-                "--cut always, or give the times of its utterances in a CSV file."
+                f"it is {seconds:.1f} s long, too long for one utterance (at most {MAX_AUDIO_SECONDS:g} s). "
+                + (mend if is_whole else "Give the times of shorter segments.")
             )
         return [_Piece(number, item, seconds, item.start_seconds, item.end_seconds, False, True)]
     segments = speech_segments(item.path)
@@ -149,7 +151,7 @@ def _classified(
     for i, (piece, future) in enumerate(zip(pieces, waveforms, strict=True)):
         try:
             waveform = future.result()
-            recognizer.check(waveform)
+            recognizer.check(waveform, piece.item.transcript)
             usable[i] = waveform
         except UserError as error:
             outcomes[i] = piece.problem or _sentence(piece.item, error)
@@ -167,6 +169,7 @@ def _sentence(item: Item, error: UserError) -> str:
     reason = str(error)
     path = str(item.path)
     reason = reason if reason.startswith(path) else f"{path}: {reason[:1].lower()}{reason[1:]}"
-    if item.path.suffix.lower() in OTHER_SOUND:
-        reason += f" Extract the sound: ffmpeg -i {item.path.name} {item.path.stem}.wav"
+    if item.path.suffix.lower() in OTHER_SOUND and isinstance(error, AudioError) and error.fault == "unreadable":
+        command = shlex.join(["ffmpeg", "-i", path, str(item.path.with_suffix(".wav"))])
+        reason += f" Extract the sound: `{command}`."
     return reason

@@ -5,6 +5,7 @@ Shape letters: B batch, S samples, J frames, M tokens, C classes.
 
 import threading
 from collections.abc import Iterable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, overload
@@ -63,7 +64,8 @@ class EmotionRecognizer:
             transcripts: "gold" uses only given transcripts, "asr" only automatic ones, "none" no words at all. None:
                 the given one, or an automatic one if there is none; no words if the model was trained without.
             asr_model: name or directory of the ASR model; None: the model's own choice.
-            asr_revision: commit, tag or branch of the ASR model on the hub.
+            asr_revision: commit, tag or branch of the ASR model on the hub; None: the model's own choice, if it is its
+                ASR model.
 
         Raises:
             UserError: an encoder is not available or has changed, or there is no such device.
@@ -71,10 +73,11 @@ class EmotionRecognizer:
         settings = model.settings
         self.model, self.transcripts = model, transcripts or (NONE if settings.transcripts == NONE else None)
         self.labels = model.labels
-        self._accelerator, self.precision = make_accelerator(device, "auto" if settings.precision == "bf16" else "fp32")
-        self.device = self._accelerator.device
+        # As `evaluate` does. The accelerator itself is not kept: the next one in this process changes its state.
+        accelerator, self.precision = make_accelerator(device, "auto" if settings.precision == "bf16" else "fp32")
+        self.device = accelerator.device
         self._asr_name = asr_model or settings.asr_model
-        self._asr_revision = asr_revision if asr_model else settings.asr_revision
+        self._asr_revision = asr_revision or (None if asr_model else settings.asr_revision)
         self._asr: AsrModel | None = None
         self._members: list[Any] = [
             load_model(member.directory, settings.system).to(self.device) for member in model.members
@@ -113,7 +116,9 @@ class EmotionRecognizer:
     ) -> Prediction: ...
 
     @overload
-    def __call__(self, audio: list[Any], sample_rate_hz: int | None = None) -> list[Prediction]: ...
+    def __call__(
+        self, audio: list[Any], sample_rate_hz: int | None = None, *, explain: bool = False
+    ) -> list[Prediction]: ...
 
     def __call__(
         self,
@@ -126,19 +131,22 @@ class EmotionRecognizer:
         """Recognise the emotion of an utterance, or of each utterance in a list.
 
         Args:
-            audio: a file's path or its bytes, or samples: floats `[S]`, or `[S, channels]`; or a list of these.
+            audio: a file's path or its bytes, or samples: floats or 16-bit integers `[S]`, or `[S, channels]`; or a
+                list of these.
             sample_rate_hz: of samples; files say theirs.
-            transcript: what is said, if it is known.
+            transcript: what is said, if it is known; only of a single utterance.
             explain: also say how the model combined words and speech.
 
         Raises:
             AudioError: a recording cannot be used.
-            UserError: a transcript is missing, or a recording is silent or too short.
+            UserError: a transcript is missing, or a recording is silent or too short; `audio` is something else.
         """
-        if isinstance(audio, (str, Path, bytes, np.ndarray)):
+        if not isinstance(audio, (list, tuple)):
             waveform = as_waveform(audio, sample_rate_hz)
             return self.predict([waveform], [transcript], explain=explain)[0]
-        return self.predict([as_waveform(one, sample_rate_hz) for one in audio])
+        if transcript is not None:
+            raise UserError("A list needs a list of transcripts: recognizer.predict(waveforms, transcripts).")
+        return self.predict([as_waveform(one, sample_rate_hz) for one in audio], explain=explain)
 
     def utterances(self, path: str | Path) -> list[Prediction]:
         """Cut a long recording at its pauses and recognise the emotion of each utterance, with its times.
@@ -165,12 +173,14 @@ class EmotionRecognizer:
         """Recognise the emotions of waveforms at 16 kHz, float32 `[S]` each, in batches of similar length.
 
         Raises:
-            UserError: a transcript is missing (only with "gold"), or a waveform is silent or too short.
+            UserError: a transcript is missing (only with "gold"), or a waveform is silent, too short or not finite; the
+                model's output is not a number.
         """
-        for waveform in waveforms:
-            self.check(waveform)
+        transcripts = [None] * len(waveforms) if transcripts is None else transcripts
+        for waveform, transcript in zip(waveforms, transcripts, strict=True):
+            self.check(waveform, transcript)
         with self._lock, torch.inference_mode():
-            words = self._words(waveforms, transcripts or [None] * len(waveforms))
+            words = self._words(waveforms, transcripts)
             inputs = self._inputs(waveforms, [text for text, _ in words])
             predictions: list[Prediction] = []
             for (text, source), (probabilities, ctc, gate) in zip(words, self._outputs(waveforms, inputs), strict=True):
@@ -184,11 +194,11 @@ class EmotionRecognizer:
                 ]
         return predictions
 
-    def check(self, waveform: npt.NDArray[np.float32]) -> None:
-        """Check that a waveform can be classified.
+    def check(self, waveform: npt.NDArray[np.float32], transcript: str | None) -> None:
+        """Check that an utterance can be classified.
 
         Raises:
-            UserError: it is silent, or shorter than one frame.
+            UserError: it is silent, shorter than one frame, or not finite; its transcript is missing (with "gold").
         """
         shortest = self._speech.receptive_field_samples if self._speech else 1
         if len(waveform) < shortest:
@@ -196,14 +206,20 @@ class EmotionRecognizer:
                 f"It is too short: expected at least {shortest / SAMPLE_RATE:.3f} s, found "
                 f"{len(waveform) / SAMPLE_RATE:.3f} s."
             )
-        if np.abs(waveform).max() < SILENCE:
+        peak = np.abs(waveform).max()
+        if not np.isfinite(peak):
+            raise UserError("It contains values that are not numbers (NaN or infinity).")
+        if peak < SILENCE:
             raise UserError("It is silent: no sample is louder than −60 dB. Check the recording.")
+        if self.transcripts == GOLD and self.model.reads_text and transcript is None:
+            raise UserError("It has no transcript, and only given ones may be used (gold). Give it, or allow asr.")
 
     def identity(self, **options: Any) -> str:
         """Digest everything that a prediction depends on, and the caller's options: 16 hex digits."""
         asr = None
         if self.model.reads_text and self.transcripts not in (GOLD, NONE):
-            asr = resolve_encoder(self._asr_name, self._asr_revision).digest()
+            with suppress(UserError):  # without the ASR model, only given transcripts can be used
+                asr = resolve_encoder(self._asr_name, self._asr_revision).digest()
         facts = {"model": self.model.digest, "transcripts": self.transcripts, "asr": asr, "precision": self.precision}
         return digest_of_facts({**facts, **options})
 
@@ -211,8 +227,6 @@ class EmotionRecognizer:
         """The transcript of each utterance, and its source."""
         if not self.model.reads_text or self.transcripts == NONE:
             return [("", NONE)] * len(waveforms)
-        if self.transcripts == GOLD and None in transcripts:
-            raise UserError("A transcript is missing, and automatic ones were excluded (gold). Give it, or allow asr.")
         words = [("", ASR) if self.transcripts == ASR or text is None else (text, GIVEN) for text in transcripts]
         unknown = [i for i, (_, source) in enumerate(words) if source == ASR]
         if unknown:
@@ -232,7 +246,8 @@ class EmotionRecognizer:
         if self._speech is not None:
             for row, waveform in zip(inputs, waveforms, strict=True):
                 samples = torch.from_numpy(self._speech.normalise(waveform))[None].to(self.device)  # [1, S]
-                row["frames"] = self._as_stored(self._speech.frontend(samples)[0].float())
+                frames = self._speech.frontend(samples)[0].float()
+                row["frames"] = self._as_stored(frames) if self.model.settings.speech_features else frames
         if self._tokenizer is not None:
             ids = self._tokenizer([encoder_text(text, self.model.settings.annotations) for text in texts])
             if self._text is None:
@@ -261,14 +276,19 @@ class EmotionRecognizer:
                 outputs[i] = output
         return outputs
 
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
+
     def _batch(self, rows: Sequence[Mapping[str, Tensor]]) -> Iterable[tuple[list[float], str, float | None]]:
         batch = _padded(rows)
         counts = [len(row["frames"]) for row in rows] if "frames" in rows[0] else []
-        with self._accelerator.autocast():
+        with self._autocast():
             outputs = [member(**batch) for member in self._members]
         probabilities = torch.stack([output.logits.double().softmax(dim=-1) for output in outputs]).mean(
             dim=0
         )  # [B, C]
+        if not probabilities.isfinite().all():
+            raise UserError("The model's output is not a number. Check its weights, or train it again.")
         symbols = self._members[0].alphabet
         heard = decode(outputs[0], counts, Alphabet(tuple(symbols)) if symbols else None)
         gates: list[float | None] = [None] * len(rows)
@@ -278,7 +298,7 @@ class EmotionRecognizer:
 
     def _explanation(self, row: Mapping[str, Tensor], prediction: Prediction) -> Explanation | None:
         """How the model combined words and speech, averaged over the members of an ensemble."""
-        with self._accelerator.autocast():
+        with self._autocast():
             views = [member.view(**_padded([row])) for member in self._members]
         if views[0] is None or self._tokenizer is None or self._speech is None:
             return None
@@ -313,13 +333,15 @@ def as_waveform(source: Audio, sample_rate_hz: int | None = None) -> npt.NDArray
     """Read a recording as 16 kHz mono: float32 `[S]`.
 
     Raises:
-        AudioError: the file cannot be read.
-        UserError: samples without a rate, with values that are not numbers, or of another shape.
+        AudioError: the file cannot be read; samples have another shape, or values that are not numbers.
+        UserError: it is something else, or samples without a rate.
     """
     if isinstance(source, (str, Path)):
         return recordings.load(Path(source))
     if isinstance(source, bytes):
         return recordings.load_bytes(source)
+    if not isinstance(source, np.ndarray):
+        raise UserError(f"Expected the path or the bytes of a file, or a NumPy array; found {type(source).__name__}.")
     if sample_rate_hz is None:
         raise UserError("Samples need their rate: recognizer(samples, 16000).")
     return recordings.convert(source, sample_rate_hz)

@@ -40,7 +40,7 @@ class Explanation:
 
     words: tuple[Word, ...]  # the text encoder's special tokens are left out
     frame_seconds: tuple[float, ...]  # the middle of each frame, from the start of the utterance
-    gate: float | None  # mean over all words; None without a gate
+    gate: float | None  # mean over all tokens, special ones included, as in `Prediction.gate`; None without a gate
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Prediction:
     transcript: str  # what the text encoder read
     transcript_source: str  # given, asr or none
     transcript_ctc: str = ""  # what the model's own CTC head heard; empty without one
-    gate: float | None = None  # mean of the acoustic gate over the words; None without one
+    gate: float | None = None  # mean of the acoustic gate over the tokens; None without one
     start_seconds: float | None = None  # of the utterance in its recording; None: the whole recording
     end_seconds: float | None = None
     explanation: Explanation | None = None  # if it was asked for, and the system combines words and speech

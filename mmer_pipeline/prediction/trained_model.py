@@ -4,6 +4,7 @@ It has one member, or several that vote: an ensemble whose probabilities are ave
 cross-validation's folds.
 """
 
+import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -16,7 +17,7 @@ from mmer_pipeline.errors import UserError
 from mmer_pipeline.runs import RunRecord, trained_folds
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.suggested_commands import train_command
-from mmer_pipeline.systems.registry import find_system
+from mmer_pipeline.systems.registry import file_of_system, find_system
 
 SCHEMA = 1  # of mmer_model.json
 
@@ -49,7 +50,7 @@ class EncoderReference:
         if found.digest() != self.digest:
             raise UserError(
                 f"The text encoder {self.name} is not the one that the model was trained with: expected the digest "
-                f"{self.digest}, found {found.digest()}. Restore it, or pack the model again with --include-encoders."
+                f"{self.digest}, found {found.digest()}. Restore its files, or train the model again with this one."
             )
         return found
 
@@ -94,24 +95,31 @@ def find_model(name: str, runs: Path, numbers: Sequence[int] = (), revision: str
     Raises:
         UserError: there is no such model, or it belongs to another version.
     """
-    path = Path(name).expanduser()
-    if (path / paths.MODEL_DESCRIPTION).is_file():
-        found = read_packed_model(path)
-    elif any(path.glob("fold-*/settings.json")):
-        return model_of_run(path, numbers)
-    elif (runs / name).is_dir():
-        return model_of_run(runs / name, numbers)
-    elif path.is_dir() or name.startswith((".", "/", "~")) or name.count("/") != 1:
+    path, run = Path(name).expanduser(), _run_directory(name, runs)
+    is_packed = (path / paths.MODEL_DESCRIPTION).is_file()
+    is_id = name.count("/") == 1 and not (path.is_dir() or name.startswith((".", "/", "~")))
+    if run is None and not (is_packed or is_id):
         there = ", ".join(sorted(run.name for run in runs.glob("*") if any(run.glob("fold-*/model")))) or "none"
         raise UserError(
             f"There is no model {name!r}. Expected a directory written by `mmer-pipe pack`, a run in {runs}, or an id "
             f"on the hub such as user/name. Trained runs: {there}."
         )
-    else:
-        found = read_packed_model(download(name, revision, ["*"], "model"))
+    if revision is not None and (is_packed or run is not None):
+        raise UserError(f"{name} is a local directory: a revision applies only to models on the hub. Leave it out.")
+    if run is not None and not is_packed:
+        return model_of_run(run, numbers)
     if numbers:
         raise UserError(f"{name} is a packed model; --fold applies only to runs. Leave it out.")
-    return found
+    return read_packed_model(path if is_packed else download(name, revision, ["*"], "model"))
+
+
+def _run_directory(name: str, runs: Path) -> Path | None:
+    """The directory of a run that is given by its path, or by its name in `runs`."""
+    path = Path(name).expanduser()
+    if any(path.glob("fold-*/settings.json")):
+        return path
+    is_name = name == path.name and name not in ("", "..")
+    return runs / name if is_name and (runs / name).is_dir() else None
 
 
 def model_of_run(run: Path, numbers: Sequence[int] = ()) -> TrainedModel:
@@ -123,43 +131,53 @@ def model_of_run(run: Path, numbers: Sequence[int] = ()) -> TrainedModel:
     if not numbers:
         whole = paths.fold(run, 0).weights.is_file()
         numbers = [0] if whole else trained_folds(run)
-    records = [RunRecord.read(paths.fold(run, n).settings, f"mmer-pipe train --run {run.name}") for n in numbers]
-    for number, record in zip(numbers, records, strict=True):
-        if not paths.fold(run, number).weights.is_file():
-            raise UserError(
-                f"Fold {paths.fold_name(number)} of {run} is not trained. Run "
-                f"`{train_command(record.settings, run.name, number)}`."
-            )
-    first = records[0]
-    for record in records[1:]:
+    folds = {number: _record(run, number) for number in numbers}  # a fold that is given twice counts once
+    first = next(iter(folds.values()))
+    for record in folds.values():
         other = [line for line in first.differences(record) if line.partition(":")[0] not in ("fold", "held_out")]
         if other:
             listed = "\n  ".join(other)
-            raise UserError(f"The folds of {run} were trained with different settings or features:\n  {listed}")
+            raise UserError(
+                f"The folds of {run} were trained with different settings or features:\n  {listed}\n"
+                "Choose folds that go together with --fold, or train them again with the same settings."
+            )
     members = tuple(
         Member(
             paths.fold(run, n).model, n, str(r.inputs["held_out"] or ""), digest_of_result(paths.fold(run, n).weights)
         )
-        for n, r in zip(numbers, records, strict=True)
+        for n, r in folds.items()
     )
-    settings = first.settings
     return TrainedModel(
-        name=run.name,
-        settings=settings,
+        name=run.resolve().name,
+        settings=first.settings,
         labels=tuple(first.inputs["labels"]),
         members=members,
-        text=_text_encoder(settings),
+        text=_text_encoder(first),
         corpus=str(first.facts["corpus"]),
         utterances=sum(first.facts["utterances"].values()),
         versions=first.facts["versions"],
     )
 
 
-def _text_encoder(settings: Settings) -> EncoderReference | None:
+def _record(run: Path, number: int) -> RunRecord:
+    """The record of a trained fold."""
+    fold = paths.fold(run, number)
+    command = f"mmer-pipe train --run {shlex.quote(run.name)} --fold {paths.fold_name(number)}"
+    record = RunRecord.read(fold.settings, command) if fold.settings.is_file() else None
+    if record is None or not fold.weights.is_file():
+        command = train_command(record.settings, run.name, number) if record else command
+        raise UserError(f"Fold {paths.fold_name(number)} of {run} is not trained. Run `{command}`.")
+    return record
+
+
+def _text_encoder(record: RunRecord) -> EncoderReference | None:
+    """The text encoder that a fold was trained with; None if its system reads no text."""
+    settings, facts = record.settings, record.facts
     if "text" not in find_system(settings.system).reads:
         return None
-    found = resolve_encoder(settings.text_encoder, settings.text_revision)
-    return EncoderReference(settings.text_encoder, found.revision, found.digest())
+    found = resolve_encoder(settings.text_encoder, facts.get("revisions", {}).get("text") or settings.text_revision)
+    trained_with = facts.get("encoder_digests", {}).get("text")  # older runs do not say
+    return EncoderReference(settings.text_encoder, found.revision, trained_with or found.digest())
 
 
 def read_packed_model(directory: Path) -> TrainedModel:
@@ -177,40 +195,56 @@ def read_packed_model(directory: Path) -> TrainedModel:
         schema = value.get("schema") if isinstance(value, dict) else None
         version = value.get("version", "unknown") if isinstance(value, dict) else "unknown"
         raise UserError(f"{path} has schema {schema} (mmer-pipeline {version}), expected {SCHEMA}. {again}.")
-    unknown = sorted(set(value["settings"]) - {field.name for field in fields(Settings)})
-    if unknown:
-        raise UserError(f"{path} contains settings unknown to this version: {', '.join(unknown)}. {again}.")
     try:
-        text = value["text_encoder"]
+        unknown = sorted(set(value["settings"]) - {field.name for field in fields(Settings)})
+        if unknown:
+            raise UserError(f"{path} contains settings unknown to this version: {', '.join(unknown)}. {again}.")
+        settings = Settings(**value["settings"])
+        if file_of_system(settings.system):
+            raise UserError(
+                f"{path} names a system from a file ({settings.system}), whose code would be run. Only systems of "
+                "installed packages are loaded."
+            )
         return TrainedModel(
             name=str(value["name"]),
-            settings=Settings(**value["settings"]),
+            settings=settings,
             labels=tuple(value["labels"]),
-            members=tuple(_member(directory, entry) for entry in value["members"]),
-            text=EncoderReference(_place(directory, text), text["revision"], text["digest"]) if text else None,
+            members=_members(directory, value["members"]),
+            text=_packed_text_encoder(directory, value["text_encoder"]),
             corpus=str(value["corpus"]),
             utterances=int(value["utterances"]),
             versions=value["versions"],
             packed=directory,
         )
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} is damaged ({type(error).__name__}: {error}). {again}.") from None
 
 
-def _member(directory: Path, entry: Mapping[str, Any]) -> Member:
-    """A member, whose weights must be there and unchanged."""
-    member = Member(directory / entry["directory"], entry["fold"], entry["held_out"], entry["digest"])
-    weights = member.directory / paths.WEIGHTS_NAME
-    if not weights.is_file():
-        raise UserError(f"{weights} is missing: the packed model is incomplete. Copy or download it again.")
-    if digest_of_result(weights) != member.digest:
-        raise UserError(f"{weights} is damaged: its digest is not the recorded one. Copy or download the model again.")
-    return member
+def _members(directory: Path, entries: Sequence[Mapping[str, Any]]) -> tuple[Member, ...]:
+    """The members of a packed model, whose weights must be there and unchanged."""
+    members = []
+    for entry in entries:
+        member = Member(directory / entry["directory"], entry["fold"], entry["held_out"], entry["digest"])
+        weights = member.directory / paths.WEIGHTS_NAME
+        if not weights.is_file():
+            raise UserError(f"{weights} is missing: the packed model is incomplete. Copy or download it again.")
+        if digest_of_result(weights) != member.digest:
+            raise UserError(
+                f"{weights} is damaged: its digest is not the recorded one. Copy or download the model again."
+            )
+        members.append(member)
+    if not members:
+        raise ValueError("no members")
+    return tuple(members)
 
 
-def _place(directory: Path, text: Mapping[str, Any]) -> str:
-    """The name of a text encoder: that of its copy in the packed model, if there is one."""
-    return str(directory / text["directory"]) if text["directory"] else str(text["name"])
+def _packed_text_encoder(directory: Path, text: Mapping[str, Any] | None) -> EncoderReference | None:
+    """The text encoder of a packed model: the copy in its directory, or the one that it names."""
+    if text is None:
+        return None
+    if text["directory"]:
+        return EncoderReference(str((directory / text["directory"]).absolute()), None, text["digest"])
+    return EncoderReference(text["name"], text["revision"], text["digest"])
 
 
 def packed_settings(settings: Settings) -> dict[str, Any]:

@@ -7,10 +7,13 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+import pytest
+import soundfile
 from conftest import write_tiny_corpus
 
 from helpers.pipeline import extract, quick_settings, train
 from mmer_pipeline import paths
+from mmer_pipeline.prediction import recognizer as recognizer_module
 from mmer_pipeline.prediction.recognizer import EmotionRecognizer
 from mmer_pipeline.prediction.trained_model import TrainedModel, model_of_run
 from mmer_pipeline.systems.registry import settings_for
@@ -80,6 +83,20 @@ class FakeAsr:
         return [self.text] * len(waveforms)
 
 
+def fake_asr(monkeypatch: pytest.MonkeyPatch) -> FakeAsr:
+    """Use a fake instead of embedded ASR models; it is returned."""
+    fake = FakeAsr()
+    resolve = recognizer_module.resolve_encoder
+    known = type("Files", (), {"digest": lambda _: "asr"})()
+    monkeypatch.setattr(
+        recognizer_module,
+        "resolve_encoder",
+        lambda name, revision: known if name.startswith("embedded/") else resolve(name, revision),
+    )
+    monkeypatch.setattr(recognizer_module, "AsrModel", lambda *_: fake)
+    return fake
+
+
 def recognizer(trained_model: TrainedModel, asr: FakeAsr | None = None, **options: object) -> EmotionRecognizer:
     """A recognizer on the CPU whose ASR model is a fake."""
     made = EmotionRecognizer(trained_model, device="cpu", **options)
@@ -92,3 +109,10 @@ def tone(seconds: float, pitch_hz: float = 220.0, rate: int = RATE) -> np.ndarra
     time = np.arange(round(seconds * rate)) / rate
     noise = np.random.default_rng(0).normal(0, 0.01, len(time))
     return (0.3 * np.sin(2 * np.pi * pitch_hz * time) + noise).astype(np.float32)
+
+
+def write_tones(*names: str, seconds: float = 0.5) -> None:
+    """Write tones; each is longer and higher than the one before."""
+    for number, name in enumerate(names):
+        Path(name).parent.mkdir(parents=True, exist_ok=True)
+        soundfile.write(name, tone(seconds + 0.1 * number, 110.0 * (number + 1)), RATE)

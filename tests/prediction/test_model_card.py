@@ -220,13 +220,13 @@ def test_odd_names_break_neither_metadata_nor_page(name):
 
 @pytest.mark.parametrize("name", ODD_NAMES)
 def test_the_commands_quote_the_name(name):
-    line = " ".join(name.split())
+    place = f"path/to/{' '.join(name.split())}"
     shell, python = re.findall(
         r"```(?:sh|python)\n(.*?)```", section(replace(FACTS, name=name), "Use"), flags=re.DOTALL
     )
-    assert shlex.split(shell) == ["mmer-pipe", "predict", "recording.wav", "--model", line]
+    assert shlex.split(shell) == ["mmer-pipe", "predict", "recording.wav", "--model", place]
     calls = [node for node in ast.walk(ast.parse(python)) if isinstance(node, ast.Call)]
-    assert [argument.value for call in calls for argument in call.args] == [line, "recording.wav"]
+    assert [argument.value for call in calls for argument in call.args] == [place, "recording.wav"]
 
 
 @pytest.mark.parametrize("path", ["/home/me/encoders/minilm", "../encoders/minilm/", "~/minilm", r"C:\encoders\minilm"])
@@ -266,6 +266,14 @@ def test_the_card_says_where_transcripts_come_from():
     assert ["transcripts", "by embedded/moonshine-tiny"] in cells(rendered(replace(FACTS, transcripts="asr")))
     assert "the scores do not show" in section(FACTS, "Limits")
     assert "the scores do not show" not in section(replace(FACTS, transcripts="asr"), "Limits")
+
+
+def test_a_model_without_words_is_not_said_to_read_any():
+    facts = replace(FACTS, transcripts="none", asr_model=None)
+    assert "It reads a recording, and" in model_card(facts)
+    assert section(facts, "Use").rstrip().endswith("or the id of the model on the hub.")
+    assert "ASR" not in section(facts, "Limits")
+    assert ["transcripts", "none"] in cells(rendered(facts))
 
 
 def test_limits_and_licences_are_stated():

@@ -12,10 +12,11 @@ import numpy as np
 import pytest
 
 from mmer_pipeline import files, paths
+from mmer_pipeline.corpora.transcripts import ASR
 from mmer_pipeline.errors import Busy, UserError
 from mmer_pipeline.prediction.inputs import find_items
 from mmer_pipeline.prediction.result_files import ResultFile, request_key, rows_of
-from mmer_pipeline.prediction.results import ASR, GIVEN, Item, Prediction
+from mmer_pipeline.prediction.results import GIVEN, Item, Prediction
 from mmer_pipeline.report.imported_results import classes_of, read_import, read_rows
 from mmer_pipeline.runs import read_predictions
 
@@ -27,7 +28,9 @@ PARTIAL = paths.partial_results(OUTPUT)
 
 def prediction(happy: float = 0.75, start: float | None = None, end: float | None = None) -> Prediction:
     label = "happy" if happy > 0.5 else "sad"
-    return Prediction(label, {"happy": happy, "sad": 1 - happy}, "hello", ASR, "HELO", start, end)
+    return Prediction(
+        label, {"happy": happy, "sad": 1 - happy}, "hello", ASR, "HELO", start_seconds=start, end_seconds=end
+    )
 
 
 def rows(name: str) -> list[dict]:
