@@ -212,10 +212,10 @@ def title(settings: Mapping[str, Any]) -> str:
     if "text" in system.reads and settings["annotations"] in _ANNOTATIONS:
         notes.append(_ANNOTATIONS[settings["annotations"]])
     trained, tested = settings.get("transcripts", "gold"), settings.get("test_transcripts", "same")
-    if tested != "same":
-        notes.append(f"trained on {_WORDS[trained]}, tested on {_WORDS[tested]}")
-    elif trained != "gold":
+    if trained != "gold":
         notes.append(_WORDS[trained])
+    if tested != "same":
+        notes.append(f"tested on {_WORDS[tested]}")
     if settings["text_disjoint"]:
         notes.append("text-disjoint")
     return system.title + (f" ({', '.join(notes)})" if notes else "")
