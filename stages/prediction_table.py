@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 BAR_WIDTH = 12
+WIDE = 100  # columns of a terminal that has room for the second class
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
 
@@ -23,31 +24,35 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
 
     if not rows:
         return
+    console = Console()
     timed = any(row["start_seconds"] is not None for row in rows)
-    table = Table()
-    table.add_column("utterance", overflow="fold")
+    cut = len(rows) > 1 and all(row["utterance_id"].endswith(f"-{n:04d}") for n, row in enumerate(rows, start=1))
+    table = Table(title=Text(rows[0]["utterance_id"][:-5]) if cut else None, title_justify="left")  # without -0001
+    table.add_column("#" if cut else "utterance", overflow="fold")
     if timed:
         table.add_column("seconds", justify="right", no_wrap=True)
     table.add_column("emotion", no_wrap=True)
     table.add_column("probability", no_wrap=True)
-    table.add_column("next", no_wrap=True)
+    if console.width >= WIDE:
+        table.add_column("next", no_wrap=True)
     sources = {row["transcript_source"] for row in rows}
     table.add_column(
         "transcript (automatic)" if sources == {"asr"} else "transcript", ratio=1, min_width=12, overflow="fold"
     )
-    for row in rows:
+    for number, row in enumerate(rows, start=1):
         ordered = sorted(row["probabilities"].items(), key=lambda pair: -pair[1])
         (label, most), following = ordered[0], ordered[1:2]
-        cells = [Text(str(row["utterance_id"]))]
+        cells = [Text(str(number) if cut else row["utterance_id"])]
         if timed:
             cells.append(Text(_times(row)))
         cells += [Text(label, style="bold"), Text(f"{bar(most)} {most:.2f}")]
-        cells.append(Text(" ".join(f"{name} {share:.2f}" for name, share in following), style="dim"))
+        if console.width >= WIDE:
+            cells.append(Text(" ".join(f"{name} {share:.2f}" for name, share in following), style="dim"))
         words = Text(str(row["transcript"]))
         if row["transcript_source"] == "asr" and len(sources) > 1:
             words.append(" (automatic)", style="dim")
         table.add_row(*cells, words)
-    Console().print(table)
+    console.print(table)
 
 
 def _times(row: Mapping[str, Any]) -> str:

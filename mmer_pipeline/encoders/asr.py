@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForCTC, AutoModelForSpeechSeq2Seq, AutoProcessor, AutoTokenizer
+from transformers import AutoModelForCTC, AutoModelForSpeechSeq2Seq, AutoTokenizer
 from transformers.models.auto.modeling_auto import (
     MODEL_FOR_CTC_MAPPING_NAMES,
     MODEL_FOR_SPEECH_SEQ_2_SEQ_MAPPING_NAMES,
@@ -74,6 +74,8 @@ class AsrModel:
         self._transcribe = self._with_moonshine
 
     def _load(self, loader: Any, transcribe: Callable[[Sequence[np.ndarray]], list[str]]) -> None:
+        from transformers import AutoProcessor  # takes a second and a half to import, and Moonshine does without it
+
         model: Any = load_pretrained(loader, self.files, padding_masks=False)
         self.model = model.to(self.device).eval()
         self.processor = _from_directory(AutoProcessor, self.files)

@@ -215,7 +215,7 @@ def title(settings: Mapping[str, Any]) -> str:
     if trained != "gold":
         notes.append(_WORDS[trained])
     if tested != "same":
-        notes.append(f"tested on {_WORDS[tested]}")
+        notes.append("tested without transcripts" if tested == "none" else f"tested on {_WORDS[tested]}")
     if settings["text_disjoint"]:
         notes.append("text-disjoint")
     return system.title + (f" ({', '.join(notes)})" if notes else "")

@@ -23,7 +23,10 @@ def test_a_system_that_reads_no_words_has_the_same_settings_whatever_their_sourc
         ({"test_transcripts": "asr"}, "MMER (α = 0.1, tested on ASR transcripts)"),
         ({"test_transcripts": "none"}, "MMER (α = 0.1, tested without transcripts)"),
         ({"transcripts": "none"}, "MMER (α = 0.1, no transcripts)"),
-        ({"transcripts": "asr", "test_transcripts": "gold"}, "MMER (α = 0.1, ASR transcripts, tested on gold transcripts)"),
+        (
+            {"transcripts": "asr", "test_transcripts": "gold"},
+            "MMER (α = 0.1, ASR transcripts, tested on gold transcripts)",
+        ),
     ],
 )
 def test_a_title_says_where_the_words_come_from(settings, said):
