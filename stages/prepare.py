@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Folder of the corpus; for csv also the CSV file.",
 )
+@click.option("--name", metavar="NAME", help="Name of the corpus in reports and model cards.  [CORPUS]")
 @click.option("--manifest", type=FILE, help="Manifest to write.  [<cache>/manifest.csv]")
 @click.option(
     "--label-map",
@@ -54,6 +55,7 @@ if TYPE_CHECKING:
 def prepare(
     corpus: str,
     root: Path,
+    name: str | None,
     manifest: Path | None,
     label_map: str | None,
     strict: bool,
@@ -89,13 +91,14 @@ def prepare(
             + "\n".join(prepared.problem_lines())
         )
     dropped = [u for u in reading.utterances if prepared.label_map.class_of(u.emotion) is None]
-    agreement = compare(corpus, prepared.label_map, prepared.utterances, dropped)
+    title = name or corpus
+    agreement = compare(title, prepared.label_map, prepared.utterances, dropped)  # of another name, none is published
     changed = manifests.write_manifest(
-        path, prepared.utterances, root=reading.root, corpus=corpus, label_map=prepared.label_map
+        path, prepared.utterances, root=reading.root, corpus=title, label_map=prepared.label_map
     )
     common.result(
         {
-            "corpus": corpus,
+            "corpus": title,
             "manifest": str(path),
             "changed": changed,
             **prepared.as_dict(),
@@ -106,7 +109,7 @@ def prepare(
     for note in filter(None, (_unspellable(prepared), _case_variants(prepared))):
         say(common, f"note: {note}")
     if common.tables:
-        _print_summary(corpus, prepared, agreement)
+        _print_summary(title, prepared, agreement)
         click.echo(f"{'wrote' if changed else 'unchanged:'} {path} ({len(prepared.utterances)} utterances)")
     untranscribed = "untranscribed" in prepared.problems
     suggest(common, "extract --transcripts asr" if untranscribed else "extract", "manifest")

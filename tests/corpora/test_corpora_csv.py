@@ -1,10 +1,13 @@
 """The reader of corpora in the form of a manifest, and the choice of a reader."""
 
+import shutil
 import unicodedata
 from pathlib import Path
 
 import pytest
+from helpers.command_line import succeed
 
+from mmer_pipeline.corpora.manifest import Manifest, read_manifest
 from mmer_pipeline.corpora.readers import READERS, read_corpus
 from mmer_pipeline.corpora.utterances import COLUMNS, Utterance
 from mmer_pipeline.errors import UserError
@@ -52,3 +55,10 @@ def test_a_recording_is_found_under_another_unicode_form_of_its_name(tmp_path: P
     (tmp_path / apart).parent.mkdir()
     (tmp_path / apart).touch()
     assert [u.audio for u in read_corpus("csv", path).utterances] == [apart, apart]
+
+
+def test_a_corpus_can_have_a_name(manifest: Manifest) -> None:
+    shutil.copy(manifest.path, "corpus/manifest.csv")
+    result = succeed("prepare", "csv", "--root", "corpus", "--name", "our calls", "--manifest", "named.csv")
+    assert "our calls, label map identity" in result.stdout
+    assert read_manifest(Path("named.csv")).corpus == "our calls"
