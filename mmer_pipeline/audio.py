@@ -23,6 +23,7 @@ import soxr
 from mmer_pipeline.errors import UserError
 
 SAMPLE_RATE = 16_000  # Hz, the input rate of every speech encoder
+LEAST_RATE, MOST_RATE = 1_000, 1_000_000  # Hz; of samples in memory, another one is a mistake, such as kHz
 SEGMENT_TOLERANCE_SECONDS = 0.01  # how far a segment may extend beyond the file, since times are rounded
 BLOCK_FRAMES = 1 << 18  # decoded at a time; a stated length may be wrong, so it is never allocated at once
 UNKNOWN_FRAMES = 2**63 - 1  # libsndfile's length of a FLAC stream that was written to a pipe
@@ -135,11 +136,11 @@ def convert(samples: npt.NDArray[Any], sample_rate_hz: int) -> npt.NDArray[np.fl
     path = Path("<samples>")
     if samples.dtype == np.int16:
         samples = samples.astype(np.float32) / 32_768
-    if samples.ndim not in (1, 2) or samples.dtype.kind != "f" or sample_rate_hz <= 0:
+    if samples.ndim not in (1, 2) or samples.dtype.kind != "f" or not LEAST_RATE <= sample_rate_hz <= MOST_RATE:
         raise AudioError(
             path,
             "unreadable",
-            "expected floats or 16-bit integers [samples] or [samples, channels] and a positive rate; found "
+            "expected floats or 16-bit integers [samples] or [samples, channels], and their rate in Hz; found "
             f"{samples.dtype} {list(samples.shape)} at {sample_rate_hz} Hz",
         )
     if not samples.size:

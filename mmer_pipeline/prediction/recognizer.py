@@ -19,6 +19,7 @@ from torch.nn.utils.rnn import pad_sequence
 from mmer_pipeline import audio as recordings
 from mmer_pipeline import paths
 from mmer_pipeline.audio import SAMPLE_RATE
+from mmer_pipeline.corpora.preparation import MAX_AUDIO_SECONDS
 from mmer_pipeline.corpora.transcripts import ASR, GOLD, NONE, Alphabet, encoder_text
 from mmer_pipeline.digests import digest_of_facts
 from mmer_pipeline.encoders.asr import AsrModel
@@ -29,13 +30,13 @@ from mmer_pipeline.errors import UserError
 from mmer_pipeline.prediction.results import GIVEN, Explanation, Prediction, Word
 from mmer_pipeline.prediction.segmentation import speech_segments
 from mmer_pipeline.prediction.trained_model import TrainedModel, find_model
+from mmer_pipeline.prediction.waveforms import Audio, as_waveform
 from mmer_pipeline.training import memory_budget
 from mmer_pipeline.training.batches import micro_batches
 from mmer_pipeline.training.build_model import load_model
 from mmer_pipeline.training.inference import GPU_SECONDS, decode
 from mmer_pipeline.training.mixed_precision import make_accelerator
 
-Audio = str | Path | bytes | npt.NDArray[np.floating[Any]]
 SILENCE = 1e-3  # largest sample of a silent recording: −60 dB
 TOKENS_PER_BATCH = 1024
 UTTERANCES_PER_CALL = 64  # of a long recording, whose samples need not all be in memory
@@ -198,13 +199,18 @@ class EmotionRecognizer:
         """Check that an utterance can be classified.
 
         Raises:
-            UserError: it is silent, shorter than one frame, or not finite; its transcript is missing (with "gold").
+            UserError: it is silent, too short or too long, or not finite; its transcript is missing (with "gold").
         """
         shortest = self._speech.receptive_field_samples if self._speech else 1
         if len(waveform) < shortest:
             raise UserError(
                 f"It is too short: expected at least {shortest / SAMPLE_RATE:.3f} s, found "
                 f"{len(waveform) / SAMPLE_RATE:.3f} s."
+            )
+        if len(waveform) > MAX_AUDIO_SECONDS * SAMPLE_RATE:
+            raise UserError(
+                f"It is {len(waveform) / SAMPLE_RATE:.0f} s long, too long for one utterance (at most "
+                f"{MAX_AUDIO_SECONDS:g} s). Cut it at its pauses: `recognizer.utterances(path)`."
             )
         peak = np.abs(waveform).max()
         if not np.isfinite(peak):
@@ -327,21 +333,3 @@ def _padded(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
             lengths = torch.tensor([len(value) for value in values], device=batch[name].device)
             batch[mask] = torch.arange(batch[name].shape[1], device=lengths.device)[None] < lengths[:, None]
     return batch
-
-
-def as_waveform(source: Audio, sample_rate_hz: int | None = None) -> npt.NDArray[np.float32]:
-    """Read a recording as 16 kHz mono: float32 `[S]`.
-
-    Raises:
-        AudioError: the file cannot be read; samples have another shape, or values that are not numbers.
-        UserError: it is something else, or samples without a rate.
-    """
-    if isinstance(source, (str, Path)):
-        return recordings.load(Path(source))
-    if isinstance(source, bytes):
-        return recordings.load_bytes(source)
-    if not isinstance(source, np.ndarray):
-        raise UserError(f"Expected the path or the bytes of a file, or a NumPy array; found {type(source).__name__}.")
-    if sample_rate_hz is None:
-        raise UserError("Samples need their rate: recognizer(samples, 16000).")
-    return recordings.convert(source, sample_rate_hz)

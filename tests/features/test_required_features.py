@@ -9,6 +9,7 @@ from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.registry import settings_for
 
 CACHE, MANIFEST = Path("cache"), Path("cache/manifest.csv")
+WORDS = "manifest.asr-embedded--moonshine-tiny.csv"
 
 
 def names(settings: Settings) -> list[str]:
@@ -21,15 +22,19 @@ def names(settings: Settings) -> list[str]:
     ("changes", "files"),
     [
         ({}, ["text-roberta-base-strip-float16.h5"]),
-        ({"transcripts": "asr"}, ["text-roberta-base-strip-asr-embedded--moonshine-tiny-float16.h5"]),
+        ({"transcripts": "asr"}, [WORDS, "text-roberta-base-strip-asr-embedded--moonshine-tiny-float16.h5"]),
         (
             {"transcripts": "asr", "asr_model": "some/model"},
-            ["text-roberta-base-strip-asr-some--model-float16.h5"],
+            ["manifest.asr-some--model.csv", "text-roberta-base-strip-asr-some--model-float16.h5"],
         ),
         ({"transcripts": "none"}, ["text-roberta-base-strip-none-float16.h5"]),
         (
             {"test_transcripts": "asr"},
-            ["text-roberta-base-strip-float16.h5", "text-roberta-base-strip-asr-embedded--moonshine-tiny-float16.h5"],
+            [
+                WORDS,
+                "text-roberta-base-strip-float16.h5",
+                "text-roberta-base-strip-asr-embedded--moonshine-tiny-float16.h5",
+            ],
         ),
         ({"test_transcripts": "gold"}, ["text-roberta-base-strip-float16.h5"]),
     ],
@@ -45,7 +50,7 @@ def test_runs_share_the_files_that_both_read() -> None:
         for changes in ({}, {"transcripts": "asr"}, {"test_transcripts": "asr"})
     )
     assert mixed == gold | asr
-    assert len(mixed) == 3  # speech is the same for all
+    assert len(mixed) == 4  # speech, gold and automatic words, and the automatic transcripts themselves
 
 
 def test_the_asr_model_changes_no_file_where_no_automatic_words_are_read() -> None:
@@ -53,7 +58,11 @@ def test_the_asr_model_changes_no_file_where_no_automatic_words_are_read() -> No
 
 
 def test_a_system_without_words_reads_no_text_file() -> None:
-    for changes in ({}, {"transcripts": "asr"}):
-        assert names(settings_for("wav2vec2", fold=1, **changes)) == []
-        assert names(settings_for("cai", fold=1, **changes)) == []
-        assert names(settings_for("roberta", fold=1, finetune_text=True, **changes)) == []
+    assert names(settings_for("wav2vec2", fold=1, transcripts="asr")) == []
+    assert names(settings_for("cai", fold=1)) == []
+    assert names(settings_for("roberta", fold=1, finetune_text=True)) == []
+
+
+def test_ctc_and_a_text_encoder_that_is_fine_tuned_need_the_automatic_transcripts_alone() -> None:
+    assert names(settings_for("cai", fold=1, transcripts="asr")) == [WORDS]
+    assert names(settings_for("roberta", fold=1, finetune_text=True, transcripts="asr")) == [WORDS]

@@ -53,7 +53,8 @@ def extract_for(settings, manifest):
     """The features that a run with these settings reads; its automatic transcripts must be there."""
     execution = extraction.Execution("cpu", "threads", progress=lambda *_: None)
     for request in requests_of(settings):
-        extraction.extract(request, manifest, Path("cache"), execution)
+        if request.kind != "transcripts":
+            extraction.extract(request, manifest, Path("cache"), execution)
 
 
 def train(settings, manifest, **options):

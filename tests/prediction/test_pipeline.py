@@ -81,8 +81,8 @@ def test_a_window_is_decoded_ahead_and_no_more(mmer, monkeypatch):
     monkeypatch.setattr(pipeline.audio, "load", lambda path, *times: loaded.append(path.name) or load(path, *times))
     outcomes = predict_items(mmer, several(9))
     next(outcomes)
+    outcomes.close()  # waits for what the threads have been given
     assert sorted(loaded) == ["r0.wav", "r1.wav", "r2.wav", "r3.wav"]
-    outcomes.close()
 
 
 def test_no_items_have_no_outcomes(mmer):

@@ -166,7 +166,7 @@ def test_what_cannot_be_used_is_one_message(mmer, form, said):
 def test_samples_need_their_rate(mmer):
     with pytest.raises(UserError, match=r"recognizer\(samples, 16000\)"):
         mmer(tone(0.5))
-    with pytest.raises(AudioError, match=r"a positive rate; found .* at 0 Hz"):
+    with pytest.raises(AudioError, match=r"their rate in Hz; found .* at 0 Hz"):
         mmer(tone(0.5), 0)
 
 
@@ -295,3 +295,10 @@ def test_a_recording_without_speech_has_no_utterances(mmer):
     assert mmer.utterances(Path("tone.wav")) == []
     with pytest.raises(AudioError, match="there is no such file"):
         mmer.utterances("none.wav")
+
+
+def test_what_is_too_long_for_one_utterance_is_refused(mmer):
+    with pytest.raises(UserError, match=r"It is 61 s long, too long for one utterance \(at most 60 s\)"):
+        mmer(np.full(61 * 16_000, 0.1, dtype=np.float32), 16_000)
+    with pytest.raises(AudioError, match=r"their rate in Hz; found .* at 16 Hz"):
+        mmer(np.full(16_000, 0.1, dtype=np.float32), 16)

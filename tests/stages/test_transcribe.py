@@ -98,9 +98,9 @@ def test_a_model_that_is_not_there_is_refused(manifest):
 
 def test_extract_makes_the_transcripts_that_are_missing(manifest, asr, encoders, calls, monkeypatch):
     result = json.loads(succeed("extract", *encoders, *asr, "--transcripts", "asr", "--json").stdout)
-    assert list(result) == ["text_asr", "speech"]
+    assert list(result) == ["transcripts", "text_asr", "speech"]
     assert result["text_asr"]["computed"] == 16
     refuse_asr_models(monkeypatch)
     both = json.loads(succeed("extract", *encoders, *asr, "--test-transcripts", "asr", "--json").stdout)
-    assert list(both) == ["text", "text_asr", "speech"]
-    assert [both[name]["computed"] for name in both] == [16, 0, 0]
+    assert list(both) == ["transcripts", "text", "text_asr", "speech"]
+    assert [both[name]["computed"] for name in both] == [0, 16, 0, 0]
