@@ -23,6 +23,8 @@ import soxr
 from mmer_pipeline.errors import UserError
 
 SAMPLE_RATE = 16_000  # Hz, the input rate of every speech encoder
+MOST_CHANNELS = 64  # of an array; what has more is [channels, samples]
+LARGEST = 10.0  # of an array's floats: clipped recordings exceed 1 a little, integers that were not scaled by far
 LEAST_RATE, MOST_RATE = 1_000, 1_000_000  # Hz; of samples in memory, another one is a mistake, such as kHz
 SEGMENT_TOLERANCE_SECONDS = 0.01  # how far a segment may extend beyond the file, since times are rounded
 BLOCK_FRAMES = 1 << 18  # decoded at a time; a stated length may be wrong, so it is never allocated at once
@@ -140,13 +142,20 @@ def convert(samples: npt.NDArray[Any], sample_rate_hz: int) -> npt.NDArray[np.fl
         raise AudioError(
             path,
             "unreadable",
-            "expected floats or 16-bit integers [samples] or [samples, channels], and their rate in Hz; found "
+            f"expected floats or 16-bit integers [samples] or [samples, channels], and their rate from {LEAST_RATE:,} "
+            f"to {MOST_RATE:,} Hz; found "
             f"{samples.dtype} {list(samples.shape)} at {sample_rate_hz} Hz",
         )
     if not samples.size:
-        raise AudioError(path, "empty", "there are no samples")
+        raise AudioError(path, "empty", "the array is empty")
     if not np.isfinite(samples).all():
         raise AudioError(path, "unreadable", "it contains values that are not numbers (NaN or infinity)")
+    if samples.ndim == 2 and samples.shape[1] > MOST_CHANNELS:
+        raise AudioError(path, "unreadable", f"expected [samples, channels], found {list(samples.shape)}: transpose it")
+    if np.abs(samples).max() > LARGEST:
+        raise AudioError(
+            path, "unreadable", f"expected floats in -1 … 1, found up to {np.abs(samples).max():g}: scale them"
+        )
     mono = (samples if samples.ndim == 1 else samples.mean(axis=1)).astype(np.float32)
     converted: npt.NDArray[np.float32] = np.concatenate(list(_at_16_khz([mono], path, len(mono), sample_rate_hz)))
     return converted

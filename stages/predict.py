@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mmer_pipeline.corpora.transcripts import TRANSCRIPT_SOURCES
+from mmer_pipeline.corpora.transcripts import ASR, NONE, TRANSCRIPT_SOURCES
 from stages.setting_options import GroupedCommand
 from stages.shared_options import DIRECTORY, FILE, Common, chain_run, common_options, say
 from stages.train import FoldNumber
@@ -82,9 +82,15 @@ def predict(
     quiet_libraries()
     if options["label_map"] and not options["truth"]:
         raise click.UsageError("--label-map is for the true emotions that --truth names. Give --truth COLUMN, too.")
+    if options["transcript"] is not None:
+        _check_transcript(options["transcript"], options["transcripts"], options["cut"])
     if options["output"]:
         check_result_path(options["output"])
+        if options["output"].absolute() in [path.absolute() for path in inputs]:
+            raise click.UsageError(f"{options['output']} is an input. Give another --output.")
     found = find_items(inputs, transcript=options["transcript"], truth=options["truth"])
+    for note in found.notes:
+        say(common, f"note: {note}")
     model = find_model(name or chain_run(), common.runs, numbers, options["revision"])
     truths = _truths(options["label_map"], found.items, model.labels)
     recognizer = EmotionRecognizer(
@@ -94,9 +100,21 @@ def predict(
     job = _Job(common, recognizer, truths, found.problems)
     began = time.perf_counter()
     job.run(found.items, options["output"], options["cut"], options["explanations"])
+    if job.explained:
+        say(common, f"Wrote explanations of {_count(job.explained, 'utterance')} to {options['explanations']}.")
     job.show(options["output"], time.perf_counter() - began)
     if job.problems:
         click.get_current_context().exit(1)
+
+
+def _check_transcript(transcript: str, source: str | None, cut: str) -> None:
+    """Refuse options with which a given transcript would not be read."""
+    if not transcript.strip():
+        raise click.UsageError("--transcript is empty. For a recording without words, use --transcripts none.")
+    if source in (ASR, NONE):
+        raise click.UsageError(f"--transcript gives a transcript, and --transcripts {source} does not read it.")
+    if cut == "always":
+        raise click.UsageError("--transcript is that of one utterance, and --cut always makes several of them.")
 
 
 def _truths(name: str | None, items: "Sequence[Item]", labels: Sequence[str]) -> dict[str, str | None]:
@@ -121,11 +139,14 @@ class _Job:
     rows: list[dict[str, Any]] = field(default_factory=list)
     finished: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
     ids: set[str] = field(default_factory=set)  # of the recordings
+    explained: int = 0  # utterances
 
     def run(self, items: "Sequence[Item]", output: Path | None, cut: str, explanations: Path | None) -> None:
         """Predict the items that a killed command has not finished, and write the results."""
         from mmer_pipeline.prediction.result_files import ResultFile, request_key
 
+        if explanations is not None and not (self.recognizer.model.reads_text and self.recognizer.model.reads_speech):
+            say(self.common, "note: this system does not combine words and sound, so there is nothing to explain.")
         self._report_unknown_truths(items)
         self.ids = {item.utterance_id for item in items}
         requests = {request_key(item): item for item in items}
@@ -182,7 +203,7 @@ class _Job:
         from mmer_pipeline.prediction.explanation_files import write_explanation
 
         try:
-            write_explanation(directory, utterance_id, recording, prediction)
+            self.explained += bool(write_explanation(directory, utterance_id, recording, prediction))
         except AudioError as error:
             self.problems.append(f"{utterance_id} is predicted, but not explained: {error}")
 
@@ -190,7 +211,7 @@ class _Job:
         unknown = Counter(item.truth for item in items if item.truth is not None and item.truth not in self.truths)
         for truth, count in unknown.items():
             self.problems.append(
-                f"The true emotion {truth!r} ({_count(count, 'recording')}) is no class of the model "
+                f"The true emotion {truth!r} ({_count(count, 'recording')}) is not one of the model's classes "
                 f"({', '.join(self.recognizer.labels)}) and is not scored. Map it with --label-map."
             )
 

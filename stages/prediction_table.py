@@ -1,11 +1,13 @@
 """The tables of the predict command: one row per utterance, and the scores if truth is known."""
 
 from collections.abc import Mapping, Sequence
+from textwrap import shorten
 from typing import Any
 
 import numpy as np
 
 BAR_WIDTH = 12
+MOST_CHARACTERS = 200  # of a transcript; the file has all of it
 WIDE = 100  # columns of a terminal that has room for the second class
 _EIGHTHS = " ▏▎▍▌▋▊▉"
 
@@ -48,7 +50,7 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
         cells += [Text(label, style="bold"), Text(f"{bar(most)} {most:.2f}")]
         if console.width >= WIDE:
             cells.append(Text(" ".join(f"{name} {share:.2f}" for name, share in following), style="dim"))
-        words = Text(str(row["transcript"]))
+        words = Text(shorten(str(row["transcript"]), MOST_CHARACTERS, placeholder=" …"))
         if row["transcript_source"] == "asr" and len(sources) > 1:
             words.append(" (automatic)", style="dim")
         table.add_row(*cells, words)
@@ -57,6 +59,8 @@ def print_rows(rows: Sequence[Mapping[str, Any]]) -> None:
 
 def _times(row: Mapping[str, Any]) -> str:
     start, end = row["start_seconds"], row["end_seconds"]
+    if start is None and end is None:
+        return ""
     return f"{start or 0:.2f}–{'' if end is None else f'{end:.2f}'}"
 
 

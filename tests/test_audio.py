@@ -297,3 +297,15 @@ def test_a_name_in_any_bytes_is_read(tmp_path: Path) -> None:
         soundfile.write(stream, noise(0.5), RATE, format="WAV", subtype="FLOAT")
     np.testing.assert_array_equal(audio.load(path), noise(0.5))
     assert audio.sample_count(path) == 8_000
+
+
+@pytest.mark.parametrize(
+    ("samples", "said"),
+    [
+        (np.zeros((2, 16_000), np.float32), r"expected \[samples, channels\], found \[2, 16000\]: transpose it"),
+        (np.full(16_000, 12_000.0), "found up to 12000: scale them"),
+    ],
+)
+def test_arrays_of_another_form_are_explained(samples, said):
+    with pytest.raises(AudioError, match=said):
+        audio.convert(samples, 16_000)

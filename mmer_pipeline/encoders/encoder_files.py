@@ -132,6 +132,7 @@ def download(name: str, revision: str | None, patterns: list[str], kind: str) ->
     from huggingface_hub import constants, errors
 
     at = f"{name}{f' at revision {revision}' if revision else ''}"
+    embedded = " Without a network, use the embedded models: --preset small." if kind == "encoder" else ""
     here = f"there is no directory of that name in {Path.cwd()}"
     try:
         return Path(huggingface_hub.snapshot_download(name, revision=revision, allow_patterns=patterns))
@@ -151,5 +152,5 @@ def download(name: str, revision: str | None, patterns: list[str], kind: str) ->
         raise UserError(
             f"No {kind} {at}: {here}, the model is not in the hub's cache ({constants.HF_HUB_CACHE}), and the hub "
             f"({constants.ENDPOINT}) cannot be reached ({type(error).__name__}). Download it on a machine with network "
-            "access, or give a local directory."
+            f"access, or give a local directory.{embedded}"
         ) from None

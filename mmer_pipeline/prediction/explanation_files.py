@@ -97,7 +97,7 @@ def _drawn(waveform: np.ndarray, prediction: Prediction, explanation: Explanatio
     if is_gated:
         gates = plot.add_subplot(grid[1, 1])
         gates.barh(range(len(words)), [word.gate or 0.0 for word in words], height=0.7, color=HUES[1])
-        gates.set(xlim=(0, 1), ylim=(len(words) - 0.5, -0.5), yticks=[], xlabel="0 … 1", title="acoustic gate")
+        gates.set(xlim=(0, 1), ylim=(len(words) - 0.5, -0.5), yticks=[], xlabel="gate", title="acoustic gate")
     return plot
 
 

@@ -1,26 +1,30 @@
 """Find the recordings whose emotions are asked for: single files, folders of them, and CSV files that list them."""
 
+import csv
 import json
 import os
 import shlex
 import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence, Set
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from itertools import count
 from pathlib import Path, PurePath
 
 import soundfile
 
 from mmer_pipeline.corpora.readers.folder_walk import contents
+from mmer_pipeline.corpora.utterances import COLUMNS as MANIFEST_COLUMNS
 from mmer_pipeline.corpora.utterances import read_segment
 from mmer_pipeline.csv_tables import Row, check_unique, read_csv_rows
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.paths import manifest_facts
 from mmer_pipeline.prediction.results import Item
+from mmer_pipeline.runs import PREDICTION_COLUMNS, PROBABILITY_PREFIX, TRANSCRIPT_COLUMN
 
 REQUIRED = ("audio",)
 OPTIONAL = ("utterance_id", "start_seconds", "end_seconds", "transcript", "speaker", "dialogue", "fold")
+RESULT_COLUMNS = (*PREDICTION_COLUMNS, TRANSCRIPT_COLUMN, "transcript_source")  # of a file that predict wrote
 _NOT_RECORDINGS = {"MAT4", "MAT5", "RAW"}  # matrices, and samples without a header, which `audio.load` refuses
 _ALIASES = {"AIFF": ("aif", "aifc"), "AU": ("snd",), "OGG": ("oga", "opus"), "NIST": ("sph",), "SVX": ("iff",)}
 SUFFIXES = frozenset(
@@ -40,6 +44,7 @@ class Found:
 
     items: list[Item]  # in the order of the inputs
     problems: list[str]  # one sentence for each input that cannot be used
+    notes: list[str] = field(default_factory=list)  # one sentence for each CSV file with columns that are not read
 
 
 @dataclass(frozen=True)
@@ -91,7 +96,21 @@ def find_items(paths: Sequence[Path], *, transcript: str | None = None, truth: s
                 "List them in a CSV file with the columns audio and transcript instead."
             )
         items = [replace(item, transcript=_composed(transcript) or None) for item in items]
-    return Found(items, problems)
+    return Found(
+        items, problems, [note for path in distinct.values() if _is_csv(path) for note in _unread(path, truth)]
+    )
+
+
+def _unread(path: Path, truth: str | None) -> list[str]:
+    """A note on the columns of a CSV file that are not read, if there are any: one may be misspelt."""
+    if not path.is_file():
+        return []
+    with path.open(newline="", encoding="utf-8-sig", errors="replace") as stream:
+        header = next(csv.reader(stream), [])
+    known_columns = (*REQUIRED, *OPTIONAL, *MANIFEST_COLUMNS, *RESULT_COLUMNS, truth)
+    unread = [name for name in header if name not in known_columns and not name.startswith(PROBABILITY_PREFIX)]
+    known = ", ".join((*REQUIRED, *OPTIONAL))
+    return [f"{path}: not reading the columns {', '.join(unread)}. Known columns: {known}."] if unread else []
 
 
 def free_id(wanted: str, taken: Set[str]) -> str:

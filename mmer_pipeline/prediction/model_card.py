@@ -156,7 +156,7 @@ def _use(facts: CardFacts) -> str:
         "```python\nfrom mmer_pipeline import EmotionRecognizer\n\n"
         f"recognizer = EmotionRecognizer.from_pretrained({json.dumps(name, ensure_ascii=False)})\n"
         'recognizer("recording.wav")\n```\n\n'
-        f"Give the place of this folder, or the id of the model on the hub.{transcript}"
+        f"Give the path to this folder, or the id of the model on the hub.{transcript}"
     )
 
 
@@ -203,7 +203,8 @@ def _scores(facts: CardFacts) -> str:
     )
     if any(score.low is not None for score in facts.scores):
         explained += (
-            " The intervals resample dialogues; they do not say how much the result of another training would differ."
+            " The intervals resample dialogues (utterances, where the corpus has none); they do not say how much the "
+            "result of another training would differ."
         )
     return "\n\n".join((_table(("", *columns, "95 % interval"), rows, numbers=True), _whose_scores(facts), explained))
 
@@ -212,11 +213,11 @@ def _whose_scores(facts: CardFacts) -> str:
     """Say which models the scores belong to."""
     parts, then = _text(_held_out(facts)), ""
     if facts.scores_of == "this model":
-        said = f"**These figures are of this very model**, on the part that it has not heard: {parts}."
+        said = f"**These figures are of this very model**, on the held-out part: {parts}."
     elif len(facts.folds) == 1:
         said = (
             "**These figures are not of this packed model itself.** They are of a model that was scored on the part "
-            f"that it has not heard: {parts}."
+            f"that it never heard: {parts}."
         )
     elif _is_ensemble(facts):
         said = (
@@ -230,7 +231,7 @@ def _whose_scores(facts: CardFacts) -> str:
     else:
         said = (
             "**These figures are not of this packed model itself.** They are of the models of the cross-validation's "
-            f"folds, each scored on the part that it has not heard: {parts}."
+            f"folds, each scored on the held-out part: {parts}."
         )
         then = " The figures say how well this way of training works."
     if facts.fold_column == SPLIT:

@@ -121,7 +121,7 @@ def _pieces_of(number: int, item: Item, cut: str) -> list[_Piece]:
         return [_Piece(number, item, seconds, item.start_seconds, item.end_seconds, False, True)]
     segments = speech_segments(item.path)
     if not segments:
-        raise UserError("no speech was heard in it.")
+        raise UserError("no speech was detected in it.")
     return [
         _Piece(
             number,

@@ -195,6 +195,9 @@ class EmotionRecognizer:
                 ]
         return predictions
 
+    def __repr__(self) -> str:
+        return f"EmotionRecognizer({self.model.name!r}, labels={self.labels}, device={str(self.device)!r})"
+
     def check(self, waveform: npt.NDArray[np.float32], transcript: str | None) -> None:
         """Check that an utterance can be classified.
 
@@ -204,21 +207,23 @@ class EmotionRecognizer:
         shortest = self._speech.receptive_field_samples if self._speech else 1
         if len(waveform) < shortest:
             raise UserError(
-                f"It is too short: expected at least {shortest / SAMPLE_RATE:.3f} s, found "
+                f"The recording is too short: expected at least {shortest / SAMPLE_RATE:.3f} s, found "
                 f"{len(waveform) / SAMPLE_RATE:.3f} s."
             )
         if len(waveform) > MAX_AUDIO_SECONDS * SAMPLE_RATE:
             raise UserError(
-                f"It is {len(waveform) / SAMPLE_RATE:.0f} s long, too long for one utterance (at most "
+                f"The recording is {len(waveform) / SAMPLE_RATE:.0f} s long, too long for one utterance (at most "
                 f"{MAX_AUDIO_SECONDS:g} s). Cut it at its pauses: `recognizer.utterances(path)`."
             )
         peak = np.abs(waveform).max()
         if not np.isfinite(peak):
-            raise UserError("It contains values that are not numbers (NaN or infinity).")
+            raise UserError("The recording contains values that are not numbers (NaN or infinity).")
         if peak < SILENCE:
-            raise UserError("It is silent: no sample is louder than −60 dB. Check the recording.")
+            raise UserError("The recording is silent: no sample is louder than −60 dB. Check the recording.")
         if self.transcripts == GOLD and self.model.reads_text and transcript is None:
-            raise UserError("It has no transcript, and only given ones may be used (gold). Give it, or allow asr.")
+            raise UserError(
+                "The recording has no transcript, and only given ones may be used (gold). Give it, or allow asr."
+            )
 
     def identity(self, **options: Any) -> str:
         """Digest everything that a prediction depends on, and the caller's options: 16 hex digits."""

@@ -88,7 +88,7 @@ def check_result_path(path: Path) -> None:
     """Check the name of a file of results.
 
     Raises:
-        UserError: it ends neither in .csv nor in .jsonl, or it is a folder.
+        UserError: it ends neither in .csv nor in .jsonl, or it is a folder or a file of something else.
     """
     if path.suffix.lower() not in (CSV_SUFFIX, JSON_LINES_SUFFIX):
         raise UserError(
@@ -97,6 +97,22 @@ def check_result_path(path: Path) -> None:
         )
     if path.is_dir():
         raise UserError(f"{path} is a folder. Expected the name of a file to write the results to.")
+    if path.is_file() and path.stat().st_size and not _has_results(path):
+        raise UserError(f"{path} exists, and is not a file of results. Give another --output, or move it away.")
+
+
+def _has_results(path: Path) -> bool:
+    """Whether a file begins as `ResultFile` writes it."""
+    with path.open(encoding="utf-8", errors="replace") as stream:
+        first = stream.readline(1_000_000)
+    if path.suffix.lower() == CSV_SUFFIX:
+        cells = first.rstrip("\n").split(",")
+        return cells[: len(PREDICTION_COLUMNS)] == [*PREDICTION_COLUMNS] and cells[-1] == INPUT_COLUMNS[-1]
+    try:
+        row = json.loads(first)
+    except ValueError:
+        return False
+    return isinstance(row, dict) and {*PREDICTION_COLUMNS, *INPUT_COLUMNS} <= row.keys()
 
 
 class ResultFile:

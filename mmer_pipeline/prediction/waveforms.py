@@ -23,8 +23,13 @@ def as_waveform(source: Audio, sample_rate_hz: int | None = None) -> npt.NDArray
         return audio.load(Path(source))
     if isinstance(source, bytes):
         return audio.load_bytes(source)
-    if not isinstance(source, np.ndarray):
-        raise UserError(f"Expected the path or the bytes of a file, or a NumPy array; found {type(source).__name__}.")
+    if hasattr(source, "__array__"):  # such as a tensor on the CPU
+        source = np.asarray(source)
+    if not isinstance(source, np.ndarray) or not source.ndim:
+        raise UserError(
+            f"Expected the path or the bytes of a file, or a NumPy array; found {type(source).__name__}. A list is a "
+            "batch of these: make an array of a list of samples."
+        )
     if sample_rate_hz is None:
         raise UserError("Samples need their rate: recognizer(samples, 16000).")
     return audio.convert(source, sample_rate_hz)

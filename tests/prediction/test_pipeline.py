@@ -114,13 +114,13 @@ def bad_recordings():
         "film.mp4": "Extract the sound: `ffmpeg -i film.mp4 film.wav`.",
         "a b.mp4": "Extract the sound: `ffmpeg -i 'a b.mp4' 'a b.wav'`.",
         "cut.wav": "cut.wav: the file is truncated (",
-        "silent.wav": "silent.wav: it is silent: no sample is louder than −60 dB. Check the recording.",
+        "silent.wav": "silent.wav: the recording is silent: no sample is louder than −60 dB. Check the recording.",
         "nan.wav": "nan.wav: it contains values that are not numbers",
         "none.wav": "none.wav: there is no such file.",
         "none.mp4": "none.mp4: there is no such file.",
     }
     items = [(Item(name, Path(name)), text) for name, text in said.items()]
-    items.append((short, "short.wav: it is too short: expected at least 0.025 s, found 0.010 s."))
+    items.append((short, "short.wav: the recording is too short: expected at least 0.025 s, found 0.010 s."))
     items.append((Item("late", Path("whole.wav"), 7.0, 8.0), "whole.wav: the segment from 7 s to 8 s is not within"))
     return items
 
@@ -169,7 +169,7 @@ def test_a_long_recording_of_which_a_part_cannot_be_read_has_no_predictions(mmer
     items = [write("long.wav", 1.5), write("other.wav", 1.5)]
     first, second = predict_items(mmer, items, cut=ALWAYS)
     assert first.predictions == second.predictions == ()
-    assert first.problem == "long.wav: it is too short: expected at least 0.025 s, found 0.010 s."
+    assert first.problem == "long.wav: the recording is too short: expected at least 0.025 s, found 0.010 s."
     assert second.problem.startswith("other.wav: ")
 
 
@@ -178,7 +178,9 @@ def test_a_missing_transcript_is_the_problem_of_its_recording(trained):
     items = [write("a.wav"), Item("b", write("b.wav").path, transcript="Hello"), write("c.wav")]
     outcomes = list(predict_items(gold, items))
     assert [len(outcome.predictions) for outcome in outcomes] == [0, 1, 0]
-    assert outcomes[0].problem.startswith("a.wav: it has no transcript, and only given ones may be used (gold)")
+    assert outcomes[0].problem.startswith(
+        "a.wav: the recording has no transcript, and only given ones may be used (gold)"
+    )
 
 
 def test_an_asr_model_that_is_not_there_stops_the_whole_work(trained):
@@ -255,7 +257,7 @@ def test_always_cuts_short_ones_too_and_takes_no_given_transcript(mmer, cut_in_t
 def test_a_recording_without_speech_says_so(mmer):
     items = [write("tone.wav", 1.0, 1000.0), write("r.wav")]
     outcomes = list(predict_items(mmer, items, cut=ALWAYS))
-    assert outcomes[0].problem == "tone.wav: no speech was heard in it."
+    assert outcomes[0].problem == "tone.wav: no speech was detected in it."
     assert next(predict_items(mmer, items)).predictions  # uncut it is classified
 
 

@@ -47,7 +47,7 @@ def test_with_asr_given_transcripts_are_not_used(trained):
 def test_with_gold_a_missing_transcript_is_refused(trained):
     gold = recognizer(model(trained), transcripts="gold")
     assert gold(tone(0.5), RATE, transcript=HELLO).transcript_source == "given"
-    with pytest.raises(UserError, match=r"It has no transcript, and only given ones may be used \(gold\)"):
+    with pytest.raises(UserError, match=r"The recording has no transcript, and only given ones may be used \(gold\)"):
         gold(tone(0.5), RATE)
     assert recognizer(model(trained, "cai"), transcripts="gold")(tone(0.5), RATE).transcript_source == "none"
 

@@ -94,7 +94,7 @@ def test_with_gold_what_has_no_transcript_is_named_and_the_rest_is_done(predict)
     found = json.loads(shown.stdout)
     assert [row["transcript"] for row in found["utterances"]] == ["Hello"]
     assert found["problems"] == [
-        "b.wav: it has no transcript, and only given ones may be used (gold). Give it, or allow asr."
+        "b.wav: the recording has no transcript, and only given ones may be used (gold). Give it, or allow asr."
     ]
 
 
@@ -149,11 +149,11 @@ def test_a_truth_that_is_no_class_is_named_and_the_rest_is_done(predict):
     assert [row["truth"] for row in found["utterances"]] == ["happy", None, None, None]  # fru is dropped by the map
     assert found["scores"]["utterances"] == 1
     assert found["problems"] == [
-        "The true emotion 'joy' (1 recording) is no class of the model (happy, angry, neutral, sad) and is not scored. "
-        "Map it with --label-map."
+        "The true emotion 'joy' (1 recording) is not one of the model's classes (happy, angry, neutral, sad) and is "
+        "not scored. Map it with --label-map."
     ]
     message = fail(*predict, "list.csv", "--truth", "emotion")
-    assert "The true emotion 'hap' (1 recording) is no class" in message
+    assert "The true emotion 'hap' (1 recording) is not one of the model's classes" in message
     assert "The true emotion 'fru'" in message
 
 
@@ -197,7 +197,7 @@ def test_recordings_that_cannot_be_used_are_named_and_the_rest_is_done(predict):
     assert shown.stderr.count("Error: ") == 5
     Path("in/empty.wav").unlink()
     shutil.copy("in/a.wav", "in/text.wav")
-    assert "Error: in/silence.wav: it is silent" in fail(*predict, "in", "-o", "results.csv")
+    assert "Error: in/silence.wav: the recording is silent" in fail(*predict, "in", "-o", "results.csv")
     assert len(read_predictions(Path("results.csv"))) == 3
 
 

@@ -148,3 +148,42 @@ def test_a_report_reads_the_results_of_a_corpus_folder(predict, trained):
     systems = {system["name"]: system for system in report["systems"]}
     assert systems.keys() == {"mmer", "with ASR"}
     assert systems["with ASR"]["selections"]["final"]["summary"]["wa"]["pooled"] is not None
+
+
+@pytest.mark.parametrize("content", ["audio,notes\na.wav,mine\n", "just words\n"])
+def test_a_file_of_something_else_is_never_replaced(predict, content):
+    write_tones("a.wav")
+    Path("mine.csv").write_text(content)
+    assert "mine.csv exists, and is not a file of results" in fail(*predict, "a.wav", "-o", "mine.csv")
+    assert Path("mine.csv").read_text() == content
+    Path("mine.jsonl").write_text(content)
+    assert "is not a file of results" in fail(*predict, "a.wav", "-o", "mine.jsonl")
+
+
+def test_the_output_is_never_an_input(predict):
+    write_tones("a.wav")
+    succeed(*predict, "a.wav", "-o", "results.csv")
+    before = Path("results.csv").read_text()
+    assert "results.csv is an input" in fail(*predict, "results.csv", "-o", "results.csv", code=2)
+    assert Path("results.csv").read_text() == before
+    succeed(*predict, "a.wav", "-o", "results.csv")  # results are replaced by results
+
+
+def test_columns_that_are_not_read_are_named(predict):
+    write_tones("a.wav")
+    Path("list.csv").write_text("audio,begin,emotion\na.wav,0.1,happy\n")
+    shown = succeed(*predict, "list.csv").stderr
+    assert "note: list.csv: not reading the columns begin. Known columns: audio, utterance_id, start_seconds" in shown
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (["--transcripts", "asr"], "--transcripts asr does not read it"),
+        (["--cut", "always"], "--cut always makes several"),
+    ],
+)
+def test_a_transcript_that_would_not_be_read_is_refused(predict, options, said):
+    write_tones("a.wav")
+    assert said in fail(*predict, "a.wav", "--transcript", "Hello", *options, code=2)
+    assert "--transcript is empty" in fail(*predict, "a.wav", "--transcript", " ", code=2)
