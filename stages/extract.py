@@ -70,25 +70,20 @@ def make_features(
         Stopped: the user pressed Ctrl-C.
         UserError: as `extraction.extract`.
     """
-    from mmer_pipeline import files, paths
-    from mmer_pipeline.errors import Busy
     from mmer_pipeline.features.extraction import Execution
     from mmer_pipeline.features.extraction import extract as extract_features
-    from stages.progress import ExtractionProgress
+    from stages.progress import ExtractionProgress, when_free
 
-    name, path = f"{request.kind.capitalize()} features", request.path(common.cache, corpus.path)
     if request.kind == "transcripts":
         return make_transcripts(common, corpus, request.encoder, request.revision)
-    while True:
-        try:
-            with ExtractionProgress(common, name) as progress:
-                execution = Execution(common.device, scheduler, progress.progress, resources)
-                done = extract_features(request, corpus, common.cache, execution)
-            break
-        except Busy:
-            say(common, f"{name}: another process is writing {path}; waiting for it …")
-            with files.locked(paths.lock_of(path), wait=True):
-                pass
+    name, path = f"{request.kind.capitalize()} features", request.path(common.cache, corpus.path)
+
+    def work() -> "Extraction":
+        with ExtractionProgress(common, name) as progress:
+            execution = Execution(common.device, scheduler, progress.progress, resources)
+            return extract_features(request, corpus, common.cache, execution)
+
+    done = when_free(common, path, work)
     result = f"computed {done.computed} of {done.utterances} utterances"
     if not done.computed:
         result = f"all {done.utterances} utterances are up to date"

@@ -3,6 +3,9 @@
 import logging
 import signal
 import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TypeVar
 
 import click
 from rich.console import Console
@@ -17,8 +20,11 @@ from rich.progress import (
 )
 from rich.text import Text
 
-from mmer_pipeline.errors import UserError
-from stages.shared_options import Common, interactive
+from mmer_pipeline import files, paths
+from mmer_pipeline.errors import Busy, UserError
+from stages.shared_options import Common, interactive, say
+
+Result = TypeVar("Result")
 
 SECONDS_BETWEEN_LINES = 10.0
 
@@ -137,6 +143,21 @@ class ExtractionProgress(Work):
             raise Stopped(
                 f"Stopped. {self.done} of {total} utterances are complete; the same command continues from there."
             )
+
+
+def when_free(common: Common, path: Path, work: Callable[[], Result]) -> Result:
+    """Do work that writes the file at `path`; while another process is writing it, wait.
+
+    Raises:
+        UserError: as `work`, except `Busy`.
+    """
+    while True:
+        try:
+            return work()
+        except Busy:
+            say(common, f"Another process is writing {path}; waiting for it …")
+            with files.locked(paths.lock_of(path), wait=True):
+                pass
 
 
 def duration(seconds: float) -> str:

@@ -55,21 +55,17 @@ def make_transcripts(common: Common, corpus: "Manifest", asr_model: str, revisio
         Stopped: the user pressed Ctrl-C.
         UserError: as `transcription.transcribe`.
     """
-    from mmer_pipeline import files, paths
-    from mmer_pipeline.errors import Busy
+    from mmer_pipeline import paths
     from mmer_pipeline.transcription import transcribe as transcribe_corpus
-    from stages.progress import ExtractionProgress
+    from stages.progress import ExtractionProgress, when_free
 
     path = paths.asr_transcripts(corpus.path, asr_model)
-    while True:
-        try:
-            with ExtractionProgress(common, "Transcripts") as progress:
-                done = transcribe_corpus(corpus, asr_model, revision, device=common.device, progress=progress.progress)
-            break
-        except Busy:
-            say(common, f"Another process is writing {path}; waiting for it …")
-            with files.locked(paths.lock_of(path), wait=True):
-                pass
+
+    def work() -> "Transcription":
+        with ExtractionProgress(common, "Transcripts") as progress:
+            return transcribe_corpus(corpus, asr_model, revision, device=common.device, progress=progress.progress)
+
+    done = when_free(common, path, work)
     result = f"transcribed {done.computed} of {done.utterances} utterances"
     if not done.computed:
         result = f"all {done.utterances} utterances have up-to-date transcripts"

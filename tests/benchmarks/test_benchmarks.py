@@ -8,9 +8,11 @@ import numpy as np
 import pytest
 import torch
 from click.testing import CliRunner
+from helpers.embedded_models import needs
 
 from benchmarks import __main__ as command
-from benchmarks import folds, kernels, measure, precision, reading, shapes, training
+from benchmarks import folds, kernels, measure, precision, predict, reading, shapes, training
+from mmer_pipeline.encoders.embedded import MODELS
 
 
 @pytest.fixture
@@ -18,10 +20,15 @@ def bench(tmp_path):
     return measure.Bench(torch.device("cpu"), ("tiny",), 1, True, tmp_path, tmp_path)
 
 
-@pytest.mark.parametrize(("module", "count"), [(training, 4), (reading, 2), (kernels, 3), (precision, 1), (folds, 2)])
+@pytest.mark.parametrize(
+    ("module", "count"), [(training, 4), (reading, 2), (kernels, 3), (precision, 1), (folds, 2), (predict, 3)]
+)
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of a profiler, and of a terminal's child processes
 def test_a_benchmark_runs_and_yields_its_figures(module, count, bench):
+    if module is predict:
+        for name in MODELS:
+            needs(name)
     figures = list(module.figures(bench))
     assert len(figures) == count
     for figure in figures:
