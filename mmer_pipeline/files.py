@@ -21,7 +21,7 @@ _NO_SPACE = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 def is_disk_full(error: Exception) -> bool:
     """Whether an error means that the disk is full.
 
-    HDF5 raises an OSError, or a RuntimeError if it fails to close a file, and safetensors an error of its own; all
+    HDF5 raises an OSError, or a RuntimeError if it fails to close a file, and safetensors raises its own error; all
     three give the error number only in their messages.
     """
     return getattr(error, "errno", None) in _NO_SPACE or any(

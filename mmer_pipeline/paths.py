@@ -76,7 +76,7 @@ def partial_features(path: Path) -> Path:
 
 
 def partial_results(path: Path) -> Path:
-    """The file that collects the results of a prediction until all are there to be written to `path`."""
+    """The file that keeps the results of finished recordings until all of them can be written to `path`."""
     return path.with_name(f".{path.name}.partial.jsonl")
 
 

@@ -85,11 +85,8 @@ def prepare(
             keep_untranscribed=keep_untranscribed,
             progress=work.show,
         )
-    if strict and prepared.excluded:
-        raise UserError(
-            f"--strict: {len(prepared.excluded)} utterances have problems, so {path} was not written.\n"
-            + "\n".join(prepared.problem_lines())
-        )
+    if strict:
+        _check_strictly(prepared, path)
     dropped = [u for u in reading.utterances if prepared.label_map.class_of(u.emotion) is None]
     title = name or corpus
     agreement = compare(title, prepared.label_map, prepared.utterances, dropped)  # of another name, none is published
@@ -113,6 +110,15 @@ def prepare(
         click.echo(f"{'wrote' if changed else 'unchanged:'} {path} ({len(prepared.utterances)} utterances)")
     untranscribed = "untranscribed" in prepared.problems
     suggest(common, "extract --transcripts asr" if untranscribed else "extract", "manifest")
+
+
+def _check_strictly(prepared: "Preparation", path: Path) -> None:
+    """Raise a `UserError` if a problem excludes an utterance."""
+    if prepared.excluded:
+        raise UserError(
+            f"--strict: {len(prepared.excluded)} utterances have problems, so {path} was not written.\n"
+            + "\n".join(prepared.problem_lines())
+        )
 
 
 def _case_variants(prepared: "Preparation") -> str | None:

@@ -1,4 +1,4 @@
-"""Licences: known for every corpus with a reader of its own, and the strictest one for a model."""
+"""Licences: every corpus that has a reader has one, and a model gets the strictest."""
 
 import pytest
 

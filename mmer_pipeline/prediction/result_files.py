@@ -1,8 +1,8 @@
 """The file of a prediction's results: CSV or JSON lines, one row per utterance.
 
-The results of each recording are appended to a partial file beside it as soon as they are there, so that a command that
-was killed goes on where it was. The partial file has one line of JSON per entry: first its schema and identity, then
-the rows of each finished recording.
+As soon as a recording is finished, its results are appended to a partial file, so that a command that was killed can
+continue. The partial file has one line of JSON per entry: first its schema and identity, then the rows of each finished
+recording.
 """
 
 import csv

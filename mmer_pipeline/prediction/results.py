@@ -1,4 +1,4 @@
-"""What is predicted and what comes out: the inputs and results that all modules of this package share."""
+"""Inputs and results of a prediction, shared by all modules of this package."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass

@@ -17,7 +17,7 @@ import numpy.typing as npt
 from mmer_pipeline import paths
 from mmer_pipeline.corpora.folds import natural_order
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.report import published_results, report_content
+from mmer_pipeline.report import published_results, report_content, trained_runs
 from mmer_pipeline.report.comparisons import compare_all
 from mmer_pipeline.report.gates import gates_of
 from mmer_pipeline.report.imported_results import classes_of, known_utterances, read_import, read_rows
@@ -329,15 +329,15 @@ def _errors(
     )
 
 
-def _run(run: RunResults) -> report_content.TrainedRun:
+def _run(run: RunResults) -> trained_runs.TrainedRun:
     record = run.record
-    return report_content.TrainedRun(
+    return trained_runs.TrainedRun(
         run=run.name,
         seed=run.seed,
         settings={name: value for name, value in asdict(record.settings).items() if name not in _OF_A_FOLD},
         inputs={name: value for name, value in record.inputs.items() if name not in _OF_A_FOLD},
         folds=tuple(
-            report_content.TrainedFold(
+            trained_runs.TrainedFold(
                 fold=fold.number,
                 held_out=fold.evaluation.held_out,
                 utterances=fold.evaluation.utterances,

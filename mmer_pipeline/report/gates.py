@@ -1,7 +1,7 @@
 """Summarise the acoustic gate of a system's held-out utterances: by class, and where it is highest and lowest.
 
-Every fold has a model of its own, whose gates may lie higher or lower as a whole. So an utterance is called high or low
-by its distance from the mean of its fold.
+Each fold has its own model, whose gates may all be higher or lower than another's. So an utterance is called high or
+low by its distance from the mean of its fold.
 """
 
 from collections.abc import Sequence

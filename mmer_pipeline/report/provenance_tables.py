@@ -3,13 +3,9 @@
 from collections import Counter
 from collections.abc import Callable
 
-from mmer_pipeline.report.report_content import (
-    Report,
-    System,
-    TrainedFold,
-    TrainedRun,
-)
+from mmer_pipeline.report.report_content import Report, System
 from mmer_pipeline.report.table_rendering import Column, Filled, Table, table_of
+from mmer_pipeline.report.trained_runs import TrainedFold, TrainedRun
 from mmer_pipeline.report.wording import (
     duration,
     folds_line,

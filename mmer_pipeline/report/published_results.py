@@ -4,7 +4,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from mmer_pipeline.corpora.transcripts import GOLD
-from mmer_pipeline.report.report_content import SettingValue, System, Table1Row
+from mmer_pipeline.report.report_content import System, Table1Row
+from mmer_pipeline.report.trained_runs import SettingValue
 from mmer_pipeline.settings import SAME
 from mmer_pipeline.systems.registry import describe_system
 

@@ -50,7 +50,7 @@ def test_a_mask_stands_wherever_an_annotation_was_stripped_and_nowhere_else(tran
 def test_words_are_spelt_with_the_alphabet_alone_and_settle(alphabet: Alphabet, transcript: str) -> None:
     words = alphabet.words(transcript)
     assert set(words) <= {*alphabet.symbols, " "}
-    if unicodedata.is_normalized("NFC", words):  # else an accent stands behind a letter that was not its own
+    if unicodedata.is_normalized("NFC", words):  # otherwise an accent may follow another letter than its own
         assert alphabet.words(words) == words
 
 

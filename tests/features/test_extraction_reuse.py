@@ -1,4 +1,4 @@
-"""What extraction computes again after a change, and what it leaves alone."""
+"""Extraction computes again only the rows that a change affects."""
 
 import os
 import shutil

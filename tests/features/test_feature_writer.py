@@ -204,7 +204,7 @@ def test_a_second_writer_is_refused_while_the_first_lays_out_its_file(path: Path
 
 
 def start_with_little_room(path: Path, limit: int, start: int) -> str:
-    """What a writer says where no file may grow beyond `limit` bytes; rows from `start` on have changed."""
+    """The message of a writer whose files may not exceed `limit` bytes; rows from `start` on have changed."""
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     plan = [replace(row, input_digest=digest_of(b"changed")) if n >= start else row for n, row in enumerate(PLAN)]
     plan.append(Row("long", digest_of(b"long"), 100_000))

@@ -34,7 +34,7 @@ def write(path: Path, identity: FeatureIdentity = IDENTITY) -> None:
 
 
 def missing(path: Path, plan: list[Row] = PLAN, identity: FeatureIdentity = IDENTITY) -> list[int]:
-    """What a writer that starts now would have to compute."""
+    """The rows that a writer that starts now would compute."""
     with FeatureWriter(path, identity, DIM, plan) as writer:
         return writer.missing
 

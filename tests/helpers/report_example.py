@@ -32,9 +32,8 @@ from mmer_pipeline.report.report_content import (
     System,
     Table1,
     Table1Row,
-    TrainedFold,
-    TrainedRun,
 )
+from mmer_pipeline.report.trained_runs import TrainedFold, TrainedRun
 from mmer_pipeline.scoring.metrics import HEADLINE, ReliabilityBin, calibration_error, rates
 from mmer_pipeline.settings import Settings
 

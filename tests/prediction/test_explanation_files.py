@@ -109,7 +109,7 @@ def test_words_beyond_the_encoder_s_limit_are_left_out(mmer):
 
 
 def made_up(words=WORDS, gate=0.5, frames=40, **changes):
-    """A prediction for a recording of 0.8 s; each word looks at a moment of its own."""
+    """A prediction for a recording of 0.8 s; each word attends to a different moment."""
     weights = np.full((len(words), frames), 0.5 / frames)
     weights[np.arange(len(words)), np.arange(len(words)) * 2 % frames] += 0.5
     shown = tuple(Word(word, gate, tuple(row.tolist())) for word, row in zip(words, weights, strict=True))

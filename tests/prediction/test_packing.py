@@ -1,4 +1,4 @@
-"""Packing: the same bytes each time, complete in itself, nothing of others overwritten; and the upload."""
+"""Packing gives the same bytes each time, is complete, and overwrites nothing else; and the upload."""
 
 import json
 import re

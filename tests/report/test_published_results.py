@@ -7,7 +7,7 @@ import pytest
 from helpers.report_example import report_example
 
 from mmer_pipeline.report.published_results import TABLE_1, comparable, table_1
-from mmer_pipeline.report.report_content import TrainedRun
+from mmer_pipeline.report.trained_runs import TrainedRun
 from mmer_pipeline.settings import Settings
 
 LABELS = ["happy", "angry", "neutral", "sad"]

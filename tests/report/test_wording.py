@@ -5,7 +5,7 @@ from dataclasses import replace
 from helpers.report_example import report_example, with_system
 
 from mmer_pipeline.report.provenance_tables import system_facts
-from mmer_pipeline.report.report_content import JobFacts
+from mmer_pipeline.report.trained_runs import JobFacts
 from mmer_pipeline.report.wording import (
     chance,
     duration,

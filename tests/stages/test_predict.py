@@ -216,7 +216,7 @@ def test_a_file_that_vanishes_is_named(predict, monkeypatch):
 
 
 def refused(*arguments):
-    """What a command says that ends with this message alone."""
+    """The message of a command that fails and prints nothing else."""
     shown = invoke(*arguments)
     assert shown.exit_code == 1
     assert shown.stdout == ""

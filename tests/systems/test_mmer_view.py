@@ -1,4 +1,4 @@
-"""What MMER shows of itself: the attention against torch's and by hand, and a view that agrees with `forward`."""
+"""MMER's attention, compared with torch's and with a hand-computed case, and a view that agrees with `forward`."""
 
 from pathlib import Path
 from typing import Any

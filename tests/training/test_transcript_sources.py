@@ -57,7 +57,7 @@ def hear(manifest, settings, monkeypatch, words):
 
 
 def examples_of(settings, manifest):
-    """What a run with these settings reads, and its fold."""
+    """The inputs of a run with these settings, and its fold."""
     encoders, fold = Encoders.of(settings), fold_of(settings, manifest)
     corpus = open_corpus(manifest, settings, Path("cache"), encoders)
     alphabet = ctc_alphabet(settings, corpus.transcripts)

@@ -1,0 +1,66 @@
+"""How the runs of a report were trained; part of the report's content (`report_content.py`) and of report.json."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+SettingValue = str | int | float | bool | None
+JsonObject = Mapping[str, Any]  # as read from a run's settings.json
+
+
+@dataclass(frozen=True)
+class JobFacts:
+    """The facts of a trained fold that the report shows."""
+
+    device: str
+    hardware: str | None
+    platform: str
+    python: str
+    git_commit: str | None
+    versions: Mapping[str, str]  # by library
+    trained_parameters: int | None
+    without_ctc_target: int | None  # training utterances
+    revisions: Mapping[str, str]  # of the encoders that name one, by kind
+
+    @staticmethod
+    def read(facts: JsonObject) -> "JobFacts":
+        """Read the facts of a settings.json; older files lack some."""
+        return JobFacts(
+            device=facts["device"],
+            hardware=facts.get("hardware"),
+            platform=facts["platform"],
+            python=facts["python"],
+            git_commit=facts["git_commit"],
+            versions=facts["versions"],
+            trained_parameters=facts.get("trained_parameters"),
+            without_ctc_target=facts.get("without_ctc_target"),
+            revisions={part: revision for part, revision in facts.get("revisions", {}).items() if revision},
+        )
+
+
+@dataclass(frozen=True)
+class TrainedFold:
+    """How one fold was trained."""
+
+    fold: int
+    held_out: str
+    utterances: int  # held out
+    facts: JsonObject  # as in its settings.json: hardware, versions; see `JobFacts`
+    training_seconds: float
+    utterances_per_second: float  # median over epochs
+
+    @property
+    def job_facts(self) -> JobFacts:
+        """The facts that the report shows."""
+        return JobFacts.read(self.facts)
+
+
+@dataclass(frozen=True)
+class TrainedRun:
+    """One run: a seed of a system."""
+
+    run: str
+    seed: int
+    settings: Mapping[str, SettingValue]  # by name, without the fold
+    inputs: JsonObject  # digests of manifest and features, labels, alphabet
+    folds: tuple[TrainedFold, ...]
