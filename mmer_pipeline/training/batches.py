@@ -3,6 +3,7 @@
 Shape letters: B batch, J speech frames, M tokens. Masks: True is a real position.
 """
 
+import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
@@ -58,25 +59,32 @@ def epoch_batches(
 ) -> list[list[int]]:
     """Divide an epoch into optimiser steps: every position appears once, in an order that depends only on `seed`.
 
-    The utterances are shuffled and divided into buckets of `bucket_batches` batches. Each bucket is sorted by length
-    before it is split, so that the utterances of a batch have similar lengths; then the batches are shuffled.
+    All steps have the same number of utterances, or one fewer where the number of utterances is not a multiple, so that
+    every utterance weighs about the same. The utterances are shuffled and divided into buckets of `bucket_batches`
+    batches. Each bucket is sorted by length before it is split, so that the utterances of a batch have similar lengths;
+    then the batches are shuffled.
 
     Args:
         positions: the training utterances.
         lengths: seconds of each utterance of the corpus, by position.
-        batch_size: utterances per step.
+        batch_size: most utterances per step.
         bucket_batches: batches per bucket; 1 disables sorting.
         seed: of this epoch.
     """
     generator = np.random.default_rng(seed)
     shuffled = [positions[i] for i in generator.permutation(len(positions))]
-    bucket = batch_size * bucket_batches
-    batches = []
-    for start in range(0, len(shuffled), bucket):
-        pool = shuffled[start : start + bucket]
+    steps = -(-len(shuffled) // batch_size)
+    sizes = np.full(steps, len(shuffled) // max(1, steps))
+    sizes[: len(shuffled) % max(1, steps)] += 1
+    sizes = generator.permutation(sizes)  # or else the longest utterances of a bucket would be in the smaller batches
+    batches, start = [], 0
+    for first in range(0, steps, bucket_batches):
+        ends = sizes[first : first + bucket_batches].cumsum().tolist()
+        pool = shuffled[start : start + ends[-1]]
+        start += ends[-1]
         if bucket_batches > 1:
             pool.sort(key=lambda position: lengths[position])
-        batches += [pool[i : i + batch_size] for i in range(0, len(pool), batch_size)]
+        batches += [pool[begin:end] for begin, end in itertools.pairwise([0, *ends])]
     return [batches[i] for i in generator.permutation(len(batches))]
 
 
