@@ -56,12 +56,13 @@ def figures(bench: Bench) -> Iterator[Figure]:
 
 def losses(bench: Bench, setup: Setup, precision: str, seed: int, count: int) -> list[float]:
     """CE + α · CTC of each of `count` steps."""
-    made = setup.optimiser(bench.device, precision)
+    made = setup.optimiser(bench.device, precision, learning_rate=LEARNING_RATE)
     steps = setup.steps(bucket_batches=16)
     sums = []
     for number in range(count):
         positions = steps[number % len(steps)]
-        sums.append((made.step(positions, seed=1000 * seed + number, learning_rate=LEARNING_RATE), len(positions)))
+        result = made.step(positions, seed=1000 * seed + number, rate_factor=1.0)
+        sums.append((result.losses, len(positions)))
     return [float((pair[0] + setup.settings.alpha * pair[1]) / size) for pair, size in sums]
 
 

@@ -144,7 +144,7 @@ class OurStep:
 
     def __call__(self, positions: Sequence[int]) -> None:
         """Take a step."""
-        self.optimiser.step(positions, seed=1, learning_rate=1e-5)
+        self.optimiser.step(positions, seed=1, rate_factor=1.0)
 
 
 def take(step: Callable[[Sequence[int]], None], steps: Sequence[Sequence[int]]) -> None:

@@ -122,13 +122,37 @@ class Settings:
     )
     epochs: int = _setting(100, "Number of epochs.", OPTIMISATION, minimum=1)
     learning_rate: float = _setting(1e-5, "Peak learning rate of AdamW.", OPTIMISATION, above=0)
+    head_learning_rate: float | None = _setting(
+        None, "Peak learning rate of the parts that are not pretrained: the MMI and the heads.", OPTIMISATION,
+        metavar="RATE", above=0, none="same", is_new=True,
+    )  # fmt: skip
+    layer_decay: float = _setting(
+        1.0, "Factor of the learning rate from each transformer layer of an encoder to the layer below.", OPTIMISATION,
+        above=0, is_new=True,
+    )  # fmt: skip
+    frozen_epochs: int = _setting(
+        0, "Epochs at the start in which encoders are frozen and only the other parts are trained.", OPTIMISATION,
+        minimum=0, is_new=True,
+    )  # fmt: skip
     schedule: str = _setting(
         "constant",
         "Learning-rate schedule; linear: warm-up over the first tenth of the steps, then decay to zero.",
         OPTIMISATION, choices=("constant", "linear"),
     )  # fmt: skip
     weight_decay: float = _setting(0.01, "Weight decay of AdamW.", OPTIMISATION, minimum=0)  # the paper gives none
-    clip_norm: float = _setting(1.0, "Gradient norm for clipping; 0 disables clipping.", OPTIMISATION, minimum=0)
+    decay_biases_and_norms: bool = _setting(
+        True, "Apply weight decay to biases and normalisation layers, too.", OPTIMISATION, is_new=True
+    )
+    # Neither the paper nor its authors' code clips. With a CTC loss that is a sum over frames, a fixed limit would give
+    # long utterances less weight.
+    clip_norm: float = _setting(0.0, "Largest gradient norm of a step; 0: unlimited.", OPTIMISATION, minimum=0)
+    balanced_classes: bool = _setting(
+        False, "Weight the emotion loss so that every class counts equally.", OPTIMISATION, is_new=True
+    )
+    label_smoothing: float = _setting(
+        0.0, "Share of the emotion target that is spread over all classes.", OPTIMISATION, minimum=0, below=1,
+        is_new=True,
+    )  # fmt: skip
     dropout: float = _setting(0.1, "Dropout rate in the MMI and before the emotion head.", MODEL, minimum=0, below=1)
     batch_size: int = _setting(8, "Utterances per optimiser step.", OPTIMISATION, minimum=1)  # the paper: 2 × 4
     bucket_batches: int = _setting(

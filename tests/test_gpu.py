@@ -71,7 +71,7 @@ def test_no_step_waits_for_the_gpu(tmp_path):
 def test_what_fits_into_the_gpu_is_found_and_a_step_of_that_much_fits(tmp_path):
     made = OurStep(make_setup(SIZES["tiny"], 8, tmp_path), torch.device("cuda"), "fp32").optimiser
     assert made.max_seconds == pytest.approx(8 * max(made.examples.seconds), rel=0.01)  # a GPU holds a tiny step whole
-    made.step(range(8), seed=1, learning_rate=1e-5)
+    made.step(range(8), seed=1, rate_factor=1.0)
     assert made.max_seconds == pytest.approx(8 * max(made.examples.seconds), rel=0.01)
     assert 0 < memory_budget.peak_gib(torch.device("cuda")) < 8
 
@@ -84,5 +84,5 @@ def test_losses_of_a_step_are_those_of_the_cpu(tmp_path, compiled):
     for device, options in (("cpu", {}), ("cuda", {"compile": compiled})):
         made = OurStep(setup, torch.device(device), "fp32", dropout=0.0, **options).optimiser
         made.model.eval()
-        losses.append(made.step(range(8), seed=1, learning_rate=1e-5).cpu())
+        losses.append(made.step(range(8), seed=1, rate_factor=1.0).losses.cpu())
     torch.testing.assert_close(losses[1], losses[0], rtol=1e-3, atol=1e-3)

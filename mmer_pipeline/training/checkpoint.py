@@ -4,8 +4,11 @@ The random number generators need no saved state: each optimiser step seeds them
 """
 
 import json
-from dataclasses import asdict, dataclass
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -14,6 +17,42 @@ from torch import Tensor, nn
 
 from mmer_pipeline import files
 from mmer_pipeline.errors import UserError
+
+
+@dataclass
+class GradientNorms:
+    """Sums over the steps of an epoch, from which the mean gradient norms follow."""
+
+    steps: int = 0
+    whole: float = 0.0  # sum of the norms of the gradient of CE + α · CTC, before clipping
+    largest: float = 0.0
+    clipped: int = 0  # steps whose norm was above the limit
+    steps_apart: int = 0  # those in which the two parts were measured
+    emotion: float = 0.0  # sum of the norms of CE's part
+    ctc: float = 0.0  # sum of the norms of α · CTC's part
+
+    def add(self, norms: Sequence[float], limit: float) -> None:
+        """Add a step's norms, in the order of `StepResult.norms`; `limit` is that of clipping, 0 for none."""
+        whole, emotion, ctc = norms
+        self.steps += 1
+        self.whole += whole
+        self.largest = max(self.largest, whole)
+        self.clipped += bool(limit) and whole > limit
+        if not math.isnan(ctc):
+            self.steps_apart += 1
+            self.emotion += emotion
+            self.ctc += ctc
+
+    def means(self) -> dict[str, float | None]:
+        """The values in metrics.jsonl: means and maximum of the norms, and the share of steps that were clipped."""
+        apart = self.steps_apart
+        return {
+            "mean": self.whole / self.steps,
+            "max": self.largest,
+            "emotion": self.emotion / apart if apart else None,
+            "ctc": self.ctc / apart if apart else None,
+            "clipped": self.clipped / self.steps,
+        }
 
 
 @dataclass
@@ -28,11 +67,18 @@ class Progress:
     ctc_sum: float = 0.0
     seconds: float = 0.0  # spent on those steps
     max_batch_seconds: float = 0.0  # audio in a micro-batch, as determined or reduced so far; 0: not yet known
+    gradients: GradientNorms = field(default_factory=GradientNorms)
+
+    @staticmethod
+    def read(facts: dict[str, Any]) -> "Progress":
+        """Restore the progress from plain values; states of version 0.1.0 have no gradient norms."""
+        return Progress(**{**facts, "gradients": GradientNorms(**facts.get("gradients", {}))})
 
     def next_epoch(self) -> None:
         """Begin the next epoch."""
         self.epoch, self.step, self.utterances = self.epoch + 1, 0, 0
         self.ce_sum = self.ctc_sum = self.seconds = 0.0
+        self.gradients = GradientNorms()
 
 
 def save(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
@@ -51,13 +97,13 @@ def load(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, identit
     """Restore what `save` wrote, or return new progress if nothing was saved.
 
     Raises:
-        UserError: the file is damaged or belongs to another run.
+        UserError: the file is damaged, belongs to another run, or cannot be resumed by this version.
     """
     if not path.is_file():
         return Progress(identity)
     try:
         with safe_open(path, framework="pt") as file:
-            progress = Progress(**json.loads(file.metadata()["progress"]))
+            progress = Progress.read(json.loads(file.metadata()["progress"]))
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
         raise UserError(f"{path} cannot be read ({error}). Start the fold again with --restart.") from None
@@ -65,6 +111,11 @@ def load(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, identit
         raise UserError(
             f"{path} is the state of a run with other settings: expected identity {identity}, found "
             f"{progress.identity}. Start the fold again with --restart."
+        )
+    if progress.step and not progress.gradients.steps:
+        raise UserError(
+            f"{path} was saved in the middle of epoch {progress.epoch} by an earlier version, which divided an epoch "
+            "into other steps. Start the fold again with --restart."
         )
     for name, parameter in _trained(model):
         parameter.data.copy_(tensors[f"model.{name}"])

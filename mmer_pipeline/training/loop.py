@@ -10,7 +10,6 @@ from typing import Any, Protocol
 import numpy as np
 import torch
 from accelerate import Accelerator
-from torch import Tensor
 
 from mmer_pipeline import files
 from mmer_pipeline.corpora.folds import Fold
@@ -26,9 +25,10 @@ from mmer_pipeline.training.checkpoint import Progress
 from mmer_pipeline.training.examples import Examples
 from mmer_pipeline.training.inference import predict
 from mmer_pipeline.training.schedules import learning_rate_factor
-from mmer_pipeline.training.step import Optimiser
+from mmer_pipeline.training.step import Optimiser, StepResult
 
 STEPS_BETWEEN_READINGS = 10  # between readings, the losses stay on the device
+STEPS_BETWEEN_MEASUREMENTS = 32  # of the gradients of the two losses apart, which takes a second backward pass
 
 
 class Observer(Protocol):
@@ -49,10 +49,10 @@ class Observer(Protocol):
 
 @dataclass(frozen=True)
 class Pending:
-    """A step whose losses are still on the device."""
+    """A step whose losses and gradient norms are still on the device."""
 
     positions: tuple[int, ...]
-    losses: Tensor  # [2] sums of CE and CTC losses over this process's share of the step
+    result: StepResult
 
 
 class Trainer:
@@ -78,7 +78,7 @@ class Trainer:
         self.settings, self.examples, self.fold, self.paths = settings, examples, fold, paths
         self.accelerator, self.observer, self.save_seconds = accelerator, observer, save_seconds
         self.model = model
-        self.optimiser = Optimiser(settings, model, examples, accelerator)
+        self.optimiser = Optimiser(settings, model, examples, accelerator, fold.train)
         self.progress = checkpoint.load(paths.checkpoint, model, self.optimiser.adamw, identity)
         self.records = read_metrics(paths.metrics)[: self.progress.epoch - 1]
         if len(self.records) < self.progress.epoch - 1:
@@ -104,16 +104,18 @@ class Trainer:
         progress.max_batch_seconds = optimiser.max_seconds
         while progress.epoch <= settings.epochs:
             self.model.train()
+            optimiser.begin_epoch(progress.epoch)
             batches = self._batches()
             done, total = (progress.epoch - 1) * len(batches), settings.epochs * len(batches)
             for step in range(progress.step, len(batches)):
                 began = time.perf_counter()
-                losses = optimiser.step(
+                result = optimiser.step(
                     batches[step],
                     seed=derive_seed(settings.seed, progress.epoch, step + 1, self.accelerator.process_index),
-                    learning_rate=settings.learning_rate * learning_rate_factor(settings.schedule, done + step, total),
+                    rate_factor=learning_rate_factor(settings.schedule, done + step, total),
+                    measure_parts=self._measures_parts(step),
                 )
-                self.pending.append(Pending(tuple(batches[step]), losses))
+                self.pending.append(Pending(tuple(batches[step]), result))
                 progress.seconds += time.perf_counter() - began
                 self._after_step(step + 1, len(batches))
             self._close_epoch()
@@ -130,6 +132,11 @@ class Trainer:
             bucket_batches=self.settings.bucket_batches,
             seed=derive_seed(self.settings.seed, self.progress.epoch),
         )
+
+    def _measures_parts(self, step: int) -> bool:
+        # A compiled layer frees what a second backward pass would need.
+        has_two_losses = bool(self.settings.alpha) and not self.settings.compile
+        return has_two_losses and step % STEPS_BETWEEN_MEASUREMENTS == 0
 
     def _after_step(self, step: int, steps: int) -> None:
         """Report memory that ran out; every few steps read the losses; save the state when it is due."""
@@ -148,13 +155,15 @@ class Trainer:
     def _read_losses(self, step: int) -> None:
         """Copy the losses of the pending steps to the host; the loop waits for the device only here."""
         began = time.perf_counter()
-        losses = self.accelerator.reduce(torch.stack([entry.losses for entry in self.pending]), "sum")
-        for entry, (ce, ctc) in zip(self.pending, losses.tolist(), strict=True):
+        losses = self.accelerator.reduce(torch.stack([entry.result.losses for entry in self.pending]), "sum")
+        norms = torch.stack([entry.result.norms for entry in self.pending])
+        for entry, (ce, ctc), measured in zip(self.pending, losses.tolist(), norms.tolist(), strict=True):
             if not math.isfinite(ce + ctc):
                 raise UserError(self._not_a_number(entry, ce, ctc))
             self.progress.ce_sum += ce
             self.progress.ctc_sum += ctc
             self.progress.utterances += len(entry.positions)
+            self.progress.gradients.add(measured, self.settings.clip_norm)
         self.pending.clear()
         self.progress.step = step
         self.progress.seconds += time.perf_counter() - began
@@ -180,6 +189,7 @@ class Trainer:
             },
             "held_out": self._score(fold.test) if fold.test else None,  # None: nothing is held out
             "validation": self._score(fold.validation) if fold.validation else None,
+            "gradient_norm": progress.gradients.means(),
             "speed": {
                 "seconds": round(progress.seconds, 3),
                 "utterances_per_second": round(progress.utterances / max(progress.seconds, 1e-9), 2),

@@ -1,6 +1,7 @@
 """Stopping and resuming a fold, and what belongs to the identity of a run."""
 
 import shutil
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -139,6 +140,7 @@ def test_a_checkpoint_brings_back_weights_moments_and_progress(tmp_path):
     trained(3, model, optimiser)
     state = tmp_path / "state.safetensors"
     progress = checkpoint.Progress("me", epoch=2, step=7, utterances=9, ce_sum=0.1 + 0.2, ctc_sum=1 / 3, seconds=1.5)
+    progress.gradients.add([2.5, 0.5, 2.0], limit=1.0)
     checkpoint.save(state, model, optimiser, progress)
     expected = trained(2, model, optimiser)
 
@@ -153,6 +155,23 @@ def test_a_checkpoint_brings_back_weights_moments_and_progress(tmp_path):
     state.write_bytes(b"cut")
     with pytest.raises(UserError, match="--restart"):
         checkpoint.load(state, fresh, optimiser, "me")
+
+
+@pytest.mark.parametrize("step", [0, 7])
+def test_a_state_of_version_0_1_0_resumes_between_epochs_only(tmp_path, monkeypatch, step):
+    """That version divided an epoch into other steps, so half an epoch of its own cannot be completed."""
+    model = torch.nn.Linear(4, 2)
+    optimiser = torch.optim.AdamW(model.parameters(), lr=0.1)
+    state = tmp_path / "state.safetensors"
+    of_that_version = asdict(checkpoint.Progress("me", 2, step))
+    del of_that_version["gradients"]
+    monkeypatch.setattr(checkpoint, "asdict", lambda _: of_that_version)
+    checkpoint.save(state, model, optimiser, checkpoint.Progress("me"))
+    if step:
+        with pytest.raises(UserError, match=r"in the middle of epoch 2 by an earlier version, .* with --restart"):
+            checkpoint.load(state, model, optimiser, "me")
+    else:
+        assert checkpoint.load(state, model, optimiser, "me") == checkpoint.Progress("me", 2)
 
 
 def test_without_stored_frames_a_replaced_recording_still_makes_another_run(corpus, settings):
