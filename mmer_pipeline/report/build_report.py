@@ -344,7 +344,13 @@ def _run(run: RunResults) -> trained_runs.TrainedRun:
                 facts=fold.record.facts,
                 training_seconds=float(sum(epoch.seconds for epoch in fold.epochs)),
                 utterances_per_second=float(np.median([epoch.utterances_per_second for epoch in fold.epochs])),
+                gradient_norms=_gradient_norms(fold),
             )
             for fold in run.folds
         ),
     )
+
+
+def _gradient_norms(fold: FoldResult) -> tuple[trained_runs.GradientNorms, ...] | None:
+    known = [epoch.gradient_norms for epoch in fold.epochs if epoch.gradient_norms is not None]
+    return tuple(known) if len(known) == len(fold.epochs) else None

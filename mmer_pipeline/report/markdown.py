@@ -74,9 +74,11 @@ def _system(report: Report, system: System) -> list[str]:
 def _made(report: Report) -> list[str]:
     if not any(system.runs for system in report.systems):
         return ["No system in this report was trained here: all are imported predictions.\n"]
+    gradients = provenance_tables.gradients(report)
     return [
         *_section("Settings", provenance_tables.settings(report), 3),
         *_section("Corpus and features", provenance_tables.inputs(report), 3),
         *_section("Versions, commit and hardware", provenance_tables.environment(report), 3),
+        *(_section("Gradients", gradients, 3) if gradients.rows else []),
         *_section("Jobs", provenance_tables.jobs(report), 3),
     ]

@@ -3,10 +3,13 @@
 from collections import Counter
 from collections.abc import Callable
 
+import numpy as np
+
 from mmer_pipeline.report.report_content import Report, System
 from mmer_pipeline.report.table_rendering import Column, Filled, Table, table_of
-from mmer_pipeline.report.trained_runs import TrainedFold, TrainedRun
+from mmer_pipeline.report.trained_runs import GradientNorms, TrainedFold, TrainedRun
 from mmer_pipeline.report.wording import (
+    NOTHING,
     duration,
     folds_line,
     percent,
@@ -117,6 +120,40 @@ def jobs(report: Report) -> Table:
         (Column("device", "text"), lambda job: job[1].job_facts.device),
     ]
     return table_of("Training time and speed of each fold; utterances/s: median over epochs.", _jobs(report), columns)
+
+
+def gradients(report: Report) -> Table:
+    """Gradient norms of each trained system in the first and the last epoch, means over folds and seeds."""
+
+    def norm(epoch: int, name: str) -> Callable[[System], str]:
+        def cell(system: System) -> str:
+            values = [getattr(norms[epoch], name) for norms in _norms(system)]
+            known = [value for value in values if value is not None]
+            return f"{np.mean(known):.3g}" if known else NOTHING
+
+        return cell
+
+    def clipped(system: System) -> str:
+        return percent(float(np.mean([epoch.clipped for norms in _norms(system) for epoch in norms])), 0)
+
+    columns: list[Filled[System]] = [(Column("system", "text"), lambda system: system.title)]
+    for epoch, group in ((0, "first epoch"), (-1, "last epoch")):
+        columns += [
+            (Column("whole", group=group), norm(epoch, "mean")),
+            (Column("emotion", group=group), norm(epoch, "emotion")),
+            (Column("CTC", group=group), norm(epoch, "ctc")),
+        ]
+    columns.append((Column("clipped steps (%)"), clipped))
+    return table_of(
+        "Mean norm of a step's gradient before clipping: of the whole loss, and of its parts CE and α · CTC.",
+        [system for system in _trained(report) if _norms(system)],
+        columns,
+    )
+
+
+def _norms(system: System) -> list[tuple[GradientNorms, ...]]:
+    """The norms of each fold and seed, by epoch; without those of folds trained by version 0.1.0."""
+    return [fold.gradient_norms for run in system.runs for fold in run.folds if fold.gradient_norms]
 
 
 def _trained(report: Report) -> list[System]:

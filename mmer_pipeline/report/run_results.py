@@ -11,6 +11,7 @@ import numpy as np
 from mmer_pipeline import paths
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.report.report_content import Hole
+from mmer_pipeline.report.trained_runs import GradientNorms
 from mmer_pipeline.runs import (
     GATE_COLUMN,
     PROBABILITY_PREFIX,
@@ -87,6 +88,7 @@ class Epoch:
     validation: Scores | None  # None: no validation part
     seconds: float  # of training
     utterances_per_second: float
+    gradient_norms: GradientNorms | None  # None: written by version 0.1.0
 
     @staticmethod
     def read(line: Mapping[str, Any]) -> "Epoch":
@@ -100,6 +102,7 @@ class Epoch:
             validation=None if validation is None else Scores.read(validation),
             seconds=speed["seconds"],
             utterances_per_second=speed["utterances_per_second"],
+            gradient_norms=GradientNorms(**line["gradient_norm"]) if line.get("gradient_norm") else None,
         )
 
 

@@ -39,6 +39,17 @@ class JobFacts:
 
 
 @dataclass(frozen=True)
+class GradientNorms:
+    """Norms of the gradients of one epoch's steps."""
+
+    mean: float  # of CE + α · CTC, before clipping
+    max: float
+    emotion: float | None  # mean of CE's part, in the steps that measure the parts; None: a single loss
+    ctc: float | None  # mean of α · CTC's part, likewise
+    clipped: float  # share of the steps
+
+
+@dataclass(frozen=True)
 class TrainedFold:
     """How one fold was trained."""
 
@@ -48,6 +59,7 @@ class TrainedFold:
     facts: JsonObject  # as in its settings.json: hardware, versions; see `JobFacts`
     training_seconds: float
     utterances_per_second: float  # median over epochs
+    gradient_norms: tuple[GradientNorms, ...] | None = None  # by epoch; None: trained by version 0.1.0
 
     @property
     def job_facts(self) -> JobFacts:

@@ -67,6 +67,13 @@ def write_fold(
             "train": {"loss": 1.0, "ce": 1.0, "ctc": 2.0 if record.settings.alpha else None},
             "held_out": score(predictions(truth, predicted), LABELS),
             "validation": score(predictions(*chosen_on[epoch]), LABELS) if chosen_on else None,
+            "gradient_norm": {
+                "mean": 4.0 - epoch,
+                "max": 9.0,
+                "emotion": 1.0,
+                "ctc": 3.0 if record.settings.alpha else None,
+                "clipped": 0.25,
+            },
             "speed": {"seconds": 1.5, "utterances_per_second": 10.0 * number},
         }
         for epoch, predicted in enumerate(epochs)

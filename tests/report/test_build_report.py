@@ -189,6 +189,8 @@ def test_a_report_says_how_its_numbers_were_made(run):
     fold = system.runs[0].folds[1]
     assert (fold.fold, fold.training_seconds, fold.utterances_per_second) == (2, 4.5, 20.0)
     assert fold.facts["device"] == "cpu"
+    assert fold.gradient_norms is not None
+    assert [norms.mean for norms in fold.gradient_norms] == [4.0, 3.0, 2.0]
     assert system.encoders == Encoders("roberta-base", "facebook/wav2vec2-base")
     assert system.title == "MMER (α = 0.1)"
     assert system.curves[1].ce == (1.0, 1.0, 1.0)
@@ -252,7 +254,8 @@ def test_the_schema_of_report_json_is_kept(tmp_path):
                   "validated_epoch"],
         "error": ["utterance_id", "fold", "speaker", "truth", "prediction", "probabilities", "transcript"],
         "run": ["run", "seed", "settings", "inputs", "folds"],
-        "job": ["fold", "held_out", "utterances", "facts", "training_seconds", "utterances_per_second"],
+        "job": ["fold", "held_out", "utterances", "facts", "training_seconds", "utterances_per_second",
+                "gradient_norms"],
         "pair": ["first", "second", "utterances", "clusters", "metrics"],
         "difference": ["difference", "interval_95", "p", "p_holm"],
         "row": ["group", "method", "folds", "modality", "published_wa", "ours"],

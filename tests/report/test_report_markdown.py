@@ -1,5 +1,6 @@
 """The Markdown report: what stands in it, what stands loudly, and what a cell may hold."""
 
+import json
 import re
 from dataclasses import replace
 
@@ -104,6 +105,15 @@ def test_the_report_says_how_it_was_made(report):
     assert "| numpy | 2 |" in part
     assert "| git commit | – |" in part
     assert "| a | 1 | 3 | 0:00:04 | 30.0 | 3 | 2 | cpu |" in part
+
+
+def test_gradient_norms_are_shown_for_runs_that_recorded_them(tmp_path, report):
+    assert "| MMER (α = 0.1) | 4 | 1 | 3 | 2 | 1 | 3 | 25 |" in section(markdown(report), "Gradients")
+    run = write_run(tmp_path / "of-version-0.1.0")
+    for path in run.glob("fold-*/metrics.jsonl"):
+        lines = [json.loads(line) for line in path.read_text().splitlines()]
+        path.write_text("".join(json.dumps({**line, "gradient_norm": None}) + "\n" for line in lines))
+    assert "Gradients" not in markdown(make_report([run]))
 
 
 def test_missing_folds_are_said_loudly_at_the_top(tmp_path):
