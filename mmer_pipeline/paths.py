@@ -12,7 +12,8 @@ NO_FOLD = "none"  # of a model that is trained on everything
 CONFIG_NAME = "mmer.toml"
 REPORT_NAME = "report"  # directory, in the runs directory, of a report on several runs
 WEIGHTS_NAME = "model.safetensors"  # the name that huggingface_hub's mixin uses
-REPORT_MARKDOWN, REPORT_HTML, REPORT_JSON, REPORT_LATEX = "report.md", "report.html", "report.json", "table.tex"
+REPORT_MARKDOWN, REPORT_HTML, REPORT_JSON = "report.md", "report.html", "report.json"
+REPORT_LATEX, REPORT_LATEX_COLUMN = "table.tex", "table-column.tex"  # as wide as a page; as a column
 PLOTS_NAME = "plots"  # directory of the report's plots, in the report's own
 AUDIT_HTML, AUDIT_JSON = "audit.html", "audit.json"
 

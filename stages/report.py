@@ -1,7 +1,8 @@
 """report: compare evaluated runs, and predictions from elsewhere, in one report.
 
 Reads `<runs>/<run>/fold-*/{settings.json,metrics.jsonl,evaluation.json,predictions.csv}`, the manifest that they
-name, and the files given with `--import`. Writes report.md, report.html, report.json, table.tex and plots/.
+name, and the files given with `--import`. Writes report.md, report.html, report.json, table.tex, table-column.tex and
+plots/.
 """
 
 import glob
@@ -92,7 +93,7 @@ def show_report(common: Common, value: "Report") -> None:
     """Print a report's tables: one system in full, several compared."""
     from rich.console import Console
 
-    from mmer_pipeline.report import comparison_tables, single_system_tables
+    from mmer_pipeline.report import comparison_tables, paper_table, single_system_tables
     from mmer_pipeline.report.table_rendering import Table, as_rich
     from mmer_pipeline.report.wording import MEANING, folds_line, hole_lines
 
@@ -120,6 +121,8 @@ def show_report(common: Common, value: "Report") -> None:
         show(comparison_tables.headline(value))
         if value.pairs:
             show(comparison_tables.pairs(value))
+        if value.table_1.comparable:
+            show(paper_table.table_1(value))
         return
     (system,) = value.systems
     show(single_system_tables.folds(system))
@@ -128,3 +131,5 @@ def show_report(common: Common, value: "Report") -> None:
         line(f"  {name}: {meaning}")
     show(single_system_tables.classes(system.per_class, system.counted))
     show(single_system_tables.confusion(system.confusion, value.labels))
+    if value.table_1.comparable:
+        show(paper_table.table_1(value))

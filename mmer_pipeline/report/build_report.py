@@ -93,9 +93,7 @@ def build(
         labels=tuple(labels),
         systems=rows,
         pairs=pairs,
-        table_1=report_content.Table1(
-            published_results.table_1(rows), published_results.comparable(corpus, labels, utterances)
-        ),
+        table_1=published_results.table_1(rows, comparable=published_results.comparable(corpus, labels, utterances)),
         holes=tuple(holes),
         notes=(*facts.notes, *notes, *notes_of(systems, pairs, labels)),
     )

@@ -1,24 +1,22 @@
 """Tables that compare systems.
 
-`single_system_tables.py` has those of one system, `provenance_tables.py` those of settings, inputs and jobs.
+`paper_table.py` has the paper's Table 1, `single_system_tables.py` the tables of one system, and
+`provenance_tables.py` those of settings, inputs and jobs.
 
 Each table is built once and rendered in every format (`table_rendering.py`). A new column is one line: its heading and
 the function that makes its cell for the item of a row.
 """
 
 from collections.abc import Callable
-from itertools import groupby
 
 from mmer_pipeline.report.report_content import (
     MetricSummary,
     PairComparison,
     Report,
     System,
-    Table1Row,
 )
-from mmer_pipeline.report.table_rendering import Cell, Column, Filled, Table, grouped_table_of, table_of
+from mmer_pipeline.report.table_rendering import Cell, Column, Filled, Table, table_of
 from mmer_pipeline.report.wording import (
-    ALPHA_NOTE,
     METRIC_NAMES,
     NOTHING,
     PAIRS_NOTE,
@@ -26,7 +24,6 @@ from mmer_pipeline.report.wording import (
     epoch_caveat,
     folds_and_seeds,
     interval,
-    not_comparable,
     p_value,
     percent,
     signed,
@@ -201,51 +198,3 @@ def class_f1(report: Report) -> Table:
         report.systems,
         [_SYSTEM, *((Column(label), f1(label)) for label in report.labels)],
     )
-
-
-def table_1(report: Report) -> Table:
-    """The paper's Table 1 with our systems."""
-    ours_in = {row: report.system(row.ours) for row in report.table_1.rows if row.ours is not None}
-
-    def method(row: Table1Row) -> Cell:
-        ours = ours_in.get(row)
-        if ours is None:
-            return Cell(row.method)
-        return Cell(row.method, f"/ {ours.title}" if ours.title != row.method else "", system=ours.name)
-
-    def mean(name: str, metric: str) -> Callable[[Table1Row], Cell | str]:
-        def cell(row: Table1Row) -> Cell | str:
-            selection = ours_in[row].selections.known.get(name) if row in ours_in else None
-            return mean_and_sd(selection.summary[metric]) if selection else NOTHING
-
-        return cell
-
-    def difference(row: Table1Row) -> str:
-        ours = ours_in.get(row)
-        if ours is None or row.published_wa is None or not ours.is_complete:
-            return NOTHING
-        return signed(ours.selections.final.summary["wa"].mean - row.published_wa)
-
-    comparable = report.table_1.comparable
-    columns: list[Filled[Table1Row]] = [
-        (Column("method", "text"), method),
-        (Column("modality", "word"), lambda row: row.modality or NOTHING),
-        (Column("folds", "word"), lambda row: str(row.folds)),
-        (Column("published WA"), lambda row: NOTHING if row.published_wa is None else percent(row.published_wa)),
-        (Column("our WA"), mean("final", "wa")),
-        (Column("our UA"), mean("final", "ua")),
-        *([(Column("ours − published"), difference)] if comparable else []),
-        (Column("our oracle WA", priority=1), mean("oracle", "wa")),
-        (
-            Column("our encoders", "text", priority=2),
-            lambda row: _encoders(ours_in[row]) if row in ours_in else NOTHING,
-        ),
-    ]
-    return grouped_table_of(
-        f"Percent: as published for IEMOCAP, and ours on {report.corpus} (final, mean ± sample standard deviation). "
-        "Modality in the paper's notation: a, speech; t, text.",
-        groupby(report.table_1.rows, lambda row: row.group),
-        columns,
-        ["Ours − published: difference of the mean WA. The epoch of published numbers is often chosen on the test "
-         "fold, as the oracle's is." if comparable else not_comparable(report), ALPHA_NOTE],
-    )  # fmt: skip

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from mmer_pipeline.report import comparison_tables, provenance_tables, single_system_tables
+from mmer_pipeline.report import comparison_tables, paper_table, provenance_tables, single_system_tables
 from mmer_pipeline.report.report_content import Report, System
 from mmer_pipeline.report.table_rendering import Table, as_markdown, markdown_prose, markdown_text
 from mmer_pipeline.report.wording import MEANING, NO_CROSS_VALIDATION, hole_lines
@@ -23,7 +23,7 @@ def markdown(report: Report, pictures: Sequence[str] = ()) -> str:
         "".join(f"- {name}: {meaning}\n" for name, meaning in MEANING.items()),
         *(_section("Are the differences real?", comparison_tables.pairs(report)) if report.pairs else []),
         *_section("F1 by class", comparison_tables.class_f1(report)),
-        *_section("The paper's Table 1", comparison_tables.table_1(report)),
+        *_section("The paper's Table 1", paper_table.table_1(report)),
         *(part for system in report.systems for part in _system(report, system)),
         "## How the numbers were made\n",
         *_made(report),

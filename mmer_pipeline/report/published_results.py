@@ -1,58 +1,21 @@
-"""The paper's Table 1 as data, matched with our systems."""
+"""The paper's Table 1, its rows matched with our systems, and our figures of the same kind as the published ones."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+
+import numpy as np
 
 from mmer_pipeline.corpora.transcripts import GOLD
-from mmer_pipeline.report.report_content import System, Table1Row
+from mmer_pipeline.report.published_figures import BASELINES, CLASSES, CORPUS, PROPOSED, TABLE_1, PublishedKind
+from mmer_pipeline.report.report_content import SameKind, System, Table1, Table1Row
 from mmer_pipeline.report.trained_runs import SettingValue
 from mmer_pipeline.settings import SAME
 from mmer_pipeline.systems.registry import describe_system
 
-CORPUS = "iemocap"
-CLASSES = {"happy", "angry", "neutral", "sad"}
-UTTERANCES = 5531  # of IEMOCAP in these four classes
-ENOUGH = 5000  # fewer of them are a sample of IEMOCAP, not the corpus (a few recordings may be missing)
+ENOUGH = 5000  # fewer utterances of IEMOCAP are a sample, not the corpus (a few recordings may be missing)
 # The authors' code sums the CTC loss over its batches of two: their α is half of ours.
 ALPHA_FACTOR = 2
-
-UNIMODAL, MULTIMODAL = "Unimodal prior art", "Multimodal prior art"
-BASELINES, PROPOSED = "Baselines", "Proposed"
-IMPORTED = "Imported predictions"  # our own group
-
-
-@dataclass(frozen=True)
-class Published:
-    """One row of Table 1."""
-
-    group: str
-    method: str
-    folds: int  # of the cross-validation
-    modality: str  # "a" (speech), "t" (text), "a,t"
-    wa: float  # a fraction
-
-
-TABLE_1 = (
-    Published(UNIMODAL, "Wu et al. [31]", 10, "a", 0.7273),
-    Published(UNIMODAL, "Sajjad et al. [32]", 5, "a", 0.7225),
-    Published(UNIMODAL, "Lu et al. [33]", 10, "a", 0.7260),
-    Published(UNIMODAL, "Liu et al. [34]", 5, "a", 0.7078),
-    Published(UNIMODAL, "Wang et al. [35]", 5, "a", 0.7330),
-    Published(UNIMODAL, "Pappagari et al. [36]", 5, "a", 0.7030),
-    Published(UNIMODAL, "Peng et al. [37]", 5, "a", 0.6260),
-    Published(MULTIMODAL, "Morais et al. [30]", 5, "a,t", 0.7736),
-    Published(MULTIMODAL, "Chen et al. [38]", 5, "a,t", 0.7430),
-    Published(MULTIMODAL, "Padi et al. [39]", 5, "a,t", 0.7576),
-    Published(MULTIMODAL, "Makiuchi et al. [40]", 5, "a,t", 0.7350),
-    Published(MULTIMODAL, "Cai et al. [28]", 10, "a,t", 0.7815),
-    Published(BASELINES, "RoBERTa (base)", 5, "t", 0.6982),
-    Published(BASELINES, "wav2vec 2.0", 5, "a", 0.7400),
-    Published(BASELINES, "Cai et al. [28], run by the paper's authors", 5, "a,t", 0.7324),
-    Published(PROPOSED, "MMER (α = 0)", 5, "a,t", 0.7655),
-    Published(PROPOSED, "MMER (α = 0.001)", 5, "a,t", 0.7639),
-    Published(PROPOSED, "MMER (α = 0.01)", 5, "a,t", 0.7662),
-    Published(PROPOSED, "MMER (α = 0.1)", 5, "a,t", 0.7764),
-)
+IMPORTED = "Imported predictions"  # our own group of rows
 
 
 @dataclass(frozen=True)
@@ -81,37 +44,72 @@ def comparable(corpus: str, labels: Sequence[str], utterances: int) -> bool:
     return corpus == CORPUS and set(labels) == CLASSES and utterances >= ENOUGH
 
 
-def table_1(systems: Sequence[System]) -> tuple[Table1Row, ...]:
+def table_1(systems: Sequence[System], *, comparable: bool) -> Table1:
     """Match the rows of Table 1 with our systems, and add rows for our other systems.
 
-    A row takes the system whose α weighs CTC as the authors' code does (twice the row's α), or else the one with the
-    row's own α.
+    A row takes the system whose α weighs CTC as the authors' code does: twice the row's α. A system with the row's own
+    α was trained with half the weight, so it is another system and has a row of its own.
     """
     left = {system.name: system for system in systems}
-    found: dict[str, str] = {}
-    for factor in (ALPHA_FACTOR, 1):
-        for method, wanted in _COUNTERPARTS.items():
-            match = next((name for name, system in left.items() if _is_like(system, wanted, factor)), None)
-            if method not in found and match is not None:
-                found[method] = match
-                del left[match]
-    rows = [Table1Row(row.group, row.method, row.folds, row.modality, row.wa, found.get(row.method)) for row in TABLE_1]
+    rows: list[Table1Row] = []
+    for published in TABLE_1:
+        wanted = _COUNTERPARTS.get(published.method)
+        match = next((name for name, system in left.items() if wanted and _is_like(system, wanted)), None)
+        row = Table1Row(
+            published.group, published.method, published.folds, published.modality, published.figure, published.kind,
+            published.remark,
+        )  # fmt: skip
+        rows.append(with_ours(row, left.pop(match), comparable=comparable) if match is not None else row)
     for system in left.values():
         group = _group(system)
         places = [number for number, row in enumerate(rows) if row.group == group]
         place = places[-1] + 1 if places else len(rows)
-        rows.insert(place, Table1Row(group, system.title, system.folds_expected, _modality(system), None, system.name))
-    return tuple(rows)
+        row = Table1Row(group, system.title, system.folds_expected, _modality(system), None, None)
+        rows.insert(place, with_ours(row, system, comparable=comparable))
+    return Table1(tuple(rows), comparable)
 
 
-def _is_like(system: System, wanted: _Counterpart, alpha_factor: int) -> bool:
+def with_ours(row: Table1Row, system: System, *, comparable: bool) -> Table1Row:
+    """Add our system to a row: its figure of the row's kind, and the difference where it means something."""
+    same = None if row.kind is None else _of_the_same_kind(system, row.kind)
+    difference = None
+    if same is not None and row.published is not None and comparable and system.is_complete:
+        difference = same.mean - row.published
+    alpha = float(system.runs[0].settings["alpha"] or 0) if system.runs else 0.0
+    return replace(
+        row,
+        ours=system.name,
+        same_kind=same,
+        difference=difference,
+        paper_alpha=alpha / ALPHA_FACTOR if alpha else None,
+    )
+
+
+def _of_the_same_kind(system: System, kind: PublishedKind) -> SameKind | None:
+    """Return a system's figure of a kind: same metric, selection and split; None if one is unknown or not ours.
+
+    The oracle takes the epoch that is best on the held-out part by the figure's own metric, as the authors' code does.
+    """
+    metric, selection = kind.metric.value, kind.selection.value
+    if not system.runs or kind.split.value != system.runs[0].settings["folds"] or metric not in ("wa", "ua"):
+        return None
+    if selection == "final":
+        values = [getattr(fold, metric) for fold in system.selections.final.folds]
+    elif selection == "oracle":
+        values = [max(getattr(curve, metric)) for curve in system.curves]
+    else:
+        return None
+    return SameKind(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None)
+
+
+def _is_like(system: System, wanted: _Counterpart) -> bool:
     """Whether a system has the settings of a row and was trained on the same texts as in the paper."""
     if not system.runs:
         return False
     settings = system.runs[0].settings
     alike = wanted.settings.items() <= settings.items()
     if wanted.alpha is not None:
-        alike = alike and settings["alpha"] == alpha_factor * wanted.alpha
+        alike = alike and settings["alpha"] == ALPHA_FACTOR * wanted.alpha
     alike = alike and settings["transcripts"] == GOLD and settings["test_transcripts"] in (SAME, GOLD)
     reads_text = "text" in describe_system(str(settings["system"])).reads
     return alike and not settings["text_disjoint"] and (not reads_text or settings["annotations"] == "strip")

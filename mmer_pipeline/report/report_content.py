@@ -7,6 +7,7 @@ in percent. Folds and epochs are counted from 1.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from mmer_pipeline.report.published_figures import PublishedKind
 from mmer_pipeline.report.trained_runs import TrainedRun
 from mmer_pipeline.scoring.metrics import ReliabilityBin
 
@@ -249,6 +250,14 @@ class PairComparison:
 
 
 @dataclass(frozen=True)
+class SameKind:
+    """Our figure of the same kind as a published one, over folds and seeds."""
+
+    mean: float
+    sd: float | None  # the sample standard deviation; None: one fold and seed
+
+
+@dataclass(frozen=True)
 class Table1Row:
     """A row of the paper's Table 1, or a row that we add to it."""
 
@@ -256,8 +265,13 @@ class Table1Row:
     method: str
     folds: int
     modality: str  # "a" (speech), "t" (text), "a,t"; "": unknown
-    published_wa: float | None
-    ours: str | None  # the name of our matching system
+    published: float | None  # None: a row of ours
+    kind: PublishedKind | None  # what the published figure most likely is; None: a row of ours
+    remark: str = ""  # what else changes the meaning of the published figure
+    ours: str | None = None  # the name of our matching system
+    same_kind: SameKind | None = None  # None: no system of ours, or the kind is not known well enough
+    difference: float | None = None  # ours − published; None: not the same kind or corpus, or folds are missing
+    paper_alpha: float | None = None  # α of our system as the paper counts it, half of ours; None: no CTC head
 
 
 @dataclass(frozen=True)
@@ -265,7 +279,7 @@ class Table1:
     """The paper's Table 1 with our systems."""
 
     rows: tuple[Table1Row, ...]
-    comparable: bool  # whether the corpus is that of the published figures
+    comparable: bool  # whether our corpus is that of the published figures
 
 
 @dataclass(frozen=True)

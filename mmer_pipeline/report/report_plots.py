@@ -40,9 +40,8 @@ def slugs(report: Report) -> dict[str, str]:
 
 @styled
 def systems(report: Report) -> Figure:
-    """Draw pooled WA and UA of every system with interval, fold values, published figure and chance."""
+    """Draw pooled WA and UA of every system with interval, fold values and chance."""
     names = [system.name for system in report.systems]
-    published = _published(report)
     guessing = 100 * chance(report)
     figure = Figure(figsize=(WIDTH, 0.75 + 0.72 * len(names)), layout="constrained")
     axes = figure.subplots()
@@ -64,8 +63,6 @@ def systems(report: Report) -> Figure:
                 1.015, y, percent(summary.pooled), transform=axes.get_yaxis_transform(), va="center", clip_on=False
             )
         axes.plot([guessing] * 2, [top + 1.6, top + 2.5], color=INK, linewidth=1.2, linestyle=(0, (2, 1.2)))
-        if system.name in published:
-            axes.plot(100 * published[system.name], top + 1, "|", color=INK, markersize=13, mew=1.6)
     axes.set_ylim(3.4 * len(names) - 0.6, -0.7)
     axes.set_yticks([y for y, _ in ticks], [name for _, name in ticks])
     axes.grid(visible=False, axis="y")
@@ -76,18 +73,8 @@ def systems(report: Report) -> Figure:
         Line2D([], [], color=INK, marker="o", linewidth=0, markersize=2.4, alpha=0.6, label="one fold and seed"),
         Line2D([], [], color=INK, linewidth=1.2, linestyle=(0, (2, 1.2)), label=f"chance, UA ({guessing:.0f})"),
     ]
-    if published:
-        handles.append(Line2D([], [], color=INK, marker="|", linewidth=0, markersize=11, label="published, IEMOCAP"))
     figure.legend(handles=handles, loc="outside upper left", ncols=2, handlelength=1.6, columnspacing=1.4)
     return figure
-
-
-def _published(report: Report) -> dict[str, float]:
-    """Map system names to the published WA that theirs may be compared with."""
-    table = report.table_1
-    if not table.comparable:
-        return {}
-    return {row.ours: row.published_wa for row in table.rows if row.ours and row.published_wa is not None}
 
 
 @styled

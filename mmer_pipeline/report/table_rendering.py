@@ -138,6 +138,13 @@ def as_markdown(table: Table) -> str:
     return "\n\n".join([*parts, *map(markdown_prose, table.notes)]) + "\n"
 
 
+_GREEK = {
+    "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "ζ": "zeta", "η": "eta", "θ": "theta",
+    "ι": "iota", "κ": "kappa", "λ": "lambda", "μ": "mu", "ν": "nu", "ξ": "xi", "π": "pi", "ρ": "rho", "σ": "sigma",
+    "τ": "tau", "υ": "upsilon", "φ": "phi", "χ": "chi", "ψ": "psi", "ω": "omega", "ς": "varsigma", "Γ": "Gamma",
+    "Δ": "Delta", "Θ": "Theta", "Λ": "Lambda", "Ξ": "Xi", "Π": "Pi", "Σ": "Sigma", "Υ": "Upsilon", "Φ": "Phi",
+    "Ψ": "Psi", "Ω": "Omega",
+}  # fmt: skip
 _LATEX = {
     "\\": r"\textbackslash{}",
     **{mark: rf"\{mark}" for mark in "&%$#_{}"},
@@ -146,39 +153,70 @@ _LATEX = {
     "<": r"\textless{}",
     ">": r"\textgreater{}",
     "|": r"\textbar{}",
-    '"': r"\textquotedbl{}",
+    '"': r"\textquotedblright{}",  # \textquotedbl needs another font encoding than LaTeX's default
     "[": "{[}",  # not read as an option of the line break before it
-    "α": r"$\alpha$",
     "±": r"$\pm$",
     "×": r"$\times$",
     "−": "$-$",
     "–": "--",
     "…": r"\dots{}",
+    **{letter: rf"$\{name}$" for letter, name in _GREEK.items()},
+    **dict(zip("οΑΒΕΖΗΙΚΜΝΟΡΤΧ", "oABEZHIKMNOPTX", strict=True)),  # LaTeX has no others: they look like Latin letters
 }
 
 
 def latex_text(text: str) -> str:
-    """Escape text for LaTeX, on one line."""
-    return "".join(_LATEX.get(letter, letter) for letter in " ".join(text.split()))
+    """Escape text for LaTeX, on one line; an equation stays together."""
+    return "".join(_LATEX.get(letter, letter) for letter in " ".join(text.split())).replace(" = ", "~=~")
+
+
+def latex_prose(text: str) -> str:
+    """Escape text for LaTeX where lines break, also in long names: after an underscore or a slash."""
+    return re.sub(r"(\\_|/)(?=\S)", r"\1\\allowbreak{}", latex_text(text))
 
 
 def as_latex(table: Table) -> list[str]:
-    """Render the essential columns of a table as the lines of a `tabular` with booktabs rules."""
+    """Render the essential columns of a table as the lines of a `tabularx` with booktabs rules, as wide as the text.
+
+    Columns of text share the width that the others leave, and wrap. The second part of a cell is smaller.
+    """
     table = table.essential()
+    letters = {"number": "r", "word": "l", "text": r">{\raggedright\arraybackslash\hspace{0pt}}X"}
 
     def line(cells: Iterable[str]) -> str:
         return "  " + " & ".join(cells) + r" \\"
 
-    titles = (f"{column.group} {column.title}".strip() for column in table.columns)
-    alignment = "".join("r" if column.kind == "number" else "l" for column in table.columns)
-    lines = [rf"\begin{{tabular}}{{{alignment}}}", r"  \toprule"]
-    lines.append(line(latex_text(title[0].upper() + title[1:]) for title in titles))
+    def of(cell: Cell, column: Column) -> str:
+        wraps = column.kind == "text"
+        text = latex_prose(cell.text) if wraps else latex_text(cell.text)
+        more = latex_text(cell.more).replace(r"$\pm$ ", r"$\pm$")
+        return text + (" " if wraps else r"\,") + rf"{{\scriptsize {more}}}" if more else text
+
+    alignment = "".join(letters[column.kind] for column in table.columns)
+    lines = [rf"\begin{{tabularx}}{{\linewidth}}{{@{{}}{alignment}@{{}}}}", r"  \toprule"]
+    if any(column.group for column in table.columns):
+        lines += _latex_groups(table)
+    lines.append(line(latex_text(column.title[0].upper() + column.title[1:]) for column in table.columns))
     for group in table.groups:
         lines.append(r"  \midrule")
         if group.title:
-            lines.append(rf"  \multicolumn{{{len(table.columns)}}}{{l}}{{\emph{{{latex_text(group.title)}}}}} \\")
-        lines += [line(latex_text(cell.line) for cell in row) for row in group.rows]
-    return [*lines, r"  \bottomrule", r"\end{tabular}"]
+            lines.append(rf"  \multicolumn{{{len(table.columns)}}}{{@{{}}l}}{{\emph{{{latex_text(group.title)}}}}} \\")
+        lines += [line(map(of, row, table.columns)) for row in group.rows]
+    return [*lines, r"  \bottomrule", r"\end{tabularx}"]
+
+
+def _latex_groups(table: Table) -> list[str]:
+    """Render the headings that columns share, with a rule below each."""
+    cells, rules, first = [], [], 1
+    for title, columns in table.column_groups:
+        last = first + len(columns) - 1
+        if title:
+            cells.append(rf"\multicolumn{{{len(columns)}}}{{c}}{{{latex_text(title[0].upper() + title[1:])}}}")
+            rules.append(rf"\cmidrule(lr){{{first}-{last}}}")
+        else:
+            cells += [""] * len(columns)
+        first = last + 1
+    return [f"  {' & '.join(cells)} \\\\", f"  {' '.join(rules)}"]
 
 
 def as_rich(table: Table, width: int) -> RichTable:

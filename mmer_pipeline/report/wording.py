@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 
-from mmer_pipeline.report import published_results
+from mmer_pipeline.report import published_figures
 from mmer_pipeline.report.report_content import Interval, Report, System
 
 METRIC_NAMES = {"wa": "WA", "ua": "UA", "wf1": "WF1", "macro_f1": "macro-F1"}
@@ -13,8 +13,8 @@ MEANING = {
 }
 NO_CROSS_VALIDATION = "THE NUMBERS ARE NOT A CROSS-VALIDATION"
 ALPHA_NOTE = (
-    "The α of a published row is that of the authors' code, which sums the CTC loss over batches of two: "
-    "it is half of ours."
+    "The α of a published row is the paper's. The authors' code sums the CTC loss over batches of two, so our α is "
+    "twice the paper's: a published α of 0.1 is 0.2 here, and 0.1 here is 0.05 there."
 )
 PAIRS_NOTE = (
     "Intervals and p-values say how these trained models would compare on other dialogues. Seeds are averaged, not "
@@ -133,9 +133,9 @@ def epoch_caveat(report: Report) -> str:
 
 def not_comparable(report: Report) -> str:
     """Say why our figures are not subtracted from those of Table 1."""
-    if report.corpus == published_results.CORPUS:
+    if report.corpus == published_figures.CORPUS:
         return (
-            f"Not comparable: published figures are for IEMOCAP's {published_results.UTTERANCES:,} utterances in four "
+            f"Not comparable: published figures are for IEMOCAP's {published_figures.UTTERANCES:,} utterances in four "
             "classes, ours for others."
         )
     return f"Not comparable: published figures are for IEMOCAP, ours for {report.corpus}."

@@ -3,15 +3,17 @@
 from pathlib import Path
 
 from mmer_pipeline import files, paths
-from mmer_pipeline.report.latex import latex
+from mmer_pipeline.report.latex import latex_column, latex_page
 from mmer_pipeline.report.markdown import markdown
 from mmer_pipeline.report.report_content import Report
 
-NAMES = (paths.REPORT_MARKDOWN, paths.REPORT_HTML, paths.REPORT_JSON, paths.REPORT_LATEX)
+NAMES = (
+    paths.REPORT_MARKDOWN, paths.REPORT_HTML, paths.REPORT_JSON, paths.REPORT_LATEX, paths.REPORT_LATEX_COLUMN,
+)  # fmt: skip
 
 
 def write_report(report: Report, directory: Path) -> list[Path]:
-    """Write report.md, report.html, report.json, table.tex and plots/ to a directory; return the files in order.
+    """Write the files of `NAMES` and plots/ to a directory; return the files in order.
 
     Each file is written whole or not at all; if the process is killed, the previous file stays.
 
@@ -28,5 +30,6 @@ def write_report(report: Report, directory: Path) -> list[Path]:
     files.write_text(written[0], markdown(report, pictures))
     files.write_text(written[1], html(report))
     files.write_json(written[2], report.as_json())
-    files.write_text(written[3], latex(report))
+    files.write_text(written[3], latex_page(report))
+    files.write_text(written[4], latex_column(report))
     return [*written, *plots]

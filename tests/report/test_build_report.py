@@ -258,7 +258,8 @@ def test_the_schema_of_report_json_is_kept(tmp_path):
                 "gradient_norms"],
         "pair": ["first", "second", "utterances", "clusters", "metrics"],
         "difference": ["difference", "interval_95", "p", "p_holm"],
-        "row": ["group", "method", "folds", "modality", "published_wa", "ours"],
+        "row": ["group", "method", "folds", "modality", "published", "kind", "remark", "ours", "same_kind",
+                "difference", "paper_alpha"],
         "hole": ["run", "fold", "why"],
     }  # fmt: skip
     assert list(system["encoders"]) == ["text", "speech"]

@@ -11,7 +11,7 @@ from helpers.run_example import write_run
 from mmer_pipeline import paths
 from mmer_pipeline.report.build_report import make_report
 from mmer_pipeline.report.markdown import markdown
-from mmer_pipeline.report.wording import PAIRS_NOTE
+from mmer_pipeline.report.wording import ALPHA_NOTE, PAIRS_NOTE
 
 
 @pytest.fixture
@@ -70,19 +70,28 @@ def test_of_imports_it_is_said_that_their_epoch_is_not_known(report, everything)
     assert "imported" not in section(markdown(report), "Results")
 
 
-def test_published_figures_stand_beside_ours_and_are_not_subtracted_from_another_corpus(report):
-    text = section(markdown(report), "The paper's Table 1")
+def test_published_figures_and_ours_of_the_same_kind_are_not_subtracted_on_another_corpus(tmp_path):
+    text = section(markdown(make_report([write_run(tmp_path / "a", alpha=0.2)])), "The paper's Table 1")
     assert "ours on made up" in text
-    assert re.search(r"\| MMER \(α = 0\.1\) \| a,t \| 5 \| 77\.64 \| 77\.78 ± 25\.46 \|.*\| roberta-base, ", text)
+    kind = r"oracle UA \(sessions held out; likely: inferred\)"
+    row = rf"\| MMER \(α = 0\.1\) / MMER \(α = 0\.2\) \| 77\.64 \| {kind} \| 100\.00 ± 0\.00 \| 77\.78 ± 25\.46 \|"
+    assert re.search(row, text)
     assert "Not comparable" in text
     assert "ours − published" not in text
 
 
-def test_on_iemocap_the_difference_to_the_published_figure_stands_where_no_fold_is_missing(report):
-    report = with_comparable(report)
-    assert re.search(r"\| 77\.64 \| 77\.78 .*\| \+0\.14 \|", markdown(report))
-    report = with_system(report, 0, without_last_fold)
-    assert re.search(r"\| 77\.64 \| 77\.78 .*\| – \|", markdown(report))
+def test_on_iemocap_the_difference_is_that_of_the_same_kind_where_no_fold_is_missing(tmp_path):
+    report = make_report([write_run(tmp_path / "a", alpha=0.2)])
+    assert re.search(r"\| 77\.64 \|.*\| 100\.00 ± 0\.00 \| \+22\.36 oracle UA \|", markdown(with_comparable(report)))
+    report = with_comparable(with_system(report, 0, without_last_fold))
+    assert re.search(r"\| 77\.64 \|.*\| 100\.00 ± 0\.00 \| – \|", markdown(report))
+
+
+def test_our_alpha_of_0_1_is_in_a_row_of_its_own_that_names_the_paper_s(report):
+    text = section(markdown(report), "The paper's Table 1")
+    assert re.search(r"\| MMER \(α = 0\.1\) \| 77\.64 \|.*\| – \| – \| – \|", text)
+    assert re.search(r"\| MMER \(α = 0\.1\) \(the paper's α = 0\.05\) \| – \| – \| – \| 77\.78 ± 25\.46 \|", text)
+    assert ALPHA_NOTE in text
 
 
 def test_every_system_has_scores_folds_classes_and_speakers(report):

@@ -3,10 +3,10 @@
 import re
 
 import pytest
-from helpers.report_example import report_example
+from helpers.report_example import report_example, with_comparable
 from rich.console import Console
 
-from mmer_pipeline.report import comparison_tables, provenance_tables, single_system_tables
+from mmer_pipeline.report import comparison_tables, paper_table, provenance_tables, single_system_tables
 from mmer_pipeline.report.table_rendering import (
     Cell,
     Column,
@@ -14,6 +14,7 @@ from mmer_pipeline.report.table_rendering import (
     as_markdown,
     as_rich,
     grouped_table_of,
+    latex_prose,
     latex_text,
     markdown_prose,
     markdown_text,
@@ -51,7 +52,7 @@ def every_table(report):
     )
     yield from (
         comparison_tables.class_f1(report),
-        comparison_tables.table_1(report),
+        paper_table.table_1(report),
         provenance_tables.settings(report),
         provenance_tables.inputs(report),
     )
@@ -89,17 +90,19 @@ def test_markdown_has_caption_header_groups_and_notes():
 
 def test_latex_has_the_essential_columns():
     assert as_latex(example()) == [
-        r"\begin{tabular}{lr}",
+        r"\begin{tabularx}{\linewidth}{@{}>{\raggedright\arraybackslash\hspace{0pt}}Xr@{}}",
         r"  \toprule",
-        r"  Name & All value \\",
+        r"   & \multicolumn{1}{c}{All} \\",
+        r"  \cmidrule(lr){2-2}",
+        r"  Name & Value \\",
         r"  \midrule",
-        r"  \multicolumn{2}{l}{\emph{first}} \\",
-        r"  a\textbar{}b & 1.5 $\pm$ 0.10 \\",
+        r"  \multicolumn{2}{@{}l}{\emph{first}} \\",
+        r"  a\textbar{}b & 1.5\,{\scriptsize $\pm$0.10} \\",
         r"  \midrule",
-        r"  \multicolumn{2}{l}{\emph{second}} \\",
-        r"  c & 2.5 $\pm$ 0.10 \\",
+        r"  \multicolumn{2}{@{}l}{\emph{second}} \\",
+        r"  c & 2.5\,{\scriptsize $\pm$0.10} \\",
         r"  \bottomrule",
-        r"\end{tabular}",
+        r"\end{tabularx}",
     ]
 
 
@@ -122,6 +125,7 @@ def test_no_table_is_wider_than_the_terminal_and_none_is_cut(width):
     for table in (
         comparison_tables.headline(report),
         comparison_tables.pairs(report),
+        paper_table.table_1(with_comparable(report)),
         single_system_tables.scores(system),
         single_system_tables.folds(system),
         single_system_tables.classes(system.per_class, system.counted),
@@ -161,7 +165,14 @@ def test_what_means_something_to_latex_is_escaped():
         r"a\_b \& 5\% of \$1 \#2 \{x\} \textasciitilde{} \textasciicircum{} \textbackslash{} "
         r"\textless{}\textbar{}\textgreater{}"
     )
-    assert latex_text("α = 0.1\n± − × –") == r"$\alpha$ = 0.1 $\pm$ $-$ $\times$ --"
+    assert latex_text("α = 0.1\n± − × –") == r"$\alpha$~=~0.1 $\pm$ $-$ $\times$ --"
+    assert latex_text('σ Δ ς ο Α "x"') == (
+        r"$\sigma$ $\Delta$ $\varsigma$ o A \textquotedblright{}x\textquotedblright{}"
+    )
+
+
+def test_long_names_may_break_after_underscores_and_slashes():
+    assert latex_prose("a/b_c, 1 / 2") == r"a/\allowbreak{}b\_\allowbreak{}c, 1 / 2"
 
 
 def test_pairs_of_systems_are_marked_where_the_corrected_p_is_small():

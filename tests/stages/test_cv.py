@@ -73,7 +73,7 @@ def test_a_cross_validation_leaves_a_run_a_system_and_the_report(finished):
     assert {(job["run"], job["fold"], job["state"]) for job in finished.result["jobs"]} == {
         (run, fold, "done") for run in ("mmer-no-gate", "roberta", "wav2vec2") for fold in (1, 2)
     }
-    for name in ("report.md", "report.html", "report.json", "table.tex"):
+    for name in ("report.md", "report.html", "report.json", "table.tex", "table-column.tex"):
         assert (Path(finished.result["report"]) / name).is_file()
     report = json.loads((finished.runs / "report" / "report.json").read_text())
     assert [system["name"] for system in report["systems"]] == ["mmer-no-gate", "roberta", "wav2vec2"]

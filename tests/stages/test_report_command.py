@@ -7,7 +7,7 @@ import pytest
 from helpers.command_line import invoke
 from helpers.run_example import LABELS, TRUTH, write_run
 
-FILES = ["plots", "report.html", "report.json", "report.md", "table.tex"]
+FILES = ["plots", "report.html", "report.json", "report.md", "table-column.tex", "table.tex"]
 
 
 @pytest.fixture(autouse=True)
@@ -41,7 +41,7 @@ def test_a_single_run_is_reported_in_full_into_its_own_directory():
     assert "a: MMER (α = 0.1) on made up, 3 of 3 folds" in result.stdout
     assert "oracle: epoch chosen on the held-out fold itself" in result.stdout
     assert "truth ╲" in result.stdout
-    assert "report.md, report.html, report.json, table.tex" in result.stderr
+    assert "report.md, report.html, report.json, table.tex, table-column.tex" in result.stderr
     assert json.loads(Path("runs/a/report.json").read_text())["systems"][0]["name"] == "a"
 
 
