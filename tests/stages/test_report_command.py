@@ -59,6 +59,19 @@ def test_all_evaluated_runs_are_compared_in_a_directory_of_their_own():
     assert "# Speech emotion recognition: 2 systems on made up" in Path("runs/report/report.md").read_text()
 
 
+@pytest.mark.parametrize("others", [(), (0.5,)])
+def test_table_1_is_printed_where_the_corpus_is_its_own(monkeypatch, others):
+    write_run(Path("runs/a"), alpha=0.2)
+    for alpha in others:
+        write_run(Path(f"runs/{alpha}"), alpha=alpha)
+    assert "published" not in call().stdout
+    monkeypatch.setattr("mmer_pipeline.report.published_results.comparable", lambda *_: True)
+    shown = call().stdout
+    assert shown.count("+22.36") == 1
+    assert "oracle UA" in shown
+    assert max(map(len, shown.splitlines())) <= 80
+
+
 def test_named_runs_alone_are_reported_and_twice_is_once():
     for name, alpha in (("a", 0.1), ("b", 0.5), ("c", 0.2)):
         write_run(Path("runs") / name, alpha=alpha)
