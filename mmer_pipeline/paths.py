@@ -113,6 +113,16 @@ class FoldPaths:
         return self.model / WEIGHTS_NAME
 
     @property
+    def validated_model(self) -> Path:
+        """The model after the epoch with the highest validation WA; only of folds with a validation part."""
+        return self.directory / "model-validated"
+
+    @property
+    def validated_weights(self) -> Path:
+        """The weights of the validated model."""
+        return self.validated_model / WEIGHTS_NAME
+
+    @property
     def state(self) -> Path:
         """The state from which an interrupted run resumes."""
         return self.directory / "state"
@@ -136,6 +146,11 @@ class FoldPaths:
     def predictions(self) -> Path:
         """One row per utterance of the held-out part."""
         return self.directory / "predictions.csv"
+
+    @property
+    def validated_predictions(self) -> Path:
+        """The same as `predictions`, of the validated model."""
+        return self.directory / "predictions-validated.csv"
 
     @property
     def evaluation(self) -> Path:

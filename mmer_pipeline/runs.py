@@ -6,7 +6,7 @@ These are the record of a fold (`settings.json`), its epochs (`metrics.jsonl`), 
 import csv
 import platform
 import subprocess
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
 from importlib.metadata import version
 from pathlib import Path
@@ -15,7 +15,7 @@ from typing import Any
 from mmer_pipeline import files, paths
 from mmer_pipeline.digests import digest_of_facts, digest_of_result
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.settings import Settings
+from mmer_pipeline.settings import DEFAULTS, Settings
 
 PREDICTION_COLUMNS = ("utterance_id", "fold", "speaker", "dialogue", "truth", "prediction")
 PROBABILITY_PREFIX = "probability_"  # followed by the name of a class
@@ -71,10 +71,12 @@ class RunRecord:
 
     def differences(self, other: "RunRecord") -> list[str]:
         """List the differences between two records' identities, each as "name: this → that"."""
+        # A new setting is in an identity only if it differs from its default, so either record may lack it.
         mine, theirs = ({**record.settings.identity(), **record.inputs} for record in (self, other))
-        return [
-            f"{name}: {mine.get(name)!r} → {theirs.get(name)!r}" for name in mine if mine.get(name) != theirs.get(name)
-        ]
+        values = {
+            name: [known.get(name, DEFAULTS.get(name)) for known in (mine, theirs)] for name in {**mine, **theirs}
+        }
+        return [f"{name}: {first!r} → {second!r}" for name, (first, second) in values.items() if first != second]
 
 
 def environment(device: str) -> dict[str, Any]:
@@ -130,6 +132,24 @@ def read_metrics(path: Path) -> list[dict[str, Any]]:
     return files.read_json_lines(path) if path.is_file() else []
 
 
+def best_epoch(wa: Sequence[float]) -> int:
+    """The epoch with the highest WA, counted from 1; of equals, the earliest."""
+    return wa.index(max(wa)) + 1
+
+
+def validated_epoch(records: Sequence[Mapping[str, Any]]) -> int | None:
+    """The epoch of metrics.jsonl with the highest validation WA; None without epochs or without a validation part."""
+    scores = [record["validation"]["wa"] for record in records if record["validation"]]
+    return best_epoch(scores) if scores else None
+
+
+def has_ended(settings: Settings, records: Sequence[Mapping[str, Any]]) -> bool:
+    """Whether training ends after these epochs: all are done, or `--patience` is exhausted."""
+    best = validated_epoch(records)
+    out_of_patience = bool(settings.patience) and best is not None and len(records) - best >= settings.patience
+    return len(records) >= settings.epochs or out_of_patience
+
+
 def write_predictions(
     path: Path, labels: Sequence[str], rows: Iterable[Sequence[str]], *, with_gate: bool = False
 ) -> None:
@@ -145,7 +165,8 @@ def write_predictions(
 def read_evaluation(fold: paths.FoldPaths, identity: str) -> dict[str, Any] | None:
     """Read evaluation.json; returns None if the fold has not been evaluated.
 
-    An evaluation counts only if it has this identity and belongs to the present weights and predictions.csv.
+    An evaluation counts only if it has this identity and belongs to the present weights and predictions, those of the
+    validated model included. Its entry "validated" is missing if the fold has no validated model.
     """
     if not (fold.evaluation.is_file() and fold.predictions.is_file() and fold.weights.is_file()):
         return None
@@ -158,8 +179,18 @@ def read_evaluation(fold: paths.FoldPaths, identity: str) -> dict[str, Any] | No
         "model_digest": digest_of_result(fold.weights),
         "predictions_digest": digest_of_result(fold.predictions),
     }
-    is_current = isinstance(evaluation, dict) and expected.items() <= evaluation.items()
-    return evaluation if is_current else None
+    if not (isinstance(evaluation, dict) and expected.items() <= evaluation.items()):
+        return None
+    validated = evaluation.pop("validated", None)
+    if not fold.validated_weights.is_file():
+        return evaluation
+    if not (isinstance(validated, dict) and fold.validated_predictions.is_file()):
+        return None
+    expected = {
+        "model_digest": digest_of_result(fold.validated_weights),
+        "predictions_digest": digest_of_result(fold.validated_predictions),
+    }
+    return {**evaluation, "validated": validated} if expected.items() <= validated.items() else None
 
 
 def read_predictions(path: Path) -> list[dict[str, str]]:

@@ -54,7 +54,7 @@ class Settings:
     validation: str = _setting(
         "none",
         "Part of the training sessions for the validated scores: none, session, speaker, or a fraction such as 0.1. "
-        "The saved model is always that of the last epoch.",
+        "The model of the epoch that is best on it is kept beside that of the last epoch.",
         DATA, metavar="PART",
     )  # fmt: skip
     system: str = "mmer"  # a name of `systems.registry`, or FILE.py:NAME
@@ -120,7 +120,12 @@ class Settings:
     finetune_text: bool = _setting(
         False, "Fine-tune the text encoder instead of reading its cached features (roberta).", MODEL, is_optional=True
     )
-    epochs: int = _setting(100, "Number of epochs.", OPTIMISATION, minimum=1)
+    epochs: int = _setting(100, "Number of epochs; with --patience, the largest.", OPTIMISATION, minimum=1)
+    patience: int = _setting(
+        0, "Number of epochs without a higher validation WA after which training ends; 0: it never ends early. "
+        "Requires --validation.",
+        OPTIMISATION, minimum=0, is_new=True,
+    )  # fmt: skip
     learning_rate: float = _setting(1e-5, "Peak learning rate of AdamW.", OPTIMISATION, above=0)
     head_learning_rate: float | None = _setting(
         None, "Peak learning rate of the parts that are not pretrained: the MMI and the heads.", OPTIMISATION,

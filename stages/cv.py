@@ -88,12 +88,15 @@ def cv(
     from mmer_pipeline.corpora.manifest import read_manifest
     from mmer_pipeline.cross_validation import CrossValidation, Outcome, Workspace
     from mmer_pipeline.features.required_features import requests_of
+    from mmer_pipeline.training.fold_parts import validation_warning
     from stages.cv_progress import CrossValidationProgress
     from stages.progress import quiet_libraries
 
     quiet_libraries()
     corpus = read_manifest(common.manifest(manifest))
     jobs = _jobs(entries, seeds, numbers, corpus, options)
+    if warning := validation_warning(corpus, [job.settings for job in jobs]):
+        say(common, f"Warning: {warning}")
     workspace = Workspace.at(
         corpus.path, common.cache, common.runs,
         device=common.device, save_seconds=60 * save_minutes, keep_state=keep_state, restart=restart,
@@ -119,8 +122,9 @@ def _jobs(
         click.UsageError: two entries of `--systems` have the same settings.
         UserError: there is no such fold, or its parts share speakers.
     """
-    from mmer_pipeline.corpora.folds import fold_names, make_fold
+    from mmer_pipeline.corpora.folds import fold_names
     from mmer_pipeline.cross_validation import Job
+    from mmer_pipeline.training.fold_parts import fold_of
 
     jobs = []
     seen: dict[Settings, Entry] = {}
@@ -134,11 +138,9 @@ def _jobs(
                 )
             seen[first] = entry
             for number in dict.fromkeys(numbers) or range(1, len(fold_names(corpus, first.folds)) + 1):
-                make_fold(
-                    corpus, number, column=first.folds, validation=first.validation, seed=seed,
-                    text_disjoint=first.text_disjoint,
-                )  # fmt: skip  # finds errors before anything is computed
-                jobs.append(Job(entry.run, settings_for(entry.system, fold=number, seed=seed, **settings)))
+                job = Job(entry.run, settings_for(entry.system, fold=number, seed=seed, **settings))
+                fold_of(job.settings, corpus)  # finds errors before anything is computed
+                jobs.append(job)
     return jobs
 
 

@@ -1,7 +1,7 @@
-"""The evaluate command: load the model of a trained fold and score the held-out part.
+"""The evaluate command: load the models of a trained fold and score the held-out part.
 
-Reads `<runs>/<run>/fold-k/{settings.json,model/}`, the manifest and the features. Writes evaluation.json and
-predictions.csv to the same directory.
+Reads `<runs>/<run>/fold-k/{settings.json,metrics.jsonl,model/,model-validated/}`, the manifest and the features. Writes
+evaluation.json, predictions.csv and predictions-validated.csv to the same directory.
 """
 
 from collections.abc import Mapping
@@ -9,6 +9,8 @@ from typing import Any
 
 import click
 
+from mmer_pipeline import paths
+from mmer_pipeline.settings import DEFAULTS
 from stages.setting_options import GroupedCommand
 from stages.shared_options import Common, chain_run, common_options, run_option, say, suggest
 
@@ -22,14 +24,15 @@ def evaluate(common: Common, numbers: tuple[int, ...], run_name: str | None) -> 
     """Score trained folds on their held-out parts.
 
     Writes all metrics with the confusion matrix to evaluation.json, and one prediction per utterance to
-    predictions.csv.
+    predictions.csv. Folds that were trained with --validation have a second model, that of the validated epoch.
     """
     from rich.console import Console
 
     from mmer_pipeline.report import single_system_tables
     from mmer_pipeline.report.build_report import class_scores
     from mmer_pipeline.report.table_rendering import as_rich
-    from mmer_pipeline.runs import trained_folds
+    from mmer_pipeline.runs import RunRecord, trained_folds
+    from mmer_pipeline.suggested_commands import train_command
     from mmer_pipeline.training.evaluation import evaluate_fold
     from stages.progress import quiet_libraries
 
@@ -47,6 +50,17 @@ def evaluate(common: Common, numbers: tuple[int, ...], run_name: str | None) -> 
             f"Fold {number}, held out {evaluation['held_out']}, {metrics['utterances']} utterances, in percent:"
         )
         console.print(f"  {_scores_line(metrics)}", highlight=False)
+        record = RunRecord.read(paths.fold(run, number).settings, "mmer-pipe train")
+        if validated := evaluation.get("validated"):
+            line = f"validated, epoch {validated['epoch']}: {_scores_line(validated['metrics'])}"
+            console.print(f"  {line}", highlight=False)
+        elif record.settings.validation != DEFAULTS["validation"]:
+            say(
+                common,
+                f"Fold {number} of {run} has no model of the validated epoch: it was trained with an earlier version, "
+                f"or {paths.fold(run, number).validated_model.name} was deleted. To make it, train the fold again:\n  "
+                f"{train_command(record.settings, run.name, number)} --restart",
+            )
     if len(results) == 1:  # for several folds, these tables are in the report
         for table in (
             single_system_tables.classes(class_scores(metrics["per_class"]), "utterances"),

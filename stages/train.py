@@ -1,7 +1,7 @@
 """The train command: train a system, fold by fold.
 
-Reads the manifest and the cached features. Writes settings.json, metrics.jsonl, model/ and, until the fold is complete,
-state/ to `<runs>/<run>/fold-k/`.
+Reads the manifest and the cached features. Writes settings.json, metrics.jsonl, model/, with --validation
+model-validated/, and, until the fold is complete, state/ to `<runs>/<run>/fold-k/`.
 """
 
 import shlex
@@ -72,17 +72,22 @@ def train(
     from mmer_pipeline.corpora.manifest import read_manifest
     from mmer_pipeline.systems.registry import settings_for, short_name
     from mmer_pipeline.training.fold import train_fold
+    from mmer_pipeline.training.fold_parts import validation_warning
     from stages.progress import quiet_libraries
     from stages.training_progress import TrainingProgress
 
     quiet_libraries()
     corpus = read_manifest(common.manifest(manifest))
+    numbers = numbers or tuple(range(1, len(fold_names(corpus, options["folds"])) + 1))
+    jobs = [settings_for(fold=number, **options) for number in numbers]
+    if warning := validation_warning(corpus, jobs):
+        say(common, f"Warning: {warning}")
     run = common.runs / (run_name or directory_name(short_name(options["system"])))
     click.get_current_context().find_root().meta[RUN] = run.name
     results = []
-    for number in numbers or range(1, len(fold_names(corpus, options["folds"])) + 1):
-        settings = settings_for(fold=number, **options)
-        with TrainingProgress(common, number) as progress:
+    for settings in jobs:
+        number = settings.fold
+        with TrainingProgress(common, settings) as progress:
             trained = train_fold(
                 settings, corpus, cache=common.cache, run=run, device=common.device, restart=not resume,
                 keep_state=keep_state, save_seconds=60 * save_minutes, observer=progress,

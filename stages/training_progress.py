@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from mmer_pipeline.settings import Settings
 from stages.progress import StopRequest, Work, duration
 from stages.shared_options import Common, say
 
@@ -12,9 +13,9 @@ from stages.shared_options import Common, say
 class TrainingProgress:
     """Shows the progress of a `training.loop.Trainer` on a terminal."""
 
-    def __init__(self, common: Common, fold: int) -> None:
-        self.common = common
-        self.title = f"Fold {fold}" if fold else "All utterances"
+    def __init__(self, common: Common, settings: Settings) -> None:
+        self.common, self.settings = common, settings
+        self.title = f"Fold {settings.fold}" if settings.fold else "All utterances"
         self.work: Work | None = None
         self.epoch_seconds: list[float] = []
         self.epoch_began = time.monotonic()
@@ -67,12 +68,19 @@ class TrainingProgress:
         chosen = f"  validation WA {100 * validation['wa']:.2f}" if validation else ""
         scores = f"  held-out WA {100 * held_out['wa']:.2f}  UA {100 * held_out['ua']:.2f}" if held_out else ""
         left = sum(self.epoch_seconds) / len(self.epoch_seconds) * (epochs - record["epoch"])
+        most = self.settings.epochs
+        remaining = f"{'at most ' if self.settings.patience and left else ''}{duration(left)} left in this fold"
         click.echo(
-            f"{self.title}  epoch {record['epoch']:>{len(str(epochs))}}/{epochs}  CE {train['ce']:.4f}{ctc}"
+            f"{self.title}  epoch {record['epoch']:>{len(str(most))}}/{most}  CE {train['ce']:.4f}{ctc}"
             f"{scores}{chosen}"
-            f"  {record['speed']['utterances_per_second']:.1f} utterances/s  {duration(left)} left in this fold",
+            f"  {record['speed']['utterances_per_second']:.1f} utterances/s  {remaining}",
             err=True,
         )
+        if epochs < most:
+            click.echo(
+                f"{self.title}  ends here: the validation WA has not improved for {self.settings.patience} epochs",
+                err=True,
+            )
         if record["epoch"] == epochs:
             speed = record["speed"]
             click.echo(

@@ -1,6 +1,7 @@
 """Folds: the training, validation and held-out part of each; no speaker is in two parts."""
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -121,6 +122,41 @@ def shared_speakers(manifest: Manifest, fold: Fold) -> list[str]:
     """The held-out speakers that are also in the training or validation part: none, except in an official split."""
     known = {manifest.utterances[i].speaker for i in (*fold.train, *fold.validation)}
     return sorted({manifest.utterances[i].speaker for i in fold.test} & known)
+
+
+@dataclass(frozen=True)
+class Overlap:
+    """What a fold's validation part shares with its training part."""
+
+    dialogues: int
+    speakers: int
+
+
+def validation_overlap(manifest: Manifest, fold: Fold) -> Overlap:
+    """Count the dialogues and speakers of the validation part that are also in the training part.
+
+    A dialogue is named by session and name, because two sessions may use the same name.
+    """
+    training, validation = ([manifest.utterances[i] for i in part] for part in (fold.train, fold.validation))
+    dialogues = [{(u.session, u.dialogue) for u in part} for part in (training, validation)]
+    speakers = [{u.speaker for u in part} for part in (training, validation)]
+    return Overlap(len(dialogues[0] & dialogues[1]), len(speakers[0] & speakers[1]))
+
+
+def overlap_warning(overlaps: Sequence[Overlap]) -> str:
+    """Say what the validation parts of folds share with their training parts; "" if they share nothing."""
+    speakers = max((overlap.speakers for overlap in overlaps), default=0)
+    dialogues = max((overlap.dialogues for overlap in overlaps), default=0)
+    if not (speakers or dialogues):
+        return ""
+    counts = {"speaker": speakers, "dialogue": dialogues}
+    shared = " and ".join(f"{count} {name}{'s' * (count > 1)}" for name, count in counts.items() if count)
+    how = "" if speakers else ", through their other speakers"
+    return (
+        f"The validation part of a fold has up to {shared} in common with its training part{how}. Validation scores "
+        f"are therefore not those of new {'speakers' if speakers else 'conversations'}; in a cross-validation, "
+        "`--validation session` keeps the two parts apart."
+    )
 
 
 def _official_parts(manifest: Manifest, validation: str) -> list[list[int]]:

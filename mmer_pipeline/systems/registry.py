@@ -161,8 +161,14 @@ def settings_for(system: str, **settings: Any) -> Settings:
     """Create the settings of a system; without a CTC head, α is 0, and without words, transcripts have no source.
 
     Raises:
-        UserError: an optional setting that this system does not support differs from its default.
+        UserError: an optional setting that this system does not support differs from its default, or there is patience
+            without a validation part.
     """
+    if settings.get("patience") and settings.get("validation", DEFAULTS["validation"]) == DEFAULTS["validation"]:
+        raise UserError(
+            f"--patience {settings['patience']} needs a validation part, whose WA it watches, but --validation is "
+            f"{DEFAULTS['validation']}. Add --validation session (or speaker, or a fraction such as 0.1)."
+        )
     entry = find_system(system)
     has = entry.options
     has_ctc = "alpha" in has and settings.get("alpha", DEFAULTS["alpha"]) > 0

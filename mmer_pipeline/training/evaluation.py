@@ -1,4 +1,7 @@
-"""The evaluate stage: load the saved model of a trained fold and score the held-out part."""
+"""The evaluate stage: load the saved models of a trained fold and score the held-out part.
+
+A fold has the model of the last epoch and, if it was trained with a validation part, that of the validated epoch.
+"""
 
 import shlex
 from collections.abc import Iterator
@@ -14,11 +17,12 @@ from mmer_pipeline.corpora.transcripts import Alphabet
 from mmer_pipeline.devices import is_main_process
 from mmer_pipeline.digests import digest_of_result
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.runs import RunRecord, read_evaluation, write_predictions
+from mmer_pipeline.runs import RunRecord, read_evaluation, read_metrics, validated_epoch, write_predictions
 from mmer_pipeline.scoring.metrics import Predictions, score
 from mmer_pipeline.suggested_commands import train_command
 from mmer_pipeline.training.build_model import load_model
-from mmer_pipeline.training.fold_inputs import Encoders, fold_of, make_examples, open_corpus
+from mmer_pipeline.training.fold_inputs import Encoders, make_examples, open_corpus
+from mmer_pipeline.training.fold_parts import fold_of
 from mmer_pipeline.training.inference import predict
 from mmer_pipeline.training.mixed_precision import make_accelerator
 
@@ -34,8 +38,10 @@ class ScoredFold:
     predictions: Predictions
 
 
-def score_fold(run: Path, record: RunRecord, *, cache: Path, device: str) -> ScoredFold:
+def score_fold(run: Path, record: RunRecord, *, cache: Path, device: str, directory: Path | None = None) -> ScoredFold:
     """Load a trained fold's model and predict its held-out part from the features it was trained on.
+
+    `directory` contains the model; by default, that of the last epoch.
 
     Raises:
         UserError: the fold has not been trained, or its corpus or features have changed since.
@@ -43,7 +49,8 @@ def score_fold(run: Path, record: RunRecord, *, cache: Path, device: str) -> Sco
     settings = record.settings
     fold_paths = paths.fold(run, settings.fold)
     command = train_command(settings, run.name, settings.fold)
-    model = load_model(fold_paths.model, settings.system, command)
+    directory = directory or fold_paths.model
+    model = load_model(directory, settings.system, command)
     manifest = read_manifest(Path(record.facts["manifest"]))
     fold = fold_of(settings, manifest)
     corpus = open_corpus(manifest, settings, cache, None)
@@ -54,7 +61,7 @@ def score_fold(run: Path, record: RunRecord, *, cache: Path, device: str) -> Sco
     changed = [name for name, digest in digests.items() if record.inputs[name] != digest]
     if changed:
         raise UserError(
-            f"Changed since {fold_paths.model} was trained: {', '.join(changed).replace('_', ' ')} (corpus "
+            f"Changed since {directory} was trained: {', '.join(changed).replace('_', ' ')} (corpus "
             f"{manifest.path}). Train the fold again: `{command} --restart`."
         )
     alphabet = Alphabet(tuple(model.alphabet)) if model.alphabet else None
@@ -68,6 +75,8 @@ def score_fold(run: Path, record: RunRecord, *, cache: Path, device: str) -> Sco
 
 def evaluate_fold(run: Path, number: int, *, cache: Path, device: str) -> tuple[dict[str, Any], bool]:
     """Write `evaluation.json` and `predictions.csv` of a fold, unless they are up to date.
+
+    The model of the validated epoch, if there is one, has the entry "validated" and `predictions-validated.csv`.
 
     Returns:
         The evaluation, and whether it was computed by this call.
@@ -92,15 +101,29 @@ def evaluate_fold(run: Path, number: int, *, cache: Path, device: str) -> tuple[
             "held_out": scored.fold.held_out,
             "labels": list(scored.labels),
             "precision": scored.precision,
-            "metrics": score(scored.predictions, scored.labels),
+            **_results(scored, fold_paths.weights, fold_paths.predictions),
         }
-        if is_main:  # if there are several processes, they have shared the work
-            with_gate = any(gate is not None for gate in scored.predictions.gates)
-            write_predictions(fold_paths.predictions, scored.labels, _rows(scored), with_gate=with_gate)
-            evaluation["model_digest"] = digest_of_result(fold_paths.weights)
-            evaluation["predictions_digest"] = digest_of_result(fold_paths.predictions)
+        if fold_paths.validated_weights.is_file():
+            # The validated epoch may be the last one, whose predictions are known.
+            if digest_of_result(fold_paths.validated_weights) != evaluation["model_digest"]:
+                scored = score_fold(run, record, cache=cache, device=device, directory=fold_paths.validated_model)
+            evaluation["validated"] = {
+                "epoch": validated_epoch(read_metrics(fold_paths.metrics)),
+                **_results(scored, fold_paths.validated_weights, fold_paths.validated_predictions),
+            }
+        if is_main:
             files.write_json(fold_paths.evaluation, evaluation)
     return evaluation, True
+
+
+def _results(scored: ScoredFold, weights: Path, predictions: Path) -> dict[str, Any]:
+    """Write the predictions of a model; returns its metrics, and digests of its weights and predictions."""
+    results = {"metrics": score(scored.predictions, scored.labels), "model_digest": digest_of_result(weights)}
+    if is_main_process():  # if there are several processes, they have shared the work
+        with_gate = any(gate is not None for gate in scored.predictions.gates)
+        write_predictions(predictions, scored.labels, _rows(scored), with_gate=with_gate)
+        results["predictions_digest"] = digest_of_result(predictions)
+    return results
 
 
 def _rows(scored: ScoredFold) -> Iterator[list[str]]:

@@ -2,7 +2,7 @@
 
 import shutil
 from contextlib import nullcontext
-from dataclasses import replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,21 +11,22 @@ from accelerate.utils import set_seed
 
 from mmer_pipeline import files, paths
 from mmer_pipeline.corpora.asr_transcripts import transcripts_used
-from mmer_pipeline.corpora.folds import Fold, fold_names, shared_speakers
+from mmer_pipeline.corpora.folds import Fold, fold_names, shared_speakers, validation_overlap
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.transcripts import ASR, Alphabet
 from mmer_pipeline.devices import hardware
 from mmer_pipeline.digests import digest_of_result
 from mmer_pipeline.errors import OtherSettings
 from mmer_pipeline.paths import FoldPaths
-from mmer_pipeline.runs import RunRecord, environment, read_metrics
+from mmer_pipeline.runs import RunRecord, environment, has_ended, read_metrics
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.suggested_commands import train_command
 from mmer_pipeline.systems.base import EmotionModel
 from mmer_pipeline.systems.registry import file_of_system
 from mmer_pipeline.training.build_model import build_model
 from mmer_pipeline.training.examples import Examples
-from mmer_pipeline.training.fold_inputs import Corpus, Encoders, ctc_alphabet, fold_of, make_examples, open_corpus
+from mmer_pipeline.training.fold_inputs import Corpus, Encoders, ctc_alphabet, make_examples, open_corpus
+from mmer_pipeline.training.fold_parts import fold_of
 from mmer_pipeline.training.loop import Observer, Trainer
 from mmer_pipeline.training.mixed_precision import make_accelerator
 
@@ -44,7 +45,8 @@ def train_fold(
 ) -> bool:
     """Train one fold, or resume it; returns False if it was already trained with these settings.
 
-    Writes `settings.json`, `metrics.jsonl`, `model/` and, until training is complete, `state/` to the fold's directory.
+    Writes `settings.json`, `metrics.jsonl`, `model/`, with a validation part `model-validated/`, and, until training is
+    complete, `state/` to the fold's directory.
 
     Raises:
         Busy: another process is training or evaluating this fold.
@@ -128,6 +130,7 @@ def _facts(
         },
         "asr_transcripts": transcripts_used(manifest, settings.asr_model) if ASR in settings.sources else None,
         "shared_speakers": shared_speakers(manifest, fold),
+        "validation_overlap": asdict(validation_overlap(manifest, fold)),
         "without_ctc_target": examples.without_target,
         "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
     }
@@ -150,5 +153,4 @@ def _is_finished(fold_paths: FoldPaths, record: RunRecord) -> bool:
             f"{train_command(record.settings, fold_paths.directory.parent.name, record.settings.fold)} --restart",
             changes,
         )
-    done = len(read_metrics(fold_paths.metrics)) == record.settings.epochs
-    return done and fold_paths.weights.is_file()
+    return has_ended(record.settings, read_metrics(fold_paths.metrics)) and fold_paths.weights.is_file()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmer_pipeline import paths
 from mmer_pipeline.corpora.asr_transcripts import with_source
-from mmer_pipeline.corpora.folds import SPLIT, Fold, make_fold
+from mmer_pipeline.corpora.folds import SPLIT, Fold
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.transcripts import ASR, WAV2VEC2_ALPHABET, Alphabet, corpus_alphabet
 from mmer_pipeline.corpora.utterances import COLUMNS
@@ -54,22 +54,6 @@ class Corpus:
     test_text: FeatureFile | None  # for the held-out part: the same file, or that of other transcripts
     speech: FeatureFile | None  # None: not read, or frames are computed on the fly
     digests: dict[str, str]  # together they change with any manifest row, transcript, recording or feature
-
-
-def fold_of(settings: Settings, manifest: Manifest) -> Fold:
-    """Create the fold that the settings describe.
-
-    Raises:
-        UserError: there is no such fold, or its parts share speakers.
-    """
-    return make_fold(
-        manifest,
-        settings.fold,
-        column=settings.folds,
-        validation=settings.validation,
-        seed=settings.seed,
-        text_disjoint=settings.text_disjoint,
-    )
 
 
 def open_corpus(manifest: Manifest, settings: Settings, cache: Path, encoders: Encoders | None) -> Corpus:

@@ -15,7 +15,7 @@ from mmer_pipeline import files
 from mmer_pipeline.corpora.folds import Fold
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.paths import FoldPaths
-from mmer_pipeline.runs import read_metrics
+from mmer_pipeline.runs import has_ended, read_metrics, validated_epoch
 from mmer_pipeline.scoring.metrics import score
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.base import EmotionModel
@@ -38,7 +38,10 @@ class Observer(Protocol):
         """Called after every few steps; `steps` is the number of steps per epoch."""
 
     def epoch(self, record: dict[str, Any], epochs: int) -> None:
-        """Called after each epoch; `record` is its line in metrics.jsonl."""
+        """Called after each epoch; `record` is its line in metrics.jsonl, `epochs` the last epoch as far as is known.
+
+        That is `Settings.epochs`, or this epoch if `--patience` ends training here.
+        """
 
     def ran_out_of_memory(self, max_seconds: float) -> None:
         """Called after memory ran out; from now on, micro-batches contain at most `max_seconds` of audio."""
@@ -90,7 +93,7 @@ class Trainer:
         self.saved_at = time.monotonic()
 
     def run(self) -> None:
-        """Train from the saved state to the last epoch and write `model/`.
+        """Train from the saved state to the last epoch and write `model/`, and `model-validated/` as epochs improve.
 
         Raises:
             UserError: a loss is not a number, the disk is full, one utterance does not fit in memory, or a stop was
@@ -102,7 +105,8 @@ class Trainer:
         if not optimiser.max_seconds:
             optimiser.find_max_seconds(self.fold.train)
         progress.max_batch_seconds = optimiser.max_seconds
-        while progress.epoch <= settings.epochs:
+        self._keep_validated()
+        while not has_ended(settings, self.records):
             self.model.train()
             optimiser.begin_epoch(progress.epoch)
             batches = self._batches()
@@ -200,7 +204,8 @@ class Trainer:
         self.records.append(record)
         if self.accelerator.is_main_process:
             files.write_text(self.paths.metrics, "".join(files.json_line(entry) for entry in self.records))
-            self.observer.epoch(record, self.settings.epochs)
+            ends_here = has_ended(self.settings, self.records)
+            self.observer.epoch(record, progress.epoch if ends_here else self.settings.epochs)
         progress.next_epoch()
         self._save()
 
@@ -216,12 +221,24 @@ class Trainer:
     def _save(self) -> None:
         if self.accelerator.is_main_process:
             checkpoint.save(self.paths.checkpoint, self.model, self.optimiser.adamw, self.progress)
+        self._keep_validated()
         self.saved_at = time.monotonic()
-        if self.observer.stop_requested() and self.progress.epoch <= self.settings.epochs:
+        if self.observer.stop_requested() and not has_ended(self.settings, self.records):
             raise UserError(
                 f"Stopped in epoch {self.progress.epoch} after {self.progress.step} steps. "
                 "The state is saved; the same command continues from there."
             )
+
+    def _keep_validated(self) -> None:
+        """Write `model-validated/` if the last completed epoch is the best one and this is the model after it.
+
+        It follows the saved state: a run that is killed before or within this write resumes from the end of the epoch,
+        and writes it then. Written before the state, it could keep an epoch that is trained again with another result.
+        """
+        best = validated_epoch(self.records)
+        is_main, at_end_of_epoch = self.accelerator.is_main_process, self.progress.step == 0
+        if is_main and at_end_of_epoch and best is not None and best == len(self.records):
+            save_model(self.model, self.paths.validated_model)
 
 
 def derive_seed(*parts: int) -> int:
@@ -230,6 +247,6 @@ def derive_seed(*parts: int) -> int:
 
 
 def save_model(model: EmotionModel, directory: Path) -> None:
-    """Write `model/` atomically."""
+    """Write `model/` or `model-validated/` atomically."""
     with files.replacing_directory(directory) as temporary:
         model.save_pretrained(temporary)

@@ -20,7 +20,8 @@ from mmer_pipeline.systems.registry import settings_for
 from mmer_pipeline.training.build_model import build_model
 from mmer_pipeline.training.evaluation import evaluate_fold
 from mmer_pipeline.training.examples import SplitRows
-from mmer_pipeline.training.fold_inputs import Encoders, ctc_alphabet, fold_of, make_examples, open_corpus
+from mmer_pipeline.training.fold_inputs import Encoders, ctc_alphabet, make_examples, open_corpus
+from mmer_pipeline.training.fold_parts import fold_of
 from mmer_pipeline.transcription import transcribe
 from stages.system_list import Entry
 
