@@ -27,11 +27,12 @@ def transcribe_command(settings: Settings) -> str:
     return f"mmer-pipe transcribe {flags(settings, ('asr_model', 'asr_revision'))}".rstrip()
 
 
-def train_command(settings: Settings, run: str, fold: int) -> str:
-    """The command that trains a fold with these settings, in the precision that was used."""
+def train_command(settings: Settings, run: str, fold: int | None = None) -> str:
+    """The command that trains a fold with these settings, or all folds, in the precision that was used."""
     without_ctc = () if "alpha" in describe_system(settings.system).options else ("alpha",)
     names = [name for name in ("system", *OPTIONS) if name not in without_ctc]
-    return f"mmer-pipe train --run {shlex.quote(run)} --fold {fold_name(fold)} {flags(settings, names)}".rstrip()
+    chosen = "" if fold is None else f"--fold {fold_name(fold)} "
+    return f"mmer-pipe train --run {shlex.quote(run)} {chosen}{flags(settings, names)}".rstrip()
 
 
 def evaluate_command(run: str, fold: int | None = None) -> str:

@@ -19,12 +19,13 @@ from mmer_pipeline.corpora.folds import natural_order
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.report import published_results, report_content, trained_runs
 from mmer_pipeline.report.comparisons import compare_all
+from mmer_pipeline.report.fold_scores import Confusion
 from mmer_pipeline.report.gates import gates_of
 from mmer_pipeline.report.imported_results import classes_of, known_utterances, read_import, read_rows
+from mmer_pipeline.report.lengths import lengths_of
 from mmer_pipeline.report.notes import notes_of
 from mmer_pipeline.report.report_content import Report, Selection, System
 from mmer_pipeline.report.run_results import (
-    Confusion,
     Failures,
     FoldResult,
     HeldOut,
@@ -39,7 +40,6 @@ from mmer_pipeline.scoring.metrics import HEADLINE, calibration_error, rates_of_
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.registry import describe_system, title
 
-LENGTH_BINS = 6
 MOST_CONFIDENT_ERRORS = 10
 _OF_A_FOLD = ("fold", "held_out")  # settings and inputs that differ between the folds of a run
 
@@ -87,6 +87,7 @@ def build(
     """Build the report; the same input gives the same report."""
     rows = _set_apart([_system(system, labels, facts) for system in systems])
     pairs = compare_all(systems, len(labels))
+    validated = [replace(system, held_out=system.validated) for system in systems if system.validated is not None]
     utterances = len({name for system in systems for name in system.held_out.utterance_ids})
     return Report(
         corpus=corpus,
@@ -96,6 +97,7 @@ def build(
         table_1=published_results.table_1(rows, comparable=published_results.comparable(corpus, labels, utterances)),
         holes=tuple(holes),
         notes=(*facts.notes, *notes, *notes_of(systems, pairs, labels)),
+        validated_pairs=compare_all(validated, len(labels)) if len(validated) == len(systems) else (),
     )
 
 
@@ -130,7 +132,7 @@ def _system(system: SystemResults, labels: Sequence[str], facts: UtteranceFacts)
         confusion=tuple(map(tuple, confusion.tolist())),
         speakers=_speakers(held_out, len(labels)),
         reliability=_reliability(held_out),
-        lengths=_lengths(held_out, facts),
+        lengths=lengths_of(held_out, facts),
         curves=tuple(_curve(run.seed, fold) for run in system.runs for fold in run.folds),
         spelling=_spelling(system),
         errors=_errors(held_out, labels, facts),
@@ -194,7 +196,8 @@ def _selection(system: SystemResults, selection: str, labels: Sequence[str]) -> 
         jobs.append(report_content.FoldScores(pick.seed, pick.fold, pick.held_out, pick.epoch, utterances, **rates))
         confusions.append(np.asarray(pick.confusion))
     pooled = rates_of_confusion(np.sum(confusions, axis=0), labels)
-    intervals = _intervals(system.held_out, len(labels)) if selection == "final" else None
+    held_out = {"final": system.held_out, "validated": system.validated}.get(selection)
+    intervals = _intervals(held_out, len(labels)) if held_out else None
     summary = {}
     for name in HEADLINE:
         values = np.array([getattr(job, name) for job in jobs])
@@ -246,29 +249,6 @@ def _reliability(held_out: HeldOut) -> report_content.Reliability | None:
         return None
     ece = calibration_error(held_out.probabilities, held_out.truth)
     return report_content.Reliability(ece, tuple(reliability(held_out.probabilities, held_out.truth)))
-
-
-def _lengths(held_out: HeldOut, facts: UtteranceFacts) -> tuple[report_content.LengthBin, ...] | None:
-    """Return the error rate in bins of utterance length with about as many utterances each."""
-    lengths = {name: facts.seconds.get(name) for name in held_out.utterance_ids}
-    if any(seconds is None for seconds in lengths.values()):
-        return None
-    # Rounded to a millisecond, so that lengths a sample apart do not make separate bins.
-    seconds = np.round([lengths[name] for name in held_out.utterance_ids], 3)  # [N]; each seed repeats an utterance
-    distinct = np.round(list(lengths.values()), 3)
-    edges = np.unique(np.quantile(distinct, np.linspace(0, 1, LENGTH_BINS + 1), method="inverted_cdf"))
-    inner = edges[1:-1]  # a bin is (from, to]; the first also has the shortest utterance
-    bins, of_distinct = np.searchsorted(inner, seconds), np.searchsorted(inner, distinct)
-    wrong = held_out.truth != held_out.predicted
-    return tuple(
-        report_content.LengthBin(
-            from_seconds=float(edges[number]),
-            to_seconds=float(edges[min(number + 1, len(edges) - 1)]),
-            utterances=int((of_distinct == number).sum()),
-            error_rate=float(wrong[bins == number].mean()),
-        )
-        for number in np.unique(bins).tolist()
-    )
 
 
 def _curve(seed: int, fold: FoldResult) -> report_content.Curve:

@@ -8,6 +8,7 @@ the function that makes its cell for the item of a row.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 
 from mmer_pipeline.report.report_content import (
     MetricSummary,
@@ -118,10 +119,22 @@ def selections(report: Report) -> Table:
 
         return cell
 
+    def pooled_validated(metric: str) -> Callable[[System], Cell | str]:
+        def cell(system: System) -> Cell | str:
+            selection = system.selections.validated
+            return pooled_cell(selection.summary[metric]) if selection else NOTHING
+
+        return cell
+
     names = list(dict.fromkeys(name for system in report.systems for name in system.selections.known))
     columns: list[Filled[System]] = [_SYSTEM]
     for name in sorted(names, key=["final", "validated", "oracle"].index):
         columns += [(Column(METRIC_NAMES[metric], group=name), mean(name, metric)) for metric in COMPARED]
+        if name == "validated":
+            columns += [
+                (Column(f"{METRIC_NAMES[metric]} pooled (95\u00a0%)", group=name, priority=1), pooled_validated(metric))
+                for metric in COMPARED
+            ]
     gap = "oracle − final"
     columns += [
         (Column("WA", group=gap), lambda system: signed(system.oracle_gap.wa) if system.oracle_gap else NOTHING),
@@ -185,6 +198,12 @@ def pairs(report: Report) -> Table:
         [f"In bold: p (Holm) < {SIGNIFICANT} ({found['wa']} of {len(report.pairs)} pairs in WA, {found['ua']} in UA). "
          f"{PAIRS_NOTE}"],
     )  # fmt: skip
+
+
+def validated_pairs(report: Report) -> Table:
+    """As `pairs`, of the models of the validated epochs."""
+    table = pairs(replace(report, pairs=report.validated_pairs))
+    return replace(table, caption=table.caption.replace(", final,", ", validated,"))
 
 
 def class_f1(report: Report) -> Table:

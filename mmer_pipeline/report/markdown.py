@@ -22,6 +22,11 @@ def markdown(report: Report, pictures: Sequence[str] = ()) -> str:
         *_section("Final, validated and oracle numbers", comparison_tables.selections(report)),
         "".join(f"- {name}: {meaning}\n" for name, meaning in MEANING.items()),
         *(_section("Are the differences real?", comparison_tables.pairs(report)) if report.pairs else []),
+        *(
+            _section("The same differences between the validated models", comparison_tables.validated_pairs(report))
+            if report.validated_pairs
+            else []
+        ),
         *_section("F1 by class", comparison_tables.class_f1(report)),
         *_section("The paper's Table 1", paper_table.table_1(report)),
         *(part for system in report.systems for part in _system(report, system)),

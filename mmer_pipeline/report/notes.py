@@ -8,6 +8,7 @@ from mmer_pipeline.corpora.folds import natural_order
 from mmer_pipeline.paths import encoder_name
 from mmer_pipeline.report.report_content import PairComparison
 from mmer_pipeline.report.run_results import SystemResults
+from mmer_pipeline.report.validation_notes import validation_notes
 from mmer_pipeline.report.wording import percent
 
 FEW_CLUSTERS = 15  # below it a bootstrap interval is too narrow to be trusted
@@ -18,7 +19,7 @@ UNKNOWN_DIALOGUES = (
     "Fill in the manifest's column dialogue."
 )
 # If these settings differ between two systems, so does their training.
-TRAINING = ("folds", "validation", "epochs", "learning_rate", "schedule", "batch_size")
+TRAINING = ("folds", "validation", "epochs", "patience", "learning_rate", "schedule", "batch_size")
 
 
 def notes_of(systems: Sequence[SystemResults], pairs: Sequence[PairComparison], labels: Sequence[str]) -> list[str]:
@@ -41,6 +42,7 @@ def notes_of(systems: Sequence[SystemResults], pairs: Sequence[PairComparison], 
         *_automatic_transcripts(systems),
         *_trained_otherwise([system for system in systems if system.runs]),
         *(note for system in systems for note in _protocol(system)),
+        *_together((system.name, note) for system in systems if system.runs for note in validation_notes(system)),
     ]
 
 

@@ -49,7 +49,7 @@ class MetricSummary:
     mean: float  # over folds and seeds, each counted once
     sd: float | None  # the sample standard deviation; None: one fold and seed
     pooled: float  # over all held-out predictions together
-    interval_95: Interval | None  # of the pooled value; None: not the final selection, or a single dialogue
+    interval_95: Interval | None  # of the pooled value; None: no predictions of these models, or a single dialogue
 
 
 @dataclass(frozen=True)
@@ -302,6 +302,7 @@ class Report:
     table_1: Table1
     holes: tuple[Hole, ...]
     notes: tuple[str, ...]  # what changes the meaning of the numbers, one sentence each
+    validated_pairs: tuple[PairComparison, ...] = ()  # as `pairs`, of the validated models, if every system has them
 
     def system(self, name: str) -> System:
         """Return the system of that name."""

@@ -4,18 +4,18 @@ import re
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from mmer_pipeline import paths
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.report.fold_scores import Confusion, Epoch, Evaluation
 from mmer_pipeline.report.report_content import Hole
-from mmer_pipeline.report.trained_runs import GradientNorms
 from mmer_pipeline.runs import (
     GATE_COLUMN,
     PROBABILITY_PREFIX,
     RunRecord,
+    best_epoch,
     read_evaluation,
     read_metrics,
     read_predictions,
@@ -27,7 +27,6 @@ from mmer_pipeline.suggested_commands import evaluate_command, train_command
 _OF_A_FOLD = ("fold", "held_out")  # settings and inputs that differ between the folds of a run
 _SEED_SUFFIX = re.compile(r"-seed\d+$")
 
-Confusion = Sequence[Sequence[int]]  # [C, C] counts, rows are the truth
 Failures = Mapping[str, Mapping[int | None, str]]  # run → fold (None: all of it) → why it is not there
 
 
@@ -46,67 +45,6 @@ class HeldOut:
 
 
 @dataclass(frozen=True)
-class Scores:
-    """The metrics that the report uses, as evaluation.json and metrics.jsonl have them."""
-
-    wa: float  # a fraction
-    ua: float
-    confusion: Confusion
-    wer: float | None  # None: no reference to spell
-    cer: float | None
-
-    @staticmethod
-    def read(metrics: Mapping[str, Any]) -> "Scores":
-        """Read a JSON object of metrics."""
-        return Scores(metrics["wa"], metrics["ua"], metrics["confusion"], metrics["wer"], metrics["cer"])
-
-
-@dataclass(frozen=True)
-class Evaluation:
-    """The part of evaluation.json that the report uses."""
-
-    held_out: str  # the value that the fold holds out: a session, a speaker
-    labels: tuple[str, ...]
-    utterances: int
-    scores: Scores
-
-    @staticmethod
-    def read(value: Mapping[str, Any]) -> "Evaluation":
-        """Read the JSON object of the file."""
-        metrics = value["metrics"]
-        return Evaluation(str(value["held_out"]), tuple(value["labels"]), metrics["utterances"], Scores.read(metrics))
-
-
-@dataclass(frozen=True)
-class Epoch:
-    """The part of a line of metrics.jsonl that the report uses."""
-
-    number: int  # counted from 1
-    ce: float  # training loss, the mean over the epoch
-    ctc: float | None  # None: no CTC head
-    held_out: Scores
-    validation: Scores | None  # None: no validation part
-    seconds: float  # of training
-    utterances_per_second: float
-    gradient_norms: GradientNorms | None  # None: written by version 0.1.0
-
-    @staticmethod
-    def read(line: Mapping[str, Any]) -> "Epoch":
-        """Read the JSON object of the line."""
-        train, validation, speed = line["train"], line["validation"], line["speed"]
-        return Epoch(
-            number=line["epoch"],
-            ce=train["ce"],
-            ctc=train["ctc"],
-            held_out=Scores.read(line["held_out"]),
-            validation=None if validation is None else Scores.read(validation),
-            seconds=speed["seconds"],
-            utterances_per_second=speed["utterances_per_second"],
-            gradient_norms=GradientNorms(**line["gradient_norm"]) if line.get("gradient_norm") else None,
-        )
-
-
-@dataclass(frozen=True)
 class FoldResult:
     """One evaluated fold."""
 
@@ -115,16 +53,19 @@ class FoldResult:
     evaluation: Evaluation
     epochs: tuple[Epoch, ...]
     held_out: HeldOut
+    validated: HeldOut | None  # predictions of the validated model; None: the fold has none
 
     def chosen(self, selection: str) -> tuple[int, Confusion] | None:
         """Return the epoch that a selection takes and its held-out confusion; None if it cannot choose."""
         if selection == "final":
             return self.epochs[-1].number, self.evaluation.scores.confusion
-        chosen_on = [(epoch, epoch.held_out if selection == "oracle" else epoch.validation) for epoch in self.epochs]
-        known = [(scores.wa, epoch) for epoch, scores in chosen_on if scores is not None]
+        chosen_on = [epoch.held_out if selection == "oracle" else epoch.validation for epoch in self.epochs]
+        known = [scores.wa for scores in chosen_on if scores is not None]
         if not known:
             return None
-        _, best = max(known, key=lambda pick: (pick[0], -pick[1].number))
+        best = self.epochs[best_epoch(known) - 1]
+        if selection == "validated" and self.evaluation.validated is not None:
+            return best.number, self.evaluation.validated
         return best.number, best.held_out.confusion
 
 
@@ -155,6 +96,7 @@ class SystemResults:
     imported: Path | None  # the file that it was imported from
     held_outs: Mapping[int, str]  # fold → the value that it holds out
     held_out: HeldOut  # all folds and seeds
+    validated: HeldOut | None = None  # the same of the validated models; None: a fold has none, or an import
 
 
 def read_systems(runs: Sequence[Path], failures: Failures | None = None) -> tuple[list[SystemResults], list[Hole]]:
@@ -268,8 +210,10 @@ def _read_run(run: Path, leave_out: Container[int | None]) -> tuple[RunResults, 
             missing[number] = f"{fold.metrics.name} is missing: {again} --restart"
         else:
             evaluated = Evaluation.read(evaluation)
-            held_out = _held_out(read_predictions(fold.predictions), record, evaluated.labels)
-            results.append(FoldResult(number, record, evaluated, epochs, held_out))
+            held_out = _held_out(fold.predictions, record, evaluated.labels)
+            has_validated = evaluated.validated is not None
+            validated = _held_out(fold.validated_predictions, record, evaluated.labels) if has_validated else None
+            results.append(FoldResult(number, record, evaluated, epochs, held_out, validated))
     for number in range(1, total + 1):
         if number not in numbers:
             missing[number] = f"not trained: {train_command(record.settings, run.name, number)}"
@@ -277,7 +221,8 @@ def _read_run(run: Path, leave_out: Container[int | None]) -> tuple[RunResults, 
     return RunResults(run.name, tuple(results)), missing
 
 
-def _held_out(rows: Sequence[Mapping[str, str]], record: RunRecord, labels: Sequence[str]) -> HeldOut:
+def _held_out(predictions: Path, record: RunRecord, labels: Sequence[str]) -> HeldOut:
+    rows = read_predictions(predictions)
     number = {label: i for i, label in enumerate(labels)}
     # Two sessions may use the same dialogue name; when speakers are held out, one dialogue is in two folds.
     by_session = record.settings.folds == "session"
@@ -350,4 +295,12 @@ def _named(groups: Sequence[Sequence[RunResults]]) -> dict[str, Sequence[RunResu
 def _system(name: str, runs: Sequence[RunResults]) -> SystemResults:
     folds = [fold for run in runs for fold in run.folds]
     held_outs = {fold.number: fold.evaluation.held_out for fold in folds}
-    return SystemResults(name, tuple(runs), None, held_outs, join([fold.held_out for fold in folds]))
+    validated = [fold.validated for fold in folds if fold.validated is not None]
+    return SystemResults(
+        name,
+        tuple(runs),
+        imported=None,
+        held_outs=held_outs,
+        held_out=join([fold.held_out for fold in folds]),
+        validated=join(validated) if len(validated) == len(folds) else None,
+    )

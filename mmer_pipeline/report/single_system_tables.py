@@ -40,7 +40,7 @@ def scores(system: System) -> Table:
     for name in system.selections.known:
         columns += [
             (Column("mean ± sd", group=name), summary(name, mean_and_sd)),
-            (Column("pooled (95\u00a0%)" if name == "final" else "pooled", group=name), summary(name, pooled_cell)),
+            (Column("pooled" if name == "oracle" else "pooled (95\u00a0%)", group=name), summary(name, pooled_cell)),
         ]
     return table_of("Percent: mean ± sample standard deviation over folds and seeds, and pooled.", HEADLINE, columns)
 
@@ -65,10 +65,12 @@ def folds(system: System) -> Table:
         (Column("utterances", priority=1), lambda row: str(row.utterances)),
     ]
     for name in at:
-        if name == "final":  # its epoch is always the last
+        # The final epoch is the last, of which the number is known, unless patience ended the training of some folds.
+        if name != "final" or len({row.epoch for row in system.selections.final.folds}) > 1:
+            columns.append((Column("epoch", group=name), epoch(name)))
+        if name == "final":
             metrics = [(metric, 0 if metric in COMPARED else 2) for metric in HEADLINE]
         else:
-            columns.append((Column("epoch", group=name), epoch(name)))
             metrics = [(metric, 0) for metric in COMPARED]
         columns += [
             (Column(METRIC_NAMES[metric], group=name, priority=rank), score(name, metric)) for metric, rank in metrics

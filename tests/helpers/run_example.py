@@ -46,13 +46,16 @@ def write_fold(
     truth: list[int],
     epochs: list[list[int]],
     chosen_on: list[tuple[list[int], list[int]]] | None = None,
+    /,
     facts: dict[str, Any] | None = None,
     inputs: dict[str, Any] | None = None,
+    validated: list[int] | None = None,
     **settings: Any,
 ) -> None:
     """An evaluated fold with the held-out predictions of each epoch; utterance i of fold k is `ku<i>`.
 
-    `chosen_on` is the validation part's truth and predictions, an epoch each.
+    `chosen_on` is the validation part's truth and predictions, an epoch each; `validated` are the predictions of the
+    validated model, if it was kept.
     """
     fold = paths.fold(run, number)
     record = RunRecord(
@@ -81,15 +84,7 @@ def write_fold(
     files.write_text(fold.metrics, "".join(map(files.json_line, lines)))
     fold.model.mkdir(parents=True, exist_ok=True)
     fold.weights.touch()
-    final = predictions(truth, epochs[-1])
-    with fold.predictions.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(["utterance_id", "fold", "speaker", "dialogue", "truth", "prediction",
-                         "probability_happy", "probability_sad", "transcript_ctc"])  # fmt: skip
-        for i, name in enumerate(final.utterance_ids):
-            labels = [LABELS[truth[i]], LABELS[final.predicted[i]]]
-            writer.writerow([f"{number}{name}", number, f"s{number}", f"d{number}{i // 2}", *labels,
-                             *final.probabilities[i], ""])  # fmt: skip
+    _write_predictions(fold.predictions, number, predictions(truth, epochs[-1]))
     evaluation = {
         "identity": record.digest,
         "model_digest": digest_of_result(fold.weights),
@@ -99,7 +94,28 @@ def write_fold(
         "labels": LABELS,
         "metrics": lines[-1]["held_out"],
     }
+    if validated is not None:
+        fold.validated_model.mkdir(exist_ok=True)
+        fold.validated_weights.touch()
+        of_validated = predictions(truth, validated)
+        _write_predictions(fold.validated_predictions, number, of_validated)
+        evaluation["validated"] = {
+            "model_digest": digest_of_result(fold.validated_weights),
+            "predictions_digest": digest_of_result(fold.validated_predictions),
+            "metrics": score(of_validated, LABELS),
+        }
     files.write_json(fold.evaluation, evaluation)
+
+
+def _write_predictions(path: Path, number: int, predicted: Predictions) -> None:
+    with path.open("w", newline="") as stream:
+        writer = csv.writer(stream)
+        writer.writerow(["utterance_id", "fold", "speaker", "dialogue", "truth", "prediction",
+                         "probability_happy", "probability_sad", "transcript_ctc"])  # fmt: skip
+        for i, name in enumerate(predicted.utterance_ids):
+            labels = [LABELS[predicted.truth[i]], LABELS[predicted.predicted[i]]]
+            writer.writerow([f"{number}{name}", number, f"s{number}", f"d{number}{i // 2}", *labels,
+                             *predicted.probabilities[i], ""])  # fmt: skip
 
 
 def write_run(run: Path, *, flipped: int = 0, folds: tuple[int, ...] = (1, 2, 3), **settings: Any) -> Path:

@@ -11,7 +11,8 @@ from sklearn.metrics import accuracy_score, recall_score
 
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.paths import encoder_name
-from mmer_pipeline.report.build_report import _lengths, _set_apart, _speakers, make_report
+from mmer_pipeline.report.build_report import _set_apart, _speakers, make_report
+from mmer_pipeline.report.lengths import lengths_of
 from mmer_pipeline.report.notes import UNKNOWN_DIALOGUES
 from mmer_pipeline.report.report_content import ConfidentError, Encoders, Hole, LengthBin
 from mmer_pipeline.report.run_results import HeldOut
@@ -244,7 +245,7 @@ def test_the_schema_of_report_json_is_kept(tmp_path):
         "row": list(value["table_1"]["rows"][0]),
         "hole": list(value["holes"][0]),
     } == {
-        "report": ["corpus", "labels", "systems", "pairs", "table_1", "holes", "notes"],
+        "report": ["corpus", "labels", "systems", "pairs", "table_1", "holes", "notes", "validated_pairs"],
         "system": ["name", "title", "system", "imported", "seeds", "encoders", "folds_expected", "utterances",
                    "selections", "oracle_gap", "per_class", "confusion", "speakers", "reliability", "lengths",
                    "curves", "spelling", "errors", "runs", "gates"],
@@ -284,13 +285,13 @@ def test_errors_by_length_are_in_bins_of_about_as_many_utterances():
     truth = np.zeros(24, dtype=int)
     predicted = np.array([0] * 10 + [1] * 2 + [0] * 9 + [1] * 3)  # the longest are wrong, in two seeds
     rows = HeldOut(names * 2, (1,) * 24, ("s",) * 24, ("d",) * 24, truth, predicted, None)
-    bins = _lengths(rows, UtteranceFacts(seconds={name: float(number) for number, name in enumerate(names, start=1)}))
+    bins = lengths_of(rows, UtteranceFacts(seconds={name: float(number) for number, name in enumerate(names, start=1)}))
     assert [entry.utterances for entry in bins] == [2, 2, 2, 2, 2, 2]
     assert [entry.error_rate for entry in bins] == [0, 0, 0, 0, 0.25, 1]
     assert (bins[0].from_seconds, bins[-1].to_seconds) == (1.0, 12.0)
-    same = _lengths(rows, UtteranceFacts(seconds=dict.fromkeys(names, 2.0)))
+    same = lengths_of(rows, UtteranceFacts(seconds=dict.fromkeys(names, 2.0)))
     assert same == (LengthBin(2.0, 2.0, 12, pytest.approx(5 / 24)),)
-    assert _lengths(rows, UtteranceFacts(seconds={"u0": 1.0})) is None
+    assert lengths_of(rows, UtteranceFacts(seconds={"u0": 1.0})) is None
 
 
 def test_every_metric_has_a_summary(run):

@@ -1,0 +1,45 @@
+"""Notes on validation parts, on ends of training by patience, and on runs without validated models."""
+
+from mmer_pipeline.corpora.folds import Overlap, overlap_warning
+from mmer_pipeline.report.run_results import SystemResults
+from mmer_pipeline.settings import DEFAULTS
+from mmer_pipeline.suggested_commands import train_command
+
+
+def validation_notes(system: SystemResults) -> list[str]:
+    """Note what changes the meaning of a trained system's validated or final numbers; "" where nothing does."""
+    return [_ended_early(system), _shared(system), _without_models(system)]
+
+
+def _ended_early(system: SystemResults) -> str:
+    settings = system.runs[0].record.settings
+    epochs = [len(fold.epochs) for run in system.runs for fold in run.folds]
+    early = sum(count < settings.epochs for count in epochs)
+    if not (settings.patience and early):
+        return ""
+    return (
+        f"training ended early in {early} of {len(epochs)} folds, after {_span(epochs)} of at most {settings.epochs} "
+        f"epochs (`--patience {settings.patience}`); final is the last epoch that was trained."
+    )
+
+
+def _span(counts: list[int]) -> str:
+    low, high = min(counts), max(counts)
+    return str(low) if low == high else f"{low} to {high}"
+
+
+def _shared(system: SystemResults) -> str:
+    facts = [fold.record.facts.get("validation_overlap") for run in system.runs for fold in run.folds]
+    warning = overlap_warning([Overlap(**overlap) for overlap in facts if overlap])  # older runs do not say
+    return warning[:1].lower() + warning[1:]
+
+
+def _without_models(system: SystemResults) -> str:
+    run = system.runs[0]
+    if run.record.settings.validation == DEFAULTS["validation"] or system.validated is not None:
+        return ""
+    return (
+        "the models of the validated epochs were not kept (by an earlier version), so validated numbers have no "
+        f"intervals and no pairs. To get them, train again: `{train_command(run.record.settings, run.name)} --restart`"
+        f"{' (and its other seeds)' if len(system.runs) > 1 else ''}, then evaluate."
+    )
