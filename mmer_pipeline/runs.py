@@ -21,6 +21,7 @@ PREDICTION_COLUMNS = ("utterance_id", "fold", "speaker", "dialogue", "truth", "p
 PROBABILITY_PREFIX = "probability_"  # followed by the name of a class
 TRANSCRIPT_COLUMN = "transcript_ctc"
 GATE_COLUMN = "gate"  # mean of the acoustic gate; only of systems that have one
+FINAL, VALIDATED = SELECTIONS = ("final", "validated")  # models of a fold: the last epoch, or the best on validation
 _LIBRARIES = ("mmer-pipeline", "torch", "transformers", "accelerate", "numpy", "scikit-learn", "h5py")
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.runs import FINAL, SELECTIONS
 from stages.setting_options import LeadingArgument
 from stages.shared_options import DIRECTORY, Common, check_run_name, common_options, say, suggest
 from stages.train import FoldNumber
@@ -25,12 +26,14 @@ if TYPE_CHECKING:
 @click.option("--fold", "numbers", type=FoldNumber(), multiple=True, metavar="K|none",
               help="Fold whose model to pack; several form an ensemble; none: the model trained on everything.  [none "
                    "if it is trained, otherwise all folds]")  # fmt: skip
+@click.option("--selection", type=click.Choice(SELECTIONS), default=FINAL, show_default=True,
+              help="Epoch of the packed model: the last one, or the best one on the validation part.")  # fmt: skip
 @click.option("--include-encoders", is_flag=True,
               help="Copy the text encoder, too, if it is named by an id. A local one is always copied.")  # fmt: skip
 @click.option("--push-to-hub", "repo_id", metavar="USER/NAME", help="Upload the packed model to the Hugging Face hub.")
 @common_options
 def pack(
-    common: Common, run: str, output: Path | None, numbers: tuple[int, ...], include_encoders: bool,
+    common: Common, run: str, output: Path | None, numbers: tuple[int, ...], selection: str, include_encoders: bool,
     repo_id: str | None,
 ) -> None:  # fmt: skip
     """Pack a trained model for use.
@@ -47,7 +50,7 @@ def pack(
     if not (common.runs / run).is_dir():
         there = sorted(path.parent.name for path in common.runs.glob("*/fold-*/") if path.is_dir())
         raise UserError(f"There is no run {run} in {common.runs}. Runs: {', '.join(dict.fromkeys(there)) or 'none'}.")
-    model = model_of_run(common.runs / run, numbers)
+    model = model_of_run(common.runs / run, numbers, selection)
     directory = output or Path(f"{run}-model")
     scores = _scores(common, run, model)
     pack_model(model, directory, cross_validation=scores, include_encoders=include_encoders)
@@ -79,20 +82,22 @@ def _scores(common: Common, run: str, model: "TrainedModel") -> "CrossValidation
         (system,) = make_report([common.runs / run], []).systems
     except UserError:
         return None
-    final = system.selections.final
+    chosen = system.selections.known.get(model.selection)
+    if chosen is None:  # the model trained on everything has a validation part, but the folds have not
+        return None
     metrics = {"wa": ("WA", "accuracy"), "ua": ("UA", "recall")}
     only = model.members[0].fold if len(model.members) == 1 else 0
     if only:
-        fold = next((fold for fold in final.folds if fold.fold == only), None)
+        fold = next((fold for fold in chosen.folds if fold.fold == only), None)
         if fold is None:
             return None
         values = {key: float(getattr(fold, key)) for key in metrics}
         scores: Any = tuple(Score(*metrics[key], value, None, value, None, None) for key, value in values.items())
         return CrossValidation(scores, "this model", (fold.held_out,), (model.settings.seed,))
-    summaries = [(metrics[key], final.summary[key]) for key in metrics]
+    summaries = [(metrics[key], chosen.summary[key]) for key in metrics]
     return CrossValidation(
         tuple(Score(*names, m.mean, m.sd, m.pooled, *(m.interval_95 or (None, None))) for names, m in summaries),
         "folds",
-        tuple(fold.held_out for fold in final.folds),
+        tuple(fold.held_out for fold in chosen.folds),
         (model.settings.seed,),
     )

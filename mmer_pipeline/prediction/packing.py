@@ -18,7 +18,9 @@ from mmer_pipeline.encoders.embedded import is_embedded
 from mmer_pipeline.encoders.encoder_files import SMALL_SUFFIXES
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.prediction.model_card import CardFacts, Score, model_card
-from mmer_pipeline.prediction.trained_model import SCHEMA, TrainedModel, packed_settings
+from mmer_pipeline.prediction.trained_model import SCHEMA, Member, TrainedModel, packed_settings
+from mmer_pipeline.runs import VALIDATED
+from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.registry import file_of_system, short_name, title
 
 TEXT_ENCODER = "text_encoder"  # folder of the copy
@@ -107,8 +109,15 @@ def _description(model: TrainedModel, copied: bool, cross_validation: CrossValid
         "name": model.name,
         "labels": list(model.labels),
         "settings": packed_settings(model.settings),
+        "selection": model.selection,
         "members": [
-            {"directory": name, "fold": member.fold, "held_out": member.held_out, "digest": member.digest}
+            {
+                "directory": name,
+                "fold": member.fold,
+                "held_out": member.held_out,
+                "digest": member.digest,
+                "epoch": member.epoch,
+            }
             for member, name in zip(model.members, _member_names(model), strict=True)
         ],
         "text_encoder": text,
@@ -132,14 +141,9 @@ def _card_facts(model: TrainedModel, cross_validation: CrossValidation | None) -
         fold_column=settings.folds,
         seeds=known.seeds if known else (settings.seed,),
         epochs=settings.epochs,
-        protocol="final: the last epoch, no selection",
+        protocol=_protocol(model),
         scores=known.scores if known else (),
-        members=tuple(
-            f"fold {member.fold}, without {settings.folds} {member.held_out}"
-            if member.fold
-            else "trained on everything"
-            for member in model.members
-        ),
+        members=tuple(_described(member, settings) for member in model.members),
         text_encoder=_shown(settings.text_encoder) if model.reads_text else None,
         text_revision=model.text.revision if model.text else None,
         speech_encoder=_shown(settings.speech_encoder) if model.reads_speech else None,
@@ -149,6 +153,24 @@ def _card_facts(model: TrainedModel, cross_validation: CrossValidation | None) -
         versions=model.versions,
         scores_of=known.scores_of if known else "folds",
     )
+
+
+def _protocol(model: TrainedModel) -> str:
+    """Say how the epochs of the members were chosen."""
+    settings = model.settings
+    if model.selection == VALIDATED:
+        return f"validated: the epoch with the highest WA on the validation part (--validation {settings.validation})"
+    if settings.patience:
+        return f"final: the last epoch that was trained (--patience {settings.patience})"
+    return "final: the last epoch, no selection"
+
+
+def _described(member: Member, settings: Settings) -> str:
+    """Say what a member was trained on, and its epoch if that is not the last one."""
+    trained = (
+        f"fold {member.fold}, without {settings.folds} {member.held_out}" if member.fold else "trained on everything"
+    )
+    return trained if member.epoch in (None, settings.epochs) else f"{trained}, epoch {member.epoch}"
 
 
 def _shown(encoder: str) -> str:

@@ -6,7 +6,7 @@ cross-validation's folds.
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,8 @@ from mmer_pipeline import files, paths
 from mmer_pipeline.digests import digest_of_facts, digest_of_result
 from mmer_pipeline.encoders.encoder_files import EncoderFiles, download, resolve_encoder
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.runs import RunRecord, trained_folds
-from mmer_pipeline.settings import Settings
+from mmer_pipeline.runs import FINAL, RunRecord, read_metrics, trained_folds, validated_epoch
+from mmer_pipeline.settings import DEFAULTS, Settings
 from mmer_pipeline.suggested_commands import train_command
 from mmer_pipeline.systems.registry import file_of_system, find_system
 
@@ -30,6 +30,7 @@ class Member:
     fold: int  # counted from 1; 0: trained on everything
     held_out: str  # the session, speaker … that it never heard; "" for none
     digest: str  # of its weights
+    epoch: int | None = None  # whose weights these are; None: a model that was packed before this was recorded
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ class TrainedModel:
     corpus: str
     utterances: int  # of the corpus
     versions: Mapping[str, str]  # of the libraries that trained it
+    selection: str = FINAL  # how the epochs of its members were chosen: one of `runs.SELECTIONS`
     packed: Path | None = None  # the directory of a packed model
 
     @property
@@ -122,11 +124,13 @@ def _run_directory(name: str, runs: Path) -> Path | None:
     return runs / name if is_name and (runs / name).is_dir() else None
 
 
-def model_of_run(run: Path, numbers: Sequence[int] = ()) -> TrainedModel:
+def model_of_run(run: Path, numbers: Sequence[int] = (), selection: str = FINAL) -> TrainedModel:
     """The model of a run: that of the given folds, else the one trained on everything, else all folds as an ensemble.
 
+    `selection` is one of `runs.SELECTIONS`.
+
     Raises:
-        UserError: a fold is not trained, or the folds were trained with different settings.
+        UserError: a fold is not trained or has no validated model, or the folds were trained with different settings.
     """
     if not numbers:
         whole = paths.fold(run, 0).weights.is_file()
@@ -141,12 +145,7 @@ def model_of_run(run: Path, numbers: Sequence[int] = ()) -> TrainedModel:
                 f"The folds of {run} were trained with different settings or features:\n  {listed}\n"
                 "Choose folds that go together with --fold, or train them again with the same settings."
             )
-    members = tuple(
-        Member(
-            paths.fold(run, n).model, n, str(r.inputs["held_out"] or ""), digest_of_result(paths.fold(run, n).weights)
-        )
-        for n, r in folds.items()
-    )
+    members = tuple(_member(run, record, selection) for record in folds.values())
     return TrainedModel(
         name=run.resolve().name,
         settings=first.settings,
@@ -156,7 +155,28 @@ def model_of_run(run: Path, numbers: Sequence[int] = ()) -> TrainedModel:
         corpus=str(first.facts["corpus"]),
         utterances=sum(first.facts["utterances"].values()),
         versions=first.facts["versions"],
+        selection=selection,
     )
+
+
+def _member(run: Path, record: RunRecord, selection: str) -> Member:
+    """The model of a fold's last or validated epoch."""
+    number, held_out = record.settings.fold, str(record.inputs["held_out"] or "")
+    fold = paths.fold(run, number)
+    epochs = read_metrics(fold.metrics)
+    if selection == FINAL:
+        return Member(fold.model, number, held_out, digest_of_result(fold.weights), len(epochs) or None)
+    epoch = validated_epoch(epochs)
+    if epoch is None or not fold.validated_weights.is_file():
+        settings, name, restart = record.settings, run.name, " --restart"
+        if settings.validation == DEFAULTS["validation"]:
+            settings = replace(settings, validation="session" if number else "0.1")
+            name, restart = f"{run.name}-validated", ""
+        raise UserError(
+            f"Fold {paths.fold_name(number)} of {run} has no model of the validated epoch. To make one, run "
+            f"`{train_command(settings, name, number)}{restart}`."
+        )
+    return Member(fold.validated_model, number, held_out, digest_of_result(fold.validated_weights), epoch)
 
 
 def _record(run: Path, number: int) -> RunRecord:
@@ -214,6 +234,7 @@ def read_packed_model(directory: Path) -> TrainedModel:
             corpus=str(value["corpus"]),
             utterances=int(value["utterances"]),
             versions=value["versions"],
+            selection=value.get("selection", FINAL),
             packed=directory,
         )
     except (KeyError, TypeError, ValueError) as error:
@@ -224,7 +245,8 @@ def _members(directory: Path, entries: Sequence[Mapping[str, Any]]) -> tuple[Mem
     """The members of a packed model, whose weights must be there and unchanged."""
     members = []
     for entry in entries:
-        member = Member(directory / entry["directory"], entry["fold"], entry["held_out"], entry["digest"])
+        place, epoch = directory / entry["directory"], entry.get("epoch")
+        member = Member(place, entry["fold"], entry["held_out"], entry["digest"], epoch)
         weights = member.directory / paths.WEIGHTS_NAME
         if not weights.is_file():
             raise UserError(f"{weights} is missing: the packed model is incomplete. Copy or download it again.")

@@ -7,7 +7,16 @@ from pathlib import Path
 
 import pytest
 
-from mmer_pipeline.corpora.folds import Fold, fold_names, make_fold, parse_fraction, shared_speakers
+from mmer_pipeline.corpora.folds import (
+    Fold,
+    Overlap,
+    fold_names,
+    make_fold,
+    overlap_warning,
+    parse_fraction,
+    shared_speakers,
+    validation_overlap,
+)
 from mmer_pipeline.corpora.labels import BUILT_IN
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.utterances import Utterance
@@ -298,3 +307,38 @@ def test_text_disjoint_applies_to_official_splits_too() -> None:
     fold = make_fold(manifest, 1, column="split", validation="session", seed=0, text_disjoint=True)
     assert len(fold.left_out) == 30  # 20 in train, 10 in dev
     assert not shared_speakers(corpus(), fold_of(corpus(), 1))
+
+
+def in_dialogues() -> Manifest:
+    """Five dialogues a session, whose two speakers take turns; every session uses the same names."""
+    return renamed(corpus(), dialogue=lambda u: f"d{u.utterance_id[-1]}")
+
+
+@pytest.mark.parametrize(
+    ("validation", "expected"),
+    [
+        ("none", Overlap(0, 0)),
+        ("session", Overlap(0, 0)),
+        ("speaker", Overlap(5, 0)),  # the partner's turns in the dialogues of one session
+        ("0.5", Overlap(20, 8)),
+    ],
+)
+def test_what_the_validation_part_shares_with_training(validation: str, expected: Overlap) -> None:
+    manifest = in_dialogues()
+    assert validation_overlap(manifest, fold_of(manifest, 1, validation=validation)) == expected
+
+
+def test_a_speaker_without_a_partner_shares_no_dialogue() -> None:
+    manifest = renamed(corpus(), dialogue=lambda u: u.speaker)
+    assert validation_overlap(manifest, fold_of(manifest, 1, validation="speaker")) == Overlap(0, 0)
+
+
+def test_the_warning_says_what_is_shared_and_what_to_do() -> None:
+    assert overlap_warning([]) == overlap_warning([Overlap(0, 0)]) == ""
+    partner = overlap_warning([Overlap(28, 0), Overlap(31, 0)])
+    assert "up to 31 dialogues in common with its training part, through their other speakers" in partner
+    assert "not those of new conversations" in partner
+    assert "`--validation session`" in partner
+    both = overlap_warning([Overlap(1, 8)])
+    assert "up to 8 speakers and 1 dialogue in common with its training part. Validation" in both
+    assert "not those of new speakers" in both

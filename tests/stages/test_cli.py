@@ -183,7 +183,14 @@ def test_the_next_command_is_said_once_at_the_end_of_a_chain(manifest, encoders,
 
 def test_a_report_with_a_validation_part_fits_a_terminal_of_80_columns(manifest, encoders, training, monkeypatch):
     monkeypatch.setenv("COLUMNS", "80")
-    succeed("extract", *encoders, *training, "--validation", "0.5", "evaluate")
+    result = succeed("extract", *encoders, *training, "--validation", "0.5", "evaluate")
+    assert "Warning: The validation part of a fold has up to 2 speakers and" in result.stderr
+    assert result.stdout.count("validated, epoch ") == 2
+    shutil.rmtree(paths.fold(RUN, 2).validated_model)  # as in a run of an earlier version
+    again = succeed("evaluate")
+    assert again.stdout.count("validated, epoch ") == 1
+    assert "Fold 2 of runs/mmer has no model of the validated epoch" in again.stderr
+    assert "mmer-pipe train --run mmer --fold 2 --validation 0.5" in again.stderr
     shown = succeed("report").stdout
     assert "…" not in shown
     assert max(map(len, shown.splitlines())) <= 80

@@ -7,12 +7,18 @@ from pathlib import Path
 
 import pytest
 import torch
+from conftest import EMOTIONS
+from helpers.command_line import fail, succeed
 from helpers.pipeline import Silent, metrics, quick_settings, train
+from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 from mmer_pipeline import paths
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.runs import RunRecord, best_epoch, has_ended, read_evaluation, validated_epoch
+from mmer_pipeline.prediction.packing import pack
+from mmer_pipeline.prediction.recognizer import EmotionRecognizer
+from mmer_pipeline.prediction.trained_model import model_of_run, read_packed_model
+from mmer_pipeline.runs import RunRecord, best_epoch, has_ended, read_evaluation, read_predictions, validated_epoch
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.registry import settings_for
 from mmer_pipeline.training import evaluation
@@ -293,3 +299,47 @@ def test_the_held_out_part_is_predicted_once_if_the_last_epoch_was_chosen(corpus
     assert found["validated"]["epoch"] == 2
     assert found["validated"]["metrics"] == found["metrics"]
     assert fold.predictions.read_bytes() == fold.validated_predictions.read_bytes()
+
+
+# --- packing ----------------------------------------------------------------------------------------------
+
+
+def test_the_validated_model_is_packed_with_its_epoch_and_scores(fold):
+    found, _ = evaluate()
+    succeed("pack", "mmer", "--fold", 1, "--selection", "validated")
+    packed = read_packed_model(Path("mmer-model"))
+    (member,) = packed.members
+    assert (packed.selection, member.epoch, member.digest) == ("validated", 1, found["validated"]["model_digest"])
+    card = Path("mmer-model/README.md").read_text()
+    assert "validated: the epoch with the highest WA on the validation part (--validation speaker)" in card
+    assert "fold 1, without session 1, epoch 1" in card
+    result = ModelCard(card).data.eval_results[0]
+    assert result.metric_value == pytest.approx(found["validated"]["metrics"]["wa"], abs=1e-4)
+    succeed("pack", "mmer", "--fold", 1)
+    assert read_packed_model(Path("mmer-model")).members[0].digest == found["model_digest"] != member.digest
+    assert "final: the last epoch, no selection" in Path("mmer-model/README.md").read_text()
+
+
+def test_a_packed_validated_model_predicts_as_evaluate_did(fold):
+    evaluate()
+    pack(model_of_run(RUN, [1], "validated"), Path("packed"), cross_validation=None)
+    expected = {row["utterance_id"]: row for row in read_predictions(fold.validated_predictions)}
+    recognizer = EmotionRecognizer.from_pretrained("packed", device="cpu")
+    name = next(iter(expected))
+    result = recognizer(Path("corpus/session1") / f"{name}.wav", transcript=EMOTIONS[name.split("-")[-1]][1])
+    for label, probability in result.probabilities.items():
+        assert probability == pytest.approx(float(expected[name][f"probability_{label}"]), abs=5e-3)
+
+
+def test_a_run_without_a_validated_model_names_the_command_that_makes_one(fold):
+    shutil.rmtree(fold.validated_model)
+    message = fail("pack", "mmer", "--fold", 1, "--selection", "validated")
+    assert "Fold 1 of runs/mmer has no model of the validated epoch" in message
+    assert "mmer-pipe train --run mmer --fold 1 --validation speaker" in message
+    assert "--restart" in message
+    record = json.loads(fold.settings.read_text())
+    record["settings"]["validation"] = "none"
+    fold.settings.write_text(json.dumps(record))
+    message = fail("pack", "mmer", "--fold", 1, "--selection", "validated")
+    assert "mmer-pipe train --run mmer-validated --fold 1 --validation session" in message
+    assert "--restart" not in message

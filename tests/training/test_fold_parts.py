@@ -1,0 +1,17 @@
+"""The parts of the folds of several jobs."""
+
+from dataclasses import replace
+
+from mmer_pipeline.settings import Settings
+from mmer_pipeline.training import fold_parts
+
+
+def test_the_warning_is_about_the_folds_of_all_jobs_and_makes_each_fold_once(manifest, monkeypatch):
+    made, make_fold = [], fold_parts.make_fold
+    monkeypatch.setattr(fold_parts, "make_fold", lambda *given, **named: made.append(1) or make_fold(*given, **named))
+    apart = Settings(fold=1, validation="speaker")  # in this corpus, a dialogue has one speaker
+    shared = replace(apart, validation="0.5")
+    assert fold_parts.validation_warning(manifest, [apart]) == ""
+    warning = fold_parts.validation_warning(manifest, [apart, shared, replace(shared, alpha=0.5, system="cai")])
+    assert "up to 2 speakers and 2 dialogues in common" in warning
+    assert len(made) == 1 + 2
