@@ -120,10 +120,11 @@ class Settings:
     finetune_text: bool = _setting(
         False, "Fine-tune the text encoder instead of reading its cached features (roberta).", MODEL, is_optional=True
     )
-    epochs: int = _setting(100, "Number of epochs; with --patience, the largest.", OPTIMISATION, minimum=1)
+    epochs: int = _setting(100, "Number of epochs; with --patience, the largest number.", OPTIMISATION, minimum=1)
     patience: int = _setting(
-        0, "Number of epochs without a higher validation WA after which training ends; 0: it never ends early. "
-        "Requires --validation.",
+        0,
+        "Number of epochs without a higher validation WA after which training ends; 0 disables this. Requires "
+        "--validation.",
         OPTIMISATION, minimum=0, is_new=True,
     )  # fmt: skip
     learning_rate: float = _setting(1e-5, "Peak learning rate of AdamW.", OPTIMISATION, above=0)

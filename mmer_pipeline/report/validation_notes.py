@@ -29,6 +29,8 @@ def _span(counts: list[int]) -> str:
 
 
 def _shared(system: SystemResults) -> str:
+    if system.runs[0].record.settings.validation == "session":
+        return ""  # speakers that an official split shares are in another note
     facts = [fold.record.facts.get("validation_overlap") for run in system.runs for fold in run.folds]
     warning = overlap_warning([Overlap(**overlap) for overlap in facts if overlap])  # older runs do not say
     return warning[:1].lower() + warning[1:]

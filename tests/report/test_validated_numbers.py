@@ -116,3 +116,5 @@ def test_validation_parts_that_share_dialogues_with_training_are_noted_once(tmp_
     assert note.startswith("a, b: the validation part of a fold has up to 28 dialogues in common")
     apart = write_validated(tmp_path / "c", facts={"validation_overlap": {"dialogues": 0, "speakers": 0}})
     assert not [note for note in make_report([apart]).notes if "in common" in note]
+    official = write_validated(tmp_path / "d", facts=facts, validation="session", folds="split")
+    assert not [note for note in make_report([official]).notes if "in common" in note]

@@ -15,3 +15,10 @@ def test_the_warning_is_about_the_folds_of_all_jobs_and_makes_each_fold_once(man
     warning = fold_parts.validation_warning(manifest, [apart, shared, replace(shared, alpha=0.5, system="cai")])
     assert "up to 2 speakers and 2 dialogues in common" in warning
     assert len(made) == 1 + 2
+
+
+def test_nothing_is_said_of_the_speakers_that_an_official_split_shares(manifest):
+    parts = {"1F": "train", "1M": "train", "2F": "dev", "2M": "test"}
+    utterances = tuple(replace(u, session=parts[u.speaker], speaker="one") for u in manifest.utterances)
+    official = Settings(fold=1, folds="split", validation="session")
+    assert fold_parts.validation_warning(replace(manifest, utterances=utterances), [official]) == ""
