@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 import torch
+from helpers.optimisers import optimisers
 from sklearn.utils.class_weight import compute_class_weight
 
 from mmer_pipeline.training.checkpoint import GradientNorms
 from mmer_pipeline.training.parameter_groups import new_parameters, parameter_groups
 from mmer_pipeline.training.step import balanced_weights
+
+make = pytest.fixture(optimisers)
 
 
 def peaks(made):

@@ -6,6 +6,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from helpers.optimisers import optimisers
 
 from mmer_pipeline.demo.encoders import tiny_speech_encoder
 from mmer_pipeline.errors import UserError
@@ -14,6 +15,7 @@ from mmer_pipeline.systems import base as model_module
 from mmer_pipeline.training import inference, memory_budget
 from mmer_pipeline.training.step import Optimiser
 
+make = pytest.fixture(optimisers)
 OUT_OF_MEMORY = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB.")
 
 

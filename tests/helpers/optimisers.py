@@ -1,7 +1,6 @@
 """The optimiser of a system with tiny encoders and random rows."""
 
 import numpy as np
-import pytest
 import torch
 from accelerate import Accelerator
 
@@ -30,9 +29,8 @@ class Rows:
         return len(self.rows[position])
 
 
-@pytest.fixture
-def make(manifest, tiny_text, tiny_speech):
-    """A function that makes the optimiser of a system with tiny encoders."""
+def optimisers(manifest, tiny_text, tiny_speech):
+    """For a fixture: a function that makes the optimiser of a system with tiny encoders."""
 
     def optimiser_of(system="mmer", speech=tiny_speech, longest=300, **options):
         settings = settings_for(
