@@ -1,8 +1,8 @@
 """One optimiser step: forward, losses, micro-batches, gradient norms, AdamW.
 
 A step's gradient is the mean over its utterances, however they are split. Micro-batches, and processes if there are
-several, only divide the work: each adds its part of the sum, so no wrapper around the model is needed. There is no
-host–device synchronisation within a step.
+several, only divide the work: each adds its part of the sum, so no wrapper around the model is needed. A step of a
+single process has no host–device synchronisation.
 """
 
 from collections.abc import Sequence
@@ -198,13 +198,20 @@ class Optimiser:
         ) from None
 
     def _over_processes(self, gradients: Sequence[Tensor | None]) -> Sequence[Tensor | None]:
-        """The sums of the gradients of the active parameters over all processes, in one message."""
+        """The sums of the gradients of the active parameters over all processes, in one message.
+
+        A parameter that has no gradient in any process, such as one of a layer that LayerDrop left out everywhere,
+        still has none afterwards: zeros would let AdamW move and decay it.
+        """
         if self.accelerator.num_processes == 1:
             return gradients
         own = [torch.zeros_like(p) if g is None else g for p, g in zip(self.active, gradients, strict=True)]
-        flat = self.accelerator.reduce(torch.cat([gradient.reshape(-1) for gradient in own]), "sum")
-        parts = flat.split([parameter.numel() for parameter in self.active])
-        return [part.view_as(parameter) for parameter, part in zip(self.active, parts, strict=True)]
+        present = torch.tensor([float(g is not None) for g in gradients], device=self.device)
+        flat = self.accelerator.reduce(torch.cat([*(gradient.reshape(-1) for gradient in own), present]), "sum")
+        *sums, holders = flat.split([*(p.numel() for p in self.active), len(self.active)])
+        # The host waits for the device here: it cannot know otherwise what the other processes left out.
+        parts = zip(self.active, sums, holders.tolist(), strict=True)
+        return [part.view_as(parameter) if number else None for parameter, part, number in parts]
 
 
 def _sum(one: Tensor | None, other: Tensor | None) -> Tensor | None:
