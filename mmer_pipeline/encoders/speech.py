@@ -10,7 +10,7 @@ import math
 from collections.abc import Mapping
 from contextlib import ExitStack
 from functools import cached_property
-from typing import Any
+from typing import Any, Self
 
 import numpy as np
 import torch
@@ -58,6 +58,17 @@ class SpeechEncoder(nn.Module):
     def as_dict(self) -> dict[str, Any]:
         """Plain values from which `from_dict` creates the encoder."""
         return {"config": self.config, "zero_mean_unit_variance": self.zero_mean_unit_variance}
+
+    def train(self, mode: bool = True) -> Self:
+        """Switch to training; batch norms (HuBERT's `conv_pos_batch_norm`) keep their pretrained statistics.
+
+        Those of a batch would count its padding, and depend on how a step is split into micro-batches.
+        """
+        super().train(mode)
+        for module in self.modules():
+            if isinstance(module, nn.BatchNorm1d):
+                module.eval()
+        return self
 
     def frontend_modules(self) -> nn.ModuleList:
         """The modules of the front end, which are frozen."""
@@ -152,10 +163,14 @@ class SpeechEncoder(nn.Module):
         if self.training:
             hidden = spec_augment(hidden, mask, model.config, getattr(model, "masked_spec_embed", None))
         with ExitStack() as hooks:
-            # Data2VecAudio encodes positions with a stack of convolutions with biases and norms: one layer's output
-            # on the padding would leak into the real frames of the next. (The other models have one convolution.)
-            for layer in getattr(model.encoder.pos_conv_embed, "layers", ()):
-                hooks.enter_context(layer.register_forward_hook(lambda _layer, _inputs, out: out * mask[:, None, :]))
+            # Padding is zero in front of the convolution that encodes positions, but what stands between it and that
+            # convolution may change it, and it would leak into real frames: HuBERT's batch norm, if it has one, and
+            # the convolutions with biases and norms that Data2VecAudio stacks.
+            positions = model.encoder.pos_conv_embed
+            between = [getattr(positions, "batch_norm", None), *getattr(positions, "layers", ())]
+            for module in between:
+                if module is not None:
+                    hooks.enter_context(module.register_forward_hook(lambda _module, _in, out: out * mask[:, None, :]))
             hidden_states: Tensor = model.encoder(hidden, attention_mask=mask).last_hidden_state
         return hidden_states  # [B, J, d]
 

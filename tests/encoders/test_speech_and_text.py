@@ -109,6 +109,40 @@ def test_a_padded_batch_with_a_mask_gives_what_transformers_gives_for_that_batch
     torch.testing.assert_close(hidden[mask], output.last_hidden_state[mask], atol=1e-5, rtol=1e-5)
 
 
+@pytest.fixture
+def with_batch_norm(tmp_path: Path) -> tuple[SpeechEncoder, Any]:
+    """Our adapter and transformers' HuBERT with a batch norm that does not map zeros to zeros; without dropout."""
+    dropouts = ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "layerdrop")
+    directory = tiny_speech_encoder(tmp_path, "hubert", conv_pos_batch_norm=True, **dict.fromkeys(dropouts, 0.0))
+    theirs = reference(directory)
+    norm = theirs.encoder.pos_conv_embed.batch_norm
+    generator = torch.Generator().manual_seed(0)
+    for values in (norm.running_mean, norm.running_var, norm.weight.data, norm.bias.data):
+        values.uniform_(0.5, 2.0, generator=generator)
+    theirs.save_pretrained(directory)
+    return load(directory), theirs
+
+
+@pytest.mark.parametrize("training", [False, True])
+@torch.no_grad()
+def test_padding_changes_nothing_in_a_hubert_with_a_batch_norm(
+    with_batch_norm: tuple[SpeechEncoder, Any], training: bool
+) -> None:
+    """It did, by 2.1: the norm gave padding values that the convolution behind it spread into real frames."""
+    ours, theirs = with_batch_norm
+    ours.train(training)
+    before = {name: value.clone() for name, value in ours.state_dict().items()}
+    waveforms = [torch.from_numpy(noise(samples, seed))[None] for seed, samples in enumerate(SAMPLES)]
+    frames = [ours.frontend(waveform)[0] for waveform in waveforms]
+    padded = torch.nn.utils.rnn.pad_sequence(frames, batch_first=True)
+    mask = torch.arange(padded.shape[1]) < torch.tensor([len(rows) for rows in frames])[:, None]
+    hidden = ours.context(padded, mask)
+    for row, waveform in enumerate(waveforms):
+        expected = theirs(waveform).last_hidden_state[0]
+        torch.testing.assert_close(hidden[row, : len(expected)], expected, atol=1e-5, rtol=1e-5)
+    assert all(torch.equal(value, before[name]) for name, value in ours.state_dict().items())
+
+
 @torch.no_grad()
 def test_frames_are_counted_as_they_come_for_every_length(variant: tuple[SpeechEncoder, Any]) -> None:
     ours, _ = variant
