@@ -120,6 +120,19 @@ class Settings:
     finetune_text: bool = _setting(
         False, "Fine-tune the text encoder instead of reading its cached features (roberta).", MODEL, is_optional=True
     )
+    text_pooling: str = _setting(
+        "mean", "Input of the emotion head (roberta): mean over tokens, or the fine-tuned encoder's pooler.", MODEL,
+        choices=("mean", "pooler"), is_optional=True, is_new=True,
+    )  # fmt: skip
+    text_self_attention: bool = _setting(
+        False, "Transformer layer over T before the MMI (mmer).", MODEL, is_optional=True, is_new=True
+    )
+    speech_projections: bool = _setting(
+        False, "Linear maps of A before the MMI, one for each branch (mmer).", MODEL, is_optional=True, is_new=True
+    )
+    spec_augment: bool = _setting(
+        True, "SpecAugment as the speech encoder's configuration describes it, or none.", MODEL, is_new=True
+    )
     epochs: int = _setting(100, "Number of epochs; with --patience, the largest number.", OPTIMISATION, minimum=1)
     patience: int = _setting(
         0,
@@ -142,8 +155,9 @@ class Settings:
     )  # fmt: skip
     schedule: str = _setting(
         "constant",
-        "Learning-rate schedule; linear: warm-up over the first tenth of the steps, then decay to zero.",
-        OPTIMISATION, choices=("constant", "linear"),
+        "Learning-rate schedule; linear: warm-up over the first tenth of the steps, then linear decay to zero; decay: "
+        "linear decay alone.",
+        OPTIMISATION, choices=("constant", "linear", "decay"),
     )  # fmt: skip
     weight_decay: float = _setting(0.01, "Weight decay of AdamW.", OPTIMISATION, minimum=0)  # the paper gives none
     decay_biases_and_norms: bool = _setting(
@@ -159,7 +173,13 @@ class Settings:
         0.0, "Share of the emotion target that is spread over all classes.", OPTIMISATION, minimum=0, below=1,
         is_new=True,
     )  # fmt: skip
-    dropout: float = _setting(0.1, "Dropout rate in the MMI and before the emotion head.", MODEL, minimum=0, below=1)
+    dropout: float = _setting(0.1, "Dropout rate outside the encoders.", MODEL, minimum=0, below=1)
+    dropout_at: str = _setting(
+        "head",
+        "Place of dropout, besides the MMI's attention and residuals: head (before the emotion head and inside "
+        "feed-forward layers) or inputs (on A and T) (mmer, cai, wav2vec2).",
+        MODEL, choices=("head", "inputs"), is_optional=True, is_new=True,
+    )  # fmt: skip
     batch_size: int = _setting(8, "Utterances per optimiser step.", OPTIMISATION, minimum=1)  # the paper: 2 × 4
     bucket_batches: int = _setting(
         16, "Number of batches sorted by length together; 1 disables sorting.", OPTIMISATION, minimum=1

@@ -208,8 +208,10 @@ def _check_supported(config: Mapping[str, Any], name: str) -> None:
         )
 
 
-def load_speech_encoder(files: EncoderFiles) -> SpeechEncoder:
+def load_speech_encoder(files: EncoderFiles, *, spec_augment: bool = True) -> SpeechEncoder:
     """Load a speech encoder in float32 with its pretrained weights.
+
+    Without `spec_augment`, SpecAugment is turned off, whatever the checkpoint's configuration says.
 
     Raises:
         UserError: its type is not supported, or its weights do not fit.
@@ -222,6 +224,8 @@ def load_speech_encoder(files: EncoderFiles) -> SpeechEncoder:
     # A Moonshine checkpoint contains an encoder and a decoder; the encoder class expects names without a prefix.
     mapping = {r"^(model\.)?encoder\.": ""} if is_moonshine else None
     encoder = load_pretrained(loader, files, key_mapping=mapping)
+    if not (spec_augment or is_moonshine):  # Moonshine has none
+        config["apply_spec_augment"] = encoder.config.apply_spec_augment = False
     return SpeechEncoder(encoder, config, zero_mean_unit_variance=files.normalises)
 
 

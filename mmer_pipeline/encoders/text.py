@@ -118,22 +118,30 @@ class TextEncoder:
         return hidden
 
 
-def load_text_model(files: EncoderFiles) -> PreTrainedModel:
-    """Load the encoder with its pretrained weights.
+def load_text_model(files: EncoderFiles, *, pooler: bool = False) -> PreTrainedModel:
+    """Load the encoder with its pretrained weights, with its sentence-level pooler or without.
 
     Raises:
-        UserError: the weights cannot be read or do not fit.
+        UserError: the weights cannot be read or do not fit, or there are none of the pooler.
     """
-    return _without_pooler(load_pretrained(AutoModel, files, allow_missing=("pooler.",)))
+    model = load_pretrained(AutoModel, files, allow_missing=() if pooler else ("pooler.",))
+    if not pooler:
+        return without_pooler(model)
+    if getattr(model, "pooler", None) is None:
+        raise UserError(
+            f"{files.name} has no pooler ({model.config.model_type}). Use --text-pooling mean, or an encoder that has "
+            "one, such as roberta-base."
+        )
+    return model
 
 
 def untrained_text_model(config: Mapping[str, Any]) -> PreTrainedModel:
     """Create an encoder with random weights from its configuration (`pretrained.plain_config`)."""
-    return _without_pooler(use_padding_masks(AutoModel.from_config(AutoConfig.for_model(**config))))
+    return use_padding_masks(AutoModel.from_config(AutoConfig.for_model(**config)))
 
 
-def _without_pooler(model: PreTrainedModel) -> PreTrainedModel:
-    """Remove the sentence-level pooler: it is not used here, and many checkpoints lack its weights."""
+def without_pooler(model: PreTrainedModel) -> PreTrainedModel:
+    """Remove the sentence-level pooler, whose weights many checkpoints lack."""
     if hasattr(model, "pooler"):
         setattr(model, "pooler", None)  # noqa: B010 (annotated as a module)
     return model

@@ -50,16 +50,17 @@ class Parts:
     alphabet: list[str]  # the CTC symbols, in the order of the logits, the blank first; empty: no CTC head
     speech: EncoderFiles | None  # None: the system reads no speech
     text: EncoderFiles | None  # None: the system reads no text
+    spec_augment: bool = True  # False: the speech encoder is loaded without SpecAugment
 
     def speech_encoder(self) -> SpeechEncoder:
         """Load the speech encoder with its pretrained weights."""
         assert self.speech is not None, "the system's entry in the registry does not list speech in `reads`"
-        return load_speech_encoder(self.speech)
+        return load_speech_encoder(self.speech, spec_augment=self.spec_augment)
 
-    def text_encoder(self) -> PreTrainedModel:
-        """Load the text encoder with its pretrained weights, for fine-tuning."""
+    def text_encoder(self, *, pooler: bool = False) -> PreTrainedModel:
+        """Load the text encoder with its pretrained weights, for fine-tuning, with its pooler or without."""
         assert self.text is not None, "the system's entry in the registry does not list text in `reads`"
-        return load_text_model(self.text)
+        return load_text_model(self.text, pooler=pooler)
 
     @property
     def text_dim(self) -> int:

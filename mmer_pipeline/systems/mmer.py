@@ -18,16 +18,18 @@ from mmer_pipeline.systems.base import EmotionModel, Output, Parts, View, masked
 class CrossModalEncoder(nn.Module):
     """CME(query, context): a transformer layer that attends to the other modality (section 3.3, eq. 1).
 
-    Multi-head cross-attention, residual on the query, layer norm, GELU feed-forward of 4d, residual, layer norm.
+    Multi-head cross-attention, residual on the query, layer norm, GELU feed-forward of 4d, residual, layer norm. With
+    `inner_dropout` there is dropout also between the two maps of the feed-forward part.
     """
 
-    def __init__(self, d: int, heads: int, dropout: float) -> None:
+    def __init__(self, d: int, heads: int, dropout: float, *, inner_dropout: bool = True) -> None:
         super().__init__()
         self.heads = heads
         self.query, self.key, self.value = nn.Linear(d, d), nn.Linear(d, d), nn.Linear(d, d)
         self.out = nn.Linear(d, d)
         self.attention_norm = nn.LayerNorm(d)
-        self.feed_forward = nn.Sequential(nn.Linear(d, 4 * d), nn.GELU(), nn.Dropout(dropout), nn.Linear(4 * d, d))
+        inner = nn.Dropout(dropout if inner_dropout else 0.0)
+        self.feed_forward = nn.Sequential(nn.Linear(d, 4 * d), nn.GELU(), inner, nn.Linear(4 * d, d))
         self.feed_forward_norm = nn.LayerNorm(d)
         self.dropout = nn.Dropout(dropout)
 
@@ -65,19 +67,30 @@ class MultimodalInteraction(nn.Module):
     """MMI: three cross-modal encoders and the acoustic gate (section 3.3, figure 1).
 
     The flags remove parts, for ablations. Without the R branch, the gate sees only Q; without the Q branch, there is
-    nothing to gate.
+    nothing to gate. With `speech_projections`, each branch has its own linear map of A, as in the authors' code.
     """
 
     def __init__(
-        self, d: int, heads: int, dropout: float, *, gate: bool = True, r_branch: bool = True, q_branch: bool = True
+        self,
+        d: int,
+        heads: int,
+        dropout: float,
+        *,
+        gate: bool = True,
+        r_branch: bool = True,
+        q_branch: bool = True,
+        speech_projections: bool = False,
+        inner_dropout: bool = True,
     ) -> None:
         super().__init__()
         width = d * (r_branch + q_branch)
-        self.cme_b = CrossModalEncoder(d, heads, dropout) if r_branch else None
-        self.cme_c = CrossModalEncoder(d, heads, dropout) if r_branch else None
-        self.cme_d = CrossModalEncoder(d, heads, dropout) if q_branch else None
+        self.cme_b = CrossModalEncoder(d, heads, dropout, inner_dropout=inner_dropout) if r_branch else None
+        self.cme_c = CrossModalEncoder(d, heads, dropout, inner_dropout=inner_dropout) if r_branch else None
+        self.cme_d = CrossModalEncoder(d, heads, dropout, inner_dropout=inner_dropout) if q_branch else None
         self.gate = nn.Linear(width, d) if gate and q_branch else None
         self.down = nn.Linear(width, d)
+        self.speech_for_r = nn.Linear(d, d) if speech_projections and r_branch else nn.Identity()
+        self.speech_for_q = nn.Linear(d, d) if speech_projections and q_branch else nn.Identity()
 
     def forward(self, A: Tensor, A_mask: Tensor, T: Tensor, T_mask: Tensor) -> tuple[Tensor, Tensor | None]:
         """Speech A `[B, J, d]` and words T `[B, M, d]`, with their masks → M and g.
@@ -87,10 +100,10 @@ class MultimodalInteraction(nn.Module):
         R = Q = g = None
         A_keys, T_keys = padding_mask(A_mask), padding_mask(T_mask)
         if self.cme_b is not None and self.cme_c is not None:
-            P = self.cme_b(A, T, T_keys)  # [B, J, d] words that each frame attends to
+            P = self.cme_b(self.speech_for_r(A), T, T_keys)  # [B, J, d] words that each frame attends to
             R = self.cme_c(T, P, A_keys)  # [B, M, d] speech-aware words (3.3.1)
         if self.cme_d is not None:
-            Q = self.cme_d(T, A, A_keys)  # [B, M, d] word-aware speech (3.3.2)
+            Q = self.cme_d(T, self.speech_for_q(A), A_keys)  # [B, M, d] word-aware speech (3.3.2)
             if self.gate is not None:
                 g = torch.sigmoid(self.gate(_concatenated(R, Q)))  # [B, M, d] eq. 2
                 Q = g * Q  # [B, M, d]
@@ -104,10 +117,11 @@ class MultimodalInteraction(nn.Module):
         """
         A_keys = padding_mask(A_mask)
         if self.cme_d is not None:
-            return self.cme_d.attention(T, A, A_keys)
+            return self.cme_d.attention(T, self.speech_for_q(A), A_keys)
         assert self.cme_b is not None
         assert self.cme_c is not None
-        return self.cme_c.attention(T, self.cme_b(A, T, padding_mask(T_mask)), A_keys)
+        P = self.cme_b(self.speech_for_r(A), T, padding_mask(T_mask))  # [B, J, d]
+        return self.cme_c.attention(T, P, A_keys)
 
 
 def _concatenated(*branches: Tensor | None) -> Tensor:
@@ -134,6 +148,9 @@ class MMER(EmotionModel):
         r_branch: bool = True,  # speech-aware words
         q_branch: bool = True,  # word-aware speech
         pooled: str = "both",  # what the emotion head reads: both (eq. 3), speech (A), fused (M) or text (T)
+        text_self_attention: bool = False,  # a transformer layer over T before the MMI
+        speech_projections: bool = False,  # a linear map of A before each branch of the MMI
+        dropout_at: str = "head",  # where dropout is, besides attention and residuals: head, or inputs (A and T)
     ) -> None:
         super().__init__()
         self.speech = speech
@@ -148,11 +165,22 @@ class MMER(EmotionModel):
                     "--pooled speech for speech only."
                 )
             self.mmi = MultimodalInteraction(
-                d, speech.attention_heads, dropout, gate=gate, r_branch=r_branch, q_branch=q_branch
+                d,
+                speech.attention_heads,
+                dropout,
+                gate=gate,
+                r_branch=r_branch,
+                q_branch=q_branch,
+                speech_projections=speech_projections,
+                inner_dropout=dropout_at == "head",
             )
-        self.dropout = nn.Dropout(dropout)
+        self.input_dropout = nn.Dropout(dropout if dropout_at == "inputs" else 0.0)
+        self.dropout = nn.Dropout(dropout if dropout_at == "head" else 0.0)
         self.emotion_head = nn.Linear(2 * d if pooled == "both" else d, len(labels))
         self.ctc_head = nn.Linear(d, len(alphabet)) if alphabet else None
+        self.text_layer = None
+        if text_self_attention and pooled != "speech":
+            self.text_layer = CrossModalEncoder(d, speech.attention_heads, dropout, inner_dropout=dropout_at == "head")
 
     @classmethod
     def build(cls, settings: Settings, parts: Parts) -> "MMER":
@@ -167,12 +195,14 @@ class MMER(EmotionModel):
             r_branch=settings.r_branch,
             q_branch=settings.q_branch,
             pooled=settings.pooled,
+            text_self_attention=settings.text_self_attention,
+            speech_projections=settings.speech_projections,
+            dropout_at=settings.dropout_at,
         )
 
     def forward(self, frames: Tensor, frame_mask: Tensor, tokens: Tensor, token_mask: Tensor) -> Output:
         """Front-end frames `[B, J, front_dim]` and text features `[B, M, d_t]`, with their masks → `Output`."""
-        A = self.speech.context(frames, frame_mask)  # [B, J, d]
-        T = self.text_projection(tokens)  # [B, M, d]
+        A, T = self._encoded(frames, frame_mask, tokens, token_mask)  # [B, J, d], [B, M, d]
         parts, gate = [], None
         if self.pooled in ("both", "speech"):
             parts.append(masked_mean(A, frame_mask))  # [B, d]
@@ -190,8 +220,15 @@ class MMER(EmotionModel):
         """See `EmotionModel.view`."""
         if self.mmi is None:
             return None
-        A = self.speech.context(frames, frame_mask)  # [B, J, d]
-        T = self.text_projection(tokens)  # [B, M, d]
+        A, T = self._encoded(frames, frame_mask, tokens, token_mask)  # [B, J, d], [B, M, d]
         _, g = self.mmi(A, frame_mask, T, token_mask)  # [B, M, d]
         attention = self.mmi.attention(A, frame_mask, T, token_mask)  # [B, M, J]
         return View(None if g is None else g.mean(dim=-1), attention)
+
+    def _encoded(self, frames: Tensor, frame_mask: Tensor, tokens: Tensor, token_mask: Tensor) -> tuple[Tensor, Tensor]:
+        """A `[B, J, d]` and T `[B, M, d]` from the arguments of `forward`."""
+        A = self.input_dropout(self.speech.context(frames, frame_mask))  # [B, J, d]
+        T = self.input_dropout(self.text_projection(tokens))  # [B, M, d]
+        if self.text_layer is not None:
+            T = self.text_layer(T, T, padding_mask(token_mask))  # [B, M, d]
+        return A, T

@@ -42,14 +42,18 @@ SYSTEMS = {
         "mmer_pipeline.systems.mmer:MMER",
         "MMER",
         ("speech", "text"),
-        ("alpha", "gate", "r_branch", "q_branch", "pooled"),
+        ("alpha", "gate", "r_branch", "q_branch", "pooled", "text_self_attention", "speech_projections", "dropout_at"),
     ),
     # Speech encoder, emotion and CTC heads together (Cai et al., Interspeech 2021; the paper's [28]).
-    "cai": System("mmer_pipeline.systems.unimodal:SpeechClassifier", "Cai et al.", ("speech",), ("alpha",)),
+    "cai": System(
+        "mmer_pipeline.systems.unimodal:SpeechClassifier", "Cai et al.", ("speech",), ("alpha", "dropout_at")
+    ),
     # Speech encoder, mean pooling, one linear layer (section 4.2).
-    "wav2vec2": System("mmer_pipeline.systems.unimodal:SpeechClassifier", "wav2vec2", ("speech",)),
+    "wav2vec2": System("mmer_pipeline.systems.unimodal:SpeechClassifier", "wav2vec2", ("speech",), ("dropout_at",)),
     # Text encoder, mean pooling, one linear layer (section 4.2).
-    "roberta": System("mmer_pipeline.systems.unimodal:TextClassifier", "RoBERTa", ("text",), ("finetune_text",)),
+    "roberta": System(
+        "mmer_pipeline.systems.unimodal:TextClassifier", "RoBERTa", ("text",), ("finetune_text", "text_pooling")
+    ),
 }
 
 NAMED_LISTS = {  # for `mmer-pipe cv --systems NAME`
@@ -158,7 +162,7 @@ def _systems_of_file(path: Path) -> Mapping[str, Any]:
 
 
 def settings_for(system: str, **settings: Any) -> Settings:
-    """Create the settings of a system; without a CTC head, α is 0, and without words, transcripts have no source.
+    """Create the settings of a system; those that concern a head or an input that it lacks are unset.
 
     Raises:
         UserError: an optional setting that this system does not support differs from its default, or there is patience
@@ -174,6 +178,8 @@ def settings_for(system: str, **settings: Any) -> Settings:
     has_ctc = "alpha" in has and settings.get("alpha", DEFAULTS["alpha"]) > 0
     if "text" not in entry.reads and not has_ctc:  # it reads no words
         settings = {name: value for name, value in settings.items() if name not in ("transcripts", "test_transcripts")}
+    if "speech" not in entry.reads:
+        settings.pop("spec_augment", None)
     if settings.get("test_transcripts") == settings.get("transcripts", DEFAULTS["transcripts"]):
         settings.pop("test_transcripts", None)
     for name in OPTIONAL_SETTINGS:

@@ -32,7 +32,8 @@ def build_model(
     Raises:
         UserError: an encoder's weights cannot be loaded, or the settings remove every part of the model.
     """
-    parts = Parts(list(labels), list(alphabet.symbols) if alphabet else [], encoders.speech, encoders.text)
+    symbols = list(alphabet.symbols) if alphabet else []
+    parts = Parts(list(labels), symbols, encoders.speech, encoders.text, settings.spec_augment)
     return model_class(settings.system).build(settings, parts)
 
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 from accelerate import Accelerator
 from helpers.pipeline import extract, metrics, quick_settings, train
+from transformers import get_linear_schedule_with_warmup
 
 from mmer_pipeline import paths
 from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet
@@ -236,6 +237,15 @@ def test_the_linear_schedule_climbs_for_a_tenth_and_falls_to_nothing():
     assert factors[10:] == pytest.approx([(100 - step) / 90 for step in range(10, 100)])
     assert factors[-1] > 0
     assert {learning_rate_factor("constant", step, 100) for step in range(100)} == {1.0}
+
+
+def test_the_schedule_without_warm_up_is_that_of_transformers():
+    optimiser = torch.optim.AdamW([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = get_linear_schedule_with_warmup(optimiser, num_warmup_steps=0, num_training_steps=7)
+    for step in range(7):
+        assert learning_rate_factor("decay", step, 7) == pytest.approx(theirs.get_last_lr()[0])
+        optimiser.step()
+        theirs.step()
 
 
 def test_no_two_steps_share_a_seed():
