@@ -236,3 +236,26 @@ PRESETS: dict[str, dict[str, Any]] = {
         "alpha": 0.01,
     },
 }
+
+# Named sets of defaults for each system. "paper" is the paper's text, "reference" the authors' code where it differs
+# (docs/recipes.md gives the sources). A preset's values take precedence, because they belong to its encoders.
+_REFERENCE_SPEECH = {"spec_augment": False, "dropout_at": "inputs", "clip_norm": 0.0, "bucket_batches": 1}
+RECIPES: dict[str, dict[str, dict[str, Any]]] = {
+    "paper": {},
+    "reference": {
+        "mmer": {**_REFERENCE_SPEECH, "text_self_attention": True, "speech_projections": True, "alpha": 0.2},
+        "cai": {**_REFERENCE_SPEECH, "alpha": 0.2, "learning_rate": 5e-5},
+        "wav2vec2": _REFERENCE_SPEECH,
+        "roberta": {
+            "finetune_text": True,
+            "text_pooling": "pooler",
+            "batch_size": 32,
+            "bucket_batches": 1,
+            "epochs": 50,
+            "learning_rate": 2.2e-5,
+            "schedule": "decay",
+            "weight_decay": 0.0,
+            "clip_norm": 1.0,
+        },
+    },
+}

@@ -8,6 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +20,7 @@ from mmer_pipeline.settings import OPTIONAL_SETTINGS, OPTIONS, Settings
 from mmer_pipeline.systems.registry import NAMED_LISTS, settings_for
 from stages.extract import make_features
 from stages.report import show_report
-from stages.setting_options import GroupedCommand, setting_options
+from stages.setting_options import GroupedCommand, recipe_options, setting_options
 from stages.shared_options import Common, common_options, manifest_option, say
 from stages.system_list import Entry, parse_seeds, parse_systems
 from stages.train import fold_options
@@ -69,7 +70,7 @@ def _resources(_context: click.Context, _parameter: click.Parameter, value: Sequ
 def cv(
     common: Common, entries: list[Entry], seeds: list[int], workers: int | None, scheduler: str | None,
     resources: dict[str, float], restart: bool, numbers: tuple[int, ...], manifest: Path | None, save_minutes: float,
-    keep_state: bool, **options: Any,
+    keep_state: bool, recipe: str, **options: Any,
 ) -> None:  # fmt: skip
     """Cross-validate systems and write the report.
 
@@ -94,6 +95,10 @@ def cv(
 
     quiet_libraries()
     corpus = read_manifest(common.manifest(manifest))
+    entries = [
+        replace(entry, options={**recipe_options(entry.system, entry.recipe or recipe), **entry.options})
+        for entry in entries
+    ]
     jobs = _jobs(entries, seeds, numbers, corpus, options)
     if warning := validation_warning(corpus, [job.settings for job in jobs]):
         say(common, f"Warning: {warning}")

@@ -8,8 +8,8 @@ from typing import Any, TypeVar, get_type_hints
 import click
 
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.settings import DEFAULTS, OPTIONS, PRESETS, Option, Settings
-from mmer_pipeline.systems.registry import absolute_name, find_system, split_name, system_names
+from mmer_pipeline.settings import DEFAULTS, OPTIONS, PRESETS, RECIPES, Option, Settings
+from mmer_pipeline.systems.registry import absolute_name, find_system, recipe_for, split_name, system_names
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -75,12 +75,14 @@ class NumberOrWord(click.ParamType[float | None]):
 
 
 def setting_options(names: Iterable[str]) -> Callable[[Command], Command]:
-    """Add an option for each of these settings, and `--preset` if it has values for any."""
+    """Add an option for each of these settings, and `--preset` and `--recipe` if they have values for any."""
     names = tuple(names)
+    in_recipes = {name for systems in RECIPES.values() for settings in systems.values() for name in settings}
 
     def add(command: Command) -> Command:
         preset = [_preset] if PRESETS["small"].keys() & set(names) else []
-        for option in reversed([*preset, *_decorators(names)]):
+        recipe = [_recipe] if in_recipes & set(names) else []
+        for option in reversed([*preset, *recipe, *_decorators(names)]):
             command = option(command)
         return command
 
@@ -104,14 +106,34 @@ def _preset(command: Any) -> Any:
     )(command)  # fmt: skip
 
 
+def _recipe(command: Any) -> Any:
+    return click.option(
+        "--recipe", type=click.Choice(tuple(RECIPES)), default="paper", show_default=True,
+        help="Defaults of each system: the paper's, or those of the authors' code (reference).",
+    )(command)  # fmt: skip
+
+
+def recipe_options(system: str, recipe: str) -> dict[str, Any]:
+    """The recipe's values of a system's settings, except those that a flag, mmer.toml or the preset gives.
+
+    Raises:
+        UserError: the recipe does not cover this system.
+    """
+    source, unset = click.get_current_context().get_parameter_source, (None, click.core.ParameterSource.DEFAULT)
+    return {name: value for name, value in recipe_for(system, recipe).items() if source(name) in unset}
+
+
 def parse_settings(words: Sequence[str], name: str) -> dict[str, Any]:
-    """Parse the settings after a system's name in `--systems`: "alpha=0.01", "no-gate".
+    """Parse the settings after a system's name in `--systems`: "alpha=0.01", "no-gate", "recipe=reference".
 
     Raises:
         click.UsageError: there is no such setting, or its value is not valid.
     """
-    params = [GroupedOption(_flags(setting), **_facts(setting)) for setting in OPTIONS if setting != "seed"]
-    command = click.Command(name, params=list(params), add_help_option=False)
+    params: list[click.Parameter] = [
+        GroupedOption(_flags(setting), **_facts(setting)) for setting in OPTIONS if setting != "seed"
+    ]
+    params.append(click.Option(["--recipe"], type=click.Choice(tuple(RECIPES))))
+    command = click.Command(name, params=params, add_help_option=False)
     context = command.make_context(name, [f"--{word}" for word in words])
     typed = click.core.ParameterSource.COMMANDLINE
     return {key: value for key, value in context.params.items() if context.get_parameter_source(key) is typed}

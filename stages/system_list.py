@@ -11,6 +11,7 @@ from mmer_pipeline.systems.registry import (
     NAMED_LISTS,
     absolute_name,
     find_system,
+    recipe_for,
     settings_for,
     short_name,
     split_name,
@@ -26,6 +27,7 @@ class Entry:
     text: str  # as typed: "mmer:alpha=0.01"
     system: str
     options: Mapping[str, Any]  # the settings after the system's name
+    recipe: str | None  # the recipe after the system's name; None: that of all systems
     run: str  # the name of the run's directory: "mmer-alpha-0.01"
 
     @staticmethod
@@ -47,12 +49,13 @@ class Entry:
             options = parse_settings(words, text)
             if "alpha" in options and "alpha" not in supported:
                 raise UserError(f"System {short_name(system)} has no CTC head and therefore no setting alpha.")
-            settings_for(system, fold=1, **options)
+            recipe = options.pop("recipe", None)
+            settings_for(system, fold=1, **{**recipe_for(system, recipe or "paper"), **options})
         except click.UsageError as error:
             raise click.BadParameter(f"{text!r}: {error.message}") from None
         except UserError as error:
             raise click.BadParameter(f"{text!r}: {error}") from None
-        return Entry(text, system, options, directory_name(":".join([short_name(system), *words])))
+        return Entry(text, system, options, recipe, directory_name(":".join([short_name(system), *words])))
 
 
 def _words(value: Any) -> list[str]:

@@ -13,7 +13,7 @@ import click
 
 from mmer_pipeline.paths import NO_FOLD, fold, fold_name
 from mmer_pipeline.settings import OPTIONS
-from stages.setting_options import Command, GroupedCommand, setting_options
+from stages.setting_options import Command, GroupedCommand, recipe_options, setting_options
 from stages.shared_options import (
     RUN,
     Common,
@@ -61,7 +61,7 @@ def fold_options(command: Command) -> Command:
 @common_options
 def train(
     common: Common, numbers: tuple[int, ...], run_name: str | None, resume: bool, save_minutes: float,
-    keep_state: bool, manifest: Any, **options: Any,
+    keep_state: bool, manifest: Any, recipe: str, **options: Any,
 ) -> None:  # fmt: skip
     """Train a system, fold by fold.
 
@@ -78,6 +78,7 @@ def train(
 
     quiet_libraries()
     corpus = read_manifest(common.manifest(manifest))
+    options |= recipe_options(options["system"], recipe)
     numbers = numbers or tuple(range(1, len(fold_names(corpus, options["folds"])) + 1))
     jobs = [settings_for(fold=number, **options) for number in numbers]
     if warning := validation_warning(corpus, jobs):

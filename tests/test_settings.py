@@ -5,8 +5,10 @@ from dataclasses import asdict
 import pytest
 
 from mmer_pipeline.digests import digest_of_facts
+from mmer_pipeline.errors import UserError
 from mmer_pipeline.runs import RunRecord
-from mmer_pipeline.settings import OPTIONS, Settings
+from mmer_pipeline.settings import DEFAULTS, OPTIONS, RECIPES, Settings
+from mmer_pipeline.systems.registry import SYSTEMS, recipe_for, settings_for
 
 
 def test_the_identity_of_runs_of_version_0_1_0_is_kept():
@@ -18,7 +20,7 @@ def test_the_identity_of_runs_of_version_0_1_0_is_kept():
 
 def test_new_settings_are_in_the_identity_only_if_they_are_changed():
     new = [name for name, option in OPTIONS.items() if option.is_new]
-    assert {"transcripts", "test_transcripts"} <= set(new)
+    assert {"transcripts", "test_transcripts", "spec_augment", "dropout_at", "text_pooling"} <= set(new)
     assert not set(new) & Settings(fold=1).identity().keys()
     assert Settings(fold=1, transcripts="asr").identity() == {**Settings(fold=1).identity(), "transcripts": "asr"}
 
@@ -51,3 +53,19 @@ def test_a_record_that_knows_no_new_settings_is_read_with_their_defaults():
 def test_the_held_out_part_reads_the_same_words_unless_others_are_named(transcripts, test_transcripts, sources):
     settings = Settings(fold=1, transcripts=transcripts, test_transcripts=test_transcripts)
     assert settings.sources == sources
+
+
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_a_recipe_has_settings_that_its_system_supports_and_makes_another_run(system):
+    assert recipe_for(system, "paper") == {}
+    recipe = recipe_for(system, "reference")
+    settings = settings_for(system, fold=1, **recipe)
+    assert {name: getattr(settings, name) for name in recipe} == recipe
+    assert settings.identity() != settings_for(system, fold=1).identity()
+    assert recipe.keys() <= DEFAULTS.keys()
+
+
+def test_the_reference_s_recipe_covers_the_built_in_systems_alone():
+    assert RECIPES["reference"].keys() == SYSTEMS.keys()
+    with pytest.raises(UserError, match=r"--recipe reference covers mmer, .* and not mine\."):
+        recipe_for("/a/file.py:mine", "reference")

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmer_pipeline.digests import digest_of_texts
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.settings import DEFAULTS, OPTIONAL_SETTINGS, Settings
+from mmer_pipeline.settings import DEFAULTS, OPTIONAL_SETTINGS, RECIPES, Settings
 
 if TYPE_CHECKING:
     from mmer_pipeline.systems.base import EmotionModel
@@ -61,6 +61,10 @@ NAMED_LISTS = {  # for `mmer-pipe cv --systems NAME`
     # batches of two.
     "table-1": "roberta:finetune-text,wav2vec2,cai:alpha=0.2,"
     "mmer:alpha=0,mmer:alpha=0.002,mmer:alpha=0.02,mmer:alpha=0.2",
+    # The same systems as the authors' code builds and trains them.
+    "table-1-reference": "roberta:recipe=reference,wav2vec2:recipe=reference,cai:recipe=reference,"
+    "mmer:recipe=reference:alpha=0,mmer:recipe=reference:alpha=0.002,mmer:recipe=reference:alpha=0.02,"
+    "mmer:recipe=reference:alpha=0.2",
     # What each part of MMER contributes. "no CTC" is α = 0.
     "ablations": "mmer,mmer:no-gate,mmer:no-r-branch,mmer:no-q-branch,mmer:alpha=0,mmer:pooled=speech,"
     "mmer:pooled=fused,mmer:pooled=text",
@@ -161,6 +165,21 @@ def _systems_of_file(path: Path) -> Mapping[str, Any]:
     return systems
 
 
+def recipe_for(system: str, recipe: str) -> dict[str, Any]:
+    """The settings of a system in a recipe that differ from the paper's.
+
+    Raises:
+        UserError: the recipe does not cover this system.
+    """
+    systems = RECIPES[recipe]
+    if not systems or system in systems:
+        return systems.get(system, {})
+    raise UserError(
+        f"--recipe {recipe} covers {', '.join(systems)}, and not {short_name(system)}. Leave it out, or give the "
+        "settings themselves."
+    )
+
+
 def settings_for(system: str, **settings: Any) -> Settings:
     """Create the settings of a system; those that concern a head or an input that it lacks are unset.
 
@@ -209,6 +228,13 @@ def reads_speech_features(settings: Settings) -> bool:
 _REMOVED = {"gate": "no gate", "r_branch": "no R branch", "q_branch": "no Q branch"}
 _POOLED = {"speech": "only speech pooled", "fused": "only fused words pooled", "text": "only text pooled"}
 _WORDS = {"gold": "gold transcripts", "asr": "ASR transcripts", "none": "no transcripts"}
+_VARIANTS = {  # settings in which the authors' code differs from the paper, and how a title says so
+    "text_self_attention": "self-attention over T",
+    "speech_projections": "A mapped twice",
+    "dropout_at": "dropout on inputs",
+    "spec_augment": "no SpecAugment",
+    "text_pooling": "pooler",
+}
 _ANNOTATIONS = {"keep": "annotations kept", "mask": "annotations masked"}
 
 
@@ -221,6 +247,7 @@ def title(settings: Mapping[str, Any]) -> str:
         notes.append(_POOLED[settings["pooled"]])
     if "finetune_text" in system.options:
         notes.append("fine-tuned" if settings["finetune_text"] else "frozen")
+    notes += _variants(settings)
     if "text" in system.reads and settings["annotations"] in _ANNOTATIONS:
         notes.append(_ANNOTATIONS[settings["annotations"]])
     trained, tested = settings.get("transcripts", "gold"), settings.get("test_transcripts", "same")
@@ -231,3 +258,10 @@ def title(settings: Mapping[str, Any]) -> str:
     if settings["text_disjoint"]:
         notes.append("text-disjoint")
     return system.title + (f" ({', '.join(notes)})" if notes else "")
+
+
+def _variants(settings: Mapping[str, Any]) -> list[str]:
+    """Notes on the settings in which the authors' code differs from the paper; one note if all of several do."""
+    notes = [note for name, note in _VARIANTS.items() if settings.get(name, DEFAULTS[name]) != DEFAULTS[name]]
+    wanted = RECIPES["reference"].get(settings["system"], {}).keys() & _VARIANTS.keys()
+    return ["reference's variant"] if len(notes) == len(wanted) > 1 else notes

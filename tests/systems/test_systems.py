@@ -20,7 +20,7 @@ from mmer_pipeline.encoders.speech import load_speech_encoder
 from mmer_pipeline.errors import Busy, UserError
 from mmer_pipeline.files import locked
 from mmer_pipeline.runs import RunRecord
-from mmer_pipeline.settings import POOLED, Settings
+from mmer_pipeline.settings import POOLED, RECIPES, Settings
 from mmer_pipeline.systems import registry
 from mmer_pipeline.systems.base import EmotionModel
 from mmer_pipeline.systems.mmer import MultimodalInteraction
@@ -56,6 +56,8 @@ EVERY_SYSTEM = [
     *((name, {}) for name in SYSTEMS),
     ("roberta", {"finetune_text": True}),
     *(("mmer", ablation) for ablation in ABLATIONS),
+    ("mmer", RECIPES["reference"]["mmer"]),
+    ("roberta", {"finetune_text": True, "text_pooling": "pooler"}),
 ]
 
 
@@ -320,6 +322,22 @@ def test_titles_say_what_sets_a_system_apart():
         "roberta": "RoBERTa (frozen)",
     }
     assert title(asdict(settings_for("mmer", fold=1, gate=False, alpha=0.0))) == "MMER (α = 0, no gate)"
+
+
+def test_titles_say_where_a_system_is_built_as_in_the_authors_code():
+    recipe = RECIPES["reference"]
+    assert {name: title(asdict(settings_for(name, fold=1, **recipe[name]))) for name in SYSTEMS} == {
+        "mmer": "MMER (α = 0.2, reference's variant)",
+        "cai": "Cai et al. (α = 0.2, reference's variant)",
+        "wav2vec2": "wav2vec2 (reference's variant)",
+        "roberta": "RoBERTa (fine-tuned, pooler)",
+    }
+    parts = settings_for("mmer", fold=1, text_self_attention=True, spec_augment=False)
+    assert title(asdict(parts)) == "MMER (α = 0.1, self-attention over T, no SpecAugment)"
+    old = asdict(settings_for("mmer", fold=1))
+    for name in ("text_self_attention", "speech_projections", "dropout_at", "spec_augment", "text_pooling"):
+        del old[name]
+    assert title(old) == "MMER (α = 0.1)"
 
 
 def test_the_classes_of_the_registry_are_there():
