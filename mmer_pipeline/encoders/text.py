@@ -14,9 +14,11 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 
 from mmer_pipeline.encoders.attention import use_padding_masks
 from mmer_pipeline.encoders.encoder_files import EncoderFiles
-from mmer_pipeline.encoders.pretrained import load_pretrained, read_config
+from mmer_pipeline.encoders.pretrained import load_pretrained, plain_values, read_config
 from mmer_pipeline.encoders.speech import MOONSHINE, WAV2VEC2_FAMILY
 from mmer_pipeline.errors import UserError
+
+_POOLER = "keeps_pooler"  # not a name in any configuration of transformers
 
 
 class TextTokenizer:
@@ -126,7 +128,7 @@ def load_text_model(files: EncoderFiles, *, pooler: bool = False) -> PreTrainedM
     """
     model = load_pretrained(AutoModel, files, allow_missing=() if pooler else ("pooler.",))
     if not pooler:
-        return without_pooler(model)
+        return _without_pooler(model)
     if getattr(model, "pooler", None) is None:
         raise UserError(
             f"{files.name} has no pooler ({model.config.model_type}). Use --text-pooling mean, or an encoder that has "
@@ -135,13 +137,20 @@ def load_text_model(files: EncoderFiles, *, pooler: bool = False) -> PreTrainedM
     return model
 
 
-def untrained_text_model(config: Mapping[str, Any]) -> PreTrainedModel:
-    """Create an encoder with random weights from its configuration (`pretrained.plain_config`)."""
-    return use_padding_masks(AutoModel.from_config(AutoConfig.for_model(**config)))
+def text_facts(model: PreTrainedModel) -> dict[str, Any]:
+    """Plain values for `untrained_text_model`: the encoder's configuration, and whether it has a pooler."""
+    return {**plain_values(model.config), **({_POOLER: True} if getattr(model, "pooler", None) is not None else {})}
 
 
-def without_pooler(model: PreTrainedModel) -> PreTrainedModel:
-    """Remove the sentence-level pooler, whose weights many checkpoints lack."""
+def untrained_text_model(facts: Mapping[str, Any]) -> PreTrainedModel:
+    """Create an encoder with random weights from `text_facts`; without a pooler, unless they name one."""
+    config = {name: value for name, value in facts.items() if name != _POOLER}
+    model = use_padding_masks(AutoModel.from_config(AutoConfig.for_model(**config)))
+    return model if facts.get(_POOLER) else _without_pooler(model)
+
+
+def _without_pooler(model: PreTrainedModel) -> PreTrainedModel:
+    """Remove the sentence-level pooler: many checkpoints lack its weights, and hardly anything reads it."""
     if hasattr(model, "pooler"):
         setattr(model, "pooler", None)  # noqa: B010 (annotated as a module)
     return model

@@ -15,9 +15,9 @@ from torch.nn import functional
 from transformers import PreTrainedModel
 
 from mmer_pipeline.encoders.encoder_files import EncoderFiles
-from mmer_pipeline.encoders.pretrained import plain_values, read_config
+from mmer_pipeline.encoders.pretrained import read_config
 from mmer_pipeline.encoders.speech import SpeechEncoder, load_speech_encoder
-from mmer_pipeline.encoders.text import load_text_model, untrained_text_model
+from mmer_pipeline.encoders.text import load_text_model, text_facts, untrained_text_model
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.settings import Settings
 
@@ -38,7 +38,7 @@ run `mmer-pipe pack`.
 # How an encoder that is passed to a constructor is written to config.json; `_from_pretrained` reads it.
 _CODERS = {
     SpeechEncoder: (SpeechEncoder.as_dict, lambda facts: facts),
-    PreTrainedModel: (lambda model: plain_values(model.config), lambda facts: facts),
+    PreTrainedModel: (text_facts, lambda facts: facts),
 }
 
 

@@ -4,7 +4,6 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from mmer_pipeline.encoders.speech import SpeechEncoder
-from mmer_pipeline.encoders.text import without_pooler
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.base import EmotionModel, Output, Parts, masked_mean
@@ -75,8 +74,7 @@ class TextClassifier(EmotionModel):
                 "--finetune-text, or use --text-pooling mean."
             )
         self.labels, self.alphabet = list(labels), list[str]()
-        self.text = text if text is None or pooling == "pooler" else without_pooler(text)
-        self.pooling = pooling
+        self.text, self.pooling = text, pooling
         self.dropout = nn.Dropout(dropout)
         self.emotion_head = nn.Linear(text_dim, len(labels))
 
