@@ -63,16 +63,16 @@ def test_two_processes_move_and_decay_only_what_one_process_does(layerdrop, make
     """Layers that LayerDrop left out got zeros as gradients, so that AdamW moved and decayed them."""
     dropouts = ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout", "final_dropout")
     speech = tiny_speech_encoder(tmp_path, **dict.fromkeys(dropouts, 0.0), layerdrop=layerdrop)
-    one, *two = (make(speech=speech, dropout=0.0, weight_decay=0.1) for _ in range(3))
+    one, *two = (make(speech=speech, dropout=0.0, weight_decay=0.1, learning_rate=1e-3) for _ in range(3))
     begin = [parameter.detach().clone() for parameter in one.trained]
     sent = []
     for rank, made in enumerate(two):
         made.accelerator = TwoProcesses(rank, sent)
     for step in range(3):
-        one.step(range(8), seed=step, learning_rate=1e-3)
+        one.step(range(8), seed=step, rate_factor=1.0)
         two[1].model.load_state_dict(two[0].model.state_dict())
         for made in reversed(two):
-            made.step(range(8), seed=step, learning_rate=1e-3)
+            made.step(range(8), seed=step, rate_factor=1.0)
     rested = 0
     for alone, shared, before in zip(one.trained, two[0].trained, begin, strict=True):
         torch.testing.assert_close(shared, alone, rtol=1e-4, atol=1e-5)
@@ -84,14 +84,12 @@ def test_two_processes_move_and_decay_only_what_one_process_does(layerdrop, make
 
 def test_a_layer_that_one_process_left_out_has_the_gradient_of_the_other(make):
     made = make()
-    parameters = [torch.nn.Parameter(torch.ones(2)) for _ in range(3)]
-    made.trained, made.device = parameters, torch.device("cpu")
+    made.active, made.device = [torch.nn.Parameter(torch.ones(2)) for _ in range(3)], torch.device("cpu")
     made.accelerator = TwoProcesses(0, [torch.tensor([0.0, 0.0, 3.0, 4.0, 0.0, 0.0, 0.0, 1.0, 0.0])])
-    parameters[0].grad = torch.tensor([1.0, 2.0])
-    made._sum_gradients_over_processes()
-    assert parameters[0].grad.tolist() == [1.0, 2.0]
-    assert parameters[1].grad.tolist() == [3.0, 4.0]
-    assert parameters[2].grad is None
+    first, second, third = made._over_processes([torch.tensor([1.0, 2.0]), None, None])
+    assert first.tolist() == [1.0, 2.0]
+    assert second.tolist() == [3.0, 4.0]
+    assert third is None
 
 
 def test_a_step_is_begun_anew_with_half_the_audio_where_memory_runs_out(make, monkeypatch):
