@@ -61,6 +61,11 @@ def asr_transcripts(manifest: Path, asr_model: str) -> Path:
     return manifest.with_name(f"{manifest.stem}.asr-{encoder_slug(asr_model)}.csv")
 
 
+def all_asr_transcripts(manifest: Path) -> list[Path]:
+    """The files of automatic transcripts that exist for a manifest, of any model."""
+    return sorted(manifest.parent.glob(f"{manifest.stem}.asr-*.csv"))
+
+
 def asr_facts(transcripts: Path) -> Path:
     """The facts about automatic transcripts: the model and its word error rate."""
     return transcripts.with_suffix(".json")

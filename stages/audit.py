@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from stages.setting_options import GroupedCommand
+from stages.setting_options import GroupedCommand, setting_options
 from stages.shared_options import DIRECTORY, Common, common_options, manifest_option, say
 
 STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan", "ok": "green"}
@@ -23,13 +23,23 @@ DETAILED = ("error", "warning")  # severities shown with meaning and examples in
 @click.option("--audio/--no-audio", default=True, show_default=True,
               help="Decode and check every recording.")  # fmt: skip
 @click.option("--output", type=DIRECTORY, help="Directory for audit.html and audit.json.  [that of the manifest]")
+@setting_options(["text_encoder", "speech_encoder"])
 @common_options
-def audit(common: Common, manifest: Path | None, folds: str, audio: bool, output: Path | None) -> None:
+def audit(
+    common: Common,
+    manifest: Path | None,
+    folds: str,
+    audio: bool,
+    output: Path | None,
+    text_encoder: str,
+    speech_encoder: str,
+) -> None:
     """Check a corpus for leaks, duplicates and label problems.
 
     Also checks for annotations and repeated texts that reveal the label, for faults of the recordings, and tries
-    baselines that should be poor. The exit code is 1 if the protocol is broken: a speaker or a recording is in two
-    folds, or a recording cannot be read.
+    baselines that should be poor. The encoders are not loaded: their names, configurations and cards say whether they
+    were trained on emotion or on this corpus. The exit code is 1 if the protocol is broken: a speaker or a recording is
+    in two folds, an encoder knows the corpus, or a recording cannot be read.
     """
     from mmer_pipeline.audit.audit_page import write_audit
     from mmer_pipeline.audit.run_audit import make_audit
@@ -38,8 +48,9 @@ def audit(common: Common, manifest: Path | None, folds: str, audio: bool, output
 
     began = time.monotonic()
     corpus = read_manifest(common.manifest(manifest))
+    encoders = {"text encoder": text_encoder, "speech encoder": speech_encoder}
     with Work(common, "Decoding", unit="recordings") as work:
-        value = make_audit(corpus, column=folds, audio=audio, progress=work.show)
+        value = make_audit(corpus, column=folds, audio=audio, progress=work.show, encoders=encoders)
     written = write_audit(value, output or corpus.path.parent)
     common.result(value)
     if common.tables:

@@ -8,6 +8,8 @@ import click
 
 from mmer_pipeline import paths
 
+AUDITED = {"folds", "text_encoder", "speech_encoder", "preset"}  # what audit takes from the table of train
+
 
 def load_config(context: click.Context, _parameter: click.Parameter, value: Path | None) -> Path | None:
     """Use the options in `mmer.toml` as click's `default_map`; options on the command line take precedence.
@@ -29,7 +31,7 @@ def load_config(context: click.Context, _parameter: click.Parameter, value: Path
 
 
 def _default_map(context: click.Context, path: Path, table: dict[str, Any]) -> dict[str, Any]:
-    """The file's options under click's names, for the group or for one command; cv inherits those of train.
+    """The file's options under click's names, for the group or for one command; cv and audit inherit those of train.
 
     Unknown tables and keys are errors: a misspelt option must not be silently ignored.
     """
@@ -49,10 +51,9 @@ def _default_map(context: click.Context, path: Path, table: dict[str, Any]) -> d
             command = group.commands[name]
             settings[name] = {_parameter_name(command, key, f"{path}: [{name}]"): item for key, item in entry.items()}
     shared = {parameter.name for parameter in group.commands["cv"].params}
-    settings["cv"] = {
-        **{name: value for name, value in settings.get("train", {}).items() if name in shared},
-        **settings.get("cv", {}),
-    }
+    for heir, names in (("cv", shared), ("audit", AUDITED)):
+        inherited = {name: value for name, value in settings.get("train", {}).items() if name in names}
+        settings[heir] = {**inherited, **settings.get(heir, {})}
     if context.parent is None:
         return settings
     common = {name: entry for name, entry in settings.items() if name not in group.commands}

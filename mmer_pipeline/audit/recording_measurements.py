@@ -8,7 +8,7 @@ import os
 from collections import Counter
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ import soundfile
 
 from mmer_pipeline.audio import SAMPLE_RATE, AudioError, load
 from mmer_pipeline.audit.corpus_split import Mask, Split
+from mmer_pipeline.audit.sound_fingerprint import Hashes, Samples, sound_hashes
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.transcripts import spoken_words
 from mmer_pipeline.corpora.utterances import Utterance
@@ -30,7 +31,6 @@ FRAME = SAMPLE_RATE // 50  # 20 ms
 PAUSE_DB = 40.0  # how far below the loudest frame a pause is
 QUANTILES = (0.05, 0.25, 0.5, 0.75, 0.95)
 
-Samples = npt.NDArray[np.float32]
 Progress = Callable[[int, int], None]  # called with the number of recordings decoded, and the number of all
 
 
@@ -46,6 +46,7 @@ class Recording:
     dc: float  # mean sample
     clipped: int  # samples in runs at full scale
     pauses: float  # share of 20 ms frames at least 40 dB below the loudest
+    hashes: Hashes = field(repr=False, compare=False)  # the fingerprint, see `sound_fingerprint`
 
 
 @dataclass(frozen=True)
@@ -108,6 +109,7 @@ def measure(manifest: Manifest, utterance: Utterance) -> Recording:
         dc=mean,
         clipped=_clipped(samples),
         pauses=_pauses(samples),
+        hashes=sound_hashes(samples),
     )
 
 

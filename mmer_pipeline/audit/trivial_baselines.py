@@ -1,11 +1,11 @@
-"""Baselines that should be poor: how well the class follows from length or loudness, without words or voice.
+"""Baselines that should be poor: how well the class follows from length, loudness or scene, without words or voice.
 
-Each is scikit-learn's logistic regression on standardised numbers, trained and tested on the folds of the split. For WA
-it is fitted to the data as they are. For UA it is fitted with balanced classes, so that chance is one over the number
-of classes that occur, whatever their sizes.
+Each is scikit-learn's logistic regression on standardised numbers (a group of utterances is a number that is 0 or 1),
+trained and tested on the folds of the split. For WA it is fitted to the data as they are. For UA it is fitted with
+balanced classes, so that chance is one over the number of classes that occur, whatever their sizes.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -23,6 +23,7 @@ from mmer_pipeline.scoring.statistics import Interval, bootstrap_intervals, clus
 
 FAR_ABOVE = 0.05  # UA above chance that makes a baseline a warning
 MAJORITY = "majority class"
+STYLE, SCENE = "style", "scene"  # of IEMOCAP: scripted or improvised, and which of the scripts and situations
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,13 @@ class Baselines:
         return {"chance_ua": self.chance, "rows": [asdict(row) for row in self.rows]}
 
 
-def try_baselines(split: Split, recordings: Recordings | None) -> Baselines:
-    """Fit and test every baseline; without `recordings` only those on the text."""
+def try_baselines(
+    split: Split, recordings: Recordings | None, groups: Mapping[str, Sequence[str]] | None = None
+) -> Baselines:
+    """Fit and test every baseline; without `recordings` only those on the text and on the groups.
+
+    `groups`: name of a baseline → the group of every utterance.
+    """
     letters = np.log1p([len(encoder_text(u.transcript, "strip")) for u in split.utterances])
     everything = np.ones(len(split.truth), dtype=bool)
     numbers: dict[str, tuple[Mask, Floats]] = {"length of the text": (everything, letters[:, None])}
@@ -63,6 +69,9 @@ def try_baselines(split: Split, recordings: Recordings | None) -> Baselines:
             "length and loudness": (recordings.audible, np.hstack([length, loudness])),
             **numbers,
         }
+    for name, group in (groups or {}).items():
+        names, of_utterance = np.unique(group, return_inverse=True)
+        numbers[name] = (everything, np.eye(len(names))[of_utterance])
     tried = [_majority(split)] + [_fitted(split, name, *entry) for name, entry in numbers.items()]
     return Baselines(tuple(row for row in tried if row is not None), 1 / len(np.unique(split.truth)))
 

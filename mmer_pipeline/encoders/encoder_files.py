@@ -15,7 +15,8 @@ CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
 PROCESSOR = "processor_config.json"  # transformers 5 writes the same values here, under "feature_extractor"
 SMALL_SUFFIXES = (".json", ".txt", ".model")  # of configurations and tokenizers
-_SMALL_FILES = ["*.json", "*.txt", "*.model"]
+CARD = "README.md"
+_SMALL_FILES = ["*.json", "*.txt", "*.model", CARD]
 _SAFETENSORS = ["*.safetensors", "*.safetensors.index.json"]
 _TORCH_WEIGHTS = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]
 
