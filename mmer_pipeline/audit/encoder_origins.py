@@ -63,9 +63,9 @@ def read_origins(corpus: str, encoders: Mapping[str, str]) -> tuple[Origin, ...]
 
 
 def _origin(corpus: str, kind: str, name: str) -> Origin:
-    this = [pattern for pattern in CORPORA.values() if pattern.search(corpus)]
-    corpora = dict(CORPORA)
-    if not this and corpus != "csv":
+    known = [pattern for pattern in CORPORA.values() if pattern.search(corpus)]
+    this, corpora = known, dict(CORPORA)
+    if not known and corpus != "csv":
         corpora[corpus] = re.compile(rf"\b{re.escape(corpus)}\b", re.IGNORECASE)
         this = [corpora[corpus]]
     directory = _directory(name)
@@ -74,7 +74,7 @@ def _origin(corpus: str, kind: str, name: str) -> Origin:
         card = _text(directory / CARD)
         signs += [*_signs_of_config(directory / CONFIG, corpora), *_signs_of_metadata(directory / CARD, corpora)]
     named = any(pattern.search(sign) for pattern in this for sign in signs)
-    mentioned = any(pattern.search(card) for pattern in this)
+    mentioned = any(pattern.search(card) for pattern in known)  # another name may be an ordinary word
     if mentioned and not named:
         signs.append(f"its card mentions {corpus}")
     # A card may mention a corpus for an evaluation. Together with another sign it is more than that.
@@ -138,7 +138,7 @@ def _signs_of_metadata(path: Path, corpora: Corpora) -> Iterator[str]:
         return
     values = {name: _listed(metadata.get(name)) for name in ("datasets", "tags", "base_model", "model-index")}
     for name, text in values.items():
-        if contained := _contained(text, corpora):
+        if contained := _contained(text, corpora if name in ("datasets", "model-index") else CORPORA):
             yield f"its card has {contained} under {name}"
         elif name != "model-index" and _EMOTION_NAME.search(text):
             yield f"its card speaks of emotion under {name}"

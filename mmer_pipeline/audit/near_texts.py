@@ -20,11 +20,9 @@ from mmer_pipeline.corpora.transcripts import spoken_words
 
 SIMILAR = 0.85  # 1 − edit distance / length of the longer text, in letters
 SHINGLE = 4  # letters
-PERMUTATIONS, BANDS, ROWS = (
-    128,
-    32,
-    4,
-)  # texts that share half of their shingles are compared in 87 % of cases, 70 %: all
+# Texts that have half of their shingles in common become candidates in 87 % of cases, those with 65 % in 99.8 %.
+BANDS, ROWS = 32, 4
+PERMUTATIONS = BANDS * ROWS
 FILLERS = re.compile(r"\b(?:uh|um|uhm|er|erm|eh|ah|oh|hm|hmm|mm|mhm|well|you know|i mean)\b")
 _CONTRACTIONS = (
     (re.compile(r"\bcan't\b"), "cannot"),
@@ -69,9 +67,8 @@ def find(split: Split) -> NearTexts:
     spoken = [spoken_words(u.transcript) for u in split.utterances]
     essential = [essential_words(text) for text in spoken]
     folds_of: dict[str, set[int]] = defaultdict(set)  # exact words → folds
-    members: dict[str, dict[int, list[int]]] = defaultdict(
-        lambda: defaultdict(list)
-    )  # essential words → fold → numbers
+    # Essential words → fold → numbers of utterances.
+    members: dict[str, dict[int, list[int]]] = defaultdict(lambda: defaultdict(list))
     for number, (text, fold) in enumerate(zip(essential, split.fold.tolist(), strict=True)):
         folds_of[spoken[number]].add(fold)
         if len(text.split()) >= LONG:

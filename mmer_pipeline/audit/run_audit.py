@@ -20,9 +20,9 @@ from mmer_pipeline.audit import (
     trivial_baselines,
     validation_parts,
 )
-from mmer_pipeline.audit.corpus_split import split_by
+from mmer_pipeline.audit.corpus_split import Split, split_by
 from mmer_pipeline.audit.finding import SEVERITIES, Finding
-from mmer_pipeline.audit.recording_measurements import Progress
+from mmer_pipeline.audit.recording_measurements import Progress, Recordings
 from mmer_pipeline.corpora.manifest import Manifest
 
 SCHEMA = 2  # of the dict that `make_audit` returns
@@ -51,33 +51,7 @@ def make_audit(
     split = split_by(manifest, column)
     facts = recording_measurements.measure_all(manifest, progress) if audio else None
     measured = None if facts is None else recording_measurements.collect(split, facts)
-    counts, annotated = class_counts.count(split), annotations.read_annotations(split)
-    texts, near = repeated_texts.look_up(split), near_texts.find(split)
-    sounds = None if measured is None else near_sounds.find(split, measured)
-    styles = scripted_lines.read_styles(split)
-    style_counts = None if styles is None else scripted_lines.count(split, styles, texts)
-    baselines = trivial_baselines.try_baselines(split, measured, styles.groups if styles else None)
-    words, parts = gold_transcripts.try_words(split), validation_parts.make_parts(split)
-    origins = encoder_origins.read_origins(manifest.corpus, encoders or {})
-
-    found: list[Finding] = leaks.findings(split)
-    if measured is not None and sounds is not None:
-        found += recording_faults.findings(split, measured)
-        found += duplicates.identical_recordings(split, measured)
-        found += near_sounds.findings(split, sounds)
-        found += duration_and_loudness.findings(split, measured)
-    found += repeated_texts.findings(split, texts)
-    found += near_texts.findings(split, near)
-    if styles is not None and style_counts is not None:
-        found += scripted_lines.findings(split, styles, style_counts, baselines)
-    found += gold_transcripts.findings(split, words)
-    found += annotations.findings(split, annotated)
-    found += trivial_baselines.findings(baselines)
-    found += validation_parts.findings(parts)
-    if origins:
-        found += encoder_origins.findings(manifest.corpus, origins)
-    found += class_counts.findings(split, counts)
-    found.append(duplicates.repeated_rows(split))
+    found, tables = _examine(split, measured, encoders or {})
     order = list(SEVERITIES)
     found.sort(key=lambda finding: order.index(finding.severity))
     return {
@@ -92,12 +66,47 @@ def make_audit(
         "audio_digest": None if facts is None else recording_measurements.audio_digest(manifest, facts),
         "severities": {name: sum(finding.severity == name for finding in found) for name in order},
         "findings": [finding.as_dict() for finding in found],
+        **tables,
+    }
+
+
+def _examine(
+    split: Split, measured: Recordings | None, encoders: Mapping[str, str]
+) -> tuple[list[Finding], dict[str, Any]]:
+    """Run every check: the findings, and the tables behind them as plain values."""
+    counts, annotated = class_counts.count(split), annotations.read_annotations(split)
+    texts, near = repeated_texts.look_up(split), near_texts.find(split)
+    sounds = None if measured is None else near_sounds.find(split, measured)
+    styles = scripted_lines.read_styles(split, texts)
+    baselines = trivial_baselines.try_baselines(split, measured, styles.groups if styles else None)
+    words, parts = gold_transcripts.try_words(split), validation_parts.make_parts(split)
+    origins = encoder_origins.read_origins(split.manifest.corpus, encoders)
+
+    found: list[Finding] = leaks.findings(split)
+    if measured is not None and sounds is not None:
+        found += recording_faults.findings(split, measured)
+        found += duplicates.identical_recordings(split, measured)
+        found += near_sounds.findings(split, sounds)
+        found += duration_and_loudness.findings(split, measured)
+    found += repeated_texts.findings(split, texts)
+    found += near_texts.findings(split, near)
+    if styles is not None:
+        found += scripted_lines.findings(split, styles, baselines)
+    found += gold_transcripts.findings(split, words)
+    found += annotations.findings(split, annotated)
+    found += trivial_baselines.findings(baselines)
+    found += validation_parts.findings(parts)
+    if origins:
+        found += encoder_origins.findings(split.manifest.corpus, origins)
+    found += class_counts.findings(split, counts)
+    found.append(duplicates.repeated_rows(split))
+    return found, {
         "counts": counts.as_dict(),
         "annotations": annotated.as_dict(),
         "repeated_texts": texts.as_dict(),
         "near_texts": near.as_dict(split),
         "near_sounds": None if sounds is None else sounds.as_dict(split),
-        "styles": None if style_counts is None else scripted_lines.as_dict(style_counts),
+        "styles": None if styles is None else styles.as_dict(),
         "words": gold_transcripts.as_dicts(words),
         "validation": [part.as_dict() for part in parts],
         "encoders": encoder_origins.as_dicts(origins),

@@ -5,6 +5,7 @@ and a scene is written for certain emotions.
 """
 
 import re
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -31,53 +32,46 @@ class StyleCounts:
 
 @dataclass(frozen=True)
 class Styles:
-    """Style and scene of every utterance."""
+    """Style and scene of every utterance, and their counts."""
 
     style: tuple[str, ...]  # [N]
     scene: tuple[str, ...]  # [N] "impro05", "script01": the same in every session
+    counts: tuple[StyleCounts, StyleCounts]  # of the scripted and the improvised ones
 
     @property
     def groups(self) -> dict[str, tuple[str, ...]]:
         """Name of a baseline → its group of every utterance; none if all have the same style."""
         return {STYLE: self.style, SCENE: self.scene} if len(set(self.style)) > 1 else {}
 
-    def members(self, style: str) -> Mask:
-        """[N] the utterances of a style."""
-        return np.array([one == style for one in self.style])
+    def as_dict(self) -> dict[str, Any]:
+        """The counts as plain values, for JSON."""
+        return {"words": LONG, "rows": [asdict(row) for row in self.counts]}
 
 
-def read_styles(split: Split) -> Styles | None:
-    """Style and scene from ids like IEMOCAP's; None if any id has another form."""
+def read_styles(split: Split, texts: RepeatedTexts) -> Styles | None:
+    """Read style and scene from ids like IEMOCAP's, and count; None if any id has another form."""
     matches = [_ID.fullmatch(u.utterance_id) for u in split.utterances]
     known = [match for match in matches if match is not None]
     if len(known) < len(matches):
         return None
-    names = {"script": SCRIPTED, "impro": IMPROVISED}
-    return Styles(tuple(names[match["style"]] for match in known), tuple(match["scene"] for match in known))
+    style = tuple(SCRIPTED if match["style"] == "script" else IMPROVISED for match in known)
+
+    def counted(name: str) -> StyleCounts:
+        members = _members(style, name)
+        repeated = int((members & texts.members).sum())
+        return StyleCounts(name, int(members.sum()), repeated, split.class_counts(members))
+
+    return Styles(style, tuple(match["scene"] for match in known), (counted(SCRIPTED), counted(IMPROVISED)))
 
 
-def count(split: Split, styles: Styles, texts: RepeatedTexts) -> tuple[StyleCounts, ...]:
-    """Count both styles."""
-    return tuple(
-        StyleCounts(
-            style,
-            int(members.sum()),
-            int((members & texts.members).sum()),
-            split.class_counts(members),
-        )
-        for style in (SCRIPTED, IMPROVISED)
-        for members in (styles.members(style),)
-    )
+def _members(style: Sequence[str], name: str) -> Mask:
+    """[N] the utterances of a style."""
+    return np.array([one == name for one in style])
 
 
-def as_dict(counts: tuple[StyleCounts, ...]) -> dict[str, Any]:
-    """The counts as plain values, for JSON."""
-    return {"words": LONG, "rows": [asdict(row) for row in counts]}
-
-
-def findings(split: Split, styles: Styles, counts: tuple[StyleCounts, ...], baselines: Baselines) -> list[Finding]:
+def findings(split: Split, styles: Styles, baselines: Baselines) -> list[Finding]:
     """How the two styles differ, and what style and scene alone tell about the class."""
-    scripted, improvised = counts
+    scripted, improvised = styles.counts
     total = len(split.utterances)
     key, title = "scripted_lines", "Scripted utterances"
     if not (scripted.utterances and improvised.utterances):
@@ -95,7 +89,7 @@ def findings(split: Split, styles: Styles, counts: tuple[StyleCounts, ...], base
     balance = "; ".join(
         f"of the {row.style} ones, "
         + ", ".join(f"{100 * n / row.utterances:.0f} % are {label}" for label, n in row.classes.items())
-        for row in counts
+        for row in styles.counts
     )
     return [
         Finding(
@@ -109,6 +103,6 @@ def findings(split: Split, styles: Styles, counts: tuple[StyleCounts, ...], base
             f"{100 * rows[STYLE].ua:.1f} %, the scene alone {100 * rows[SCENE].ua:.1f}, guessing "
             f"{100 * baselines.chance:.1f}. Report improvised utterances apart, and use `--text-disjoint`.",
             total,
-            split.examples(styles.members(SCRIPTED)),
+            split.examples(_members(styles.style, SCRIPTED)),
         )
     ]

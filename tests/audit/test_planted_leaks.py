@@ -109,8 +109,11 @@ def no_transcripts(corpus: Corpus) -> None:
     texts(*((n, "") for n in range(48)))(corpus)
 
 
-def encoder(config: dict[str, object] | None = None, card: str = "", name: str = "encoder") -> Plant:
+def encoder(
+    config: dict[str, object] | None = None, card: str = "", name: str = "encoder", corpus_name: str = "planted"
+) -> Plant:
     def plant(corpus: Corpus) -> None:
+        corpus.name = corpus_name
         directory = corpus.directory / name
         directory.mkdir()
         (directory / "config.json").write_text(json.dumps(config or {}))
@@ -169,9 +172,9 @@ LEAKS: list[tuple[str, str, str, float | None, Plant]] = [
     ("encoder_origins", "base model", "warning", 1, encoder({"_name_or_path": "someone/wav2vec2-emotion"})),
     ("encoder_origins", "tags", "warning", 1, encoder(card="---\ntags:\n- speech-emotion-recognition\n---\n")),
     ("encoder_origins", "other corpus", "warning", 1, encoder(card="---\ndatasets:\n- RAVDESS\n---\n")),
-    ("encoder_origins", "only mentioned", "warning", 1, encoder(card="Also tested on planted speech.\n")),
+    ("encoder_origins", "only mentioned", "warning", 1, encoder(card="Tested on EmoDB.\n", corpus_name="emo-db")),
     ("encoder_origins", "this corpus", "error", 1, encoder(card="---\ndatasets:\n- me/planted\n---\n")),
-    ("encoder_origins", "mentioned and emotional", "error", 1, encoder(CLASSES, "Fine-tuned on planted speech.\n")),
+    ("encoder_origins", "mentioned and emotional", "error", 1, encoder(CLASSES, "On EmoDB.\n", corpus_name="emo-db")),
     ("encoder_origins", "directory", "error", 1, encoder(name="wav2vec2-planted")),
     ("encoder_origins", "known", "error", 1, hub_encoder("emotion2vec/emotion2vec_base", "iemocap")),
     ("encoder_origins", "known, other corpus", "warning", 1, hub_encoder("emotion2vec/emotion2vec_base", "ravdess")),
@@ -238,6 +241,7 @@ LOOKALIKES: list[tuple[str, str, Plant]] = [
     ("near_texts", "short texts", texts((0, "I am fine"), (40, "I'm fine"))),
     ("near_texts", "within a fold", texts((0, LINE), (4, "I'm sure that the old horse's still brown"))),
     ("encoder_origins", "LABEL_0", encoder({"id2label": {"0": "LABEL_0", "1": "LABEL_1"}})),
+    ("encoder_origins", "a word of the card", encoder(card="---\ntags:\n- planted\n---\nA planted encoder.\n")),
     ("encoder_origins", "a damaged card", encoder(card="---\n: [\n---\n")),
 ]  # fmt: skip
 
