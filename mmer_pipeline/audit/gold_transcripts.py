@@ -46,9 +46,9 @@ def try_words(split: Split) -> tuple[Words, ...]:
 def _ua(split: Split, texts: Sequence[str]) -> float | None:
     predicted = np.full(len(texts), -1)
     for fold in range(split.tested):
-        test = np.flatnonzero(split.fold == fold)
-        train = np.array([i for i in np.flatnonzero(split.fold != fold) if texts[i]], dtype=np.int64)
-        if len(train) and len(test):
+        test = np.flatnonzero(split.fold == fold).tolist()
+        train = [i for i in np.flatnonzero(split.fold != fold).tolist() if texts[i]]
+        if train and test:
             counts = CountVectorizer(token_pattern=r"\S+", ngram_range=(1, 2))
             model = make_pipeline(counts, MultinomialNB(fit_prior=False))
             model.fit([texts[i] for i in train], split.truth[train])

@@ -37,7 +37,7 @@ _TAPER = np.hanning(WINDOW).astype(np.float32)
 
 
 def sound_hashes(samples: Samples) -> Hashes:
-    """Compute the hashes of a waveform `[S]`; none if it is shorter than `SHORTEST` or constant."""
+    """Compute the hashes of a waveform `[S]`; none if it is digital silence or shorter than `SHORTEST`."""
     if len(samples) < SHORTEST:
         return np.zeros(0, dtype=np.uint32)
     frames = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::HOP] * _TAPER  # [F, WINDOW]

@@ -117,6 +117,20 @@ def test_cv_inherits_the_settings_of_train_in_mmer_toml(monkeypatch):
     assert [entry.text for entry in found["entries"]] == ["mmer", "cai:alpha=1"]
 
 
+def test_audit_inherits_folds_and_encoders_from_train_in_mmer_toml(monkeypatch):
+    Path("mmer.toml").write_text('[train]\nfolds = "speaker"\ntext-encoder = "a/b"\npreset = "small"\nepochs = 3\n')
+    found = {}
+
+    def look(*_, **__):
+        found.update(click.get_current_context().params)
+        raise UserError("That was all.")
+
+    monkeypatch.setattr("mmer_pipeline.corpora.manifest.read_manifest", look)
+    assert "That was all" in fail("audit")
+    assert (found["folds"], found["text_encoder"]) == ("speaker", "a/b")
+    assert found["speech_encoder"] == "embedded/moonshine-tiny"
+
+
 def corpus_jobs(corpus, systems, seeds=(1,), numbers=(), **options):
     base = {"text_encoder": "roberta-base", "speech_encoder": "facebook/wav2vec2-base", "folds": "session"}
     return cv._jobs(system_list.parse_systems(None, None, systems), seeds, numbers, corpus, {**base, **options})
