@@ -37,7 +37,7 @@ _TAPER = np.hanning(WINDOW).astype(np.float32)
 
 
 def sound_hashes(samples: Samples) -> Hashes:
-    """Compute the hashes of a waveform `[S]`; none if it is digital silence or shorter than `SHORTEST`."""
+    """Compute the different hashes of a waveform `[S]`; none if it is digital silence or shorter than `SHORTEST`."""
     if len(samples) < SHORTEST:
         return np.zeros(0, dtype=np.uint32)
     frames = np.lib.stride_tricks.sliding_window_view(samples, WINDOW)[::HOP] * _TAPER  # [F, WINDOW]
@@ -49,7 +49,7 @@ def sound_hashes(samples: Samples) -> Hashes:
     tilt = np.diff(total[SMOOTHED:] - total[:-SMOOTHED], axis=1)  # [F', B - 1]
     bits = (tilt[LAG:] > tilt[:-LAG]) @ (1 << np.arange(BANDS - 1))
     hashes = (bits[:-APART] << (BANDS - 1) | bits[APART:]).astype(np.uint32)
-    return np.asarray(hashes[hashes != 0])  # 0: digital silence
+    return np.unique(hashes[hashes != 0])  # 0: digital silence
 
 
 def similar_pairs(hashes: Sequence[Hashes]) -> list[tuple[int, int]]:
