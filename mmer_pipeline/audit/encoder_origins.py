@@ -168,18 +168,19 @@ def findings(corpus: str, origins: tuple[Origin, ...]) -> list[Finding]:
     unseen = [one.name for one in origins if not one.described and not one.signs and not is_embedded(one.name)]
     severity: Severity = "error" if known else "warning" if signed else "ok"
     if known:
+        names = " and ".join(origin.name for origin in known)
         meaning = (
-            f"{' and '.join(origin.name for origin in known)} was trained on {corpus}, test recordings included as far "
-            "as one can know: no fold holds them out from it."
+            f"Signs are that {names} {'was' if len(known) == 1 else 'were'} trained on {corpus}. No fold holds test "
+            "recordings out from such an encoder."
         )
     elif signed:
-        meaning = "Its labels may be those of this corpus, and a gain may come from its other training data."
+        meaning = "A result may owe something to the labels and recordings that such an encoder was trained on."
     else:
         meaning = "Nothing says that they were."
     if signed:
         meaning += (
-            " What it is worth cannot be told from its files: train the same system with the model that it was made "
-            "from, on the same folds, or name its training data with every result."
+            " How much cannot be told from its files: train the same system with the model that it was made from, on "
+            "the same folds, or name its training data with every result."
         )
     if unseen:
         meaning += f" Of {' and '.join(unseen)} only the name was checked: not in the hub's cache."
