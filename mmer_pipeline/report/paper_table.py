@@ -21,7 +21,7 @@ KIND_NOTE = (
 )
 AUTHORS_NOTE = (
     "The code of MMER's authors computes UA under the name `wa` and keeps the epoch in which it is best on the "
-    "held-out session, so the figures of their rows (baselines and MMER) are most likely oracle UA."
+    "held-out session, so the figures of their rows but RoBERTa's are most likely oracle UA."
 )
 SAME_KIND_NOTE = (
     "Ours, same kind: an oracle's epoch is chosen by the metric shown. It serves this comparison only: our results are "

@@ -76,7 +76,7 @@ def test_a_row_of_ours_names_the_alpha_of_the_paper():
         ("Makiuchi et al. [40]", "unknown", "final", "session", "final"),
         ("Padi et al. [39]", "unknown", "unknown", "unknown", "unknown"),
         ("Pappagari et al. [36]", "f1", "unknown", "unknown", "F-score"),
-        ("RoBERTa (base)", "ua", "oracle", "session", "oracle UA"),
+        ("RoBERTa (base)", "wa", "unknown", "session", "WA"),
         ("MMER (α = 0.1)", "ua", "oracle", "session", "oracle UA"),
     ],
 )
