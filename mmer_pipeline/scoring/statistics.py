@@ -1,4 +1,6 @@
-"""Intervals and paired comparisons that resample dialogues, not utterances.
+"""Intervals and paired comparisons of trained models, which resample dialogues, not utterances.
+
+They are about these models on other dialogues; `trained_again.py` is about systems that are trained again.
 
 The utterances of a dialogue share speakers, topic and microphone, and several seeds repeat the same utterances:
 resampling single utterances would give intervals that are too narrow. A dialogue (a cluster) is therefore resampled,
@@ -11,6 +13,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from mmer_pipeline.scoring.metrics import Floats, Integers
 
@@ -19,6 +22,8 @@ SEED = 0
 LEVEL = 0.95
 BLOCK_CELLS = 1 << 20  # clusters times samples drawn at a time: 8 MB, whatever the number of clusters
 COMPARED = ("wa", "ua")  # the metrics in which pairs of systems are compared
+OF_CLASSES = ("ua", "macro_f1")  # the metrics that are means over the classes that occur
+REDRAWS = 40  # the most times that a sample which lacks a class is drawn again
 TIE = 1e-12  # the largest difference between equal rates, due to rounding
 
 Interval = tuple[float, float]
@@ -29,7 +34,7 @@ class Difference:
     """The difference between two systems in one metric, first − second."""
 
     difference: float
-    interval: Interval | None  # 95 %, paired bootstrap; None with a single cluster
+    interval: Interval | None  # 95 %, paired bootstrap; None with a single cluster, or for UA with too rare classes
     p: float | None  # two-sided; None with a single cluster
 
 
@@ -50,15 +55,16 @@ def cluster_counts(
     return counts
 
 
-def bootstrap_intervals(counts: Floats) -> dict[str, Interval] | None:
+def bootstrap_intervals(counts: Floats) -> dict[str, Interval | None] | None:
     """95 % intervals of the headline metrics by the percentile bootstrap over the clusters of `[K, C, C]`.
 
-    None with a single cluster, which says nothing about the variation between clusters.
+    None with a single cluster, which says nothing about the variation between clusters. A single interval is None if
+    it needs every class, and the classes are too rare for that (see `_bootstrap_rates`).
     """
     if len(counts) < 2:
         return None
-    samples = _sums(_draw, counts)  # [S, C, C]
-    return {name: _interval(values) for name, values in rates_of_confusions(samples).items()}
+    (rates,) = _bootstrap_rates(counts[:, None])
+    return {name: _interval(values) for name, values in rates.items()}
 
 
 def compare(first: Floats, second: Floats) -> dict[str, Difference]:
@@ -67,34 +73,43 @@ def compare(first: Floats, second: Floats) -> dict[str, Difference]:
     The interval is from the paired percentile bootstrap, which evaluates both systems on the same resampled clusters.
     The p-value is from the paired randomisation test (Noreen 1989, "Computer-Intensive Methods for Testing
     Hypotheses"): if the systems were equal, the two results of each cluster could be swapped, so p is the share of
-    random swaps, including the identity, whose absolute difference is at least as large. Unlike the share of bootstrap
-    samples beyond 0, it remains valid with few clusters: with K of them it is never far below 2 / 2^K.
+    swaps, including the identity, whose absolute difference is at least as large. With few clusters (2^K ≤ `SAMPLES`)
+    these are all swaps, so that p is exact; otherwise they are drawn. Unlike the share of bootstrap samples beyond 0,
+    p remains valid with few clusters: with K of them it cannot be below 2 / 2^K.
     """
     clusters = len(first)
     one, other = (rates_of_confusions(counts.sum(axis=0, keepdims=True)) for counts in (first, second))
     differences = {name: float(one[name][0] - other[name][0]) for name in COMPARED}
     if clusters < 2:
         return {name: Difference(value, None, None) for name, value in differences.items()}
-    drawn = _sums(_draw, np.stack([first, second], axis=1))  # [S, 2, C, C]
-    one, other = (rates_of_confusions(drawn[:, side]) for side in (0, 1))
-    moved = _sums(_swap, second - first)  # [S, C, C]
+    one, other = _bootstrap_rates(np.stack([first, second], axis=1))
+    is_exact = has_all_swaps(clusters)
+    moved = np.tensordot(_all_swaps(clusters), second - first, axes=1) if is_exact else _sums(_swap, second - first)
     swapped, back = (rates_of_confusions(counts) for counts in (first.sum(axis=0) + moved, second.sum(axis=0) - moved))
     found = {}
     for name, value in differences.items():
         as_large = np.abs(swapped[name] - back[name]) >= abs(value) - TIE
-        p = (1 + int(as_large.sum())) / (1 + SAMPLES)
+        # All swaps include the identity; of drawn ones it is one more.
+        p = float(as_large.mean()) if is_exact else (1 + int(as_large.sum())) / (1 + SAMPLES)
         found[name] = Difference(value, _interval(one[name] - other[name]), p)
     return found
 
 
+def has_all_swaps(clusters: int) -> bool:
+    """Whether `compare` tries every swap of that many clusters, so that p is exact."""
+    return clusters < SAMPLES.bit_length()
+
+
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """Holm's step-down correction for a family of p-values (Holm 1979); None stays None."""
-    known = sorted((p, position) for position, p in enumerate(p_values) if p is not None)
+    from statsmodels.stats.multitest import multipletests  # slow to load, and most commands do without it
+
+    known = [position for position, p in enumerate(p_values) if p is not None]
     corrected: list[float | None] = [None] * len(p_values)
-    largest = 0.0
-    for rank, (p, position) in enumerate(known):
-        largest = max(largest, min(1.0, (len(known) - rank) * p))
-        corrected[position] = largest
+    if known:
+        values = multipletests([p_values[position] for position in known], method="holm")[1]
+        for position, value in zip(known, values.tolist(), strict=True):
+            corrected[position] = value
     return corrected
 
 
@@ -119,20 +134,57 @@ def rates_of_confusions(counts: Floats) -> dict[str, Floats]:
     }
 
 
-def _interval(values: Floats) -> Interval:
+def _bootstrap_rates(counts: Floats) -> list[dict[str, Floats]]:
+    """The metrics `[S]` of all bootstrap samples, for each side of `[K, sides, C, C]`; the sides have the same truth.
+
+    A sample that lacks a class would change what UA and macro-F1 are means of. For these two it is drawn again, up to
+    `REDRAWS` times; if a sample still lacks a class, which is then very rare, they have no values (`[0]`).
+    """
+    samples = _sums(_draw, counts)  # [S, sides, C, C]
+    found = [rates_of_confusions(samples[:, side]) for side in range(counts.shape[1])]
+    occurs = counts[:, 0].sum(axis=(0, 2)) > 0  # [C]
+    lacking = _lacking(samples, occurs)
+    if not len(lacking):
+        return found
+    generator = np.random.default_rng([SEED, 1])
+    for _ in range(REDRAWS):
+        samples[lacking] = _sums(_draw, counts, generator, len(lacking))
+        lacking = lacking[_lacking(samples[lacking], occurs)]
+        if not len(lacking):
+            break
+    for side, rates in enumerate(found):
+        whole = rates_of_confusions(samples[:, side])
+        rates.update({name: whole[name][: 0 if len(lacking) else None] for name in OF_CLASSES})
+    return found
+
+
+def _lacking(samples: Floats, occurs: npt.NDArray[np.bool_]) -> Integers:
+    """The numbers of the samples `[S, sides, C, C]` without any utterance of a class that occurs."""
+    support = samples[:, 0].sum(axis=2)[:, occurs]
+    return np.flatnonzero((support <= 0).any(axis=1))
+
+
+def _interval(values: Floats) -> Interval | None:
+    if not len(values):
+        return None
     tail = (1 - LEVEL) / 2
     low, high = np.quantile(values, [tail, 1 - tail])
     return float(low), float(high)
 
 
-def _sums(draw: Callable[[np.random.Generator, int, int], Floats], counts: Floats) -> Floats:
+def _sums(
+    draw: Callable[[np.random.Generator, int, int], Floats],
+    counts: Floats,
+    generator: np.random.Generator | None = None,
+    samples: int = SAMPLES,
+) -> Floats:
     """The sums of the counts `[K, …]`, each cluster as often as a sample draws it: `[S, …]`.
 
-    The samples are the same on every call, whatever the number drawn at a time.
+    Without a generator, the samples are the same on every call, whatever the number drawn at a time.
     """
-    generator, clusters = np.random.default_rng(SEED), len(counts)
+    generator, clusters = generator or np.random.default_rng(SEED), len(counts)
     step = max(1, BLOCK_CELLS // clusters)
-    sizes = [min(step, SAMPLES - first) for first in range(0, SAMPLES, step)]
+    sizes = [min(step, samples - first) for first in range(0, samples, step)]
     return np.concatenate([np.tensordot(draw(generator, size, clusters), counts, axes=1) for size in sizes])
 
 
@@ -145,3 +197,8 @@ def _draw(generator: np.random.Generator, samples: int, clusters: int) -> Floats
 def _swap(generator: np.random.Generator, samples: int, clusters: int) -> Floats:
     """Which clusters are swapped in each sample, 1 for those that are: `[samples, K]`."""
     return generator.integers(2, size=(samples, clusters)).astype(np.float64)
+
+
+def _all_swaps(clusters: int) -> Floats:
+    """Every way to swap some of the clusters, 1 for those that are: `[2^K, K]`."""
+    return (np.arange(2**clusters)[:, None] >> np.arange(clusters) & 1).astype(np.float64)

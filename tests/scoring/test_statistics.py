@@ -138,9 +138,79 @@ def test_the_p_value_with_few_clusters_agrees_with_counting_all_swaps() -> None:
     second = np.where(np.arange(50) % 10 < 5, 0, 1)
     better = np.where(np.arange(50) % 10 < 6 + np.arange(50) // 10 % 2, 0, 1)
     found = compare(counts(truth, better, dialogues), counts(truth, second, dialogues))
-    assert found["wa"].p == pytest.approx(2 / 32, abs=0.012)
+    assert found["wa"].p == 2 / 32
     assert found["wa"].interval is not None
     assert found["wa"].interval[0] > 0  # the bootstrap alone would call this certain
+
+
+@pytest.mark.parametrize("clusters", [2, 5, 12])
+def test_the_p_value_with_few_clusters_is_scipy_s_exact_one(clusters: int) -> None:
+    # A difference of ±1 / 60 an utterance: WA of swapped dialogues is that of swapped numbers of right utterances.
+    truth, first, second = two_systems(60, second=0.6)
+    dialogues = [str(n % clusters) for n in range(60)]
+    found = compare(counts(truth, first, dialogues), counts(truth, second, dialogues))
+    right = [np.bincount(np.arange(60) % clusters, truth == predicted) for predicted in (first, second)]
+    expected = stats.permutation_test(
+        right, lambda a, b, axis: (a - b).sum(axis), permutation_type="samples", vectorized=True, n_resamples=np.inf
+    )
+    assert found["wa"].p == pytest.approx(expected.pvalue)
+
+
+def test_all_swaps_are_tried_up_to_twelve_clusters() -> None:
+    assert [statistics.has_all_swaps(clusters) for clusters in (2, 12, 13, 500)] == [True, True, False, False]
+    swaps = statistics._all_swaps(3)
+    assert sorted(map(tuple, swaps.tolist())) == sorted({(a, b, c) for a in (0, 1) for b in (0, 1) for c in (0, 1)})
+
+
+def one_class_in_one_dialogue() -> tuple[np.ndarray, np.ndarray, list[str]]:
+    """Happy in ten dialogues, three of four right in each; eight that are angry in one of them, three right."""
+    truth = np.array([0] * 40 + [1] * 8)
+    predicted = np.array([0, 0, 0, 1] * 10 + [1, 1, 1, 0, 0, 0, 0, 0])
+    return truth, predicted, [*(str(n // 4) for n in range(40)), *["0"] * 8]
+
+
+def test_a_resample_without_a_class_does_not_change_what_ua_is_a_mean_of() -> None:
+    # A mended bug: UA is (3/4 + 3/8) / 2 = 0.5625, and the interval was 0.5625 to 0.75, the recall of happy alone.
+    truth, predicted, dialogues = one_class_in_one_dialogue()
+    assert rates(truth, predicted, LABELS)["ua"] == 0.5625
+    found = bootstrap_intervals(counts(truth, predicted, dialogues))
+    assert found is not None
+    assert found["ua"] == (0.5625, 0.5625)
+    other = np.where(truth == 1, 1, predicted)
+    difference = compare(counts(truth, other, dialogues), counts(truth, predicted, dialogues))["ua"]
+    assert difference.interval == pytest.approx((5 / 16, 5 / 16))
+
+
+def test_redrawn_samples_are_the_same_on_every_call_and_leave_wa_alone() -> None:
+    truth, predicted = drawn(48, seed=4)
+    truth[truth == 3] = 0
+    truth[:2] = 3  # in two of twelve dialogues
+    dialogues = [str(n % 12) for n in range(48)]
+    values = counts(truth, predicted, dialogues)
+    first, again = bootstrap_intervals(values), bootstrap_intervals(values)
+    assert first == again
+    assert first is not None
+    samples = statistics._sums(statistics._draw, values)
+    plain = rates_of_confusions(samples)
+    for name in ("wa", "wf1"):
+        assert first[name] == tuple(np.quantile(plain[name], [0.025, 0.975]))
+    kept = samples.sum(axis=2).all(axis=1)
+    assert 0.5 < kept.mean() < 0.95
+    for name in ("ua", "macro_f1"):
+        # Redrawing is sampling on condition that no class is lacking.
+        assert first[name] == pytest.approx(tuple(np.quantile(plain[name][kept], [0.025, 0.975])), abs=0.02)
+
+
+def test_classes_that_are_too_rare_to_be_redrawn_leave_ua_without_an_interval() -> None:
+    truth = np.array([*range(8), *[0] * 8])  # seven classes in one dialogue each
+    values = cluster_counts(truth, np.zeros(16, dtype=int), each(16), 8)
+    found = bootstrap_intervals(values)
+    assert found is not None
+    assert found["wa"] is not None
+    assert (found["ua"], found["macro_f1"]) == (None, None)
+    entry = compare(values, values)
+    assert (entry["ua"].interval, entry["ua"].p) == (None, 1.0)
+    assert entry["wa"].interval == (0.0, 0.0)
 
 
 def test_p_values_of_equal_systems_are_uniform() -> None:
@@ -202,6 +272,10 @@ def test_holm_s_table_by_hand() -> None:
     assert holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
     assert holm([0.6, 0.5]) == [1.0, 1.0]
     assert holm([]) == []
+
+
+def test_holm_of_no_known_p_value_is_none() -> None:
+    assert holm([None, None]) == [None, None]
 
 
 def test_holm_counts_only_the_known_p_values() -> None:
