@@ -16,7 +16,19 @@ from benchmarks.measure import Bench, Figure, machine
 from mmer_pipeline.devices import resolve_device
 from stages.progress import quiet_libraries
 
-NAMES = ("start", "reading", "kernels", "training", "precision", "extraction", "folds", "growth", "predict", "clipping")
+NAMES = (
+    "start",
+    "reading",
+    "kernels",
+    "training",
+    "precision",
+    "extraction",
+    "folds",
+    "growth",
+    "predict",
+    "clipping",
+    "significance",
+)
 
 
 @click.command()
