@@ -12,11 +12,12 @@ CACHE ?= $(or $(MMER_CACHE_DIR),cache)
 RUNS ?= $(or $(MMER_RUNS_DIR),runs)
 RUN ?= mmer
 FOLD ?= 1
-# Empty: all folds, the command's own systems, one seed, one fold at a time.
+# Empty: all folds, the command's own systems, one seed, one fold at a time, all pairs of systems.
 FOLDS ?=
 SYSTEMS ?=
 SEEDS ?=
 JOBS ?=
+AGAINST ?=
 OPTIONS ?=
 TRAIN_OPTIONS ?=
 # Empty: all benchmarks.
@@ -27,7 +28,8 @@ CONSTRAINTS ?= constraints.txt
 
 MANIFEST := $(CACHE)/manifest.csv
 PLACES := --cache-dir $(CACHE) --runs-dir $(RUNS)
-CV := $(if $(SYSTEMS),--systems "$(SYSTEMS)") $(if $(SEEDS),--seeds "$(SEEDS)") $(FOLDS:%=--fold %) $(JOBS:%=--jobs %)
+CV := $(if $(SYSTEMS),--systems "$(SYSTEMS)") $(if $(SEEDS),--seeds "$(SEEDS)") $(FOLDS:%=--fold %) $(JOBS:%=--jobs %) \
+      $(AGAINST:%=--against %)
 
 # Everything needs the one .venv, and all cores or the GPU.
 .NOTPARALLEL:
@@ -40,7 +42,7 @@ help:
 	@echo "make prepare ROOT=/path/to/corpus [CORPUS=iemocap]   the manifest"
 	@echo "make features    the cached features of the manifest"
 	@echo "make train FOLD=2   train one fold"
-	@echo "make cv-report [SYSTEMS=mmer,cai,wav2vec2,roberta] [SEEDS=1,2,3] [FOLDS='1 2'] [JOBS=2]"
+	@echo "make cv-report [SYSTEMS=mmer,cai,wav2vec2,roberta] [SEEDS=1,2,3] [FOLDS='1 2'] [JOBS=2] [AGAINST=mmer]"
 	@echo "                 cross-validate these systems, skipping finished work; then the report"
 	@echo "make bench [BENCH='training reading'] [BENCH_OPTIONS='--sizes small --rounds 3']   the figures of docs/speed.md"
 	@echo "make docs        the documentation as a site in site/"

@@ -125,7 +125,9 @@ class Outcome:
 def run(setting: Setting, experiments: int, seed: int) -> Outcome:
     """Simulate the experiments of a setting; for the power, the first system's values are raised by a difference."""
     generator = np.random.default_rng(seed)
-    rejected, covered, power = ({seeds: defaultdict(float) for seeds in NUMBERS_OF_SEEDS} for _ in range(3))
+    rejected: dict[int, dict[str, float]] = {seeds: defaultdict(float) for seeds in NUMBERS_OF_SEEDS}
+    covered: dict[int, dict[str, float]] = {seeds: defaultdict(float) for seeds in NUMBERS_OF_SEEDS}
+    power: dict[int, dict[float, float]] = {seeds: defaultdict(float) for seeds in NUMBERS_OF_SEEDS}
     for first in range(0, experiments, BLOCK):
         results = simulate(setting, min(BLOCK, experiments - first), generator)
         for seeds in NUMBERS_OF_SEEDS:

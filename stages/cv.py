@@ -61,6 +61,8 @@ def _resources(_context: click.Context, _parameter: click.Parameter, value: Sequ
               help="Resource of the scheduler's workers that a job needs, such as GPU=1; repeatable.")  # fmt: skip
 @click.option("--restart", is_flag=True,
               help="Train folds again that were trained with other settings or inputs; keep the others.")  # fmt: skip
+@click.option("--against", metavar="NAME",
+              help="System of --systems that the report compares all others with, in place of all pairs.")  # fmt: skip
 @click.option("--fold", "numbers", type=click.IntRange(min=1), multiple=True, metavar="K",
               help="Fold to train; repeatable.  [all]")  # fmt: skip
 @fold_options
@@ -69,8 +71,8 @@ def _resources(_context: click.Context, _parameter: click.Parameter, value: Sequ
 @common_options
 def cv(
     common: Common, entries: list[Entry], seeds: list[int], workers: int | None, scheduler: str | None,
-    resources: dict[str, float], restart: bool, numbers: tuple[int, ...], manifest: Path | None, save_minutes: float,
-    keep_state: bool, recipe: str, **options: Any,
+    resources: dict[str, float], restart: bool, against: str | None, numbers: tuple[int, ...], manifest: Path | None,
+    save_minutes: float, keep_state: bool, recipe: str, **options: Any,
 ) -> None:  # fmt: skip
     """Cross-validate systems and write the report.
 
@@ -83,6 +85,9 @@ def cv(
         raise click.UsageError(
             "--jobs starts workers on this machine, --scheduler uses those of a scheduler: give only one of them."
         )
+    names = list(dict.fromkeys(entry.run for entry in entries))
+    if against is not None and (against not in names or len(names) < 2):
+        raise click.UsageError(f"--against {against}: expected one of several --systems. They are {', '.join(names)}.")
     if resources and not scheduler:
         raise click.UsageError("--resource applies only to the workers of a --scheduler.")
     say(common, "Loading libraries …")
@@ -115,7 +120,7 @@ def cv(
                 progress.ended(outcome)
             validation = CrossValidation(client, workspace, progress, resources=resources)
             outcomes += validation.run([job for job in jobs if not reasons[job]])
-    _finish(common, jobs, outcomes)
+    _finish(common, jobs, outcomes, against)
 
 
 def _jobs(
@@ -197,7 +202,7 @@ def _extract(
     return errors
 
 
-def _finish(common: Common, jobs: "Sequence[Job]", outcomes: "Sequence[Outcome]") -> None:
+def _finish(common: Common, jobs: "Sequence[Job]", outcomes: "Sequence[Outcome]", against: str | None = None) -> None:
     """Write the report and print the result.
 
     Raises:
@@ -216,7 +221,7 @@ def _finish(common: Common, jobs: "Sequence[Job]", outcomes: "Sequence[Outcome]"
         problems.append(f"No report was written; {common.runs / paths.REPORT_NAME} is unchanged.")
     else:
         try:
-            report = _report(common, jobs, failed)
+            report = _report(common, jobs, failed, against)
         except UserError as error:
             problems.append(f"No report was written: {error}")
     common.result({"jobs": [outcome.as_dict() for outcome in outcomes], "report": str(report) if report else None})
@@ -224,7 +229,7 @@ def _finish(common: Common, jobs: "Sequence[Job]", outcomes: "Sequence[Outcome]"
         raise UserError("\n".join(problems))
 
 
-def _report(common: Common, jobs: "Sequence[Job]", failed: "Sequence[Outcome]") -> Path:
+def _report(common: Common, jobs: "Sequence[Job]", failed: "Sequence[Outcome]", against: str | None = None) -> Path:
     """Write and show the report on the runs of these jobs; returns its directory."""
     from mmer_pipeline.report.build_report import make_report
     from mmer_pipeline.report.write_report import write_report
@@ -237,7 +242,7 @@ def _report(common: Common, jobs: "Sequence[Job]", failed: "Sequence[Outcome]") 
         if len(reasons) == planned[name]:  # any other fold of this run belongs to another cross-validation
             reasons[None] = next(iter(reasons.values()))
     runs = [common.runs / name for name in planned]
-    report, directory = make_report(runs, failures=failures), common.runs / paths.REPORT_NAME
+    report, directory = make_report(runs, failures=failures, against=against), common.runs / paths.REPORT_NAME
     write_report(report, directory)
     show_report(common, report)
     say(common, f"Report written to {directory}")

@@ -26,12 +26,15 @@ if TYPE_CHECKING:
 @click.option("--import", "imported", multiple=True, type=FILE,
               help="predictions.csv of another system; repeatable.")  # fmt: skip
 @click.option("--name", "titles", multiple=True, metavar="NAME", help="Name of the imported system; one per --import.")
+@click.option("--against", metavar="NAME",
+              help="System that all others are compared with, in place of all pairs.")  # fmt: skip
 @click.option("--output", type=DIRECTORY,
               help="Output directory.  [the run's directory, or <runs>/report for several]")  # fmt: skip
 @common_options
 def report(
-    common: Common, names: tuple[str, ...], imported: tuple[Path, ...], titles: tuple[str, ...], output: Path | None
-) -> None:
+    common: Common, names: tuple[str, ...], imported: tuple[Path, ...], titles: tuple[str, ...],
+    against: str | None, output: Path | None,
+) -> None:  # fmt: skip
     """Compare systems: scores, intervals, p-values.
 
     Runs that differ only in their seed are one system. Final, validated and oracle numbers are kept apart.
@@ -44,7 +47,8 @@ def report(
     from mmer_pipeline.report.write_report import write_report
 
     chosen = _with_seeds(common, names) or _runs_to_report(common, needed=not imported)
-    value = make_report([common.runs / name for name in chosen], list(zip(titles, imported, strict=True)))
+    imports = list(zip(titles, imported, strict=True))
+    value = make_report([common.runs / name for name in chosen], imports, against=against)
     directory = output or common.runs / (chosen[0] if len(chosen) == 1 and not imported else paths.REPORT_NAME)
     written = write_report(value, directory)
     show_report(common, value)
@@ -93,7 +97,7 @@ def show_report(common: Common, value: "Report") -> None:
     """Print a report's tables: one system in full, several compared."""
     from rich.console import Console
 
-    from mmer_pipeline.report import comparison_tables, paper_table, single_system_tables
+    from mmer_pipeline.report import comparison_tables, pair_table, paper_table, single_system_tables
     from mmer_pipeline.report.table_rendering import Table, as_rich
     from mmer_pipeline.report.wording import MEANING, folds_line, hole_lines
 
@@ -120,7 +124,7 @@ def show_report(common: Common, value: "Report") -> None:
     if len(value.systems) > 1:
         show(comparison_tables.headline(value))
         if value.pairs:
-            show(comparison_tables.pairs(value))
+            show(pair_table.pairs(value))
         if value.table_1.comparable:
             show(paper_table.table_1(value))
         return

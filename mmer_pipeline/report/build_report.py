@@ -17,8 +17,8 @@ import numpy.typing as npt
 from mmer_pipeline import paths
 from mmer_pipeline.corpora.folds import natural_order
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.report import published_results, report_content, trained_runs
-from mmer_pipeline.report.comparisons import compare_all
+from mmer_pipeline.report import published_results, repeated_training, report_content, trained_runs
+from mmer_pipeline.report.comparisons import compare_all, intervals_of
 from mmer_pipeline.report.fold_scores import Confusion
 from mmer_pipeline.report.gates import gates_of
 from mmer_pipeline.report.imported_results import classes_of, known_utterances, read_import, read_rows
@@ -45,11 +45,14 @@ _OF_A_FOLD = ("fold", "held_out")  # settings and inputs that differ between the
 
 
 def make_report(
-    runs: Sequence[Path], imports: Sequence[tuple[str, Path]] = (), failures: Failures | None = None
+    runs: Sequence[Path],
+    imports: Sequence[tuple[str, Path]] = (),
+    failures: Failures | None = None,
+    against: str | None = None,
 ) -> Report:
     """Read runs and imports (name, file) and build their report.
 
-    `failures` gives reasons for missing folds: see `results.read_systems`.
+    `failures` gives reasons for missing folds (`results.read_systems`); `against`, the one system to compare with.
 
     Raises:
         UserError: there is nothing to report, the systems cannot be compared, or an import is invalid.
@@ -73,7 +76,7 @@ def make_report(
         raise UserError("Nothing to report: give a run with --run, or a file of predictions with --import.")
     check_same_truth(systems, labels)
     facts = read_utterance_facts(records)
-    return build(systems, labels, corpus, holes, facts, notes)
+    return build(systems, labels, corpus, holes, facts, notes, against)
 
 
 def build(
@@ -83,11 +86,12 @@ def build(
     holes: Sequence[report_content.Hole],
     facts: UtteranceFacts,
     notes: Sequence[str] = (),
+    against: str | None = None,
 ) -> Report:
     """Build the report; the same input gives the same report."""
     rows = _set_apart([_system(system, labels, facts) for system in systems])
-    pairs = compare_all(systems, len(labels))
-    validated = [replace(system, held_out=system.validated) for system in systems if system.validated is not None]
+    pairs = compare_all(systems, len(labels), against)
+    validated = [models for system in systems if (models := system.validated_models) is not None]
     utterances = len({name for system in systems for name in system.held_out.utterance_ids})
     return Report(
         corpus=corpus,
@@ -97,7 +101,8 @@ def build(
         table_1=published_results.table_1(rows, comparable=published_results.comparable(corpus, labels, utterances)),
         holes=tuple(holes),
         notes=(*facts.notes, *notes, *notes_of(systems, pairs, labels)),
-        validated_pairs=compare_all(validated, len(labels)) if len(validated) == len(systems) else (),
+        validated_pairs=compare_all(validated, len(labels), against) if len(validated) == len(systems) else (),
+        against=against,
     )
 
 
@@ -196,8 +201,9 @@ def _selection(system: SystemResults, selection: str, labels: Sequence[str]) -> 
         jobs.append(report_content.FoldScores(pick.seed, pick.fold, pick.held_out, pick.epoch, utterances, **rates))
         confusions.append(np.asarray(pick.confusion))
     pooled = rates_of_confusion(np.sum(confusions, axis=0), labels)
-    held_out = {"final": system.held_out, "validated": system.validated}.get(selection)
-    intervals = _intervals(held_out, len(labels)) if held_out else None
+    models = {"final": system, "validated": system.validated_models}.get(selection)
+    intervals = intervals_of(models.held_out, len(labels)) if models else None
+    again = repeated_training.of_system(models, len(labels)) if models else {}
     summary = {}
     for name in HEADLINE:
         values = np.array([getattr(job, name) for job in jobs])
@@ -206,22 +212,17 @@ def _selection(system: SystemResults, selection: str, labels: Sequence[str]) -> 
             sd=float(values.std(ddof=1)) if len(values) > 1 else None,
             pooled=pooled[name],
             interval_95=intervals[name] if intervals else None,
+            trained_again=again.get(name),
         )
     return Selection(tuple(jobs), summary)
-
-
-def _intervals(held_out: HeldOut, classes: int) -> Mapping[str, tuple[float, float]] | None:
-    counts = statistics.cluster_counts(held_out.truth, held_out.predicted, held_out.clusters, classes)
-    return statistics.bootstrap_intervals(counts)
 
 
 def _gap(final: Selection, oracle: Selection | None) -> report_content.OracleGap | None:
     """Return what choosing the epoch on the test fold would have added."""
     if oracle is None:
         return None
-    return report_content.OracleGap(
-        **{name: oracle.summary[name].mean - final.summary[name].mean for name in statistics.COMPARED}
-    )
+    gap = {name: oracle.summary[name].mean - final.summary[name].mean for name in statistics.COMPARED}
+    return report_content.OracleGap(**gap)
 
 
 def _confusion(
@@ -289,8 +290,7 @@ def _errors(
         return ()
     wrong = np.flatnonzero(held_out.truth != held_out.predicted)
     confidence = held_out.probabilities[wrong, held_out.predicted[wrong]]
-    # A stable sort: equals keep the order of the runs.
-    order = wrong[np.argsort(-confidence, kind="stable")].tolist()
+    order = wrong[np.argsort(-confidence, kind="stable")].tolist()  # equals keep the order of the runs
     first = {held_out.utterance_ids[row]: row for row in reversed(order)}
     rows = [row for row in order if first[held_out.utterance_ids[row]] == row][:MOST_CONFIDENT_ERRORS]
     return tuple(

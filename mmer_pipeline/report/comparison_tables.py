@@ -1,39 +1,33 @@
 """Tables that compare systems.
 
-`paper_table.py` has the paper's Table 1, `single_system_tables.py` the tables of one system, and
-`provenance_tables.py` those of settings, inputs and jobs.
+`paper_table.py` has the paper's Table 1, `pair_table.py` the differences between pairs, `single_system_tables.py` the
+tables of one system, and `provenance_tables.py` those of settings, inputs and jobs.
 
 Each table is built once and rendered in every format (`table_rendering.py`). A new column is one line: its heading and
 the function that makes its cell for the item of a row.
 """
 
 from collections.abc import Callable
-from dataclasses import replace
 
 from mmer_pipeline.report.report_content import (
     MetricSummary,
-    PairComparison,
     Report,
     System,
 )
 from mmer_pipeline.report.table_rendering import Cell, Column, Filled, Table, table_of
 from mmer_pipeline.report.wording import (
+    AGAIN,
     METRIC_NAMES,
     NOTHING,
-    PAIRS_NOTE,
     chance,
     epoch_caveat,
     folds_and_seeds,
     interval,
-    p_value,
     percent,
     signed,
-    signed_interval,
 )
 from mmer_pipeline.scoring.metrics import HEADLINE
 from mmer_pipeline.scoring.statistics import COMPARED
-
-SIGNIFICANT = 0.05  # Holm-corrected p-values below it are shown in bold
 
 
 def mean_and_sd(summary: MetricSummary) -> Cell:
@@ -44,6 +38,12 @@ def mean_and_sd(summary: MetricSummary) -> Cell:
 def pooled_cell(summary: MetricSummary) -> Cell:
     """Format a pooled value and its interval in percent."""
     return Cell(percent(summary.pooled), f"({interval(summary.interval_95)})" if summary.interval_95 else "")
+
+
+def trained_again_cell(summary: MetricSummary) -> str:
+    """Format the interval of the mean for systems that are trained again."""
+    found = summary.trained_again
+    return NOTHING if found is None or found.interval_95 is None else interval(found.interval_95)
 
 
 def _named(system: System) -> Cell:
@@ -59,13 +59,22 @@ def headline(report: Report) -> Table:
     def mean(metric: str) -> Callable[[System], Cell]:
         return lambda system: mean_and_sd(system.selections.final.summary[metric])
 
+    def trained_again(metric: str) -> Callable[[System], str]:
+        return lambda system: trained_again_cell(system.selections.final.summary[metric])
+
+    again = [(Column(f"{METRIC_NAMES[metric]} 95\u00a0%", group=AGAIN), trained_again(metric)) for metric in COMPARED]
+    has_again = any(fill(system) != NOTHING for _, fill in again for system in report.systems)
     columns: list[Filled[System]] = [
         _SYSTEM,
         (Column("WA"), mean("wa")),
         (Column("UA"), mean("ua")),
         (Column("WF1", priority=1), mean("wf1")),
         (Column("macro-F1", priority=2), mean("macro_f1")),
-        (Column("WA pooled (95\u00a0%)"), lambda system: pooled_cell(system.selections.final.summary["wa"])),
+        *(again if has_again else []),
+        (
+            Column("WA pooled (95\u00a0%)", priority=1 if has_again else 0),
+            lambda system: pooled_cell(system.selections.final.summary["wa"]),
+        ),
         (
             Column("oracle\u00a0− final\u00a0WA"),
             lambda system: signed(system.oracle_gap.wa) if system.oracle_gap else NOTHING,
@@ -75,8 +84,9 @@ def headline(report: Report) -> Table:
         (Column("encoders", "text", priority=4), _encoders),
     ]
     return table_of(
-        "Final: last epoch, no selection. Percent: mean ± sample standard deviation over folds and seeds; pooled over "
-        "all held-out predictions, with the 95 % interval.",
+        "Final: last epoch, no selection. Percent: mean ± sample standard deviation over folds and seeds; "
+        + ("trained again: 95 % interval of the mean for other seeds and speakers; " if has_again else "")
+        + "pooled over all held-out predictions, with the 95 % interval for these models on other dialogues.",
         report.systems,
         columns,
         [f"Guessing gives a UA of {percent(chance(report))}. {epoch_caveat(report)}".rstrip()],
@@ -101,7 +111,8 @@ def pooled(report: Report) -> Table:
         (Column("CER"), lambda system: percent(system.spelling.cer) if system.spelling else NOTHING),
     ]
     return table_of(
-        "Final, percent. In brackets: 95 % bootstrap interval that resamples whole dialogues, not utterances.",
+        "Final, percent. In brackets: 95 % bootstrap interval for these models on other dialogues; it resamples whole "
+        "dialogues, not utterances.",
         report.systems,
         columns,
         ["ECE: expected calibration error. WER and CER: of the greedy transcripts of CTC heads, mean over folds and "
@@ -147,63 +158,6 @@ def selections(report: Report) -> Table:
         columns,
         ["The oracle is not a result: it chooses the epoch on the test fold, as many published numbers do."],
     )
-
-
-def pairs(report: Report) -> Table:
-    """Differences between pairs of systems, with intervals and p-values."""
-
-    def significant(pair: PairComparison, metric: str) -> bool:
-        p = pair.metrics[metric].p_holm
-        return p is not None and p < SIGNIFICANT
-
-    def difference(metric: str) -> Callable[[PairComparison], Cell]:
-        def cell(pair: PairComparison) -> Cell:
-            entry = pair.metrics[metric]
-            low_high = f"({signed_interval(entry.interval_95)})" if entry.interval_95 else ""
-            return Cell(signed(entry.difference), low_high, strong=significant(pair, metric))
-
-        return cell
-
-    def p(metric: str) -> Callable[[PairComparison], str]:
-        return lambda pair: p_value(pair.metrics[metric].p)
-
-    def p_holm(metric: str) -> Callable[[PairComparison], Cell]:
-        return lambda pair: Cell(p_value(pair.metrics[metric].p_holm), strong=significant(pair, metric))
-
-    columns: list[Filled[PairComparison]] = [
-        (Column("first − second", "text"), lambda pair: Cell(f"{title(pair.first)} −", title(pair.second)))
-    ]
-    for metric in COMPARED:
-        group = METRIC_NAMES[metric]
-        columns += [
-            (Column("difference (95\u00a0%)", group=group), difference(metric)),
-            (Column("p", group=group, priority=1), p(metric)),
-            (Column("p (Holm)", group=group), p_holm(metric)),
-        ]
-    columns += [
-        (Column("utterances", priority=2), lambda pair: str(pair.utterances)),
-        (Column("dialogues", priority=2), lambda pair: str(pair.clusters)),
-    ]
-
-    def title(name: str) -> str:
-        return report.system(name).title
-
-    found = {metric: sum(significant(pair, metric) for pair in report.pairs) for metric in COMPARED}
-    return table_of(
-        "First − second, pooled, final, in percentage points, on the utterances that both have, each counted once. "
-        "95 %: paired bootstrap over dialogues. p: paired randomisation test that swaps whole dialogues; Holm: "
-        "corrected for the number of pairs, WA and UA separately.",
-        report.pairs,
-        columns,
-        [f"In bold: p (Holm) < {SIGNIFICANT} ({found['wa']} of {len(report.pairs)} pairs in WA, {found['ua']} in UA). "
-         f"{PAIRS_NOTE}"],
-    )  # fmt: skip
-
-
-def validated_pairs(report: Report) -> Table:
-    """As `pairs`, of the models of the validated epochs."""
-    table = pairs(replace(report, pairs=report.validated_pairs))
-    return replace(table, caption=table.caption.replace(", final,", ", validated,"))
 
 
 def class_f1(report: Report) -> Table:

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from mmer_pipeline.report import comparison_tables, paper_table, provenance_tables, single_system_tables
+from mmer_pipeline.report import comparison_tables, pair_table, paper_table, provenance_tables, single_system_tables
 from mmer_pipeline.report.report_content import Report, System
 from mmer_pipeline.report.table_rendering import Table, as_markdown, markdown_prose, markdown_text
 from mmer_pipeline.report.wording import MEANING, NO_CROSS_VALIDATION, hole_lines
@@ -21,9 +21,9 @@ def markdown(report: Report, pictures: Sequence[str] = ()) -> str:
         *_section("Pooled over all held-out predictions, with 95 % intervals", comparison_tables.pooled(report)),
         *_section("Final, validated and oracle numbers", comparison_tables.selections(report)),
         "".join(f"- {name}: {meaning}\n" for name, meaning in MEANING.items()),
-        *(_section("Are the differences real?", comparison_tables.pairs(report)) if report.pairs else []),
+        *(_section("Are the differences real?", pair_table.pairs(report)) if report.pairs else []),
         *(
-            _section("The same differences between the validated models", comparison_tables.validated_pairs(report))
+            _section("The same differences between the validated models", pair_table.validated_pairs(report))
             if report.validated_pairs
             else []
         ),

@@ -1,15 +1,18 @@
 """Notes at the top of a report: what changes the meaning of its numbers, one sentence each."""
 
+from collections import Counter
 from collections.abc import Iterable, Sequence
 
 import numpy as np
 
 from mmer_pipeline.corpora.folds import natural_order
 from mmer_pipeline.paths import encoder_name
+from mmer_pipeline.report import repeated_training
 from mmer_pipeline.report.report_content import PairComparison
 from mmer_pipeline.report.run_results import SystemResults
 from mmer_pipeline.report.validation_notes import validation_notes
 from mmer_pipeline.report.wording import percent
+from mmer_pipeline.scoring.statistics import has_all_swaps
 
 FEW_CLUSTERS = 15  # below it a bootstrap interval is too narrow to be trusted
 NAMED = 8  # the most speakers or folds that a note names
@@ -23,22 +26,19 @@ TRAINING = ("folds", "validation", "epochs", "patience", "learning_rate", "sched
 
 
 def notes_of(systems: Sequence[SystemResults], pairs: Sequence[PairComparison], labels: Sequence[str]) -> list[str]:
-    """Note few or unknown dialogues, single seeds, imports, missing classes, automatic transcripts, and protocols."""
+    """Note few or unknown dialogues, single seeds, imports, rare classes, automatic transcripts, and protocols."""
     paired = {name for pair in pairs for name in (pair.first, pair.second)}
     return [
         *_few_clusters(systems, pairs),
         *_together((system.name, UNKNOWN_DIALOGUES) for system in systems if _draws_utterances(system)),
-        *_together(
-            (system.name, "trained with one seed; training again may give other numbers.")
-            for system in systems
-            if system.name in paired and len(system.runs) == 1
-        ),
+        *_not_again([system for system in systems if system.name in paired], pairs, len(labels)),
         *_together(
             (system.name, "imported; how its epoch was chosen is unknown.")
             for system in systems
             if system.imported is not None
         ),
         *_together((system.name, _missing_classes(system, labels)) for system in systems),
+        *_together((system.name, _rare_classes(system, labels)) for system in systems),
         *_automatic_transcripts(systems),
         *_trained_otherwise([system for system in systems if system.runs]),
         *(note for system in systems for note in _protocol(system)),
@@ -64,7 +64,29 @@ def _few_clusters(systems: Sequence[SystemResults], pairs: Sequence[PairComparis
         return ["A single dialogue gives no interval and no p-value."]
     note = f"Intervals from {few} dialogues are too narrow to be trusted."
     if in_pairs and (fewest := min(in_pairs)) < FEW_CLUSTERS:
-        note += f" The p-values are valid, but with {fewest} dialogues they cannot fall far below {2 / 2**fewest:.2g}."
+        below = "below" if has_all_swaps(fewest) else "far below"
+        note += f" The p-values are valid, but with {fewest} dialogues they cannot fall {below} {2 / 2**fewest:.2g}."
+    return [note]
+
+
+def _not_again(systems: Sequence[SystemResults], pairs: Sequence[PairComparison], classes: int) -> list[str]:
+    """Say for which systems nothing holds when they are trained again, why, and what it would take."""
+    reasons = _together(
+        (system.name, why)
+        for system, (_, why) in ((system, repeated_training.read_cells(system, classes)) for system in systems)
+    )
+    if not reasons:
+        return []
+    note = (
+        f"Nothing can be said about these systems when they are trained again on other speakers: {'; '.join(reasons)}."
+    )
+    if any(reason.endswith(repeated_training.ONE_SEED) for reason in reasons):
+        note += " It takes at least two seeds, better three (`--seeds 1,2,3`)."
+    found = [entry.trained_again for pair in pairs for entry in pair.metrics.values()]
+    needed = sorted(entry.units_needed for entry in found if entry.p is None and entry.units_needed is not None)
+    if needed:
+        folds = f"{needed[0]} to {needed[-1]}" if needed[0] < needed[-1] else str(needed[0])
+        note += f" For a power of 80 %, the observed differences need {folds} folds at their spread (see the pairs)."
     return [note]
 
 
@@ -98,6 +120,21 @@ def _missing_classes(system: SystemResults, labels: Sequence[str]) -> str:
     if not missing:
         return ""
     return f"{_named(missing)}; the UA of such a fold averages fewer classes."
+
+
+def _rare_classes(system: SystemResults, labels: Sequence[str]) -> str:
+    """Name the classes whose recall a resample of dialogues cannot change, because only one dialogue has them."""
+    rows = system.held_out
+    cells = set(zip(rows.truth.tolist(), rows.clusters, strict=True))
+    dialogues = Counter(truth for truth, _ in cells)
+    rare = [labels[truth] for truth in sorted(dialogues) if dialogues[truth] == 1]
+    if not rare or len(set(rows.clusters)) == 1:
+        return ""
+    return (
+        f"{_named(rare)} {'occurs' if len(rare) == 1 else 'occur'} in one dialogue only. Resamples without a class are "
+        "drawn again, so its recall does not vary, and the intervals of UA and macro-F1 are too narrow, if they can be "
+        "given at all."
+    )
 
 
 def _automatic_transcripts(systems: Sequence[SystemResults]) -> list[str]:

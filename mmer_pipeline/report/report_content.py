@@ -11,7 +11,7 @@ from mmer_pipeline.report.published_figures import PublishedKind
 from mmer_pipeline.report.trained_runs import TrainedRun
 from mmer_pipeline.scoring.metrics import ReliabilityBin
 
-Interval = tuple[float, float]  # 95 %, bootstrap over dialogues
+Interval = tuple[float, float]  # 95 %
 
 
 @dataclass(frozen=True)
@@ -43,6 +43,26 @@ class FoldScores:
 
 
 @dataclass(frozen=True)
+class TrainedAgain:
+    """A mean, or a difference of two, that holds for systems trained again with other seeds on other speakers.
+
+    Folds and seeds are random; see `scoring.trained_again`.
+    """
+
+    value: float | None = None  # the mean over units and seeds; None: there are fewer than two units
+    interval_95: Interval | None = None  # None, as df and p: for the reason in `why_not`
+    df: float | None = None  # degrees of freedom
+    p: float | None = None  # two-sided; None also for a single system
+    p_holm: float | None = None  # corrected as the other p-values of the report
+    unit: str = "fold"  # "fold", or "speaker" where there is one held-out part
+    units: int = 0
+    seeds: tuple[int, ...] = ()  # the number of seeds of each system
+    units_needed: int | None = None  # to find this difference with a power of 80 %; None: a mean, or very many
+    seeds_needed: int | None = None  # the same by more seeds, with these units; None also: seeds alone are not enough
+    why_not: str = ""
+
+
+@dataclass(frozen=True)
 class MetricSummary:
     """One metric over all folds and seeds of a system."""
 
@@ -50,6 +70,7 @@ class MetricSummary:
     sd: float | None  # the sample standard deviation; None: one fold and seed
     pooled: float  # over all held-out predictions together
     interval_95: Interval | None  # of the pooled value; None: no predictions of these models, or a single dialogue
+    trained_again: TrainedAgain | None = None  # None: no predictions of these models
 
 
 @dataclass(frozen=True)
@@ -230,12 +251,24 @@ class System:
 
 @dataclass(frozen=True)
 class MetricDifference:
-    """First − second of two systems in one metric, pooled."""
+    """First − second of two systems in one metric, pooled; about these trained models, except for `trained_again`."""
 
     difference: float
     interval_95: Interval | None  # paired bootstrap; None: a single dialogue
     p: float | None  # two-sided, paired randomisation test; None: a single dialogue
-    p_holm: float | None  # corrected over all pairs
+    p_holm: float | None  # corrected over all pairs of the report
+    trained_again: TrainedAgain = TrainedAgain()  # what holds for the systems, not only for these models
+
+    @property
+    def is_about_systems(self) -> bool:
+        """Whether something can be said about the systems when they are trained again."""
+        return self.trained_again.p is not None
+
+    @property
+    def strongest(self) -> tuple[Interval | None, float | None]:
+        """The interval and the corrected p-value of the widest claim that can be made."""
+        found = self.trained_again
+        return (found.interval_95, found.p_holm) if self.is_about_systems else (self.interval_95, self.p_holm)
 
 
 @dataclass(frozen=True)
@@ -303,6 +336,7 @@ class Report:
     holes: tuple[Hole, ...]
     notes: tuple[str, ...]  # what changes the meaning of the numbers, one sentence each
     validated_pairs: tuple[PairComparison, ...] = ()  # as `pairs`, of the validated models, if every system has them
+    against: str | None = None  # the system that the others are compared with; None: all pairs
 
     def system(self, name: str) -> System:
         """Return the system of that name."""

@@ -5,7 +5,14 @@ The page loads no script, font or image: styles and plots are in it, and the plo
 
 from mmer_pipeline.pages.page import code, inline, template
 from mmer_pipeline.pages.plotting import HUES
-from mmer_pipeline.report import comparison_tables, paper_table, provenance_tables, report_plots, single_system_tables
+from mmer_pipeline.report import (
+    comparison_tables,
+    pair_table,
+    paper_table,
+    provenance_tables,
+    report_plots,
+    single_system_tables,
+)
 from mmer_pipeline.report.report_content import Report
 from mmer_pipeline.report.wording import (
     MEANING,
@@ -24,6 +31,7 @@ def html(report: Report) -> str:
     return template(TEMPLATE, {"percent": percent, "code": code}).render(
         report=report,
         tables=comparison_tables,
+        pair_table=pair_table,
         paper_table=paper_table,
         system_tables=single_system_tables,
         provenance_tables=provenance_tables,

@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Container, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -97,6 +97,17 @@ class SystemResults:
     held_outs: Mapping[int, str]  # fold → the value that it holds out
     held_out: HeldOut  # all folds and seeds
     validated: HeldOut | None = None  # the same of the validated models; None: a fold has none, or an import
+
+    @property
+    def validated_models(self) -> "SystemResults | None":
+        """These results with the predictions of the validated models in place of the last epoch's."""
+        if self.validated is None:
+            return None
+        runs = tuple(
+            replace(run, folds=tuple(replace(f, held_out=f.validated) for f in run.folds if f.validated is not None))
+            for run in self.runs
+        )
+        return replace(self, runs=runs, held_out=self.validated)
 
 
 def read_systems(runs: Sequence[Path], failures: Failures | None = None) -> tuple[list[SystemResults], list[Hole]]:

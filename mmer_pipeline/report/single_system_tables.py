@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 
-from mmer_pipeline.report.comparison_tables import mean_and_sd, pooled_cell
+from mmer_pipeline.report.comparison_tables import mean_and_sd, pooled_cell, trained_again_cell
 from mmer_pipeline.report.report_content import (
     ClassGates,
     ClassScores,
@@ -14,6 +14,7 @@ from mmer_pipeline.report.report_content import (
 )
 from mmer_pipeline.report.table_rendering import Cell, Column, Filled, Table, grouped_table_of, table_of
 from mmer_pipeline.report.wording import (
+    AGAIN,
     GATE_COMPARISON,
     GATE_EXTREMES,
     GATE_MEANING,
@@ -42,7 +43,19 @@ def scores(system: System) -> Table:
             (Column("mean ± sd", group=name), summary(name, mean_and_sd)),
             (Column("pooled" if name == "oracle" else "pooled (95\u00a0%)", group=name), summary(name, pooled_cell)),
         ]
-    return table_of("Percent: mean ± sample standard deviation over folds and seeds, and pooled.", HEADLINE, columns)
+    final = system.selections.final.summary
+    has_again = any(trained_again_cell(entry) != NOTHING for entry in final.values())
+    if has_again:
+        columns.insert(
+            2, (Column(f"{AGAIN} 95\u00a0%", group="final"), lambda metric: trained_again_cell(final[metric]))
+        )
+    return table_of(
+        "Percent: mean ± sample standard deviation over folds and seeds, and pooled."
+        + (" Trained again: interval of the mean for other seeds and speakers." if has_again else ""),
+        HEADLINE,
+        columns,
+        ["The interval of the pooled value is for these models on other dialogues."],
+    )
 
 
 def folds(system: System) -> Table:

@@ -3,7 +3,7 @@
 from collections.abc import Iterable
 
 from mmer_pipeline.report import published_figures
-from mmer_pipeline.report.report_content import Interval, Report, System
+from mmer_pipeline.report.report_content import Interval, Report, System, TrainedAgain
 
 METRIC_NAMES = {"wa": "WA", "ua": "UA", "wf1": "WF1", "macro_f1": "macro-F1"}
 MEANING = {
@@ -16,9 +16,13 @@ ALPHA_NOTE = (
     "The α of a published row is the paper's. The authors' code sums the CTC loss over batches of two, so our α is "
     "twice the paper's: a published α of 0.1 is 0.2 here, and 0.1 here is 0.05 there."
 )
+AGAIN = "trained again"  # the claim about systems
+MODELS = "these models"  # the claim about trained models
 PAIRS_NOTE = (
-    "Intervals and p-values say how these trained models would compare on other dialogues. Seeds are averaged, not "
-    "resampled, so they do not say what training again would give."
+    "Trained again: what holds for these systems with other seeds and on other speakers, which is what a paper claims; "
+    "the mean over folds and seeds, both of them random. These models: what holds for the models that were trained, on "
+    "other dialogues; pooled, by a bootstrap and a randomisation test over whole dialogues. Their seeds are averaged, "
+    "so this does not say what training again would give."
 )
 GATE_MEANING = (
     "The gate is the share of the word-aware speech that the model passed on: near 1 it was passed on, near 0 it was "
@@ -63,6 +67,12 @@ def p_value(value: float | None) -> str:
     if value is None:
         return NOTHING
     return f"{value:.4f}" if value < SMALL else f"{value:.3f}"
+
+
+def needed(found: TrainedAgain) -> str:
+    """Say how many folds, or seeds, would find a difference: "12 folds or 5 seeds"; – if unknown, or very many."""
+    numbers = [(found.units_needed, f"{found.unit}s"), (found.seeds_needed, "seeds")]
+    return " or ".join(f"{number} {what}" for number, what in numbers if number is not None) or NOTHING
 
 
 def gate(value: float) -> str:

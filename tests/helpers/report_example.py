@@ -34,6 +34,7 @@ from mmer_pipeline.report.report_content import (
     System,
     Table1,
     Table1Row,
+    TrainedAgain,
 )
 from mmer_pipeline.report.trained_runs import TrainedFold, TrainedRun
 from mmer_pipeline.scoring.metrics import HEADLINE, ReliabilityBin, calibration_error, rates
@@ -221,7 +222,15 @@ def _selection(rows: list[FoldScores], with_interval: bool) -> Selection:
         values = np.array([getattr(row, metric) for row in rows])
         mean = float(values.mean())
         interval = (mean - 0.037, mean + 0.031) if with_interval else None
-        summary[metric] = MetricSummary(mean, float(values.std(ddof=1)), mean + 0.001, interval)
+        again = None
+        if with_interval:
+            is_known = len(rows) == FOLDS * len(SEEDS)
+            again = (
+                TrainedAgain(mean, (mean - 0.061, mean + 0.061), 4.0, units=FOLDS, seeds=(len(SEEDS),))
+                if is_known
+                else (TrainedAgain(why_not="some folds are missing"))
+            )
+        summary[metric] = MetricSummary(mean, float(values.std(ddof=1)), mean + 0.001, interval, again)
     return Selection(tuple(rows), summary)
 
 
@@ -296,7 +305,12 @@ def _pairs(systems: tuple[System, ...]) -> tuple[PairComparison, ...]:
                 one, other = (system.selections.final.summary[metric].pooled for system in (first, second))
                 p = float(np.exp(-abs(one - other) * 60))
                 interval = (one - other - 0.03, one - other + 0.03)
-                metrics[metric] = MetricDifference(one - other, interval, p, min(1.0, 4 * p))
+                again = TrainedAgain(why_not="imported")
+                if second.runs and second.name != "roberta":
+                    wide = (one - other - 0.11, one - other + 0.11)
+                    again = TrainedAgain(one - other, wide, 4.4, min(1.0, 3 * p), min(1.0, 9 * p), "fold", FOLDS,
+                                         (2, 2), 12, 7)  # fmt: skip
+                metrics[metric] = MetricDifference(one - other, interval, p, min(1.0, 4 * p), again)
             pairs.append(PairComparison(first.name, second.name, UTTERANCES, 24, metrics))
     return tuple(pairs)
 

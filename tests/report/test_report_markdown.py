@@ -57,8 +57,15 @@ def test_the_oracle_stands_apart_with_its_gap(report):
 def test_pairs_have_difference_interval_and_both_p_values(report):
     text = section(markdown(report), "Are the differences real?")
     row = r"\| MMER \(α = 0\.1\) − MMER \(α = 0\.5\) \| \+16\.67 \(\S+, \S+\) \| [01]\.\d+ \|.*\| 12 \| 6 \|"
-    assert re.search(row, text)
-    assert "WA p (Holm)" in text
+    assert len(re.findall(row, text)) == 2  # WA and UA
+    assert "these models p (Holm)" in text
+    assert "trained again p" not in text  # one seed
+
+
+def test_with_several_seeds_pairs_say_both_claims(everything):
+    text = section(markdown(everything), "Are the differences real?")
+    assert "trained again difference (95 %) | trained again p | trained again p (Holm)" in text
+    assert "trained again WA 95 %" in section(markdown(everything), "Results")
 
 
 def test_what_interval_and_p_are_about_stands_under_the_pairs(report):

@@ -1,12 +1,14 @@
 """One table in every form: nothing breaks it, and what a narrow terminal leaves out is what the columns say."""
 
 import re
+from dataclasses import replace
 
 import pytest
 from helpers.report_example import report_example, with_comparable
 from rich.console import Console
 
-from mmer_pipeline.report import comparison_tables, paper_table, provenance_tables, single_system_tables
+from mmer_pipeline.report import comparison_tables, pair_table, paper_table, provenance_tables, single_system_tables
+from mmer_pipeline.report.report_content import TrainedAgain
 from mmer_pipeline.report.table_rendering import (
     Cell,
     Column,
@@ -48,7 +50,7 @@ def every_table(report):
         comparison_tables.headline(report),
         comparison_tables.pooled(report),
         comparison_tables.selections(report),
-        comparison_tables.pairs(report),
+        pair_table.pairs(report),
     )
     yield from (
         comparison_tables.class_f1(report),
@@ -124,7 +126,7 @@ def test_no_table_is_wider_than_the_terminal_and_none_is_cut(width):
     system = report.systems[0]  # seeds and a validation part: as wide as they come
     for table in (
         comparison_tables.headline(report),
-        comparison_tables.pairs(report),
+        pair_table.pairs(report),
         paper_table.table_1(with_comparable(report)),
         single_system_tables.scores(system),
         single_system_tables.folds(system),
@@ -175,8 +177,68 @@ def test_long_names_may_break_after_underscores_and_slashes():
     assert latex_prose("a/b_c, 1 / 2") == r"a/\allowbreak{}b\_\allowbreak{}c, 1 / 2"
 
 
-def test_pairs_of_systems_are_marked_where_the_corrected_p_is_small():
+def test_pairs_of_systems_are_marked_where_the_corrected_p_of_the_widest_claim_is_small():
     report = report_example()
-    marked = [row[3].strong for row in comparison_tables.pairs(report).rows]
-    assert marked == [pair.metrics["wa"].p_holm < comparison_tables.SIGNIFICANT for pair in report.pairs]
-    assert re.search(r"\*\*\+\d+\.\d\d \(", as_markdown(comparison_tables.pairs(report)))
+    table = pair_table.pairs(report)
+    titles = [f"{column.group} {column.title}" for column in table.columns]
+    assert titles == [
+        " first − second", "trained again difference (95\u00a0%)", "trained again p", "trained again p (Holm)",
+        "these models difference (95\u00a0%)", "these models p", "these models p (Holm)", " at most", " would need",
+        " utterances", " dialogues",
+    ]  # fmt: skip
+    assert [group.title for group in table.groups] == ["WA", "UA"]
+    for metric, group in zip(("wa", "ua"), table.groups, strict=True):
+        for pair, row in zip(report.pairs, group.rows, strict=True):
+            found = pair.metrics[metric]
+            about_systems = found.trained_again.p is not None
+            is_small = (found.trained_again.p_holm if about_systems else found.p_holm) < pair_table.SIGNIFICANT
+            assert [row[3].strong, row[6].strong] == [is_small and about_systems, is_small and not about_systems]
+            assert (row[7].text == "–") == is_small
+    assert re.search(r"\*\*[+−]\d+\.\d\d \(", as_markdown(table))
+
+
+def with_difference(report, **changes):
+    """The report with one pair, whose WA and UA have these values."""
+    pair = report.pairs[0]
+    return replace(report, pairs=(replace(pair, metrics={
+        metric: replace(found, **changes) for metric, found in pair.metrics.items()
+    }),))  # fmt: skip
+
+
+def test_a_difference_that_is_not_significant_is_said_to_be_at_most_what_its_interval_does_not_exclude():
+    again = TrainedAgain(0.004, (-0.023, 0.031), 4.0, 0.6, 0.6, "fold", 5, (3, 3), 88, None)
+    report = with_difference(report_example(), difference=0.01, interval_95=(0.002, 0.018), p=0.01, p_holm=0.01,
+                             trained_again=again)  # fmt: skip
+    table = pair_table.pairs(report)
+    shown_row = [cell.line for cell in table.rows[0]]
+    assert shown_row[1:9] == [
+        "+0.40 (−2.3, +3.1)", "0.600", "0.600", "+1.00 (+0.2, +1.8)", "0.010", "0.010", "3.1", "88 folds",
+    ]  # fmt: skip
+    assert not any(cell.strong for cell in table.rows[0])  # significant for these models only
+    text = as_markdown(table)
+    assert "0 of 1 pairs in WA, 0 in UA" in text
+    assert "A difference that is not in bold has not been shown to be zero" in text
+    assert "no difference" not in text
+    assert "3.1" in shown(table, 80)
+
+
+def test_without_several_seeds_the_table_is_about_these_models_only():
+    again = TrainedAgain(0.03, unit="fold", units=5, seeds=(1, 1), units_needed=17, why_not="a: trained with one seed")
+    report = with_difference(report_example(), p_holm=0.01, trained_again=again)
+    table = pair_table.pairs(report)
+    assert {column.group for column in table.columns} == {"", "these models"}
+    assert "of the claim “these models” only, not of the systems; 1 of 1 pairs in WA, 1 in UA" in table.notes[0]
+    assert [row[5].text for row in table.rows] == ["17 folds", "17 folds"]  # significance of these models is not enough
+
+
+def test_more_seeds_are_named_where_they_are_enough():
+    again = TrainedAgain(0.03, (-0.01, 0.07), 4.0, 0.2, 0.2, "speaker", 12, (2, 2), 17, 6)
+    table = pair_table.pairs(with_difference(report_example(), trained_again=again))
+    assert table.rows[0][8].text == "17 speakers or 6 seeds"
+
+
+def test_one_reference_system_is_named_in_the_correction():
+    report = report_example()
+    assert "Holm: corrected for all pairs" in " ".join(pair_table.pairs(report).notes)
+    report = replace(report, against="mmer")
+    assert "Holm: corrected for the pairs with MMER (α = 0.1)" in " ".join(pair_table.pairs(report).notes)
