@@ -11,8 +11,20 @@ from click.testing import CliRunner
 from helpers.embedded_models import needs
 
 from benchmarks import __main__ as command
-from benchmarks import folds, kernels, measure, precision, predict, reading, shapes, training
+from benchmarks import (
+    folds,
+    kernels,
+    measure,
+    precision,
+    predict,
+    reading,
+    shapes,
+    significance,
+    simulated_results,
+    training,
+)
 from mmer_pipeline.encoders.embedded import MODELS
+from mmer_pipeline.scoring import statistics
 
 
 @pytest.fixture
@@ -21,7 +33,8 @@ def bench(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("module", "count"), [(training, 4), (reading, 2), (kernels, 3), (precision, 1), (folds, 2), (predict, 3)]
+    ("module", "count"),
+    [(training, 4), (reading, 2), (kernels, 3), (precision, 1), (folds, 2), (predict, 3), (significance, 4)],
 )
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of a profiler, and of a terminal's child processes
@@ -37,6 +50,33 @@ def test_a_benchmark_runs_and_yields_its_figures(module, count, bench):
         assert (figure.baseline is None) == (figure.ratio is None)
         assert bool(figure.target) == (figure.met is not None)
         json.dumps(asdict(figure))
+
+
+def test_the_simulated_tests_are_those_of_the_report():
+    """For one experiment, and all its seeds: the p-value and the interval that the report would give."""
+    results = simulated_results.simulate(
+        simulated_results.Setting(folds=5, luck=0.02, spread=0.02), 2, np.random.default_rng(0)
+    )
+    counts = [confusions(results.correct[0, system].sum(axis=0), 5 * results.support) for system in (0, 1)]
+    assert significance.swaps(results, 5)[0] == pytest.approx(statistics.compare(*counts)["ua"].p)
+    low, high = significance.bootstrap(results, 5)
+    assert (low[0], high[0]) == pytest.approx(statistics.bootstrap_intervals(counts[0])["ua"])
+
+
+def confusions(correct, support):
+    """[K, C, C] with the wrong utterances of each class in the next one."""
+    diagonal = np.eye(support.shape[1], dtype=int)
+    return (correct[..., None] * diagonal + (support - correct)[..., None] * np.roll(diagonal, 1, axis=1)).astype(float)
+
+
+def test_simulated_systems_are_as_good_as_they_are_said_to_be():
+    results = simulated_results.simulate(
+        simulated_results.Setting(folds=5, luck=0.03, spread=0.0), 60, np.random.default_rng(0)
+    )
+    assert results.ua.mean() == pytest.approx(simulated_results.TRUE_UA, abs=0.003)
+    within = results.ua.std(axis=-1, ddof=1)  # over seeds: luck, and the noise of about 1,100 utterances
+    assert (within**2).mean() ** 0.5 == pytest.approx((0.03**2 + 0.01**2) ** 0.5, rel=0.1)
+    assert results.support.sum() == 5531
 
 
 def test_utterances_are_as_long_as_iemocap_s():

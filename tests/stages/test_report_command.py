@@ -144,3 +144,24 @@ def test_systems_that_were_trained_otherwise_are_noted():
     write_run(Path("runs/a"))
     write_run(Path("runs/b"), alpha=0.5, schedule="linear")
     assert "b: schedule linear, unlike a" in " ".join(call().stdout.split())
+
+
+def test_one_system_can_be_the_reference_of_all_comparisons():
+    for name, alpha in (("a", 0.1), ("b", 0.5), ("c", 0.2)):
+        write_run(Path("runs") / name, alpha=alpha, flipped=int(10 * alpha) - 1)
+    report = json.loads(call("--against", "b", "--json").stdout)
+    assert [(pair["first"], pair["second"]) for pair in report["pairs"]] == [("b", "a"), ("b", "c")]
+    assert "--against x: there is no such system in this report. Its systems: a, b, c." in " ".join(
+        call("--against", "x", code=1).stderr.split()
+    )
+
+
+def test_both_claims_fit_a_terminal():
+    for number, name in enumerate(("a", "a-seed2", "b", "b-seed2")):
+        write_run(Path("runs") / name, alpha=0.5 if "b" in name else 0.1, flipped=number, seed=2 if "2" in name else 1)
+    shown = call().stdout
+    words = " ".join(shown.split())
+    assert "Trained again: what holds for these systems with other seeds and on other speakers" in words
+    assert "These models: what holds for the models that were trained, on other dialogues" in words
+    table = [line for line in shown.splitlines() if line.startswith(("┃", "│", "┏", "└"))]
+    assert max(map(len, table)) <= 80
