@@ -17,18 +17,10 @@ from mmer_pipeline.devices import resolve_device
 from stages.progress import quiet_libraries
 
 NAMES = (
-    "start",
-    "reading",
-    "kernels",
-    "training",
-    "precision",
-    "extraction",
-    "folds",
-    "growth",
-    "predict",
+    "start", "reading", "kernels", "training", "precision", "extraction", "folds", "growth", "predict", "report",
     "clipping",
     "significance",
-)
+)  # fmt: skip
 
 
 @click.command()

@@ -78,7 +78,7 @@ def write_runs(workspace: Workspace, _count: int) -> None:
     for system, accuracy in ACCURACY.items():
         for number, session in enumerate(sessions, start=1):
             positions = [i for i, u in enumerate(manifest.utterances) if u.session == session]
-            _write_fold(
+            write_fold(
                 workspace.runs / system,
                 settings_for(system, fold=number, epochs=EPOCHS),
                 manifest,
@@ -88,9 +88,10 @@ def write_runs(workspace: Workspace, _count: int) -> None:
             )
 
 
-def _write_fold(
+def write_fold(
     run: Path, settings: Settings, manifest: Manifest, positions: list[int], sessions: list[str], accuracy: float
 ) -> None:
+    """Write an evaluated fold, whose random predictions for the utterances at these positions are its seed's."""
     fold, held_out = paths.fold(run, settings.fold), sessions[settings.fold - 1]
     labels = list(manifest.labels)
     inputs = {"labels": labels, "manifest": manifest.digest, "text_features": "", "speech_features": "",
@@ -100,7 +101,7 @@ def _write_fold(
     record = RunRecord(settings, inputs, facts)
     record.write(fold.settings)
     utterances = [manifest.utterances[position] for position in positions]
-    predictions = _random_predictions(utterances, labels, accuracy, settings.fold)
+    predictions = _random_predictions(utterances, labels, accuracy, 1000 * settings.seed + settings.fold)
     metrics = score(predictions, labels)
     train = {"loss": 1.0, "ce": 1.0, "ctc": 2.0 if settings.alpha else None}
     line = {"train": train, "held_out": metrics, "validation": None,

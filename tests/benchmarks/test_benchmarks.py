@@ -18,6 +18,7 @@ from benchmarks import (
     precision,
     predict,
     reading,
+    report,
     shapes,
     significance,
     simulated_results,
@@ -34,7 +35,16 @@ def bench(tmp_path):
 
 @pytest.mark.parametrize(
     ("module", "count"),
-    [(training, 4), (reading, 2), (kernels, 3), (precision, 1), (folds, 2), (predict, 3), (significance, 4)],
+    [
+        (training, 4),
+        (reading, 2),
+        (kernels, 3),
+        (precision, 1),
+        (folds, 2),
+        (predict, 3),
+        (report, 1),
+        (significance, 4),
+    ],
 )
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of a profiler, and of a terminal's child processes
