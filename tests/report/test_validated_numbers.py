@@ -6,7 +6,7 @@ from helpers.run_example import EPOCHS, TRUTH, write_fold, write_import, write_r
 from sklearn.metrics import accuracy_score
 
 from mmer_pipeline import paths
-from mmer_pipeline.report import comparison_tables, single_system_tables
+from mmer_pipeline.report import comparison_tables, pair_table, single_system_tables
 from mmer_pipeline.report.build_report import make_report
 from mmer_pipeline.report.markdown import markdown
 from mmer_pipeline.report.report_content import Hole
@@ -67,8 +67,8 @@ def test_every_format_shows_validated_intervals_and_pairs(tmp_path):
     scores = as_markdown(single_system_tables.scores(report.systems[0]))
     assert "validated pooled (95" in scores
     assert "oracle pooled (95" not in scores
-    table = comparison_tables.validated_pairs(report)
-    assert "pooled, validated, in percentage points" in table.caption
+    table = pair_table.validated_pairs(report)
+    assert "First − second, validated, in percentage points" in table.caption
     title = "The same differences between the validated models"
     assert title in markdown(report)
     assert title in html(report)
