@@ -1,7 +1,7 @@
 """Build the report's content from runs and imports.
 
 Three numbers are kept apart. final: the last epoch, no selection; the headline. validated: the epoch that
-is best on the validation part. oracle: the epoch that is best on the held-out fold itself, as most published numbers
+is best on the validation part. oracle: the epoch that is best on the held-out fold itself, as many published numbers
 are; never used for anything else. "Best" is the highest WA; among equals, the earliest epoch.
 """
 

@@ -70,23 +70,21 @@ def _few_clusters(systems: Sequence[SystemResults], pairs: Sequence[PairComparis
 
 
 def _not_again(systems: Sequence[SystemResults], pairs: Sequence[PairComparison], classes: int) -> list[str]:
-    """Say for which systems nothing holds when they are trained again, why, and what it would take."""
+    """Name the systems of which training again is unknown, the reason, and the seeds and folds that are needed."""
     reasons = _together(
         (system.name, why)
         for system, (_, why) in ((system, repeated_training.read_cells(system, classes)) for system in systems)
     )
     if not reasons:
         return []
-    note = (
-        f"Nothing can be said about these systems when they are trained again on other speakers: {'; '.join(reasons)}."
-    )
+    note = f"What training again and testing on other speakers would give is unknown ({'; '.join(reasons)})."
     if any(reason.endswith(repeated_training.ONE_SEED) for reason in reasons):
-        note += " It takes at least two seeds, better three (`--seeds 1,2,3`)."
+        note += " At least two seeds are needed, better three (`--seeds 1,2,3`)."
     found = [entry.trained_again for pair in pairs for entry in pair.metrics.values()]
     needed = sorted(entry.units_needed for entry in found if entry.p is None and entry.units_needed is not None)
     if needed:
         folds = f"{needed[0]} to {needed[-1]}" if needed[0] < needed[-1] else str(needed[0])
-        note += f" For a power of 80 %, the observed differences need {folds} folds at their spread (see the pairs)."
+        note += f" With their spread between folds, the observed differences need {folds} folds for a power of 80 %."
     return [note]
 
 

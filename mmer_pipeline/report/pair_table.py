@@ -123,20 +123,21 @@ def _would_need(row: _Row) -> str:
 def _how_to_read(report: Report) -> str:
     family = "all pairs" if report.against is None else f"the pairs with {report.system(report.against).title}"
     return (
-        f"Holm: corrected for {family}, WA and UA and the two claims separately. At most: where a difference is not "
-        "significant, the largest one, in either direction, that the interval does not exclude; that of trained again, "
-        "where there is one. Would need: the folds, or the seeds with these folds, with which a test of trained again "
-        "finds the observed difference with a power of 80\u00a0%, at the observed spread (–: unknown, or very many)."
+        f"Holm: corrected for {family}, for WA, UA and the two claims separately. At most: the largest difference, in "
+        "either direction, that the interval does not exclude. Would need: the folds, or the seeds with these folds, "
+        f"with which the test of “{AGAIN}” would find the observed difference with a power of 80\u00a0% (–: unknown, "
+        "or very many)."
     )
 
 
 def _bold(*rows: Sequence[_Row]) -> str:
     found = [sum(is_significant(row.found) for row in of_metric) for of_metric in rows]
     claims = {row.found.is_about_systems for of_metric in rows for row in of_metric}
-    about = f"the claim “{AGAIN}”" if claims == {True} else f"the claim “{MODELS}” only, not of the systems"
+    about = f"“{AGAIN}”" if claims == {True} else f"“{MODELS}”, which says nothing about the systems"
     if len(claims) > 1:
-        about = f"the claim “{AGAIN}” where it can be made, otherwise of “{MODELS}”"
+        about = f"“{AGAIN}” where that is known, otherwise for “{MODELS}”"
     return (
-        f"In bold: p (Holm) < {SIGNIFICANT} of {about}; {found[0]} of {len(rows[0])} pairs in WA, {found[1]} in UA. A "
-        "difference that is not in bold has not been shown to be zero: see the column at most."
+        f"In bold: p (Holm) < {SIGNIFICANT} for {about}: {found[0]} of {len(rows[0])} pairs in WA, {found[1]} in UA. A "
+        "difference that is not in bold has not been shown to be zero; it is at most as large as the column “at most” "
+        "says."
     )

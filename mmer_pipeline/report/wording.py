@@ -19,10 +19,9 @@ ALPHA_NOTE = (
 AGAIN = "trained again"  # the claim about systems
 MODELS = "these models"  # the claim about trained models
 PAIRS_NOTE = (
-    "Trained again: what holds for these systems with other seeds and on other speakers, which is what a paper claims; "
-    "the mean over folds and seeds, both of them random. These models: what holds for the models that were trained, on "
-    "other dialogues; pooled, by a bootstrap and a randomisation test over whole dialogues. Their seeds are averaged, "
-    "so this does not say what training again would give."
+    "Trained again: these systems with other seeds and on other speakers, which is what a paper claims (mean over "
+    "folds and seeds, both random). These models: the models that were trained, on other dialogues (pooled; bootstrap "
+    "and randomisation test over whole dialogues); training again may give another result."
 )
 GATE_MEANING = (
     "The gate is the share of the word-aware speech that the model passed on: near 1 it was passed on, near 0 it was "

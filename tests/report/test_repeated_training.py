@@ -68,7 +68,7 @@ def test_a_system_has_the_interval_of_its_mean(tmp_path):
     assert found.trained_again.interval_95 == pytest.approx((float(expected.low), 1.0))
     assert expected.high > 1  # no share of utterances is above 1
     assert report.systems[0].selections.oracle.summary["wa"].trained_again is None
-    assert not [note for note in report.notes if "trained again" in note]
+    assert not [note for note in report.notes if "training again" in note]
 
 
 def test_with_one_seed_nothing_is_said_but_how_many_folds_the_difference_needs(tmp_path):
@@ -80,9 +80,9 @@ def test_with_one_seed_nothing_is_said_but_how_many_folds_the_difference_needs(t
     differences = (table(accuracy_score, truth, of_a) - table(accuracy_score, truth, of_b))[:, 0]
     effect = differences.mean() / differences.std(ddof=1)
     assert found.units_needed == max(2, np.ceil(TTestPower().solve_power(effect, power=0.8, alpha=0.05)))
-    (note,) = [note for note in report.notes if "trained again" in note]
-    assert "a, b: trained with one seed. It takes at least two seeds, better three (`--seeds 1,2,3`)." in note
-    assert f"{found.units_needed} " in note.partition("For a power of 80 %, the observed differences need ")[2]
+    (note,) = [note for note in report.notes if "training again" in note]
+    assert "(a, b: trained with one seed). At least two seeds are needed, better three (`--seeds 1,2,3`)." in note
+    assert f"{found.units_needed} " in note.partition("the observed differences need ")[2]
 
 
 def test_a_missing_fold_of_a_seed_and_an_import_are_named_as_the_reason(tmp_path):
@@ -91,7 +91,7 @@ def test_a_missing_fold_of_a_seed_and_an_import_are_named_as_the_reason(tmp_path
     found = report.pairs[0].metrics["ua"].trained_again
     assert found.why_not == "a: some folds are missing; theirs: imported, so that only one training of it is known"
     assert found.value is None
-    (note,) = [note for note in report.notes if "trained again" in note]
+    (note,) = [note for note in report.notes if "training again" in note]
     assert "a: some folds are missing" in note
     assert "--seeds" not in note
 
@@ -160,7 +160,7 @@ def test_the_speakers_of_one_held_out_part_are_the_units(tmp_path):
 def test_one_held_out_part_without_suitable_speakers_says_why(tmp_path, changes, why):
     report, _ = one_part_report(tmp_path, **changes)
     assert report.pairs[0].metrics["wa"].trained_again.why_not == f"a: {why}; b: {why}"
-    assert [note for note in report.notes if f"a, b: {why}." in note]
+    assert [note for note in report.notes if f"(a, b: {why})." in note]
 
 
 def test_against_one_system_only_its_pairs_are_compared_and_corrected(tmp_path):

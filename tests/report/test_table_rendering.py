@@ -227,7 +227,7 @@ def test_without_several_seeds_the_table_is_about_these_models_only():
     report = with_difference(report_example(), p_holm=0.01, trained_again=again)
     table = pair_table.pairs(report)
     assert {column.group for column in table.columns} == {"", "these models"}
-    assert "of the claim “these models” only, not of the systems; 1 of 1 pairs in WA, 1 in UA" in table.notes[0]
+    assert "for “these models”, which says nothing about the systems: 1 of 1 pairs in WA, 1 in UA" in table.notes[0]
     assert [row[5].text for row in table.rows] == ["17 folds", "17 folds"]  # significance of these models is not enough
 
 
