@@ -105,7 +105,7 @@ def ravdess(bench: Bench) -> Corpus:
     """Recordings of eight actors, of 3 to 5 seconds, in four classes."""
     reading = read_corpus("ravdess", SHARED / "data" / "ravdess4")
     known = [u for u in reading.utterances if u.speaker <= "Actor_08"]
-    kept = known[: bench.count(len(known), 24)]
+    kept = known[: bench.count(len(known), 9)]
     path = bench.directory / "ravdess.csv"
     write_manifest(path, kept, root=reading.root, corpus="ravdess", label_map=BUILT_IN["ravdess-4"])
     return Corpus("RAVDESS", read_manifest(path), bench.count(6, 1), 2e-4, alpha=0.1, has_emotions=True)
@@ -115,7 +115,7 @@ def librispeech(bench: Bench) -> Corpus:
     """Sixty read sentences of very different lengths; their two classes are arbitrary, and only CTC is looked at."""
     root = SHARED / "data" / "librispeech60"
     with (root / "transcripts.tsv").open(encoding="utf-8") as stream:
-        rows = list(csv.DictReader(stream, delimiter="\t"))[: bench.count(60, 8)]
+        rows = list(csv.DictReader(stream, delimiter="\t"))[: bench.count(60, 6)]
     utterances = [
         Utterance(
             utterance_id=row["utt"], audio=f"flac/{row['utt']}.flac", start_seconds=None, end_seconds=None,

@@ -12,6 +12,7 @@ from helpers.embedded_models import needs
 
 from benchmarks import __main__ as command
 from benchmarks import (
+    clipping,
     folds,
     kernels,
     measure,
@@ -44,11 +45,14 @@ def bench(tmp_path):
         (predict, 3),
         (report, 1),
         (significance, 4),
+        (clipping, 13),
     ],
 )
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")  # of a profiler, and of a terminal's child processes
-def test_a_benchmark_runs_and_yields_its_figures(module, count, bench):
+def test_a_benchmark_runs_and_yields_its_figures(module, count, bench, request):
+    if module is clipping:
+        request.getfixturevalue("shared")
     if module is predict:
         for name in MODELS:
             needs(name)
