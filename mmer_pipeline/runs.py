@@ -145,9 +145,10 @@ def validated_epoch(records: Sequence[Mapping[str, Any]]) -> int | None:
 
 
 def has_ended(settings: Settings, records: Sequence[Mapping[str, Any]]) -> bool:
-    """Whether training ends after these epochs: all are done, or `--patience` is exhausted."""
+    """Whether training ends after these epochs: all are done, or `--patience`, from the first unfrozen one, is over."""
     best = validated_epoch(records)
-    out_of_patience = bool(settings.patience) and best is not None and len(records) - best >= settings.patience
+    since = len(records) - max(best or 0, settings.frozen_epochs)
+    out_of_patience = bool(settings.patience) and best is not None and since >= settings.patience
     return len(records) >= settings.epochs or out_of_patience
 
 

@@ -121,8 +121,8 @@ class Settings:
         False, "Fine-tune the text encoder instead of reading its cached features (roberta).", MODEL, is_optional=True
     )
     text_pooling: str = _setting(
-        "mean", "Input of the emotion head (roberta): mean over tokens, or the fine-tuned encoder's pooler.", MODEL,
-        choices=("mean", "pooler"), is_optional=True, is_new=True,
+        "mean", "Input of the emotion head (roberta): the mean over tokens, or the pooler of the fine-tuned encoder.",
+        MODEL, choices=("mean", "pooler"), is_optional=True, is_new=True,
     )  # fmt: skip
     text_self_attention: bool = _setting(
         False, "Transformer layer over T before the MMI (mmer).", MODEL, is_optional=True, is_new=True
@@ -176,8 +176,8 @@ class Settings:
     dropout: float = _setting(0.1, "Dropout rate outside the encoders.", MODEL, minimum=0, below=1)
     dropout_at: str = _setting(
         "head",
-        "Place of dropout, besides the MMI's attention and residuals: head (before the emotion head and inside "
-        "feed-forward layers) or inputs (on A and T) (mmer, cai, wav2vec2).",
+        "Where dropout is applied, besides the MMI's attention and residuals: head (inside feed-forward layers and "
+        "before the emotion head) or inputs (to A and T) (mmer, cai, wav2vec2).",
         MODEL, choices=("head", "inputs"), is_optional=True, is_new=True,
     )  # fmt: skip
     batch_size: int = _setting(8, "Utterances per optimiser step.", OPTIMISATION, minimum=1)  # the paper: 2 × 4

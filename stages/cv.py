@@ -87,7 +87,9 @@ def cv(
         )
     names = list(dict.fromkeys(entry.run for entry in entries))
     if against is not None and (against not in names or len(names) < 2):
-        raise click.UsageError(f"--against {against}: expected one of several --systems. They are {', '.join(names)}.")
+        raise click.UsageError(
+            f"--against {against}: expected one of at least two --systems, found {', '.join(names)}."
+        )
     if resources and not scheduler:
         raise click.UsageError("--resource applies only to the workers of a --scheduler.")
     say(common, "Loading libraries …")

@@ -50,7 +50,9 @@ class Entry:
             if "alpha" in options and "alpha" not in supported:
                 raise UserError(f"System {short_name(system)} has no CTC head and therefore no setting alpha.")
             recipe = options.pop("recipe", None)
-            settings_for(system, fold=1, **{**recipe_for(system, recipe or "paper"), **options})
+            # Whether there is a validation part is known only with the options of all systems.
+            known = {"validation": "session", **recipe_for(system, recipe or "paper"), **options}
+            settings_for(system, fold=1, **known)
         except click.UsageError as error:
             raise click.BadParameter(f"{text!r}: {error.message}") from None
         except UserError as error:

@@ -102,7 +102,7 @@ def _signs_of_name(name: str, corpora: Corpora) -> Iterator[str]:
     if Path(name).expanduser().is_dir():
         name = Path(name).name
     if _EMOTION_NAME.search(name):
-        yield "its name speaks of emotion"
+        yield "its name mentions emotion"
     if contained := _contained(name, corpora):
         yield f"its name contains {contained}"
     for pattern, trained in PUBLISHED.items():
@@ -141,7 +141,7 @@ def _signs_of_metadata(path: Path, corpora: Corpora) -> Iterator[str]:
         if contained := _contained(text, corpora if name in ("datasets", "model-index") else CORPORA):
             yield f"its card has {contained} under {name}"
         elif name != "model-index" and _EMOTION_NAME.search(text):
-            yield f"its card speaks of emotion under {name}"
+            yield f"its card mentions emotion under {name}"
 
 
 def _contained(text: str, corpora: Corpora) -> str:
@@ -170,8 +170,8 @@ def findings(corpus: str, origins: tuple[Origin, ...]) -> list[Finding]:
     if known:
         names = " and ".join(origin.name for origin in known)
         meaning = (
-            f"Signs are that {names} {'was' if len(known) == 1 else 'were'} trained on {corpus}. No fold holds test "
-            "recordings out from such an encoder."
+            f"Signs are that {names} {'was' if len(known) == 1 else 'were'} trained on {corpus}. Such an encoder "
+            "has heard the test recordings of every fold."
         )
     elif signed:
         meaning = "A result may owe something to the labels and recordings that such an encoder was trained on."

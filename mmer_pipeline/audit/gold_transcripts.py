@@ -70,7 +70,7 @@ def findings(split: Split, sources: Sequence[Words]) -> list[Finding]:
     gold, *automatic = sources
     chance = 100 / len(np.unique(split.truth))
     with_words = [f"{100 * one.ua:.1f} % with {_name(one)}" for one in sources if one.ua is not None]
-    meaning = "The transcripts come with the corpus. A system in use does not have them, and hears words wrongly. "
+    meaning = "The transcripts come with the corpus. A system in use does not have them, and mishears words. "
     if with_words:
         meaning += f"From the words alone, naive Bayes reaches a UA of {', '.join(with_words)}; guessing {chance:.1f}. "
     meaning += "`--test-transcripts asr` tests with automatic ones, `--transcripts asr` trains with them, too."

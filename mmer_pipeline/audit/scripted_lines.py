@@ -101,7 +101,7 @@ def findings(split: Split, styles: Styles, baselines: Baselines) -> list[Finding
             f"{balance[0].upper()}{balance[1:]}. Word for word in training: {scripted.repeated:,} scripted and "
             f"{improvised.repeated:,} improvised utterances of {LONG} words or more. The style alone reaches a UA of "
             f"{100 * rows[STYLE].ua:.1f} %, the scene alone {100 * rows[SCENE].ua:.1f}, guessing "
-            f"{100 * baselines.chance:.1f}. Report improvised utterances apart, and use `--text-disjoint`.",
+            f"{100 * baselines.chance:.1f}. Report improvised utterances separately, and use `--text-disjoint`.",
             total,
             split.examples(_members(styles.style, SCRIPTED)),
         )

@@ -49,11 +49,11 @@ def _look_up(split: Split, choice: str, folds: list[Fold]) -> ValidationPart:
     truth, answers, priors = [], [], []
     for fold in folds:
         prior = np.bincount(split.truth[list(fold.train)], minlength=len(split.labels))
-        classes: dict[str, Counter[int]] = defaultdict(Counter)  # dialogue → class number → training utterances
+        classes: dict[tuple[str, str], Counter[int]] = defaultdict(Counter)  # dialogue → class → training utterances
         for i in fold.train:
-            classes[split.utterances[i].dialogue][int(split.truth[i])] += 1
+            classes[_dialogue(split, i)][int(split.truth[i])] += 1
         for i in fold.validation:
-            if votes := classes.get(split.utterances[i].dialogue):
+            if votes := classes.get(_dialogue(split, i)):
                 truth.append(int(split.truth[i]))
                 answers.append(max(votes, key=lambda k: (votes[k], prior[k])))
                 priors.append(prior)
@@ -63,6 +63,12 @@ def _look_up(split: Split, choice: str, folds: list[Fold]) -> ValidationPart:
         np.array(priors, dtype=np.float64).reshape(-1, len(split.labels)),
     )
     return ValidationPart(choice, sum(len(fold.validation) for fold in folds), len(truth), worth)
+
+
+def _dialogue(split: Split, position: int) -> tuple[str, str]:
+    """Name a dialogue by session and name, because two sessions may use the same name."""
+    utterance = split.utterances[position]
+    return utterance.session, utterance.dialogue
 
 
 def findings(parts: tuple[ValidationPart, ...]) -> list[Finding]:

@@ -54,7 +54,9 @@ def _chosen(systems: Sequence[SystemResults], against: str | None) -> list[tuple
     if not references or not others:
         names = ", ".join(system.name for system in systems)
         wrong = "there is no other system in this report" if references else "there is no such system in this report"
-        raise UserError(f"--against {against}: {wrong}. Its systems: {names}.")
+        raise UserError(
+            f"--against {against}: {wrong}. Its systems: {names}. Without --against, all pairs are compared."
+        )
     return [(references[0], other) for other in others]
 
 

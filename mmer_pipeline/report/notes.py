@@ -13,6 +13,8 @@ from mmer_pipeline.report.run_results import SystemResults
 from mmer_pipeline.report.validation_notes import validation_notes
 from mmer_pipeline.report.wording import percent
 from mmer_pipeline.scoring.statistics import has_all_swaps
+from mmer_pipeline.scoring.trained_again import MOST_UNITS
+from mmer_pipeline.settings import OPTIMISATION, OPTIONS
 
 FEW_CLUSTERS = 15  # below it a bootstrap interval is too narrow to be trusted
 NAMED = 8  # the most speakers or folds that a note names
@@ -22,7 +24,18 @@ UNKNOWN_DIALOGUES = (
     "Fill in the manifest's column dialogue."
 )
 # If these settings differ between two systems, so does their training.
-TRAINING = ("folds", "validation", "epochs", "patience", "learning_rate", "schedule", "batch_size")
+_NOT_COMPARED = ("seed", "precision", "compile")
+TRAINING = (
+    "folds",
+    "validation",
+    "dropout",
+    "spec_augment",
+    *(
+        name
+        for name, option in OPTIONS.items()
+        if option.group == OPTIMISATION and option.is_identity and name not in _NOT_COMPARED
+    ),
+)
 
 
 def notes_of(systems: Sequence[SystemResults], pairs: Sequence[PairComparison], labels: Sequence[str]) -> list[str]:
@@ -38,6 +51,7 @@ def notes_of(systems: Sequence[SystemResults], pairs: Sequence[PairComparison], 
             if system.imported is not None
         ),
         *_together((system.name, _missing_classes(system, labels)) for system in systems),
+        *_together((system.name, _dialogues_in_several_folds(system)) for system in systems),
         *_together((system.name, _rare_classes(system, labels)) for system in systems),
         *_automatic_transcripts(systems),
         *_trained_otherwise([system for system in systems if system.runs]),
@@ -84,8 +98,25 @@ def _not_again(systems: Sequence[SystemResults], pairs: Sequence[PairComparison]
     needed = sorted(entry.units_needed for entry in found if entry.p is None and entry.units_needed is not None)
     if needed:
         folds = f"{needed[0]} to {needed[-1]}" if needed[0] < needed[-1] else str(needed[0])
+        many = sum(entry.p is None and entry.units_needed is None and entry.value is not None for entry in found)
+        folds += f" (and {many} of them more than {MOST_UNITS:,} or an unknown number of)" if many else ""
         note += f" With their spread between folds, the observed differences need {folds} folds for a power of 80 %."
     return [note]
+
+
+def _dialogues_in_several_folds(system: SystemResults) -> str:
+    """Say that the folds are not independent of each other."""
+    rows = system.held_out
+    folds_of: dict[str, set[int]] = {}
+    for cluster, fold in zip(rows.clusters, rows.folds, strict=True):
+        folds_of.setdefault(cluster, set()).add(fold)
+    shared = sum(len(folds) > 1 for folds in folds_of.values())
+    if not shared or len(system.runs) < 2:
+        return ""
+    return (
+        f"{shared} of {len(folds_of)} dialogues are in several folds, which are therefore not independent; intervals "
+        "of systems trained again may be too narrow. Prefer folds that keep dialogues whole."
+    )
 
 
 def _trained_otherwise(systems: Sequence[SystemResults]) -> list[str]:

@@ -105,7 +105,7 @@ TABLE_1 = (
               "text is only the target of CTC; predictions are made from speech alone"),
     Published(BASELINES, "RoBERTa (base)", 5, "t", 0.6982,
               PublishedKind(metric=_fact("wa", "inferred"), split=_fact("session", "paper")),
-              "its code is apart from MMER's; it computes accuracy and prints that of the last and of the best epoch"),
+              "its code is separate from MMER's, computes accuracy, and prints that of the last and of the best epoch"),
     Published(BASELINES, "wav2vec 2.0", 5, "a", 0.7400, _OF_THE_AUTHORS),
     Published(BASELINES, "Cai et al. [28], run by the paper's authors", 5, "a,t", 0.7324, _OF_THE_AUTHORS),
     Published(PROPOSED, "MMER (α = 0)", 5, "a,t", 0.7655, _OF_THE_AUTHORS),

@@ -9,7 +9,7 @@ from mmer_pipeline.corpora.transcripts import GOLD
 from mmer_pipeline.report.published_figures import BASELINES, CLASSES, CORPUS, PROPOSED, TABLE_1, PublishedKind
 from mmer_pipeline.report.report_content import SameKind, System, Table1, Table1Row
 from mmer_pipeline.report.trained_runs import SettingValue
-from mmer_pipeline.settings import SAME
+from mmer_pipeline.settings import RECIPES, SAME
 from mmer_pipeline.systems.registry import describe_system
 
 ENOUGH = 5000  # fewer utterances of IEMOCAP are a sample, not the corpus (a few recordings may be missing)
@@ -48,13 +48,15 @@ def table_1(systems: Sequence[System], *, comparable: bool) -> Table1:
     """Match the rows of Table 1 with our systems, and add rows for our other systems.
 
     A row takes the system whose α weighs CTC as the authors' code does: twice the row's α. A system with the row's own
-    α was trained with half the weight, so it is another system and has a row of its own.
+    α was trained with half the weight, so it is another system and has a row of its own. Of several such systems, it
+    takes the one that has most settings of the authors' code.
     """
     left = {system.name: system for system in systems}
     rows: list[Table1Row] = []
     for published in TABLE_1:
         wanted = _COUNTERPARTS.get(published.method)
-        match = next((name for name, system in left.items() if wanted and _is_like(system, wanted)), None)
+        matches = [name for name, system in left.items() if wanted and _is_like(system, wanted)]
+        match = max(matches, key=lambda name: _nearness(left[name]), default=None)
         row = Table1Row(
             published.group, published.method, published.folds, published.modality, published.figure, published.kind,
             published.remark,
@@ -113,6 +115,13 @@ def _is_like(system: System, wanted: _Counterpart) -> bool:
     alike = alike and settings["transcripts"] == GOLD and settings["test_transcripts"] in (SAME, GOLD)
     reads_text = "text" in describe_system(str(settings["system"])).reads
     return alike and not settings["text_disjoint"] and (not reads_text or settings["annotations"] == "strip")
+
+
+def _nearness(system: System) -> int:
+    """The number of settings of the authors' code that a system was trained with."""
+    settings = system.runs[0].settings
+    recipe = RECIPES["reference"].get(str(settings["system"]), {})
+    return sum(settings.get(name) == value for name, value in recipe.items())
 
 
 def _group(system: System) -> str:

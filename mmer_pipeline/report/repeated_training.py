@@ -78,7 +78,8 @@ def read_cells(system: SystemResults, classes: int, shared: Collection[str] | No
         if why_not := _why_no_speakers(system):
             return None, why_not
     runs = [_confusions(run, unit, classes, shared) for run in system.runs]
-    if len(runs[0]) < 2 or any(of_run.keys() != runs[0].keys() for of_run in runs):
+    is_complete = all(len(run.folds) == len(run.record.facts["folds"]) for run in system.runs)
+    if not is_complete or len(runs[0]) < 2 or any(of_run.keys() != runs[0].keys() for of_run in runs):
         return None, INCOMPLETE
     confusions = np.array([[of_run[name] for of_run in runs] for name in runs[0]])
     return Cells(tuple(runs[0]), unit, confusions), ONE_SEED if len(runs) < 2 else ""
@@ -119,15 +120,16 @@ def _estimate(unit: str, units: int, first: Floats, second: Floats | None = None
     is_pair = second is not None
     if variance < TIE**2:
         return replace(base, why_not=why_not or NO_SPREAD)
-    needed = trained_again.units_needed(value, variance) if is_pair else None
-    base = replace(base, units_needed=needed)
     if why_not:
-        return replace(base, why_not=why_not)
+        needed = trained_again.units_needed(value, variance) if is_pair else None
+        return replace(base, units_needed=needed, why_not=why_not)
     found = trained_again.estimate(first, second)
+    more = trained_again.units_needed(value, variance, float(found.seed_variance), fewest=units + 1)
     return replace(
         base,
         interval_95=(max(float(found.low), -1.0 if is_pair else 0.0), min(float(found.high), 1.0)),
         df=float(found.df),
         p=float(found.p) if is_pair else None,
+        units_needed=more if is_pair else None,
         seeds_needed=trained_again.seeds_needed(value, found, units, min(seeds)) if is_pair else None,
     )

@@ -44,7 +44,7 @@ class GradientNorms:
 
     mean: float  # of CE + α · CTC, before clipping
     max: float
-    emotion: float | None  # mean of CE's part, in the steps that measure the parts; None: a single loss
+    emotion: float | None  # mean of CE's part, in the steps that measure the parts; None: a single loss, or --compile
     ctc: float | None  # mean of α · CTC's part, likewise
     clipped: float  # share of the steps
 

@@ -2,7 +2,7 @@
 
 A cross-validation with several seeds gives each system a table of one metric: a row for each unit (a fold, which holds
 out speakers or a session) and a column for each seed. Units and seeds are both random (two-way random effects), as
-readers and cases are in the analysis of multi-reader multi-case studies (Obuchowski and Rockette 1995, "Hypothesis
+cases and readers are in the analysis of multi-reader multi-case studies (Obuchowski and Rockette 1995, "Hypothesis
 testing of diagnostic accuracy for multiple readers and multiple tests: an ANOVA approach with dependent observations";
 Hillis 2007, "A comparison of denominator degrees of freedom methods for multiple observer ROC analysis"). The variance
 of the mean has two parts:
@@ -105,12 +105,13 @@ def _mean_squares(table: Floats) -> tuple[Floats, Floats]:
     return ms_seed, (residual**2).sum(axis=(-2, -1)) / ((units - 1) * (seeds - 1))
 
 
-def units_needed(difference: float, variance: float) -> int | None:
-    """Return how many units a t test needs to find a difference with a power of 80 %.
+def units_needed(difference: float, variance: float, seed_variance: float = 0.0, fewest: int = 2) -> int | None:
+    """Return how many units a t test needs to find a difference with a power of 80 %, at least `fewest`.
 
-    `variance` is that of the difference between units. None: more than `MOST_UNITS`.
+    `variance` is that of the difference between units, `seed_variance` the part of the squared error that more units do
+    not reduce. None: more than `MOST_UNITS`.
     """
-    return _least(2, MOST_UNITS, lambda units: _power(difference, variance, units))
+    return _least(fewest, MOST_UNITS, lambda units: _power(difference, variance + units * seed_variance, units))
 
 
 def seeds_needed(difference: float, found: Estimate, units: int, seeds: int) -> int | None:

@@ -162,7 +162,7 @@ class Trainer:
         losses = self.accelerator.reduce(torch.stack([entry.result.losses for entry in self.pending]), "sum")
         norms = torch.stack([entry.result.norms for entry in self.pending])
         for entry, (ce, ctc), measured in zip(self.pending, losses.tolist(), norms.tolist(), strict=True):
-            if not math.isfinite(ce + ctc):
+            if not math.isfinite(ce + ctc + measured[0]):
                 raise UserError(self._not_a_number(entry, ce, ctc))
             self.progress.ce_sum += ce
             self.progress.ctc_sum += ctc
@@ -176,9 +176,9 @@ class Trainer:
         utterances = self.examples.manifest.utterances
         names = ", ".join(utterances[position].utterance_id for position in entry.positions)
         return (
-            f"The loss is not a number in epoch {self.progress.epoch} (CE {ce:g}, CTC {ctc:g}), in the step with the "
-            f"utterances {names}. Everything saved is kept. Check their recordings and features, or train with a "
-            "smaller --learning-rate or --precision fp32."
+            f"The loss or its gradient is not a number in epoch {self.progress.epoch} (CE {ce:g}, CTC {ctc:g}), in the "
+            f"step with the utterances {names}. Everything saved is kept. Check their recordings and features, or "
+            "train with a smaller --learning-rate or --precision fp32."
         )
 
     def _close_epoch(self) -> None:

@@ -59,11 +59,18 @@ def _encoders(model: nn.Module) -> list[PreTrainedModel]:
 def _layers_above(encoder: PreTrainedModel) -> Iterator[tuple[nn.Parameter, int]]:
     """Each parameter with the number of transformer layers above its own.
 
-    Encoders register what precedes their layers before them, and what follows after them.
+    Encoders register what precedes their layers before them, and what follows after them, except for the last norm of
+    wav2vec2's large form (`do_stable_layer_norm`), which follows its layers.
     """
     layers = [module for module in encoder.modules() if _is_trained_layer(module)]
     number_of = {parameter: number for number, layer in enumerate(layers, 1) for parameter in layer.parameters()}
+    body: Any = getattr(encoder, "encoder", None)
+    is_stable = getattr(encoder.config, "do_stable_layer_norm", False)
+    last_norm = set(body.layer_norm.parameters()) if is_stable else set()
     number = 0
     for parameter in encoder.parameters():
+        if parameter in last_norm:
+            yield parameter, 0
+            continue
         number = number_of.get(parameter, number)
         yield parameter, len(layers) - number

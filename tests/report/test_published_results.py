@@ -62,6 +62,12 @@ def test_a_row_takes_the_alpha_that_weighs_as_the_authors_code_does_and_no_other
     assert beside(system("a", alpha=0.02, test_transcripts="gold")) == {"MMER (α = 0.01)": "a"}
 
 
+def test_of_two_systems_of_a_row_it_takes_the_one_that_is_more_like_the_authors_code():
+    paper, reference = system("a", alpha=0.2), system("b", alpha=0.2, text_self_attention=True, spec_augment=False)
+    for order in ((paper, reference), (reference, paper)):
+        assert beside(*order)["MMER (α = 0.1)"] == "b"
+
+
 def test_a_row_of_ours_names_the_alpha_of_the_paper():
     paper = {row.ours: row.paper_alpha for row in rows_of(system("a", alpha=0.1), system("b", alpha=0.0)) if row.ours}
     assert paper == {"a": 0.05, "b": None}

@@ -112,6 +112,9 @@ def test_the_units_needed_are_those_of_statsmodels(difference: float) -> None:
 
 def test_a_huge_difference_needs_two_or_three_units_and_a_tiny_one_no_number() -> None:
     assert units_needed(100.0, 1e-4) == 2
+    assert units_needed(100.0, 1e-4, fewest=6) == 6  # what is there was not enough
+    assert units_needed(1.0, 1.0, seed_variance=0.05) > units_needed(1.0, 1.0)
+    assert units_needed(1.0, 1.0, seed_variance=1.0) is None  # more units do not reduce it
     assert units_needed(10.0, 1.0) == 3
     assert units_needed(0.001, 1.0) is None
     assert units_needed(0.0, 1.0) is None

@@ -108,7 +108,7 @@ def test_failing_jobs_leave_the_others_alone_and_the_report_names_the_holes(fini
     assert "5 of 10 jobs failed" in result.stderr
     assert "  roberta, fold 1:\n    " in result.stderr
     assert "other settings" in result.stderr
-    assert "The loss is not a number" in result.stderr
+    assert "The loss or its gradient is not a number" in result.stderr
     assert f"  {featureless}, folds 1, 2:\n    Speech features" in result.stderr
     report = json.loads(Path("runs/report/report.json").read_text())
     assert [system["name"] for system in report["systems"]] == ["mmer-no-gate", "roberta", "wav2vec2"]

@@ -20,6 +20,7 @@ def test_an_entry_is_a_system_with_options_of_train_behind_colons():
     assert entry.options == {"alpha": 0.01, "gate": False, "pooled": "speech"}
     assert system_list.Entry.parse("roberta:finetune-text").options == {"finetune_text": True}
     assert system_list.Entry.parse("mmer").options == {}
+    assert system_list.Entry.parse("mmer:patience=5").options == {"patience": 5}  # --validation may be given for all
     assert system_list.Entry.parse("wav2vec2:speech-encoder=some/model").run == "wav2vec2-speech-encoder-some-model"
 
 

@@ -50,6 +50,16 @@ def test_the_learning_rate_decays_from_layer_to_layer(make, tmp_path, family):
     assert below["emotion_head.weight"] == 1e-3
 
 
+def test_the_last_norm_of_the_large_form_follows_its_layers(make, tmp_path):
+    """It is registered before the layers, and would have the lowest rate of all."""
+    from mmer_pipeline.demo.encoders import tiny_speech_encoder
+
+    large = tiny_speech_encoder(tmp_path, "wav2vec2", do_stable_layer_norm=True, feat_extract_norm="layer")
+    found = peaks(make(speech=large, learning_rate=1e-3, layer_decay=0.5))
+    assert found["speech.encoder.encoder.layer_norm.weight"] == pytest.approx(1e-3)
+    assert found["speech.encoder.feature_projection.projection.weight"] < 1e-3
+
+
 def test_biases_and_norms_can_be_spared_from_weight_decay(make):
     made = make(decay_biases_and_norms=False, weight_decay=0.05)
     for group in made.adamw.param_groups:

@@ -95,6 +95,12 @@ def test_without_a_validation_part_there_is_no_validated_epoch():
     assert validated_epoch([{"validation": None}] * 3) is None
 
 
+def test_patience_begins_when_the_encoders_are_no_longer_frozen():
+    settings = Settings(fold=1, epochs=20, patience=2, frozen_epochs=4, validation="speaker")
+    worse = [{"validation": {"wa": value}} for value in (0.5, 0.4, 0.3, 0.2, 0.1, 0.0)]
+    assert [has_ended(settings, worse[:count]) for count in (3, 4, 5, 6)] == [False, False, False, True]
+
+
 @pytest.mark.parametrize(
     ("patience", "wa", "ended"),
     [
