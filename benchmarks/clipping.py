@@ -102,13 +102,13 @@ def figures(bench: Bench) -> Iterator[Figure]:
 
 
 def ravdess(bench: Bench) -> Corpus:
-    """Recordings of eight actors, of 3 to 5 seconds, in four classes."""
+    """Recordings of six actors, of 3 to 5 seconds, in four classes."""
     reading = read_corpus("ravdess", SHARED / "data" / "ravdess4")
-    known = [u for u in reading.utterances if u.speaker <= "Actor_08"]
+    known = [u for u in reading.utterances if u.speaker <= "Actor_06"]
     kept = known[: bench.count(len(known), 9)]
     path = bench.directory / "ravdess.csv"
     write_manifest(path, kept, root=reading.root, corpus="ravdess", label_map=BUILT_IN["ravdess-4"])
-    return Corpus("RAVDESS", read_manifest(path), bench.count(6, 1), 2e-4, alpha=0.1, has_emotions=True)
+    return Corpus("RAVDESS", read_manifest(path), bench.count(4, 1), 2e-4, alpha=0.1, has_emotions=True)
 
 
 def librispeech(bench: Bench) -> Corpus:
@@ -126,7 +126,7 @@ def librispeech(bench: Bench) -> Corpus:
     ]  # fmt: skip
     path = bench.directory / "librispeech.csv"
     write_manifest(path, utterances, root=root, corpus="librispeech", label_map=identity_map({"even", "odd"}))
-    return Corpus("LibriSpeech", read_manifest(path), bench.count(20, 1), 1e-3, alpha=0.1, has_emotions=False)
+    return Corpus("LibriSpeech", read_manifest(path), bench.count(12, 1), 1e-3, alpha=0.1, has_emotions=False)
 
 
 def train(bench: Bench, corpus: Corpus, limit: float) -> Course:

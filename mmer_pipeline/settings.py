@@ -163,9 +163,9 @@ class Settings:
     decay_biases_and_norms: bool = _setting(
         True, "Apply weight decay to biases and normalisation layers, too.", OPTIMISATION, is_new=True
     )
-    # Neither the paper nor its authors' code clips. With a CTC loss that is a sum over frames, a fixed limit would give
-    # long utterances less weight.
-    clip_norm: float = _setting(0.0, "Largest gradient norm of a step; 0: unlimited.", OPTIMISATION, minimum=0)
+    # Neither the paper nor its authors' code clips. With a limit, both losses fall faster, for short utterances and for
+    # long ones (docs/training-choices.md).
+    clip_norm: float = _setting(1.0, "Largest gradient norm of a step; 0: unlimited.", OPTIMISATION, minimum=0)
     balanced_classes: bool = _setting(
         False, "Weight the emotion loss so that every class counts equally.", OPTIMISATION, is_new=True
     )

