@@ -117,7 +117,7 @@ def test_class_weights_and_label_smoothing_are_those_of_torch(make):
 
 def test_the_gradients_of_both_losses_are_measured_apart_and_their_sum_trains(make):
     """Two micro-batches, against gradients that torch computes for each loss alone."""
-    plain, measured = make(dropout=0.0), make(dropout=0.0)
+    plain, measured = make(dropout=0.0, clip_norm=0.0), make(dropout=0.0, clip_norm=0.0)
     for made in (plain, measured):
         made.model.eval()
         made.max_seconds = 15.0
@@ -128,7 +128,7 @@ def test_the_gradients_of_both_losses_are_measured_apart_and_their_sum_trains(ma
     torch.testing.assert_close(found.norms[0], wanted.norms[0], rtol=1e-4, atol=1e-5)
     for mine, other in zip(measured.trained, plain.trained, strict=True):
         torch.testing.assert_close(mine.grad, other.grad, rtol=1e-3, atol=1e-5)
-    emotion, both = make(dropout=0.0, alpha=1e-12), make(dropout=0.0)
+    emotion, both = make(dropout=0.0, clip_norm=0.0, alpha=1e-12), make(dropout=0.0, clip_norm=0.0)
     for made in (emotion, both):
         made.model.eval()
         made.max_seconds = 15.0
@@ -144,7 +144,7 @@ def test_the_gradients_of_both_losses_are_measured_apart_and_their_sum_trains(ma
 
 
 def test_clipping_limits_the_norm_of_the_step_and_reports_the_one_before(make):
-    free, clipped = make(dropout=0.0), make(dropout=0.0, clip_norm=0.5)
+    free, clipped = make(dropout=0.0, clip_norm=0.0), make(dropout=0.0, clip_norm=0.5)
     for made in (free, clipped):
         made.model.eval()
         made.max_seconds = 1e3
