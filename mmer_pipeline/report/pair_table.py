@@ -124,9 +124,9 @@ def _how_to_read(report: Report) -> str:
     family = "all pairs" if report.against is None else f"the pairs with {report.system(report.against).title}"
     return (
         f"Holm: corrected for {family}, for WA, UA and the two claims separately. At most: the largest difference, in "
-        "either direction, that the interval does not exclude. Would need: the folds, or the seeds with these folds, "
-        f"with which the test of “{AGAIN}” would find the observed difference with a power of 80\u00a0% (–: unknown, "
-        "or very many)."
+        "either direction, that the interval does not exclude. Would need: the folds (with several seeds), or the "
+        f"seeds with these folds, with which the test of “{AGAIN}” would find the observed difference with a power of "
+        "80\u00a0% (–: unknown, or very many)."
     )
 
 

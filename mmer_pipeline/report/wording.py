@@ -71,9 +71,7 @@ def p_value(value: float | None) -> str:
 def needed(found: TrainedAgain) -> str:
     """Say how many folds, or seeds, would find a difference: "12 folds or 5 seeds"; – if unknown, or very many."""
     numbers = [(found.units_needed, f"{found.unit}s"), (found.seeds_needed, "seeds")]
-    text = " or ".join(f"{number} {what}" for number, what in numbers if number is not None)
-    has_seeds = found.p is not None
-    return (text if has_seeds or not text else f"{text}, with several seeds") or NOTHING
+    return " or ".join(f"{number} {what}" for number, what in numbers if number is not None) or NOTHING
 
 
 def gate(value: float) -> str:
