@@ -25,7 +25,7 @@ TRUE_UA = float(np.dot(SHARES, RIGHT))
 
 @dataclass(frozen=True)
 class Setting:
-    """What varies in an experiment: standard deviations, fractions of UA."""
+    """The standard deviations of the random parts of an experiment, as fractions of UA."""
 
     folds: int
     luck: float  # between trainings of one system on one fold

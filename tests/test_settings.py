@@ -69,3 +69,10 @@ def test_the_reference_s_recipe_covers_the_built_in_systems_alone():
     assert RECIPES["reference"].keys() == SYSTEMS.keys()
     with pytest.raises(UserError, match=r"--recipe reference covers mmer, .* and not mine\."):
         recipe_for("/a/file.py:mine", "reference")
+
+
+def test_a_setting_that_one_of_two_records_lacks_is_a_difference():
+    """It is in an identity only if it differs from its default."""
+    plain, patient = (RunRecord(Settings(fold=1, patience=patience), {}, {}) for patience in (0, 5))
+    assert plain.differences(patient) == ["patience: 0 → 5"]
+    assert patient.differences(plain) == ["patience: 5 → 0"]

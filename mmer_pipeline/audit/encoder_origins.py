@@ -47,7 +47,7 @@ _CLASSES = frozenset(
 
 @dataclass(frozen=True)
 class Origin:
-    """What is known about the training of one encoder."""
+    """The facts known about the training of one encoder."""
 
     kind: str  # "text encoder", "speech encoder"
     name: str  # as in the settings

@@ -19,7 +19,7 @@ from mmer_pipeline.scoring.metrics import rates
 
 @dataclass(frozen=True)
 class Words:
-    """What the words of one source of transcripts tell about the class."""
+    """How well the words of one source of transcripts predict the class."""
 
     source: str  # "gold", or the model that wrote them
     utterances: int  # with words

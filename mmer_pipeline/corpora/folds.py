@@ -126,7 +126,7 @@ def shared_speakers(manifest: Manifest, fold: Fold) -> list[str]:
 
 @dataclass(frozen=True)
 class Overlap:
-    """What a fold's validation part shares with its training part."""
+    """Dialogues and speakers that a fold's validation and training parts have in common."""
 
     dialogues: int
     speakers: int

@@ -48,7 +48,7 @@ def table_1(systems: Sequence[System], *, comparable: bool) -> Table1:
     """Match the rows of Table 1 with our systems, and add rows for our other systems.
 
     A row takes the system whose α weighs CTC as the authors' code does: twice the row's α. A system with the row's own
-    α was trained with half the weight, so it is another system and has a row of its own. Of several such systems, it
+    α was trained with half the weight, so it is another system and has a separate row. Of several such systems, it
     takes the one that has most settings of the authors' code.
     """
     left = {system.name: system for system in systems}

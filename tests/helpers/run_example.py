@@ -65,20 +65,7 @@ def write_fold(
     )
     record.write(fold.settings)
     lines = [
-        {
-            "epoch": epoch + 1,
-            "train": {"loss": 1.0, "ce": 1.0, "ctc": 2.0 if record.settings.alpha else None},
-            "held_out": score(predictions(truth, predicted), LABELS),
-            "validation": score(predictions(*chosen_on[epoch]), LABELS) if chosen_on else None,
-            "gradient_norm": {
-                "mean": 4.0 - epoch,
-                "max": 9.0,
-                "emotion": 1.0,
-                "ctc": 3.0 if record.settings.alpha else None,
-                "clipped": 0.25,
-            },
-            "speed": {"seconds": 1.5, "utterances_per_second": 10.0 * number},
-        }
+        _epoch_line(record, epoch, predictions(truth, predicted), predictions(*chosen_on[epoch]) if chosen_on else None)
         for epoch, predicted in enumerate(epochs)
     ]
     files.write_text(fold.metrics, "".join(map(files.json_line, lines)))
@@ -105,6 +92,25 @@ def write_fold(
             "metrics": score(of_validated, LABELS),
         }
     files.write_json(fold.evaluation, evaluation)
+
+
+def _epoch_line(record: RunRecord, epoch: int, held_out: Predictions, validation: Predictions | None) -> dict[str, Any]:
+    """The line of metrics.jsonl of an epoch, counted from 0."""
+    has_ctc = bool(record.settings.alpha)
+    return {
+        "epoch": epoch + 1,
+        "train": {"loss": 1.0, "ce": 1.0, "ctc": 2.0 if has_ctc else None},
+        "held_out": score(held_out, LABELS),
+        "validation": score(validation, LABELS) if validation else None,
+        "gradient_norm": {
+            "mean": 4.0 - epoch,
+            "max": 9.0,
+            "emotion": 1.0,
+            "ctc": 3.0 if has_ctc else None,
+            "clipped": 0.25,
+        },
+        "speed": {"seconds": 1.5, "utterances_per_second": 10.0 * record.settings.fold},
+    }
 
 
 def _write_predictions(path: Path, number: int, predicted: Predictions) -> None:

@@ -1,4 +1,4 @@
-"""What the report says of systems that are trained again, when it says nothing, and pairs with one reference."""
+"""The claim about systems trained again, the reasons for not making it, and pairs with one reference."""
 
 import json
 

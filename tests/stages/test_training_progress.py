@@ -1,4 +1,4 @@
-"""What `train` prints after each epoch."""
+"""The line that `train` prints after each epoch."""
 
 from pathlib import Path
 

@@ -38,7 +38,7 @@ def mmer(directory: Path, text_dim: int = 64, **options: Any) -> MMER:
 
 
 def padded_inputs(model: MMER, text_dim: int = 64) -> Inputs:
-    """Three utterances of different lengths; what stands in the padding of words is not zero, but rubbish."""
+    """Three utterances of different lengths; the padding of words is filled with random values."""
     frame_mask, token_mask = mask_of(21, 40, 33), mask_of(9, 4, 2)
     frames = torch.randn(3, 40, model.speech.front_dim) * frame_mask.unsqueeze(-1)
     return frames, frame_mask, torch.randn(3, 9, text_dim), token_mask

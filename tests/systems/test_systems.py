@@ -301,45 +301,6 @@ def test_a_model_that_version_0_1_saved_is_still_read(corpus, settings_of, syste
     assert found == expected
 
 
-def test_alpha_is_nothing_to_a_system_without_a_ctc_head():
-    assert settings_for("wav2vec2", fold=1, alpha=0.5).alpha == 0.0
-    assert settings_for("cai", fold=1, alpha=0.5).alpha == 0.5
-    for system, options in (
-        ("cai", {"gate": False}),
-        ("mmer", {"finetune_text": True}),
-        ("roberta", {"pooled": "text"}),
-    ):
-        with pytest.raises(UserError, match=f"System {system} has no setting"):
-            settings_for(system, fold=1, **options)
-
-
-def test_titles_say_what_sets_a_system_apart():
-    titles = {name: title(asdict(settings_for(name, fold=1))) for name in SYSTEMS}
-    assert titles == {
-        "mmer": "MMER (α = 0.1)",
-        "cai": "Cai et al. (α = 0.1)",
-        "wav2vec2": "wav2vec2",
-        "roberta": "RoBERTa (frozen)",
-    }
-    assert title(asdict(settings_for("mmer", fold=1, gate=False, alpha=0.0))) == "MMER (α = 0, no gate)"
-
-
-def test_titles_say_where_a_system_is_built_as_in_the_authors_code():
-    recipe = RECIPES["reference"]
-    assert {name: title(asdict(settings_for(name, fold=1, **recipe[name]))) for name in SYSTEMS} == {
-        "mmer": "MMER (α = 0.2, reference's variant)",
-        "cai": "Cai et al. (α = 0.2, reference's variant)",
-        "wav2vec2": "wav2vec2 (reference's variant)",
-        "roberta": "RoBERTa (fine-tuned, pooler)",
-    }
-    parts = settings_for("mmer", fold=1, text_self_attention=True, spec_augment=False)
-    assert title(asdict(parts)) == "MMER (α = 0.1, self-attention over T, no SpecAugment)"
-    old = asdict(settings_for("mmer", fold=1))
-    for name in ("text_self_attention", "speech_projections", "dropout_at", "spec_augment", "text_pooling"):
-        del old[name]
-    assert title(old) == "MMER (α = 0.1)"
-
-
 def test_the_classes_of_the_registry_are_there():
     assert model_class("cai") is model_class("wav2vec2") is SpeechClassifier
     assert model_class("roberta") is TextClassifier

@@ -159,7 +159,7 @@ def test_a_checkpoint_brings_back_weights_moments_and_progress(tmp_path):
 
 @pytest.mark.parametrize("step", [0, 7])
 def test_a_state_of_version_0_1_0_resumes_between_epochs_only(tmp_path, monkeypatch, step):
-    """That version divided an epoch into other steps, so half an epoch of its own cannot be completed."""
+    """That version divided an epoch into other steps, so an epoch that it left unfinished cannot be completed."""
     model = torch.nn.Linear(4, 2)
     optimiser = torch.optim.AdamW(model.parameters(), lr=0.1)
     state = tmp_path / "state.safetensors"

@@ -18,7 +18,7 @@ from mmer_pipeline.errors import UserError
 from mmer_pipeline.prediction.packing import pack
 from mmer_pipeline.prediction.recognizer import EmotionRecognizer
 from mmer_pipeline.prediction.trained_model import model_of_run, read_packed_model
-from mmer_pipeline.runs import RunRecord, best_epoch, has_ended, read_evaluation, read_predictions, validated_epoch
+from mmer_pipeline.runs import best_epoch, has_ended, read_evaluation, read_predictions, validated_epoch
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.registry import settings_for
 from mmer_pipeline.training import evaluation
@@ -231,13 +231,6 @@ def test_patience_without_a_validation_part_is_refused():
     with pytest.raises(UserError, match=r"--patience 3 needs a validation part.*Add --validation session"):
         settings_for("mmer", fold=1, patience=3)
     assert settings_for("mmer", fold=1, patience=3, validation="0.1").patience == 3
-
-
-def test_a_setting_that_one_of_two_records_lacks_is_a_difference():
-    """It is in an identity only if it differs from its default."""
-    plain, patient = (RunRecord(Settings(fold=1, patience=patience), {}, {}) for patience in (0, 5))
-    assert plain.differences(patient) == ["patience: 0 → 5"]
-    assert patient.differences(plain) == ["patience: 5 → 0"]
 
 
 # --- evaluation -------------------------------------------------------------------------------------------
