@@ -40,12 +40,12 @@ def slugs(report: Report) -> dict[str, str]:
 
 @styled
 def systems(report: Report) -> Figure:
-    """Draw pooled WA and UA of every system with interval, fold values and chance."""
+    """Draw pooled WA and UA of every system with the intervals of both claims, fold values and chance."""
     names = [system.name for system in report.systems]
     guessing = 100 * chance(report)
     figure = Figure(figsize=(WIDTH, 0.75 + 0.72 * len(names)), layout="constrained")
     axes = figure.subplots()
-    ticks = []
+    ticks, has_again = [], False
     for number, system in enumerate(report.systems):
         top, colour = 3.4 * number, hue(report, system)
         axes.text(0.01, top, _short(system.title, 44), transform=axes.get_yaxis_transform(), va="center", weight="bold")
@@ -54,6 +54,10 @@ def systems(report: Report) -> Figure:
             y = top + row
             summary, marker = final.summary[metric], "o" if metric == "wa" else "D"
             ticks.append((y, METRIC_NAMES[metric]))
+            again = summary.trained_again.interval_95 if summary.trained_again else None
+            has_again = has_again or again is not None
+            if again:
+                axes.plot(100 * np.array(again), [y, y], "|-", color=colour, linewidth=0.8, markersize=5)
             if summary.interval_95:
                 axes.plot(100 * np.array(summary.interval_95), [y, y], color=colour, linewidth=2.2)
             axes.plot(100 * summary.pooled, y, marker, color=colour, markersize=6)
@@ -68,8 +72,10 @@ def systems(report: Report) -> Figure:
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("percent of the held-out utterances, final epoch")
     axes.margins(x=0.04)
+    again_handle = Line2D([], [], color=INK, marker="|", linewidth=0.8, markersize=5, label="95 %, trained again")
     handles = [
         Line2D([], [], color=INK, marker="o", linewidth=2, label="pooled, 95 % interval"),
+        *([again_handle] if has_again else []),
         Line2D([], [], color=INK, marker="o", linewidth=0, markersize=2.4, alpha=0.6, label="one fold and seed"),
         Line2D([], [], color=INK, linewidth=1.2, linestyle=(0, (2, 1.2)), label=f"chance, UA ({guessing:.0f})"),
     ]
