@@ -10,7 +10,7 @@ from mmer_pipeline.paths import encoder_name
 from mmer_pipeline.report import repeated_training
 from mmer_pipeline.report.report_content import PairComparison
 from mmer_pipeline.report.run_results import SystemResults
-from mmer_pipeline.report.validation_notes import validation_notes
+from mmer_pipeline.report.validation_notes import pairs_note, validation_notes
 from mmer_pipeline.report.wording import percent
 from mmer_pipeline.scoring.statistics import has_all_swaps
 from mmer_pipeline.scoring.trained_again import MOST_UNITS
@@ -57,6 +57,7 @@ def notes_of(systems: Sequence[SystemResults], pairs: Sequence[PairComparison], 
         *_trained_otherwise([system for system in systems if system.runs]),
         *(note for system in systems for note in _protocol(system)),
         *_together((system.name, note) for system in systems if system.runs for note in validation_notes(system)),
+        *pairs_note(systems),
     ]
 
 

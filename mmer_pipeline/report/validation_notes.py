@@ -1,5 +1,7 @@
 """Notes on validation parts, on ends of training by patience, and on runs without validated models."""
 
+from collections.abc import Sequence
+
 from mmer_pipeline.corpora.folds import Overlap, overlap_warning
 from mmer_pipeline.report.run_results import SystemResults
 from mmer_pipeline.settings import DEFAULTS
@@ -9,6 +11,15 @@ from mmer_pipeline.suggested_commands import train_command
 def validation_notes(system: SystemResults) -> list[str]:
     """Note what changes the meaning of a trained system's validated or final numbers; "" where nothing does."""
     return [_ended_early(system), _shared(system), _without_models(system)]
+
+
+def pairs_note(systems: Sequence[SystemResults]) -> list[str]:
+    """Name the systems whose lack of validated models leaves the others without validated pairs."""
+    without = [system.name for system in systems if system.validated is None]
+    if len(without) > len(systems) - 2 or not without:
+        return []
+    has = "has" if len(without) == 1 else "have"
+    return [f"Validated models are not compared with each other, because {', '.join(without)} {has} none."]
 
 
 def _ended_early(system: SystemResults) -> str:

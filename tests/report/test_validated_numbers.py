@@ -118,3 +118,13 @@ def test_validation_parts_that_share_dialogues_with_training_are_noted_once(tmp_
     assert not [note for note in make_report([apart]).notes if "in common" in note]
     official = write_validated(tmp_path / "d", facts=facts, validation="session", folds="split")
     assert not [note for note in make_report([official]).notes if "in common" in note]
+
+
+def test_a_system_without_validated_models_that_keeps_others_from_being_compared_is_named(tmp_path):
+    validated = [write_validated(tmp_path / "a"), write_validated(tmp_path / "b", flipped=2, alpha=0.5)]
+    imported = write_import(tmp_path / "theirs.csv")
+    notes = make_report(validated, [("theirs", imported)]).notes
+    assert "Validated models are not compared with each other, because theirs has none." in notes
+    assert not [note for note in make_report(validated).notes if "not compared with each other" in note]
+    one = make_report(validated[:1], [("theirs", imported)]).notes
+    assert not [note for note in one if "not compared with each other" in note]
