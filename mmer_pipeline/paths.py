@@ -71,6 +71,11 @@ def asr_facts(transcripts: Path) -> Path:
     return transcripts.with_suffix(".json")
 
 
+def speaker_folds(manifest: Path, count: int) -> Path:
+    """The folds of grouped speakers (`--folds 5`) of a manifest, beside it."""
+    return manifest.with_name(f"{manifest.stem}.folds-{count}.csv")
+
+
 def speech_features(cache: Path, manifest: Path, encoder: str, dtype: str) -> Path:
     """The file of speech features for a manifest, encoder and number format."""
     return cache / "features" / manifest.stem / f"speech-{encoder_slug(encoder)}-{dtype}.h5"

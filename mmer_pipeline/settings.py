@@ -44,9 +44,9 @@ class Settings:
     fold: int  # counted from 1; 0: trained on everything, nothing is held out
     folds: str = _setting(
         "session",
-        "Column of the manifest whose values define the folds: session, speaker or another one; split: the corpus's "
-        "own test part.",
-        DATA, metavar="COLUMN",
+        "What a fold holds out: a value of a column of the manifest (session, speaker or another one), one of N groups "
+        "of speakers with balanced classes, such as 5, or the corpus's own test part (split).",
+        DATA, metavar="COLUMN|N|split",
     )  # fmt: skip
     text_disjoint: bool = _setting(
         False, "Leave out training utterances whose words also appear in the held-out part.", DATA

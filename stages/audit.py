@@ -18,8 +18,9 @@ DETAILED = ("error", "warning")  # severities shown with meaning and examples in
 
 @click.command(cls=GroupedCommand)
 @manifest_option
-@click.option("--folds", default="session", show_default=True, metavar="session|speaker|split|COLUMN",
-              help="Column that defines the folds; split is the official train, dev and test.")  # fmt: skip
+@click.option("--folds", default="session", show_default=True, metavar="COLUMN|N|split",
+              help="Folds to audit: a column of the manifest, such as session or speaker; a number of groups of "
+                   "speakers, such as 5; or split, the official train, dev and test.")  # fmt: skip
 @click.option("--audio/--no-audio", default=True, show_default=True,
               help="Decode and check every recording.")  # fmt: skip
 @click.option("--output", type=DIRECTORY, help="Directory for audit.html and audit.json.  [that of the manifest]")
@@ -67,11 +68,12 @@ def _print_findings(value: dict[str, Any]) -> None:
     from rich.text import Text
 
     from mmer_pipeline.audit.finding import plural
+    from mmer_pipeline.corpora.speaker_folds import fold_unit
 
     counts, held_out = value["counts"]["all"], len(value["held_out"])
     folds = f"{held_out} fold" + ("s" if held_out > 1 else "")
     title = f"{value['corpus']}: {counts['utterances']:,} utterances, {folds} by "
-    table = Table(title=title + value["folds"], title_justify="left", show_lines=True)
+    table = Table(title=title + fold_unit(value["folds"]), title_justify="left", show_lines=True)
     table.add_column("")
     table.add_column("finding", ratio=1)
     table.add_column("count", max_width=22)

@@ -69,6 +69,7 @@ def prepare(
     language), or csv (any corpus in the form of a manifest.csv).
     """
     from mmer_pipeline.corpora import preparation  # numpy and soundfile; `--help` does without them
+    from mmer_pipeline.corpora.possible_folds import possible_folds
     from stages.progress import Work
 
     path = common.manifest(manifest)
@@ -93,6 +94,7 @@ def prepare(
     changed = manifests.write_manifest(
         path, prepared.utterances, root=reading.root, corpus=title, label_map=prepared.label_map
     )
+    possible = possible_folds(manifests.read_manifest(path))
     common.result(
         {
             "corpus": title,
@@ -101,6 +103,7 @@ def prepare(
             **prepared.as_dict(),
             "notes": list(reading.notes),
             "published": None if agreement is None else agreement.as_dict(),
+            "possible_folds": possible.as_dict(),
         }
     )
     for note in filter(None, (_unspellable(prepared), _case_variants(prepared))):
@@ -108,8 +111,10 @@ def prepare(
     if common.tables:
         _print_summary(title, prepared, agreement)
         click.echo(f"{'wrote' if changed else 'unchanged:'} {path} ({len(prepared.utterances)} utterances)")
-    untranscribed = "untranscribed" in prepared.problems
-    suggest(common, "extract --transcripts asr" if untranscribed else "extract", "manifest")
+        click.echo("\n".join(possible.lines()))
+    words = " --transcripts asr" if "untranscribed" in prepared.problems else ""
+    by_session = possible.recommended in ("session", None)
+    suggest(common, f"extract{words}" if by_session else f"cv --folds {possible.recommended}{words}", "manifest")
 
 
 def _check_strictly(prepared: "Preparation", path: Path) -> None:

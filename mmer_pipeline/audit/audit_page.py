@@ -10,6 +10,7 @@ from mmer_pipeline.audit.audit_plots import figures
 from mmer_pipeline.audit.finding import SEVERITIES, plural
 from mmer_pipeline.audit.repeated_texts import LONG
 from mmer_pipeline.audit.validation_parts import CHECKED_FOLDS
+from mmer_pipeline.corpora.speaker_folds import fold_unit
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.pages.page import code, inline, template
 
@@ -47,6 +48,7 @@ def html(audit: dict[str, Any]) -> str:
         LONG=LONG,
         CHECKED_FOLDS=CHECKED_FOLDS,
         found=found,
+        unit=fold_unit(audit["folds"]),
         name=Path(audit["manifest"]).name,
         plots={name: inline(figure, name) for name, figure in figures(audit)},
     )

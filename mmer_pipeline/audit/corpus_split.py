@@ -10,8 +10,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mmer_pipeline.audit.finding import NAMED
-from mmer_pipeline.corpora.folds import SPLIT, fold_names
+from mmer_pipeline.corpora.folds import SPLIT, fold_names, fold_values
 from mmer_pipeline.corpora.manifest import Manifest
+from mmer_pipeline.corpora.speaker_folds import fold_unit
 from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.scoring.metrics import Integers
@@ -26,7 +27,7 @@ class Split:
     """A corpus and its folds. Unlike `folds.make_fold`, it refuses nothing: the audit reports what is wrong."""
 
     manifest: Manifest
-    column: str  # the column that defines the folds
+    column: str  # the column that defines the folds, or the value of --folds in another case
     folds: tuple[str, ...]  # fold k holds out the k-th value of the column
     fold: Integers  # [N] the fold that holds out an utterance, from 0
     truth: Integers  # [N] class numbers
@@ -36,6 +37,11 @@ class Split:
     def utterances(self) -> tuple[Utterance, ...]:
         """All utterances, in the manifest's order."""
         return self.manifest.utterances
+
+    @property
+    def unit(self) -> str:
+        """What a fold holds out: "session", "group of speakers"."""
+        return fold_unit(self.column)
 
     @property
     def labels(self) -> tuple[str, ...]:
@@ -69,10 +75,10 @@ class Split:
 
 
 def split_by(manifest: Manifest, column: str) -> Split:
-    """Divide a corpus into folds by a column, or into the two parts of its official split ("split").
+    """Divide a corpus into folds by a column, by groups of speakers ("5"), or into the parts of its split ("split").
 
     Raises:
-        UserError: the column has only one value, or the corpus has no official split.
+        UserError: the column has only one value, the corpus has no official split, or so many groups are impossible.
     """
     names = fold_names(manifest, column)
     tested = len(names)
@@ -81,7 +87,8 @@ def split_by(manifest: Manifest, column: str) -> Split:
         names = [*names, REST]
     if len(names) < 2:
         raise UserError(
-            f"{manifest.path} has only one {column} ({names[0]}): there are no folds to audit. Use another --folds."
+            f"{manifest.path} has only one {fold_unit(column)} ({names[0]}): there are no folds to audit. "
+            "Use another --folds."
         )
     number_of = {name: number for number, name in enumerate(names)}
     classes = {label: number for number, label in enumerate(manifest.labels)}
@@ -91,7 +98,7 @@ def split_by(manifest: Manifest, column: str) -> Split:
         column=column,
         folds=tuple(names),
         fold=np.array(
-            [number_of.get(u.session, tested) if official else number_of[u.value(column)] for u in manifest.utterances]
+            [number_of.get(name, tested) if official else number_of[name] for name in fold_values(manifest, column)]
         ),
         truth=np.array([classes[label_map.class_of(u.emotion) or ""] for u in manifest.utterances]),
         tested=tested,

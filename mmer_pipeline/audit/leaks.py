@@ -32,8 +32,8 @@ def _in_several_folds(split: Split, names: Sequence[str]) -> dict[str, list[str]
     return {name: [split.folds[k] for k in sorted(folds)] for name, folds in numbers.items() if len(folds) > 1}
 
 
-def _listed(folds_of: dict[str, list[str]], column: str) -> tuple[str, ...]:
-    return tuple(f"{name}: in {column} {', '.join(folds)}" for name, folds in list(folds_of.items())[:NAMED])
+def _listed(folds_of: dict[str, list[str]], unit: str) -> tuple[str, ...]:
+    return tuple(f"{name}: in {unit} {', '.join(folds)}" for name, folds in list(folds_of.items())[:NAMED])
 
 
 def _severity(split: Split) -> Severity:
@@ -50,7 +50,7 @@ def _speakers(split: Split, names: Sequence[str]) -> Finding:
     else:
         meaning = (
             "They are in both the training and the test part, so the result would be invalid. Give each speaker one "
-            f"{split.column}, or use `--folds speaker`."
+            f"{split.unit}, or use `--folds speaker`."
         )
     return Finding(
         "speakers_in_several_folds",
@@ -60,7 +60,7 @@ def _speakers(split: Split, names: Sequence[str]) -> Finding:
         "speakers",
         meaning,
         len(set(names)),
-        _listed(shared, split.column),
+        _listed(shared, split.unit),
     )
 
 
@@ -81,7 +81,7 @@ def _speaker_column(split: Split, actors: Sequence[str]) -> Finding:
         meaning += " These actors are in both the training and the test part, under different names in the manifest."
         return Finding(
             *(key, _severity(split), title, len(leaking), "actors", meaning, len(set(actors))),
-            _listed(leaking, split.column),
+            _listed(leaking, split.unit),
         )
     if not mixed:
         meaning += " The folds separate the actors."
@@ -153,5 +153,5 @@ def _dialogues(split: Split) -> Finding:
         if shared
         else "Topic, room and partner of a test utterance do not occur in training.",
         len({u.dialogue for u in split.utterances}),
-        _listed(shared, split.column),
+        _listed(shared, split.unit),
     )

@@ -77,7 +77,7 @@ def findings(split: Split, sounds: NearSounds) -> list[Finding]:
             count,
             "utterances",
             "Test recordings are in the training part with another level or sampling rate, or cut. Answering with the "
-            f"label of that recording reaches {sounds.worth}. Keep one of each, or give both the same {split.column}; "
+            f"label of that recording reaches {sounds.worth}. Keep one of each, or give both the same {split.unit}; "
             "audit.json lists all pairs."
             if count
             else f"No recording of {SHORTEST / SAMPLE_RATE:.1f} s or more is in both parts with another level, rate or "

@@ -36,7 +36,7 @@ def make_audit(
     progress: Progress | None = None,
     encoders: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """Audit a corpus with folds by a column, or with its official split ("split").
+    """Audit a corpus with folds by a column, of grouped speakers ("5"), or with its official split ("split").
 
     With `audio`, every recording is decoded; `progress` is called after each. `encoders` are those that are used with
     the corpus: kind ("text encoder", "speech encoder") → hub id or directory.
@@ -46,7 +46,7 @@ def make_audit(
         tables behind them.
 
     Raises:
-        UserError: the column has only one value, or the corpus has no official split.
+        UserError: the column has only one value, so many groups are impossible, or there is no official split.
     """
     split = split_by(manifest, column)
     facts = recording_measurements.measure_all(manifest, progress) if audio else None

@@ -1,17 +1,26 @@
 """Folds: the training, validation and held-out part of each; no speaker is in two parts."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from mmer_pipeline.corpora.manifest import Manifest
+from mmer_pipeline.corpora.speaker_folds import (
+    USUAL_FOLDS,
+    fold_unit,
+    group_count,
+    group_name,
+    most_folds,
+    speaker_folds,
+)
 from mmer_pipeline.corpora.transcripts import spoken_words
 from mmer_pipeline.errors import UserError
 
 SPLIT = "split"  # `--folds split`: not a column, but the official split of a corpus such as MELD
 PARTS = ("train", "dev", "test")  # the sessions of such a corpus
+VALIDATIONS = ("session", "speaker", "0.1")  # the kinds of `--validation`
 
 
 @dataclass(frozen=True)
@@ -19,7 +28,7 @@ class Fold:
     """One fold: positions in `Manifest.utterances`, in the manifest's order."""
 
     number: int  # from 1; 0: nothing is held out
-    held_out: str  # the session, speaker or other value that is held out; "" for none
+    held_out: str  # the session, speaker, group of speakers or other value that is held out; "" for none
     train: tuple[int, ...]
     validation: tuple[int, ...]  # taken from the training sessions; empty with validation "none"
     test: tuple[int, ...]  # the held-out part
@@ -29,7 +38,7 @@ class Fold:
 def fold_names(manifest: Manifest, column: str) -> list[str]:
     """The values of the fold column in natural order ("2" before "10"): fold k holds out the k-th.
 
-    "split" has one fold, which holds out the official test part.
+    "split" has one fold, which holds out the official test part; "5" has the folds "group 1" to "group 5".
 
     Raises:
         UserError: the manifest has no such column, a row has an empty cell there, or there is no official split.
@@ -42,9 +51,12 @@ def fold_names(manifest: Manifest, column: str) -> list[str]:
                 "Use --folds session."
             )
         return ["test"]
+    if count := group_count(column):
+        return [group_name(number) for number in range(1, count + 1)]
     if column not in manifest.columns:
         raise UserError(
-            f"{manifest.path} has no column {column!r} for --folds. Columns: {', '.join(manifest.columns)}."
+            f"{manifest.path} has no column {column!r} for --folds. Columns: {', '.join(manifest.columns)}. A whole "
+            "number, such as 5, groups the speakers."
         )
     names = sorted({utterance.value(column) for utterance in manifest.utterances}, key=natural_order)
     if "" in names:
@@ -55,41 +67,90 @@ def fold_names(manifest: Manifest, column: str) -> list[str]:
     return names
 
 
+def fold_values(manifest: Manifest, column: str) -> list[str]:
+    """The name of the fold that holds out each utterance, by position; "split": of the part that contains it.
+
+    Raises:
+        UserError: the speakers cannot be divided into so many folds.
+    """
+    if column == SPLIT:
+        return [utterance.session for utterance in manifest.utterances]
+    if count := group_count(column):
+        folds = speaker_folds(manifest, count)
+        return [group_name(folds[utterance.speaker]) for utterance in manifest.utterances]
+    return [utterance.value(column) for utterance in manifest.utterances]
+
+
+class _UnusableError(UserError):
+    """A part of a fold is empty, or two parts share a speaker."""
+
+
 def make_fold(
     manifest: Manifest, number: int, *, column: str, validation: str, seed: int, text_disjoint: bool = False
 ) -> Fold:
     """Make fold `number` of a corpus; fold 0 holds nothing out.
 
-    `column` is "session", "speaker" or any other column of the manifest. `validation` is "none", "session" (the
-    next session, cyclically), "speaker" (one speaker of the next session), or a fraction such as "0.1" of each
+    `column` is "session", "speaker", any other column of the manifest, "split", or a number of folds of grouped
+    speakers. `validation` is "none", "session" (the next session that is not held out, cyclically; with grouped
+    speakers, the next group), "speaker" (one speaker of that session or group), or a fraction such as "0.1" of each
     class's training utterances, drawn with `seed`. With `text_disjoint` no text is in two parts: training utterances
     with the words of a held-out or validation utterance are left out, as are validation utterances with the words of
     a held-out one.
 
     Raises:
-        UserError: there is no such fold, a speaker is in two parts, a part is empty, or the words of an utterance are
-            unknown that `text_disjoint` would compare.
+        UserError: there is no such fold, a speaker is in two parts, a part is empty (the message says which validation
+            parts are possible), or the words of an utterance are unknown that `text_disjoint` would compare.
     """
     if number == 0:
         return _all_utterances(manifest, validation, seed)
+    try:
+        return _make_fold(manifest, number, column, validation, seed, text_disjoint=text_disjoint)
+    except _UnusableError as error:
+        obstacles = validation_obstacles(manifest, column, text_disjoint=text_disjoint)
+        possible = [choice for choice, obstacle in obstacles.items() if not obstacle]
+        if validation == "none" or not possible:
+            raise
+        raise UserError(
+            f"{error} With --folds {column}, all folds can be trained with --validation {', '.join(possible)}."
+        ) from None
+
+
+def validation_obstacles(manifest: Manifest, column: str, *, text_disjoint: bool = False) -> dict[str, str]:
+    """Each kind of validation part, "none" included, and why some fold cannot have it; "" if all folds can."""
+    obstacles = {}
+    for choice in (*VALIDATIONS, "none"):
+        try:
+            for number in range(1, len(fold_names(manifest, column)) + 1):
+                _make_fold(manifest, number, column, choice, 1, text_disjoint=text_disjoint)
+            obstacles[choice] = ""
+        except UserError as error:
+            obstacles[choice] = str(error)
+    return obstacles
+
+
+def _make_fold(
+    manifest: Manifest, number: int, column: str, validation: str, seed: int, *, text_disjoint: bool
+) -> Fold:
     names = fold_names(manifest, column)
     if not 1 <= number <= len(names):
         raise UserError(
             f"There is no fold {number}: {manifest.path} has folds 1 to {len(names)}, "
-            f"one per {column}: {', '.join(names)}."
+            f"one per {fold_unit(column)}: {', '.join(names)}."
         )
     if len(names) < 2 and column != SPLIT:
         raise UserError(
-            f"{manifest.path} has only one {column}: holding it out leaves nothing to train on. Use another --folds."
+            f"{manifest.path} has only one {fold_unit(column)}: holding it out leaves nothing to train on. "
+            "Use another --folds."
         )
     held_out = names[number - 1]
-    utterances = manifest.utterances
     if column == SPLIT:
         training, validating, test = _official_parts(manifest, validation)
     else:
-        test = [i for i, u in enumerate(utterances) if u.value(column) == held_out]
-        rest = [i for i, u in enumerate(utterances) if u.value(column) != held_out]
-        chosen = _validation_part(manifest, test, rest, validation, seed)
+        values = fold_values(manifest, column)
+        test = [i for i, value in enumerate(values) if value == held_out]
+        rest = [i for i, value in enumerate(values) if value != held_out]
+        units = values if group_count(column) else [u.session for u in manifest.utterances]
+        chosen = _validation_part(manifest, test, rest, validation, seed, units)
         validating, training = [i for i in rest if i in chosen], [i for i in rest if i not in chosen]
     left_out: list[int] = []
     if text_disjoint:
@@ -114,7 +175,7 @@ def _all_utterances(manifest: Manifest, validation: str, seed: int) -> Fold:
             "Expected a fraction such as 0.1, or none."
         )
     everything = range(len(manifest.utterances))
-    chosen = _validation_part(manifest, [], list(everything), validation, seed)
+    chosen = _validation_part(manifest, [], list(everything), validation, seed, [])
     return Fold(0, "", tuple(i for i in everything if i not in chosen), tuple(sorted(chosen)), ())
 
 
@@ -180,7 +241,7 @@ def _check_transcribed(manifest: Manifest) -> None:
         raise UserError(
             f"--text-disjoint compares the words of all utterances, but {len(missing)} of {len(manifest.utterances)} "
             f"have no transcript in {manifest.path}, such as {missing[0]}. Leave the option out, or run `mmer-pipe "
-            "prepare` without --keep-untranscribed."
+            "prepare` with --drop-untranscribed."
         )
 
 
@@ -201,7 +262,10 @@ def parse_fraction(validation: str) -> float | None:
     return fraction
 
 
-def _validation_part(manifest: Manifest, test: list[int], rest: list[int], validation: str, seed: int) -> set[int]:
+def _validation_part(
+    manifest: Manifest, test: list[int], rest: list[int], validation: str, seed: int, units: Sequence[str]
+) -> set[int]:
+    """Choose the validation part from the rest; `units` are the sessions or groups of speakers, by position."""
     fraction = parse_fraction(validation)
     if validation == "none":
         return set()
@@ -213,9 +277,11 @@ def _validation_part(manifest: Manifest, test: list[int], rest: list[int], valid
             members = [i for i in rest if manifest.label_map.class_of(utterances[i].emotion) == label]
             part.update(generator.permutation(members)[: round(fraction * len(members))].tolist())
         return part
-    sessions = fold_names(manifest, "session")
-    following = sessions[(sessions.index(utterances[test[0]].session) + 1) % len(sessions)]
-    block = [i for i in rest if utterances[i].session == following]
+    names = sorted(set(units), key=natural_order)
+    place = names.index(units[test[0]]) + 1
+    trained = {units[i] for i in rest}  # a fold can hold out several sessions
+    following = next((name for name in (*names[place:], *names[:place]) if name in trained), None)
+    block = [i for i in rest if units[i] == following]
     if validation == "speaker":
         speaker = min((utterances[i].speaker for i in block), key=natural_order, default=None)
         block = [i for i in rest if utterances[i].speaker == speaker]
@@ -226,7 +292,7 @@ def _check(manifest: Manifest, fold: Fold, column: str, validation: str) -> None
     for name, part in (("training", fold.train), ("validation", fold.validation), ("held-out", fold.test)):
         if not part and (name != "validation" or validation != "none"):
             why = f" (--text-disjoint leaves out {len(fold.left_out)} utterances)" if fold.left_out else ""
-            raise UserError(
+            raise _UnusableError(
                 f"Fold {fold.number}: the {name} part is empty{why}. Choose another --validation or --folds"
                 f"{', or omit --text-disjoint' if why else ''}."
             )
@@ -240,12 +306,27 @@ def _check(manifest: Manifest, fold: Fold, column: str, validation: str) -> None
         speakers = {manifest.utterances[i].speaker for i in part}
         shared = sorted(speakers & part_of.keys())
         if shared:
-            raise UserError(
+            raise _UnusableError(
                 f"Fold {fold.number}: speaker {', '.join(shared[:5])} is in both the {part_of[shared[0]]} part and the "
-                f"{name} part, so the result would be invalid. Give each speaker one {column}, or use --folds speaker"
-                + (f", or --folds {SPLIT} for the official train, dev and test." if fold.held_out in PARTS else ".")
+                f"{name} part, so the result would be invalid. {_remedy(manifest, fold, column, name)}"
             )
         part_of.update(dict.fromkeys(speakers, name))
+
+
+def _remedy(manifest: Manifest, fold: Fold, column: str, part: str) -> str:
+    """Say how to keep a speaker in one part of a fold."""
+    if part == "validation":
+        return "Give each speaker one session, or choose another --validation."
+    groups = min(USUAL_FOLDS, most_folds(manifest))
+    grouped = f", or --folds {groups}, which groups the speakers" if groups > 1 else ""
+    official = f", or --folds {SPLIT} for the official train, dev and test" if fold.held_out in PARTS else ""
+    return f"Give each speaker one {fold_unit(column)}, or use --folds speaker{grouped}{official}."
+
+
+def missing_classes(manifest: Manifest, part: Iterable[int]) -> list[str]:
+    """The classes of which a part of a fold, given by positions, has no utterance."""
+    present = {manifest.label_map.class_of(manifest.utterances[i].emotion) for i in part}
+    return [label for label in manifest.labels if label not in present]
 
 
 def natural_order(value: str) -> tuple[list[tuple[int, str]], str]:

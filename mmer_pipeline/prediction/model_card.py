@@ -11,6 +11,7 @@ from typing import Literal
 from huggingface_hub import EvalResult, ModelCardData
 
 from mmer_pipeline.corpora.folds import SPLIT
+from mmer_pipeline.corpora.speaker_folds import group_count
 from mmer_pipeline.encoders.embedded import is_embedded
 from mmer_pipeline.licences import licence_for_model, licence_of_corpus, licence_of_encoder
 
@@ -64,7 +65,7 @@ class CardFacts:
     corpus: str  # the name of its reader; of others, any name
     utterances: int | None
     folds: tuple[str, ...]  # the values that the folds hold out
-    fold_column: str  # "session"
+    fold_column: str  # "session", or "5": groups of speakers
     seeds: tuple[int, ...]
     epochs: int
     protocol: str  # one sentence: "final: the last epoch, no selection"
@@ -293,8 +294,11 @@ def _held_out(facts: CardFacts) -> str:
     if facts.fold_column == SPLIT:
         return "the corpus's own test part"
     if len(facts.folds) > MOST_NAMED:
+        if group_count(facts.fold_column):
+            return f"{len(facts.folds)} groups of speakers"
         return f"{len(facts.folds)} values of {_line(facts.fold_column)}"
-    return _line(f"{facts.fold_column} {', '.join(facts.folds)}")
+    unit = "speakers of" if group_count(facts.fold_column) else facts.fold_column
+    return _line(f"{unit} {', '.join(facts.folds)}")
 
 
 def _corpus_name(facts: CardFacts) -> str:

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from mmer_pipeline import paths
+from mmer_pipeline.corpora.speaker_folds import group_count
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.report.fold_scores import Confusion, Epoch, Evaluation
 from mmer_pipeline.report.report_content import Hole
@@ -235,14 +236,15 @@ def _read_run(run: Path, leave_out: Container[int | None]) -> tuple[RunResults, 
 def _held_out(predictions: Path, record: RunRecord, labels: Sequence[str]) -> HeldOut:
     rows = read_predictions(predictions)
     number = {label: i for i, label in enumerate(labels)}
-    # Two sessions may use the same dialogue name; when speakers are held out, one dialogue is in two folds.
-    by_session = record.settings.folds == "session"
+    # Two sessions may use the same dialogue name; when speakers are held out, one dialogue is in two folds, but grouped
+    # speakers who share one are in the same fold.
+    is_in_one_fold = record.settings.folds == "session" or group_count(record.settings.folds) is not None
     gates = [row.get(GATE_COLUMN) for row in rows]
     return HeldOut(
         utterance_ids=tuple(row["utterance_id"] for row in rows),
         folds=tuple(int(row["fold"]) for row in rows),
         speakers=tuple(row["speaker"] for row in rows),
-        clusters=tuple(f"{row['fold']}/{row['dialogue']}" if by_session else row["dialogue"] for row in rows),
+        clusters=tuple(f"{row['fold']}/{row['dialogue']}" if is_in_one_fold else row["dialogue"] for row in rows),
         truth=np.array([number[row["truth"]] for row in rows], dtype=np.int64),
         predicted=np.array([number[row["prediction"]] for row in rows], dtype=np.int64),
         probabilities=np.array([[float(row[f"{PROBABILITY_PREFIX}{label}"]) for label in labels] for row in rows]),

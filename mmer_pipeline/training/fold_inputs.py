@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmer_pipeline import paths
 from mmer_pipeline.corpora.asr_transcripts import with_source
-from mmer_pipeline.corpora.folds import SPLIT, Fold
+from mmer_pipeline.corpora.folds import SPLIT, Fold, fold_values
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.transcripts import ASR, WAV2VEC2_ALPHABET, Alphabet, corpus_alphabet
 from mmer_pipeline.corpora.utterances import COLUMNS
@@ -66,9 +66,10 @@ def open_corpus(manifest: Manifest, settings: Settings, cache: Path, encoders: E
     """
     reads = find_system(settings.system).reads
     digests = {"manifest": manifest.digest}
-    if settings.folds not in (*COLUMNS, SPLIT):  # a corpus-specific column, which the manifest's digest does not cover
+    if settings.folds not in (*COLUMNS, SPLIT):  # the manifest's digest does not cover it
+        values = fold_values(manifest, settings.folds)
         digests["fold_column"] = digest_of_texts(
-            f"{u.utterance_id}\0{u.value(settings.folds)}" for u in manifest.utterances
+            f"{u.utterance_id}\0{value}" for u, value in zip(manifest.utterances, values, strict=True)
         )
     read = [_with_source(manifest, settings, source) for source in settings.sources]  # training, held-out part
     text: list[FeatureFile | None] = [None, None]

@@ -1,18 +1,23 @@
 """The parts of the fold that settings describe; imports nothing heavy."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
-from mmer_pipeline.corpora.folds import Fold, make_fold, overlap_warning, validation_overlap
+from mmer_pipeline.corpora.folds import Fold, make_fold, missing_classes, overlap_warning, validation_overlap
 from mmer_pipeline.corpora.manifest import Manifest
+from mmer_pipeline.corpora.speaker_folds import group_count, keep_speaker_folds
 from mmer_pipeline.settings import Settings
+
+NAMED = 5  # folds that a warning lists
 
 
 def fold_of(settings: Settings, manifest: Manifest) -> Fold:
-    """Create the fold that the settings describe.
+    """Create the fold that the settings describe; folds of grouped speakers are first written down.
 
     Raises:
         UserError: there is no such fold, or its parts share speakers.
     """
+    if count := group_count(settings.folds):
+        keep_speaker_folds(manifest, count)
     return make_fold(
         manifest,
         settings.fold,
@@ -23,16 +28,37 @@ def fold_of(settings: Settings, manifest: Manifest) -> Fold:
     )
 
 
-def validation_warning(manifest: Manifest, jobs: Iterable[Settings]) -> str:
-    """Say what the validation parts of these jobs share with their training parts; "" if they share nothing.
+def fold_warnings(manifest: Manifest, jobs: Iterable[Settings]) -> list[str]:
+    """Warn of the folds of these jobs: what validation parts share with training, and which classes are missing.
 
-    Of whole sessions nothing is said: only an official split, whose speakers are known to be in all parts, shares any.
+    Of validation parts that are whole sessions nothing is said: only an official split, whose speakers are known to be
+    in all parts, shares any.
 
     Raises:
         UserError: there is no such fold, or its parts share speakers.
     """
     used = ("folds", "validation", "text_disjoint", "seed", "fold")  # settings that decide about a fold's parts
-    wanted = [settings for settings in jobs if settings.validation != "session"]
-    distinct = {tuple(getattr(settings, name) for name in used): settings for settings in wanted}
-    folds = [fold_of(settings, manifest) for settings in distinct.values()]
-    return overlap_warning([validation_overlap(manifest, fold) for fold in folds])
+    distinct = {tuple(getattr(settings, name) for name in used): settings for settings in jobs}
+    made = [(settings, fold_of(settings, manifest)) for settings in distinct.values()]
+    overlaps = [validation_overlap(manifest, fold) for settings, fold in made if settings.validation != "session"]
+    folds = {(settings.folds, fold.number): fold for settings, fold in made if fold.number}
+    warnings = [overlap_warning(overlaps), _missing_classes_warning(manifest, list(folds.values()))]
+    return [warning for warning in warnings if warning]
+
+
+def _missing_classes_warning(manifest: Manifest, folds: Sequence[Fold]) -> str:
+    """Say which folds lack a class in the held-out or the training part; "" if none does."""
+    untested = _lacking(manifest, {fold.number: fold.test for fold in folds})
+    untrained = _lacking(manifest, {fold.number: fold.train for fold in folds})
+    said = []
+    if untested:
+        said.append(f"Classes are missing from held-out parts, whose UA is then a mean over fewer: {untested}.")
+    if untrained:
+        said.append(f"Classes are missing from training parts and cannot be learned there: {untrained}.")
+    return " ".join(said)
+
+
+def _lacking(manifest: Manifest, parts: Mapping[int, Sequence[int]]) -> str:
+    lacking = {number: missing_classes(manifest, part) for number, part in parts.items()}
+    named = [f"fold {number} lacks {', '.join(missing)}" for number, missing in lacking.items() if missing]
+    return "; ".join(named[:NAMED]) + (f"; and {len(named) - NAMED} more" if len(named) > NAMED else "")
