@@ -47,10 +47,11 @@ if TYPE_CHECKING:
     help="Exclude longer utterances.  [60]",
 )
 @click.option(
-    "--keep-untranscribed",
+    "--drop-untranscribed",
     is_flag=True,
-    help="Keep utterances without a transcript, for --transcripts asr or none.",
+    help="Exclude utterances without a transcript, for systems that read words.",
 )
+@click.option("--keep-untranscribed", is_flag=True, hidden=True, expose_value=False)  # now the default
 @common_options
 def prepare(
     corpus: str,
@@ -60,7 +61,7 @@ def prepare(
     label_map: str | None,
     strict: bool,
     max_audio_seconds: float | None,
-    keep_untranscribed: bool,
+    drop_untranscribed: bool,
     common: Common,
 ) -> None:
     """Check a corpus and write its manifest.
@@ -83,7 +84,7 @@ def prepare(
             reading,
             preparation.choose_label_map(reading, label_map),
             max_audio_seconds=max_audio_seconds or preparation.MAX_AUDIO_SECONDS,
-            keep_untranscribed=keep_untranscribed,
+            drop_untranscribed=drop_untranscribed,
             progress=work.show,
         )
     if strict:

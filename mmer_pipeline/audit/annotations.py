@@ -135,7 +135,10 @@ def _empty(split: Split, empty: Mask) -> Finding:
     reveals = f" They reveal the label: {classes}." if classes.significant else ""
     untranscribed = sum(not utterance.transcript for utterance in split.utterances)
     if untranscribed:
-        reveals += f" {untranscribed:,} have no transcript at all: train with `--transcripts asr` or `none`."
+        reveals += (
+            f" {untranscribed:,} have no transcript at all: train with `--transcripts asr` or `none`, or a system that "
+            "only hears."
+        )
     return _count(
         split,
         empty,

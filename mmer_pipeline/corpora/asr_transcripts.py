@@ -97,13 +97,35 @@ def with_source(manifest: Manifest, source: str, asr_model: str, command: str = 
                 f"as {missing[0]}. Run `{command}`."
             )
         return _replaced(manifest, [found[u.utterance_id].text for u in manifest.utterances])
-    missing = [u.utterance_id for u in manifest.utterances if not u.transcript.strip()]
-    if missing:
-        raise UserError(
-            f"{len(missing)} of {len(manifest.utterances)} utterances have no transcript in {manifest.path}, such as "
-            f"{missing[0]}. Use automatic ones (--transcripts asr) or none (--transcripts none)."
-        )
+    check_gold(manifest)
     return manifest
+
+
+def check_gold(manifest: Manifest, readers: Sequence[str] = ()) -> None:
+    """Check that every utterance has a gold transcript; `readers` are the systems that would read them.
+
+    Raises:
+        UserError: some have none.
+    """
+    missing = [u.utterance_id for u in manifest.utterances if not u.transcript.strip()]
+    if not missing:
+        return
+    total = len(manifest.utterances)
+    who = f", but {', '.join(readers)} read{'s' * (len(readers) == 1)} words" if readers else ""
+    ways = [
+        "automatic transcripts (--transcripts asr)",
+        "none (--transcripts none)",
+        "a system that only hears (wav2vec2, cai:alpha=0)",
+    ]
+    drop = (
+        " To leave these utterances out for all systems, run `mmer-pipe prepare` with --drop-untranscribed."
+        if len(missing) < total
+        else ""
+    )
+    raise UserError(
+        f"{len(missing)} of {total} utterances have no transcript in {manifest.path}, such as {missing[0]}{who}. Use "
+        f"{', '.join(ways[:-1])}, or {ways[-1]}.{drop}"
+    )
 
 
 def _replaced(manifest: Manifest, transcripts: Sequence[str]) -> Manifest:

@@ -107,7 +107,7 @@ def _choice(manifest: Manifest, folds: str) -> FoldChoice:
     try:
         names, values = fold_names(manifest, folds), fold_values(manifest, folds)
     except UserError as error:
-        return FoldChoice(folds, {}, refusal=str(error))
+        return FoldChoice(folds, {}, refusal=str(error).removeprefix(f"--folds {folds}: "))
     if len(names) < 2 and folds != SPLIT:
         return FoldChoice(folds, {}, refusal=f"there is only one {folds}, {names[0]}")
     labels = [str(manifest.label_map.class_of(utterance.emotion)) for utterance in manifest.utterances]

@@ -27,8 +27,9 @@ PROBLEMS = {  # kind → meaning, in the order of the report
     "empty": "recording too short or without samples",
     "outside": "segment extends beyond its recording",
     "too_long": "recording too long",
-    "no_transcript": "no transcript (`prepare --keep-untranscribed` keeps these utterances)",
-    "untranscribed": "kept, but without a transcript (train with --transcripts asr or none)",
+    "no_transcript": "no transcript (left out, as --drop-untranscribed says)",
+    "untranscribed": "kept, but without a transcript (systems that read words need --transcripts asr or none; "
+    "`prepare --drop-untranscribed` leaves these utterances out)",
     "converted": "kept, but resampled or mixed down on every read (not 16 kHz mono)",
 }
 KEPT = ("untranscribed", "converted")  # the kinds that do not exclude the utterance
@@ -115,14 +116,14 @@ def prepare(
     *,
     max_audio_seconds: float = MAX_AUDIO_SECONDS,
     min_audio_seconds: float = MIN_AUDIO_SECONDS,
-    keep_untranscribed: bool = False,
+    drop_untranscribed: bool = False,
     progress: Progress | None = None,
 ) -> Preparation:
     """Map the labels, then check the recording and the transcript of every utterance that the label map keeps.
 
     Each recording is probed once, however many segments it contains; `progress` is called after each. A transcript
     that consists only of an annotation, such as `[LAUGHTER]`, counts as a transcript. Utterances without one are
-    excluded, unless `keep_untranscribed`.
+    kept, because systems that only hear need none, unless `drop_untranscribed`.
 
     Raises:
         UserError: two utterances have the same id, the label map does not know a label, or no utterance is left.
@@ -143,7 +144,7 @@ def prepare(
             problems[kind].append(name)
             reasons[name] = f"{utterance.audio}: {reason}"
         transcribed = bool(utterance.transcript.strip())
-        if not (transcribed or keep_untranscribed):
+        if drop_untranscribed and not transcribed:
             problems["no_transcript"].append(name)
         elif not kind:
             kept.append(utterance)

@@ -215,6 +215,11 @@ def settings_for(system: str, **settings: Any) -> Settings:
     return Settings(system=system, **settings)
 
 
+def reads_words(settings: Settings) -> bool:
+    """Whether a run with these settings reads transcripts, or learns to spell them with a CTC head."""
+    return "text" in find_system(settings.system).reads or settings.alpha > 0
+
+
 def reads_text_features(settings: Settings) -> bool:
     """Whether a run with these settings reads text features from the cache."""
     return "text" in find_system(settings.system).reads and not settings.finetune_text

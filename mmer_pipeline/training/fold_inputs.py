@@ -18,7 +18,7 @@ from mmer_pipeline.features.feature_file import FeatureFile, open_features
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.suggested_commands import extract_command, transcribe_command
 from mmer_pipeline.systems.base import EmotionModel
-from mmer_pipeline.systems.registry import find_system, reads_speech_features, reads_text_features
+from mmer_pipeline.systems.registry import find_system, reads_speech_features, reads_text_features, reads_words
 from mmer_pipeline.training.examples import ComputedFrames, Examples, Rows, SplitRows, StoredRows, TokenIds
 
 
@@ -98,7 +98,7 @@ def open_corpus(manifest: Manifest, settings: Settings, cache: Path, encoders: E
 
 
 def _with_source(manifest: Manifest, settings: Settings, source: str) -> Manifest:
-    if "text" not in find_system(settings.system).reads and not settings.alpha:
+    if not reads_words(settings):
         return manifest  # nobody reads its words
     return with_source(manifest, source, settings.asr_model, transcribe_command(settings))
 

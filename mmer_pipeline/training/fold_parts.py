@@ -1,11 +1,14 @@
-"""The parts of the fold that settings describe; imports nothing heavy."""
+"""The parts of the fold that settings describe, and checks before anything is computed; imports nothing heavy."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
+from mmer_pipeline.corpora.asr_transcripts import check_gold
 from mmer_pipeline.corpora.folds import Fold, make_fold, missing_classes, overlap_warning, validation_overlap
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.speaker_folds import group_count, keep_speaker_folds
+from mmer_pipeline.corpora.transcripts import GOLD
 from mmer_pipeline.settings import Settings
+from mmer_pipeline.systems.registry import reads_words, short_name
 
 NAMED = 5  # folds that a warning lists
 
@@ -26,6 +29,19 @@ def fold_of(settings: Settings, manifest: Manifest) -> Fold:
         seed=settings.seed,
         text_disjoint=settings.text_disjoint,
     )
+
+
+def check_words(manifest: Manifest, jobs: Iterable[Settings]) -> None:
+    """Check that every utterance has a transcript, if one of these jobs reads the manifest's.
+
+    Systems that are compared must see the same utterances, so none of them leaves any out for want of words.
+
+    Raises:
+        UserError: an utterance has none; the message names the systems that would read it.
+    """
+    readers = [short_name(settings.system) for settings in jobs if reads_words(settings) and GOLD in settings.sources]
+    if readers:
+        check_gold(manifest, list(dict.fromkeys(readers)))
 
 
 def fold_warnings(manifest: Manifest, jobs: Iterable[Settings]) -> list[str]:

@@ -50,7 +50,7 @@ def test_speakers_in_several_sessions_are_named_and_groups_suggested() -> None:
     found = possible_folds(corpus(speaker=lambda u: u.speaker.replace("4M", "2M")))
     assert line(found, "session") == "--folds session: refused; 1 speaker (2M) is in several folds"
     assert found.recommended == "5"
-    with pytest.raises(UserError, match="speaker 2M is in both .* or use --folds speaker, or --folds 5, which groups"):
+    with pytest.raises(UserError, match=r"speaker 2M is in both .* or use --folds speaker, or --folds 5, which groups"):
         make_fold(
             corpus(speaker=lambda u: u.speaker.replace("4M", "2M")), 2, column="session", validation="none", seed=1
         )
@@ -102,7 +102,7 @@ def test_one_speaker_allows_no_folds() -> None:
     found = possible_folds(corpus(1, speaker=lambda _: "one"))
     assert found.recommended is None
     assert "at least two speakers are needed" in found.lines()[-1]
-    assert line(found, "2").startswith("--folds 2: refused; --folds 2: manifest.csv has 1 speaker.")
+    assert line(found, "2").startswith("--folds 2: refused; manifest.csv has 1 speaker.")
 
 
 def test_prepare_says_what_is_possible_and_suggests_groups(manifest: Manifest) -> None:

@@ -22,6 +22,7 @@ from mmer_pipeline.errors import UserError
 RATE = 16_000
 REAL = Path(__file__).resolve().parents[3] / "shared" / "data" / "ravdess4"
 LABELS = BUILT_IN["iemocap-4"]
+LABELLED = ("--label-map", "iemocap-4", "--drop-untranscribed")
 
 
 def utterance(name: str, emotion: str = "hap", **changes: Any) -> Utterance:
@@ -75,7 +76,7 @@ def troubled(tmp_path: Path) -> Reading:
 
 
 def test_every_problem_is_listed_by_kind_and_good_utterances_keep_their_order(troubled: Reading) -> None:
-    result = prepare(troubled, LABELS)
+    result = prepare(troubled, LABELS, drop_untranscribed=True)
     assert [u.utterance_id for u in result.utterances] == ["good", "tag", "stereo", "fast", "first", "second"]
     assert dict(result.problems) == {
         "missing": ("gone", "lost"),
@@ -91,11 +92,11 @@ def test_every_problem_is_listed_by_kind_and_good_utterances_keep_their_order(tr
 
 
 def test_durations_are_those_of_the_segments(troubled: Reading) -> None:
-    assert prepare(troubled, LABELS).seconds == (1.0, 1.0, 1.0, 1.0, 1.5, 2.5)
+    assert prepare(troubled, LABELS, drop_untranscribed=True).seconds == (1.0, 1.0, 1.0, 1.0, 1.5, 2.5)
 
 
 def test_counts_are_by_class_session_and_speaker(troubled: Reading) -> None:
-    result = prepare(troubled, LABELS)
+    result = prepare(troubled, LABELS, drop_untranscribed=True)
     assert result.class_counts == {"happy": 3, "angry": 1, "neutral": 0, "sad": 2}
     assert list(result.session_counts) == ["1", "2", "10"]
     assert result.session_counts["1"] == {"happy": 3, "angry": 1, "neutral": 0, "sad": 0}
@@ -119,7 +120,7 @@ def test_sessions_are_counted_in_one_pass_however_many_there_are() -> None:
 
 
 def test_a_reason_names_the_file_and_what_is_wrong_with_it(troubled: Reading) -> None:
-    lines = prepare(troubled, LABELS).problem_lines()
+    lines = prepare(troubled, LABELS, drop_untranscribed=True).problem_lines()
     assert "2 × no recording:" in lines
     assert "  gone: gone.wav: there is no such file" in lines
     assert any(line.startswith("  cut: cut.wav: the file is truncated (") for line in lines)
@@ -128,7 +129,7 @@ def test_a_reason_names_the_file_and_what_is_wrong_with_it(troubled: Reading) ->
 
 
 def test_limits_are_settings(troubled: Reading) -> None:
-    result = prepare(troubled, LABELS, max_audio_seconds=1.0, min_audio_seconds=0.01)
+    result = prepare(troubled, LABELS, drop_untranscribed=True, max_audio_seconds=1.0, min_audio_seconds=0.01)
     assert result.problems["too_long"] == ("long", "first", "second")
     assert result.problems["empty"] == ("zero",)
 
@@ -145,7 +146,7 @@ def test_each_recording_is_probed_once_and_only_where_its_label_is_kept(
 
     monkeypatch.setattr(audio, "probe", counting)
     progress: list[tuple[int, int]] = []
-    prepare(troubled, LABELS, progress=lambda done, total: progress.append((done, total)))
+    prepare(troubled, LABELS, drop_untranscribed=True, progress=lambda done, total: progress.append((done, total)))
     assert len(probed) == len(set(probed)) == 13
     assert not {"nowhere.wav", "dropped.wav"} & set(probed)
     assert progress == [(done, 13) for done in range(1, 14)]
@@ -218,10 +219,10 @@ def test_the_command_writes_the_manifest_and_prints_the_table_and_the_next_comma
     troubled: Reading, tmp_path: Path
 ) -> None:
     cache = tmp_path / "the cache"
-    arguments = ("csv", "--root", write_csv(troubled), "--label-map", "iemocap-4", "--cache-dir", cache)
+    arguments = ("csv", "--root", write_csv(troubled), *LABELLED, "--cache-dir", cache)
     result = succeed("prepare", *arguments)
     manifest = read_manifest(cache / "manifest.csv")
-    assert manifest.utterances == prepare(troubled, LABELS).utterances
+    assert manifest.utterances == prepare(troubled, LABELS, drop_untranscribed=True).utterances
     assert (manifest.root, manifest.corpus, manifest.label_map) == (tmp_path, "csv", LABELS)
     out = result.stdout
     assert "6 utterances, 0.00 hours, 2 speakers" in out
@@ -241,7 +242,7 @@ def test_the_command_writes_the_manifest_and_prints_the_table_and_the_next_comma
 
 def test_the_same_manifest_again_is_unchanged(troubled: Reading, tmp_path: Path) -> None:
     target = tmp_path / "out" / "mine.csv"
-    arguments = ("csv", "--root", write_csv(troubled), "--label-map", "iemocap-4", "--manifest", target)
+    arguments = ("csv", "--root", write_csv(troubled), *LABELLED, "--manifest", target)
     assert f"wrote {target}" in succeed("prepare", *arguments).stdout
     stamp = target.stat().st_mtime_ns
     again = succeed("prepare", *arguments)
@@ -253,7 +254,7 @@ def test_the_same_manifest_again_is_unchanged(troubled: Reading, tmp_path: Path)
 def test_json_is_one_object_and_nothing_else_on_standard_output(troubled: Reading, tmp_path: Path) -> None:
     source = write_csv(troubled)
     result = succeed(
-        "prepare", "csv", "--root", source, "--label-map", "iemocap-4", "--cache-dir", tmp_path / "c", "--json"
+        *("prepare", "csv", "--root", source, *LABELLED, "--cache-dir", tmp_path / "c", "--json"),
     )
     value = json.loads(result.stdout)
     assert result.stderr == ""
@@ -268,7 +269,7 @@ def test_json_is_one_object_and_nothing_else_on_standard_output(troubled: Readin
 def test_strict_writes_nothing_if_a_problem_excludes_an_utterance(troubled: Reading, tmp_path: Path) -> None:
     source, cache = write_csv(troubled), tmp_path / "cache"
     message = failure(
-        *("csv", "--root", source, "--label-map", "iemocap-4", "--cache-dir", cache, "--strict"),
+        *("csv", "--root", source, *LABELLED, "--cache-dir", cache, "--strict"),
     )
     assert message.startswith("--strict: 9 utterances have problems, so ")
     assert "  gone: gone.wav: there is no such file" in message
@@ -302,7 +303,7 @@ def test_max_audio_seconds_reaches_the_check(troubled: Reading, tmp_path: Path) 
 def test_the_input_is_never_overwritten(troubled: Reading) -> None:
     source = write_csv(troubled)
     before = source.read_bytes()
-    message = failure("csv", "--root", source, "--label-map", "iemocap-4", "--manifest", source)
+    message = failure("csv", "--root", source, *LABELLED, "--manifest", source)
     assert "refusing to overwrite the input" in message
     assert source.read_bytes() == before
 

@@ -158,7 +158,7 @@ def test_no_fold_is_empty_where_scikit_learn_leaves_one_without_speakers(monkeyp
     assert set(folds.values()) == {1, 2, 3}
     assert folds != expected  # of the first seed
     monkeypatch.setattr(module, "TRIES", 2)
-    with pytest.raises(UserError, match="leaves a fold of .* without speakers"):
+    with pytest.raises(UserError, match=r"leaves a fold of .* without speakers"):
         group_speakers(corpus(), 3)
 
 
@@ -215,8 +215,8 @@ def test_a_file_that_does_not_fit_is_refused_with_the_command(change, said: str)
 def test_speakers_whom_a_new_dialogue_links_must_be_in_one_fold() -> None:
     manifest = in_dialogues(("a",), ("b",), ("c",))
     keep_speaker_folds(manifest, 3)
-    with pytest.raises(UserError, match="has the speakers a and b in different folds, but dialogues .* link them"):
-        speaker_folds(in_dialogues(("a",), ("b",), ("c",), ("a", "b"), ("d",)[:0]), 3)
+    with pytest.raises(UserError, match=r"has the speakers a and b in different folds, but dialogues .* link them"):
+        speaker_folds(in_dialogues(("a",), ("b",), ("c",), ("a", "b")), 3)
 
 
 def test_a_number_makes_folds_without_a_shared_speaker_and_with_every_utterance() -> None:

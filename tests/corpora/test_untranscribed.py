@@ -1,4 +1,4 @@
-"""Utterances without a transcript: dropped by prepare, or kept on request."""
+"""Utterances without a transcript: kept by prepare for systems that only hear, or dropped on request."""
 
 from dataclasses import replace
 from pathlib import Path
@@ -11,7 +11,7 @@ from mmer_pipeline.corpora.preparation import Preparation, prepare
 from mmer_pipeline.corpora.readers import Reading
 from mmer_pipeline.errors import UserError
 
-OPTION = "`prepare --keep-untranscribed` keeps these utterances"
+REASON = "left out, as --drop-untranscribed says"
 
 
 def reading_of(manifest: Manifest, *untranscribed: str) -> Reading:
@@ -23,19 +23,19 @@ def reading_of(manifest: Manifest, *untranscribed: str) -> Reading:
     return Reading(manifest.root, manifest.path, utterances, "iemocap-4")
 
 
-def prepared(manifest: Manifest, *untranscribed: str, keep: bool) -> Preparation:
-    return prepare(reading_of(manifest, *untranscribed), manifest.label_map, keep_untranscribed=keep)
+def prepared(manifest: Manifest, *untranscribed: str, drop: bool = False) -> Preparation:
+    return prepare(reading_of(manifest, *untranscribed), manifest.label_map, drop_untranscribed=drop)
 
 
-def test_they_are_dropped_and_the_option_that_keeps_them_is_named(manifest: Manifest) -> None:
-    result = prepared(manifest, "1F-1-hap", "2M-1-sad", keep=False)
+def test_on_request_they_are_dropped_counted_and_named(manifest: Manifest) -> None:
+    result = prepared(manifest, "1F-1-hap", "2M-1-sad", drop=True)
     assert len(result.utterances) == 14
     assert result.excluded == ("1F-1-hap", "2M-1-sad")
-    assert result.problem_lines() == [f"2 × no transcript ({OPTION}):", "  1F-1-hap", "  2M-1-sad"]
+    assert result.problem_lines() == [f"2 × no transcript ({REASON}):", "  1F-1-hap", "  2M-1-sad"]
 
 
-def test_on_request_they_are_kept_counted_and_named(manifest: Manifest) -> None:
-    result = prepared(manifest, "1F-1-hap", "2M-1-sad", keep=True)
+def test_they_are_kept_counted_and_named(manifest: Manifest) -> None:
+    result = prepared(manifest, "1F-1-hap", "2M-1-sad")
     assert [u.utterance_id for u in result.utterances] == [u.utterance_id for u in manifest.utterances]
     assert (len(result.seconds), result.excluded) == (16, ())
     assert dict(result.problems) == {"untranscribed": ("1F-1-hap", "2M-1-sad")}
@@ -44,15 +44,15 @@ def test_on_request_they_are_kept_counted_and_named(manifest: Manifest) -> None:
 
 def test_a_bad_recording_is_excluded_in_any_case(manifest: Manifest) -> None:
     manifest.audio_path(manifest.utterances[0]).unlink()
-    result = prepared(manifest, "1F-1-hap", "1F-1-ang", keep=True)
+    result = prepared(manifest, "1F-1-hap", "1F-1-ang")
     assert dict(result.problems) == {"missing": ("1F-1-hap",), "untranscribed": ("1F-1-ang",)}
 
 
 def test_a_corpus_without_any_transcript_is_refused_or_kept_whole(manifest: Manifest) -> None:
     with pytest.raises(UserError, match=r"None of the 16 utterances .* can be used") as caught:
-        prepared(manifest, keep=False)
-    assert OPTION in str(caught.value)
-    assert len(prepared(manifest, keep=True).utterances) == 16
+        prepared(manifest, drop=True)
+    assert REASON in str(caught.value)
+    assert len(prepared(manifest).utterances) == 16
 
 
 def test_the_command_says_what_it_kept_and_what_comes_next(manifest: Manifest) -> None:
@@ -61,10 +61,12 @@ def test_the_command_says_what_it_kept_and_what_comes_next(manifest: Manifest) -
     source = Path("corpus/manifest.csv")
     source.write_text("\n".join(bare) + "\n")
     arguments = ["prepare", "csv", "--root", "corpus", "--label-map", "iemocap-4"]
-    assert OPTION in fail(*arguments)
-    result = succeed(*arguments, "--strict", "--keep-untranscribed")
-    assert "16 × kept, but without a transcript (train with --transcripts asr or none):" in result.stdout
+    assert REASON in fail(*arguments, "--drop-untranscribed")
+    result = succeed(*arguments, "--strict")
+    assert "16 × kept, but without a transcript (systems that read words need --transcripts asr or" in result.stdout
     assert result.stderr.endswith("Next: mmer-pipe extract --transcripts asr\n")
     assert {u.transcript for u in read_manifest(Path("cache/manifest.csv")).utterances} == {""}
+    Path("mmer.toml").write_text("[prepare]\nkeep-untranscribed = true\n")  # of an earlier version, as is the option
+    assert "unchanged: cache/manifest.csv" in succeed(*arguments, "--keep-untranscribed").stdout
     source.write_text(source.read_text().replace(",transcript", ""))
     assert "missing columns: transcript" in fail(*arguments, "--keep-untranscribed")

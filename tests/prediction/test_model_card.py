@@ -183,6 +183,13 @@ def test_many_folds_are_counted_instead_of_listed():
     assert "s12" not in model_card(facts)
 
 
+def test_groups_of_speakers_are_named_as_such():
+    facts = replace(FACTS, fold_column="5", folds=("group 1", "group 2"))
+    assert data(facts).eval_results[0].dataset_split == "held out: speakers of group 1, group 2"
+    many = replace(facts, folds=tuple(f"group {number}" for number in range(MOST_NAMED + 1)))
+    assert data(many).eval_results[0].dataset_split == f"held out: {MOST_NAMED + 1} groups of speakers"
+
+
 def test_without_scores_there_is_no_model_index_and_the_card_says_so():
     facts = replace(FACTS, scores=(), folds=())
     assert data(facts).eval_results is None

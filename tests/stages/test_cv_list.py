@@ -132,6 +132,20 @@ def test_audit_inherits_folds_and_encoders_from_train_in_mmer_toml(monkeypatch):
     assert found["speech_encoder"] == "embedded/moonshine-tiny"
 
 
+@pytest.mark.parametrize("command", ["audit", "train", "cv"])
+def test_mmer_toml_may_give_a_number_of_folds_without_quotation_marks(monkeypatch, command):
+    Path("mmer.toml").write_text("[train]\nfolds = 5\n")
+    found = {}
+
+    def look(*_, **__):
+        found.update(click.get_current_context().params)
+        raise UserError("That was all.")
+
+    monkeypatch.setattr("mmer_pipeline.corpora.manifest.read_manifest", look)
+    assert "That was all" in fail(command)
+    assert found["folds"] == "5"
+
+
 def corpus_jobs(corpus, systems, seeds=(1,), numbers=(), **options):
     base = {"text_encoder": "roberta-base", "speech_encoder": "facebook/wav2vec2-base", "folds": "session"}
     return cv._jobs(system_list.parse_systems(None, None, systems), seeds, numbers, corpus, {**base, **options})
