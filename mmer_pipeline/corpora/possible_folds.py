@@ -64,8 +64,8 @@ class PossibleFolds:
             for name, obstacle in self.validations.items()
             if obstacle
         ]
-        fits = f"--validation {', '.join(possible)}" if possible else "no --validation is possible"
-        return [*lines, "; ".join([f"With --folds {self.recommended}: {fits}", *refused])]
+        fits = f"--validation {', '.join(possible)}" if possible else "no --validation"
+        return [*lines, "; ".join([f"Suggested: --folds {self.recommended}, which allows {fits}", *refused])]
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, for JSON."""
@@ -111,7 +111,8 @@ def _choice(manifest: Manifest, folds: str) -> FoldChoice:
     if len(names) < 2 and folds != SPLIT:
         return FoldChoice(folds, {}, refusal=f"there is only one {folds}, {names[0]}")
     labels = [str(manifest.label_map.class_of(utterance.emotion)) for utterance in manifest.utterances]
-    others = {name: {PARTS[0]} if folds == SPLIT else set(values) - {name} for name in names}  # that are trained on
+    present = {PARTS[0]} if folds == SPLIT else set(values)
+    others = {name: present - {name} for name in names}  # that are trained on
     members: dict[str, set[str]] = defaultdict(set)  # fold → classes
     of_speaker: dict[str, set[str]] = defaultdict(set)  # speaker → folds
     for utterance, label, value in zip(manifest.utterances, labels, values, strict=True):

@@ -41,7 +41,7 @@ def test_sessions_that_keep_speakers_apart_are_suggested() -> None:
         "--folds session: 5 folds, 40 utterances held out",
         "--folds speaker: 10 folds, 20 utterances held out",
         "--folds 5: 5 folds, 40 utterances held out (speakers grouped, classes balanced)",
-        "With --folds session: --validation session, speaker, 0.1",
+        "Suggested: --folds session, which allows --validation session, speaker, 0.1",
     ]
     assert not Path("manifest.folds-5.csv").exists()  # only training writes it
 
@@ -65,7 +65,7 @@ def test_many_sessions_are_possible_and_groups_suggested() -> None:
 def test_a_validation_part_that_does_not_fit_is_named_with_the_reason() -> None:
     found = possible_folds(corpus(2))
     assert found.lines()[-1] == (
-        "With --folds session: --validation speaker, 0.1; not session (Fold 1: the training part is empty)"
+        "Suggested: --folds session, which allows --validation speaker, 0.1; not session (Fold 1: the training part is empty)"
     )
 
 
