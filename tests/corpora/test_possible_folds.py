@@ -65,7 +65,8 @@ def test_many_sessions_are_possible_and_groups_suggested() -> None:
 def test_a_validation_part_that_does_not_fit_is_named_with_the_reason() -> None:
     found = possible_folds(corpus(2))
     assert found.lines()[-1] == (
-        "Suggested: --folds session, which allows --validation speaker, 0.1; not session (Fold 1: the training part is empty)"
+        "Suggested: --folds session, which allows --validation speaker, 0.1; "
+        "not session (Fold 1: the training part is empty)"
     )
 
 
