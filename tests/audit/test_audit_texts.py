@@ -241,7 +241,10 @@ def test_utterances_without_a_transcript_are_counted_and_not_quoted(tiny_corpus)
     manifest = changed(tiny_corpus(), lambda n, _: {"transcript": ("", "[LAUGHTER]")[n % 2]} if n < 4 else {})
     finding = found(audit_texts(manifest), "empty_transcripts")
     assert (finding["severity"], finding["value"]) == ("note", 4)
-    assert "2 have no transcript at all: train with `--transcripts asr` or `none`." in finding["meaning"]
+    assert (
+        "2 have no transcript at all: train with `--transcripts asr` or `none`, or a system that only hears."
+        in finding["meaning"]
+    )
     assert finding["examples"][:2] == ["1F-1-hap (happy): no transcript", "1F-1-ang (angry): “[LAUGHTER]”"]
 
 

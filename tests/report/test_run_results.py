@@ -132,11 +132,12 @@ def test_an_utterance_with_two_true_classes_is_named(tmp_path):
         check_same_truth(systems, ["happy", "sad"])
 
 
-def test_dialogues_are_told_apart_by_session_but_not_by_speaker(tmp_path):
+def test_dialogues_are_told_apart_by_session_and_by_group_but_not_by_speaker(tmp_path):
     write_fold(tmp_path / "a", 1, [0, 1, 0], [[0, 1, 0]])
     write_fold(tmp_path / "b", 1, [0, 1, 0], [[0, 1, 0]], folds="speaker")
-    by_session, by_speaker = read_systems([tmp_path / "a", tmp_path / "b"])[0]
-    assert by_session.held_out.clusters == ("1/d10", "1/d10", "1/d11")
+    write_fold(tmp_path / "c", 1, [0, 1, 0], [[0, 1, 0]], folds="5")
+    by_session, by_speaker, by_group = read_systems([tmp_path / "a", tmp_path / "b", tmp_path / "c"])[0]
+    assert by_session.held_out.clusters == by_group.held_out.clusters == ("1/d10", "1/d10", "1/d11")
     assert by_speaker.held_out.clusters == ("d10", "d10", "d11")
 
 
