@@ -49,13 +49,15 @@ def test_each_source_gives_its_own_words_and_changes_nothing_else(manifest: Mani
     assert changed(heard, lambda number, _: {"transcript": gold[number]}).utterances == manifest.utterances
 
 
-def test_words_that_nobody_wrote_are_refused_with_the_two_ways_out(manifest: Manifest) -> None:
+def test_words_that_nobody_wrote_are_refused_with_the_ways_out(manifest: Manifest) -> None:
     partly = changed(manifest, lambda number, _: {"transcript": " "} if number in (3, 5) else {})
     with pytest.raises(UserError) as caught:
         with_source(partly, "gold", MODEL)
     assert str(caught.value) == (
-        f"2 of 16 utterances have no transcript in {manifest.path}, such as 1F-1-sad. Use automatic ones "
-        "(--transcripts asr) or none (--transcripts none)."
+        f"2 of 16 utterances have no transcript in {manifest.path}, such as 1F-1-sad. Use automatic "
+        "transcripts (--transcripts asr), none (--transcripts none), or a system that only hears (wav2vec2, "
+        "cai:alpha=0). To leave these utterances out for all systems, run `mmer-pipe prepare` with "
+        "--drop-untranscribed."
     )
 
 
