@@ -1,13 +1,19 @@
 """Label maps: from a corpus's emotion labels to the classes of an experiment; other labels are dropped."""
 
+import difflib
 import tomllib
 import unicodedata
-from collections.abc import Mapping
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from mmer_pipeline.errors import UserError
+
+MOST_NAMED = 20  # unknown labels that a message lists
+RARE = 2  # a class of so few utterances may be a misspelling of another
+SIMILAR = 0.7  # ratio of difflib from which two labels are similar: "angr" and "anger" have 0.89, "sad" and "glad" 0.57
 
 
 @dataclass(frozen=True)
@@ -39,19 +45,40 @@ class LabelMap:
                 return name
         if label in self.dropped:
             return None
+        raise UserError(f"Unknown emotion label {label!r}. {self._known_labels()}")
+
+    def check(self, labels: Sequence[str], place: Callable[[int], str]) -> None:
+        """Check that the map knows all labels of a corpus; `place` says where the n-th label is.
+
+        Raises:
+            UserError: it does not; the message lists the unknown labels, each with its count, where it appears first,
+                and the label that is most like it.
+        """
+        known = [label for group in self.classes.values() for label in group] + list(self.dropped)
+        counts = Counter(label for label in labels if label not in known)
+        if not counts:
+            return
+        lines = []
+        for label, count in list(counts.most_common())[:MOST_NAMED]:
+            close = _most_similar(label, known)
+            first = f"{count} utterances, the first in " if count > 1 else ""
+            lines.append(
+                f"{label!r} ({first}{place(labels.index(label))})" + (f": did you mean {close!r}?" if close else "")
+            )
+        if len(counts) == 1:
+            heading = f"Unknown emotion label {lines[0]}{'' if lines[0].endswith('?') else '.'}"
+        else:
+            more = [f"and {len(counts) - MOST_NAMED} more"] if len(counts) > MOST_NAMED else []
+            heading = f"{len(counts)} unknown emotion labels:" + "".join(f"\n  {line}" for line in [*lines, *more])
+        raise UserError(f"{heading}\n{self._known_labels()}")
+
+    def _known_labels(self) -> str:
         known = ", ".join([label for group in self.classes.values() for label in group] + list(self.dropped))
-        raise UserError(
-            f"Unknown emotion label {label!r}. Label map {self.name} has: {known}.\n"
+        return (
+            f"Label map {self.name} has: {known}.\n"
             "Correct the label, or write your own label map (a TOML file with `drop = [...]` and a table "
             "`[classes]`) and pass it with --label-map FILE."
         )
-
-    def keeps(self, label: str, utterance_id: str) -> bool:
-        """Whether a label is in a class; the error about an unknown label names the utterance."""
-        try:
-            return self.class_of(label) is not None
-        except UserError as error:
-            raise UserError(f"{utterance_id}: {error}") from None
 
     def as_dict(self) -> dict[str, Any]:
         """The label map as plain values, for JSON."""
@@ -126,6 +153,22 @@ def identity_map(labels: set[str]) -> LabelMap:
     return LabelMap(IDENTITY, {label: (label,) for label in sorted(labels)}, ())
 
 
+def likely_misspellings(counts: Mapping[str, int]) -> list[tuple[str, str]]:
+    """Pairs of a rare class and the more frequent class whose name it may be a misspelling of.
+
+    Names that differ only in case are not such pairs. `counts` are the utterances of each class.
+    """
+    pairs = []
+    for name, count in counts.items():
+        others = {
+            o.casefold(): o for o, n in counts.items() if n > max(count, RARE) and o.casefold() != name.casefold()
+        }
+        close = _most_similar(name.casefold(), list(others)) if 0 < count <= RARE else None
+        if close is not None:
+            pairs.append((name, others[close]))
+    return pairs
+
+
 def load_label_map(name: str) -> LabelMap:
     """Load a built-in label map by name, or one from a TOML file with `drop = [...]` and a table `[classes]`.
 
@@ -156,6 +199,11 @@ def load_label_map(name: str) -> LabelMap:
             '`happy = ["hap", "exc"]`, optionally preceded by a list `drop`.'
         )
     return LabelMap.from_dict({"name": path.stem, "classes": classes, "drop": drop})
+
+
+def _most_similar(label: str, others: Sequence[str]) -> str | None:
+    close = difflib.get_close_matches(label, others, n=1, cutoff=SIMILAR)
+    return close[0] if close else None
 
 
 def _composed(label: object) -> str:

@@ -111,7 +111,10 @@ def read_manifest(path: Path) -> Manifest:
     else:
         root, corpus = path.resolve().parent, "csv"
         label_map = identity_map({utterance.emotion for utterance in utterances})
-    kept = tuple(u for u in utterances if label_map.keeps(u.emotion, u.utterance_id))
+    label_map.check(
+        [u.emotion for u in utterances], lambda number: f"{path}, utterance {utterances[number].utterance_id}"
+    )
+    kept = tuple(u for u in utterances if label_map.class_of(u.emotion) is not None)
     if not kept:
         raise UserError(f"{path}: label map {label_map.name} drops every utterance.")
     return Manifest(path, root, corpus, label_map, kept)

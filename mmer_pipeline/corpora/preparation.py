@@ -129,7 +129,8 @@ def prepare(
         UserError: two utterances have the same id, the label map does not know a label, or no utterance is left.
     """
     _check_unique(reading.utterances)
-    candidates = [u for u in reading.utterances if label_map.keeps(u.emotion, u.utterance_id)]
+    label_map.check([u.emotion for u in reading.utterances], reading.place)
+    candidates = [u for u in reading.utterances if label_map.class_of(u.emotion) is not None]
     dropped = Counter(u.emotion for u in reading.utterances if label_map.class_of(u.emotion) is None)
     probes = _probe_all(reading.root, candidates, progress)
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mmer_pipeline.corpora.labels import BUILT_IN, LabelMap, identity_map, load_label_map
+from mmer_pipeline.corpora.labels import BUILT_IN, LabelMap, identity_map, likely_misspellings, load_label_map
 from mmer_pipeline.errors import UserError
 
 
@@ -89,3 +89,23 @@ def test_the_error_about_an_unknown_map_lists_the_built_in_ones(tmp_path: Path) 
     path.write_text("[classes")
     with pytest.raises(UserError, match="is not TOML"):
         load_label_map(str(path))
+
+
+def test_all_unknown_labels_are_refused_at_once_with_their_counts_and_places() -> None:
+    labels = LabelMap("own", {"happy": ("joy", "amused"), "angry": ("anger",)}, ("unclear",))
+    labels.check(["joy", "unclear"], str)
+    with pytest.raises(UserError) as caught:
+        labels.check(["joy", "angr", "zzz", "anger", "angr"], lambda number: f"row {number + 2}")
+    assert str(caught.value).splitlines()[:4] == [
+        "2 unknown emotion labels:",
+        "  'angr' (2 utterances, the first in row 3): did you mean 'anger'?",
+        "  'zzz' (row 4)",
+        "Label map own has: joy, amused, anger, unclear.",
+    ]
+
+
+def test_only_a_rare_class_is_a_likely_misspelling_of_a_frequent_one() -> None:
+    assert likely_misspellings({"happy": 40, "hapy": 2, "sad": 30}) == [("hapy", "happy")]
+    assert not likely_misspellings({"happy": 40, "hapy": 3, "sad": 30})
+    assert not likely_misspellings({"happy": 2, "hapy": 1, "HAPPY": 1})  # all are rare
+    assert not likely_misspellings({"Happy": 1, "happy": 40})  # another note says so
