@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING
 import click
 
 from mmer_pipeline.corpora import manifest as manifests
-from mmer_pipeline.corpora.labels import BUILT_IN, IDENTITY
+from mmer_pipeline.corpora.columns import MEANINGS, parse_columns
+from mmer_pipeline.corpora.labels import BUILT_IN, IDENTITY, likely_misspellings
 from mmer_pipeline.corpora.published_counts import Agreement, compare
-from mmer_pipeline.corpora.readers import READERS, read_corpus
+from mmer_pipeline.corpora.readers import CORPORA, READERS, ReaderOptions, read_corpus
 from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet
 from mmer_pipeline.errors import UserError
 from stages.setting_options import LeadingArgument
@@ -26,14 +27,28 @@ if TYPE_CHECKING:
 
 
 @click.command(cls=LeadingArgument)
-@click.argument("corpus", type=click.Choice(list(READERS)), metavar="CORPUS")
+@click.argument("corpus", type=click.Choice(READERS), metavar="CORPUS")
 @click.option(
     "--root",
     required=True,
     type=click.Path(path_type=Path),
-    help="Folder of the corpus; for csv also the CSV file.",
+    help="Folder of the corpus, or the table for csv.",
 )
-@click.option("--name", metavar="NAME", help="Name of the corpus in reports and model cards.  [CORPUS]")
+@click.option(
+    "--column",
+    "columns",
+    multiple=True,
+    metavar="MEANING=COLUMN",
+    help=f"Column of your table with this meaning: {', '.join(MEANINGS)}. Repeatable.  [guessed from usual names]",
+)
+@click.option(
+    "--speaker-pattern",
+    metavar="REGEX",
+    help="Regular expression that finds the speaker in the name of a recording, if no column has it.",
+)
+@click.option(
+    "--name", metavar="NAME", help="Name of the corpus in reports and model cards.  [CORPUS, or that of your folder]"
+)
 @click.option("--manifest", type=FILE, help="Manifest to write.  [<cache>/manifest.csv]")
 @click.option(
     "--label-map",
@@ -56,6 +71,8 @@ if TYPE_CHECKING:
 def prepare(
     corpus: str,
     root: Path,
+    columns: tuple[str, ...],
+    speaker_pattern: str | None,
     name: str | None,
     manifest: Path | None,
     label_map: str | None,
@@ -67,14 +84,15 @@ def prepare(
     """Check a corpus and write its manifest.
 
     CORPUS is the layout below --root: iemocap, ravdess, crema-d, emo-db, meld, esd (esd-en or esd-zh for one
-    language), or csv (any corpus in the form of a manifest.csv).
+    language). Or it is a form that any corpus may have: csv (a table: CSV, TSV or .xlsx).
     """
     from mmer_pipeline.corpora import preparation  # numpy and soundfile; `--help` does without them
     from mmer_pipeline.corpora.possible_folds import possible_folds
     from stages.progress import Work
 
     path = common.manifest(manifest)
-    reading = read_corpus(corpus, root)
+    options = ReaderOptions(parse_columns(columns), speaker_pattern)
+    reading = read_corpus(corpus, root, options)
     if path.resolve() == reading.source.resolve():
         raise UserError(f"{path}: refusing to overwrite the input. Give another --manifest or --cache-dir.")
     for note in reading.notes:
@@ -90,7 +108,7 @@ def prepare(
     if strict:
         _check_strictly(prepared, path)
     dropped = [u for u in reading.utterances if prepared.label_map.class_of(u.emotion) is None]
-    title = name or corpus
+    title = name or _title(corpus, reading.name)
     agreement = compare(title, prepared.label_map, prepared.utterances, dropped)  # of another name, none is published
     changed = manifests.write_manifest(
         path, prepared.utterances, root=reading.root, corpus=title, label_map=prepared.label_map
@@ -107,7 +125,7 @@ def prepare(
             "possible_folds": possible.as_dict(),
         }
     )
-    for note in filter(None, (_unspellable(prepared), _case_variants(prepared))):
+    for note in filter(None, (_unspellable(prepared), _case_variants(prepared), _misspellings(prepared))):
         say(common, f"note: {note}")
     if common.tables:
         _print_summary(title, prepared, agreement)
@@ -135,6 +153,22 @@ def _case_variants(prepared: "Preparation") -> str | None:
     if not variants:
         return None
     return f"classes that differ only in case: {', '.join(variants)}; merge them with a label map"
+
+
+def _misspellings(prepared: "Preparation") -> str | None:
+    """The note on rare classes whose names are similar to another's, if there are any."""
+    counts = prepared.class_counts
+    pairs = [f"{rare} ({counts[rare]}) of {other} ({counts[other]})" for rare, other in likely_misspellings(counts)]
+    if not pairs:
+        return None
+    return f"classes that may be misspellings: {', '.join(pairs)}; correct the labels, or merge them with a label map"
+
+
+def _title(reader: str, name: str | None) -> str:
+    """The name of a corpus: its own name, but never that of a published corpus with a reader."""
+    if name is None:
+        return reader
+    return f"{name} ({reader})" if name.casefold() in CORPORA else name
 
 
 def _unspellable(prepared: "Preparation") -> str | None:

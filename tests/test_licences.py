@@ -3,14 +3,14 @@
 import pytest
 
 from mmer_pipeline import licences
-from mmer_pipeline.corpora.readers import READERS
+from mmer_pipeline.corpora.readers import CORPORA, READERS
 from mmer_pipeline.licences import OTHER, licence_for_model, licence_of_corpus, licence_of_encoder
 from mmer_pipeline.settings import DEFAULTS
 
 PERMISSIVE = {"mit", "apache-2.0"}
 
 
-@pytest.mark.parametrize("corpus", sorted(set(READERS) - {"csv"}))
+@pytest.mark.parametrize("corpus", sorted(CORPORA))
 def test_every_corpus_with_a_reader_of_its_own_has_a_licence(corpus):
     licence = licence_of_corpus(corpus)
     assert licence is not None

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mmer_pipeline.audit.finding import NAMED, Finding, Severity
+from mmer_pipeline.corpora.readers import FORMS
 from mmer_pipeline.encoders.embedded import is_embedded
 from mmer_pipeline.encoders.encoder_files import CARD, CONFIG
 
@@ -65,7 +66,7 @@ def read_origins(corpus: str, encoders: Mapping[str, str]) -> tuple[Origin, ...]
 def _origin(corpus: str, kind: str, name: str) -> Origin:
     known = [pattern for pattern in CORPORA.values() if pattern.search(corpus)]
     this, corpora = known, dict(CORPORA)
-    if not known and corpus != "csv":
+    if not known and corpus not in FORMS:  # the form's name is that of a corpus without one
         corpora[corpus] = re.compile(rf"\b{re.escape(corpus)}\b", re.IGNORECASE)
         this = [corpora[corpus]]
     directory = _directory(name)

@@ -12,6 +12,7 @@ from mmer_pipeline import audio
 from mmer_pipeline.audio import AudioError, AudioInfo
 from mmer_pipeline.corpora.folds import natural_order
 from mmer_pipeline.corpora.labels import IDENTITY, LabelMap, identity_map, load_label_map
+from mmer_pipeline.corpora.missing_recordings import check_found
 from mmer_pipeline.corpora.readers import Reading
 from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.errors import UserError
@@ -131,6 +132,7 @@ def prepare(
     _check_unique(reading.utterances)
     label_map.check([u.emotion for u in reading.utterances], reading.place)
     candidates = [u for u in reading.utterances if label_map.class_of(u.emotion) is not None]
+    check_found(reading, candidates)
     dropped = Counter(u.emotion for u in reading.utterances if label_map.class_of(u.emotion) is None)
     probes = _probe_all(reading.root, candidates, progress)
 

@@ -58,21 +58,26 @@ def check_audio_path(audio: str, where: str) -> None:
     """Check that a path stays below the audio root.
 
     Raises:
-        UserError: the path is empty, absolute, or contains `..`.
+        UserError: see `leaves_root`.
     """
-    posix, windows = PurePosixPath(audio), PureWindowsPath(audio)
-    if (
-        not audio
-        or "\0" in audio
-        or posix.is_absolute()
-        or windows.is_absolute()
-        or windows.drive
-        or ".." in (*posix.parts, *windows.parts)
-    ):
+    if leaves_root(audio):
         raise UserError(
             f"{where}: audio path {audio!r} leaves the audio root. "
             "Expected a path relative to the root, without `..`. Move the file, or give a higher --root."
         )
+
+
+def leaves_root(audio: str) -> bool:
+    """Whether a path does not stay below the audio root: it is empty, absolute, or contains `..`."""
+    posix, windows = PurePosixPath(audio), PureWindowsPath(audio)
+    return (
+        not audio
+        or "\0" in audio
+        or posix.is_absolute()
+        or windows.is_absolute()
+        or bool(windows.drive)
+        or ".." in (*posix.parts, *windows.parts)
+    )
 
 
 def read_segment(start_cell: str, end_cell: str, where: str) -> tuple[float | None, float | None]:

@@ -11,6 +11,7 @@ from typing import Literal
 from huggingface_hub import EvalResult, ModelCardData
 
 from mmer_pipeline.corpora.folds import SPLIT
+from mmer_pipeline.corpora.readers import FORMS
 from mmer_pipeline.corpora.speaker_folds import group_count
 from mmer_pipeline.encoders.embedded import is_embedded
 from mmer_pipeline.licences import licence_for_model, licence_of_corpus, licence_of_encoder
@@ -302,8 +303,8 @@ def _held_out(facts: CardFacts) -> str:
 
 
 def _corpus_name(facts: CardFacts) -> str:
-    if facts.corpus == "csv":
-        return "own corpus (csv)"
+    if facts.corpus in FORMS:
+        return f"own corpus ({facts.corpus})"
     return facts.corpus.upper() if licence_of_corpus(facts.corpus) else _line(facts.corpus)
 
 

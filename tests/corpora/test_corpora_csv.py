@@ -8,7 +8,7 @@ import pytest
 from helpers.command_line import succeed
 
 from mmer_pipeline.corpora.manifest import Manifest, read_manifest
-from mmer_pipeline.corpora.readers import READERS, read_corpus
+from mmer_pipeline.corpora.readers import CORPORA, FORMS, read_corpus
 from mmer_pipeline.corpora.utterances import COLUMNS, Utterance
 from mmer_pipeline.errors import UserError
 
@@ -27,24 +27,30 @@ def test_a_folder_with_a_manifest_or_the_file_itself_gives_the_rows(tmp_path: Pa
     )
 
 
-def test_the_root_may_be_a_csv_file_of_another_name(tmp_path: Path) -> None:
+def test_the_root_may_be_a_table_of_another_name_or_a_folder_with_one(tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=r"There is no manifest\.csv in .*There is no other table"):
+        read_corpus("csv", tmp_path)
     path = tmp_path / "corpus.csv"
     path.write_text(f"{HEADER}\na,a.wav,,,Ann,1,d1,glad,Yes.\n")
     assert len(read_corpus("csv", path).utterances) == 1
-    with pytest.raises(UserError, match=r"There is no manifest\.csv in .*columns utterance_id, audio"):
+    (tmp_path / "~$corpus.xlsx").touch()  # of a spreadsheet that is open
+    assert read_corpus("csv", tmp_path) == read_corpus("csv", path)
+    (tmp_path / "other.xlsx").touch()
+    with pytest.raises(UserError, match=r"There is no manifest\.csv in .*tables there: corpus\.csv, other\.xlsx\."):
         read_corpus("csv", tmp_path)
 
 
 def test_a_path_that_leaves_the_root_is_refused(tmp_path: Path) -> None:
     (tmp_path / "manifest.csv").write_text(f"{HEADER}\na,../a.wav,,,Ann,1,d1,glad,Yes.\n")
-    with pytest.raises(UserError, match=r"line 2: audio path '\.\./a\.wav' leaves the audio root"):
+    with pytest.raises(UserError, match=r"row 2, column audio: audio path '\.\./a\.wav' leaves the audio root"):
         read_corpus("csv", tmp_path)
 
 
 def test_the_error_about_an_unknown_reader_lists_the_readers(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"iemocap, ravdess, crema-d, emo-db, meld, .*, csv\."):
+    with pytest.raises(UserError, match=r"iemocap, ravdess, crema-d, emo-db, meld, .*, csv"):
         read_corpus("msp-improv", tmp_path)
-    assert list(READERS) == ["iemocap", "ravdess", "crema-d", "emo-db", "meld", "esd", "esd-en", "esd-zh", "csv"]
+    assert list(CORPORA) == ["iemocap", "ravdess", "crema-d", "emo-db", "meld", "esd", "esd-en", "esd-zh"]
+    assert list(FORMS) == ["csv"]
 
 
 def test_a_recording_is_found_under_another_unicode_form_of_its_name(tmp_path: Path) -> None:

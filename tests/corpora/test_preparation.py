@@ -223,7 +223,7 @@ def test_the_command_writes_the_manifest_and_prints_the_table_and_the_next_comma
     result = succeed("prepare", *arguments)
     manifest = read_manifest(cache / "manifest.csv")
     assert manifest.utterances == prepare(troubled, LABELS, drop_untranscribed=True).utterances
-    assert (manifest.root, manifest.corpus, manifest.label_map) == (tmp_path, "csv", LABELS)
+    assert (manifest.root, manifest.corpus, manifest.label_map) == (tmp_path, tmp_path.name, LABELS)
     out = result.stdout
     assert "6 utterances, 0.00 hours, 2 speakers" in out
     assert "dropped by the label map: 3 utterances (xxx 2, fru 1)" in out
@@ -258,7 +258,7 @@ def test_json_is_one_object_and_nothing_else_on_standard_output(troubled: Readin
     )
     value = json.loads(result.stdout)
     assert result.stderr == ""
-    assert (value["corpus"], value["changed"], value["utterances"]) == ("csv", True, 6)
+    assert (value["corpus"], value["changed"], value["utterances"]) == (tmp_path.name, True, 6)
     assert value["manifest"] == str(tmp_path / "c" / "manifest.csv")
     assert value["classes"] == {"happy": 3, "angry": 1, "neutral": 0, "sad": 2}
     assert value["sessions"]["10"]["sad"] == 1
@@ -321,8 +321,10 @@ def test_notes_of_the_reader_are_printed_and_brackets_are_not_markup(tmp_path: P
 
 
 def test_a_missing_column_is_one_message(tmp_path: Path) -> None:
-    (tmp_path / "manifest.csv").write_text(",".join(COLUMNS[1:]) + "\n")
-    assert "missing columns: utterance_id" in failure("csv", "--root", tmp_path, "--cache-dir", tmp_path / "c")
+    (tmp_path / "manifest.csv").write_text(",".join(COLUMNS[2:4]) + "\n1,2\n")
+    assert "missing columns: audio, emotion, speaker" in failure(
+        "csv", "--root", tmp_path, "--cache-dir", tmp_path / "c"
+    )
 
 
 def test_an_unknown_corpus_is_a_usage_error(tmp_path: Path) -> None:

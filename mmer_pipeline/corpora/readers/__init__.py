@@ -1,4 +1,4 @@
-"""Corpus readers: one module per corpus, each from a directory to a `Reading`. No reader decodes audio."""
+"""Corpus readers: a module per corpus or form of one, each from a directory to a `Reading`. No reader decodes audio."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -11,12 +11,12 @@ from mmer_pipeline.corpora.readers.esd import read_esd
 from mmer_pipeline.corpora.readers.iemocap import read_iemocap
 from mmer_pipeline.corpora.readers.meld import read_meld
 from mmer_pipeline.corpora.readers.ravdess import read_ravdess
-from mmer_pipeline.corpora.readers.reader_interface import Reading
+from mmer_pipeline.corpora.readers.reader_interface import ReaderOptions, Reading
 from mmer_pipeline.errors import UserError
 
-__all__ = ["READERS", "Reading", "read_corpus"]
+__all__ = ["CORPORA", "FORMS", "READERS", "ReaderOptions", "Reading", "read_corpus"]
 
-READERS: Mapping[str, Callable[[Path], Reading]] = {
+CORPORA: Mapping[str, Callable[[Path], Reading]] = {  # published ones
     "iemocap": read_iemocap,
     "ravdess": read_ravdess,
     "crema-d": read_crema_d,
@@ -25,22 +25,32 @@ READERS: Mapping[str, Callable[[Path], Reading]] = {
     "esd": read_esd,
     "esd-en": partial(read_esd, language="en"),
     "esd-zh": partial(read_esd, language="zh"),
+}
+FORMS: Mapping[str, Callable[[Path, ReaderOptions], Reading]] = {  # in which any corpus may be
     "csv": read_csv,
 }
+READERS = (*CORPORA, *FORMS)
 
 
-def read_corpus(name: str, root: Path) -> Reading:
-    """Read the corpus at `root` with the reader of that name.
+def read_corpus(name: str, root: Path, options: ReaderOptions | None = None) -> Reading:
+    """Read the corpus at `root` with the reader of that name; only the `FORMS` have options.
 
     Raises:
-        UserError: there is no such reader or directory, or the directory does not have the corpus's layout.
+        UserError: there is no such reader or directory, the directory does not have the corpus's layout, or a reader
+            without options is given some.
     """
     if name not in READERS:
         raise UserError(f"There is no corpus reader {name!r}. Expected one of {', '.join(READERS)}.")
     if not root.exists():
         raise UserError(f"{root} does not exist. Give the folder of the corpus with --root.")
+    options = options or ReaderOptions()
+    if name not in FORMS and (options.columns or options.speaker_pattern):
+        raise UserError(
+            f"--column and --speaker-pattern are for the forms of your own corpus ({', '.join(FORMS)}); the columns of "
+            f"{name} are known."
+        )
     try:
-        reading = READERS[name](root)
+        reading = FORMS[name](root, options) if name in FORMS else CORPORA[name](root)
     except OSError as error:
         raise UserError(f"{error.filename or root} cannot be read: {error.strerror}.") from None
     if not reading.utterances:

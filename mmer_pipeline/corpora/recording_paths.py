@@ -1,0 +1,233 @@
+"""Find the recordings that a table names, however it spells their paths.
+
+A path as it stands is always preferred. Otherwise a recording `calls/call17.wav` is also found, if nothing else fits,
+as `calls\\call17.wav`, `CALLS/Call17.WAV`, `calls/call17`, `call17.wav`, `calls/call17*`, and as an absolute path, of
+this or of another machine, that ends with its path below the root. Accents may be composed or decomposed (macOS).
+"""
+
+import fnmatch
+import os
+import unicodedata
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath, PureWindowsPath
+
+from mmer_pipeline.corpora.utterances import leaves_root
+
+# Formats that libsndfile reads from a file with a header.
+AUDIO_SUFFIXES = frozenset(
+    (
+        ".wav",
+        ".wave",
+        ".flac",
+        ".mp3",
+        ".ogg",
+        ".oga",
+        ".opus",
+        ".aif",
+        ".aiff",
+        ".aifc",
+        ".au",
+        ".caf",
+        ".w64",
+        ".rf64",
+    )
+)
+NAMED = 3  # recordings that a message lists
+MOST_TRIED, MOST_ABOVE = (
+    20,
+    3,
+)  # paths that decide where an audio root is, and folders above the manifest that are tried
+
+
+class PathFault(Exception):  # noqa: N818 (a part of a message)
+    """A path that names no recording, or several: the message is a clause without the row."""
+
+
+class RecordingFinder:
+    """The recordings below an audio root. Folders are listed once, when a path first needs them."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+        self.spellings: Counter[str] = Counter()  # how paths differed from the names on disk → paths
+        self.not_found: dict[str, str] = {}  # path in the manifest → as written, of paths without a recording
+        self._found: dict[str, str] = {}  # as written → path in the manifest
+        self._resolved = root.resolve().as_posix().rstrip("/")
+        self._absolute: dict[str, str] = {}  # end of an absolute path → the whole path, as written
+        self._names: dict[str, frozenset[str]] = {}  # folder → names on disk
+        self._folders: dict[str, dict[str, list[str]]] = {}  # folder → plain name → names on disk
+        self._stems: dict[str, dict[str, list[str]]] = {}  # folder → plain name without extension → names on disk
+        self._tree: dict[str, list[str]] | None = None  # plain name, with and without extension → paths of recordings
+
+    def find(self, written: str) -> str:
+        """The path of a recording relative to the root; the path as written (with `/`) if there is none.
+
+        Raises:
+            PathFault: the path is empty or leaves the root, or several recordings fit.
+        """
+        if written not in self._found:
+            self._found[written] = self._find(written)
+        return self._found[written]
+
+    def note(self) -> str | None:
+        """Say how paths were spelt otherwise than on disk, if any were."""
+        if not self.spellings:
+            return None
+        how = ", ".join(f"{count} {spelling}" for spelling, count in self.spellings.most_common())
+        return f"recordings found although the table writes their paths otherwise: {how}"
+
+    def _find(self, written: str) -> str:
+        if not written or "\0" in written:
+            raise PathFault("the path of the recording is empty" if not written else f"{written!r} is no path")
+        if not leaves_root(written) and self._is_there(written):
+            return written
+        path, spelling = written.replace("\\", "/"), "with backslashes" if "\\" in written else ""
+        if path.startswith("/") or PureWindowsPath(path).drive:
+            end = self._below_root(path, written)
+            path, spelling = end, "" if path == f"{self._resolved}/{end}" else "absolute, of another folder or machine"
+        path = PurePosixPath(path).as_posix()
+        if leaves_root(path):
+            raise _outside(written)
+        for fitting, difference in (
+            (self._on_disk(path), spelling),
+            (self._with_extension(path), "without the extension"),
+            (self._in_folders(path), "without the folder"),
+            (self._matching(path), "as a pattern"),
+        ):
+            if len(fitting) > 1:
+                raise PathFault(f"{written!r} fits {len(fitting)} recordings: {_listed(fitting)}")
+            if fitting:
+                if difference or _composed(fitting[0]) != _composed(path):
+                    self.spellings[difference or "in another case"] += 1
+                return fitting[0]
+        if "*" in path or "?" in path:
+            raise PathFault(f"the pattern {written!r} fits no recording")
+        self.not_found[path] = written
+        return path
+
+    def _is_there(self, path: str) -> bool:
+        folder, _, name = path.rpartition("/")
+        if folder not in self._names:
+            self._names[folder] = frozenset(_listing(self.root / folder))
+        return name in self._names[folder]
+
+    def _below_root(self, path: str, written: str) -> str:
+        """An absolute path relative to the root: what is below it, or the longest end of it that exists there."""
+        for whole in (path, Path(path).resolve().as_posix()) if path.startswith("/") else ():
+            if whole.startswith(f"{self._resolved}/"):
+                return whole.removeprefix(f"{self._resolved}/")
+        parts = PurePosixPath(path).parts[1:]
+        ends = ["/".join(parts[first:]) for first in range(len(parts))] if ".." not in parts else []
+        end = next((end for end in ends if self._on_disk(end) or self._with_extension(end)), None)
+        if end is None:
+            raise _outside(written)
+        other = self._absolute.setdefault(_plain(end), path)
+        if _plain(other) != _plain(path):
+            raise PathFault(f"{written!r} and {other!r} would both be {end} below {self.root}")
+        return end
+
+    def _on_disk(self, path: str) -> list[str]:
+        """The paths on disk that differ from this one at most in case and in the form of accents."""
+        if self._is_there(path):
+            return [path]
+        found = [""]
+        for part in PurePosixPath(path).parts:
+            found = [f"{folder}/{name}" if folder else name for folder in found for name in self._named(folder, part)]
+        return found
+
+    def _named(self, folder: str, name: str) -> list[str]:
+        if folder not in self._folders:
+            self._folders[folder] = _grouped((_plain(name), name) for name in _listing(self.root / folder))
+        return self._folders[folder].get(_plain(name), [])
+
+    def _with_extension(self, path: str) -> list[str]:
+        """The recordings that are this path and an extension."""
+        above, _, stem = path.rpartition("/")
+        folders = self._on_disk(above) if above else [""]
+        found = []
+        for folder in folders:
+            if folder not in self._stems:
+                names = [name for name in _listing(self.root / folder) if _is_recording(name)]
+                self._stems[folder] = _grouped((_plain(PurePosixPath(name).stem), name) for name in names)
+            found += [f"{folder}/{name}" if folder else name for name in self._stems[folder].get(_plain(stem), [])]
+        return found
+
+    def _in_folders(self, name: str) -> list[str]:
+        """The recordings of this name, with or without extension, in any folder below the root."""
+        return [] if "/" in name else self._recordings().get(_plain(name), [])
+
+    def _matching(self, pattern: str) -> list[str]:
+        """The recordings that a pattern such as `call17*.wav` fits; `*` does not go beyond a folder."""
+        if not ("*" in pattern or "?" in pattern):
+            return []
+        parts = pattern.split("/")
+        return sorted(
+            path
+            for path in {path for paths in self._recordings().values() for path in paths}
+            if path.count("/") == pattern.count("/") and all(map(fnmatch.fnmatchcase, path.split("/"), parts))
+        )
+
+    def _recordings(self) -> dict[str, list[str]]:
+        if self._tree is None:
+            paths = [PurePosixPath(path) for path in recordings_below(self.root)]
+            named = ((_plain(name), path.as_posix()) for path in paths for name in {path.name, path.stem})
+            self._tree = _grouped(named)
+        return self._tree
+
+
+def audio_root(manifest_folder: Path, paths: Sequence[str]) -> Path:
+    """The folder to which the paths of a manifest of another toolkit are relative, by its first paths.
+
+    Such paths are absolute, or relative to the folder in which the toolkit ran: the manifest's or one above it.
+    """
+    first = paths[:MOST_TRIED]
+    if all(path.startswith("/") for path in first):
+        there = [path for path in paths if Path(path).exists()]
+        return Path(os.path.commonpath([PurePosixPath(path).parent for path in there])) if there else manifest_folder
+    above = [manifest_folder, *manifest_folder.resolve().parents[:MOST_ABOVE], Path.cwd()]
+    return max(above, key=lambda folder: sum((folder / path).exists() for path in first))
+
+
+def recordings_below(root: Path) -> list[str]:
+    """The paths of all recordings below a folder, relative to it and sorted, without hidden ones."""
+    found = []
+    for folder, folders, names in os.walk(root):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        relative = Path(folder).relative_to(root)
+        found += [(relative / name).as_posix() for name in names if _is_recording(name)]
+    return sorted(found)
+
+
+def _is_recording(name: str) -> bool:
+    return PurePosixPath(name).suffix.lower() in AUDIO_SUFFIXES and not name.startswith(".")
+
+
+def _listing(folder: Path) -> list[str]:
+    return sorted(os.listdir(folder)) if folder.is_dir() else []  # noqa: PTH208 (names, of which there are many)
+
+
+def _grouped(pairs: Iterable[tuple[str, str]]) -> dict[str, list[str]]:
+    groups: dict[str, list[str]] = {}
+    for key, value in pairs:
+        groups.setdefault(key, []).append(value)
+    return groups
+
+
+def _composed(name: str) -> str:
+    return unicodedata.normalize("NFC", name)
+
+
+def _plain(name: str) -> str:
+    """A name without regard to case and to the form of its accents."""
+    return _composed(name).casefold()
+
+
+def _listed(paths: list[str]) -> str:
+    return ", ".join(paths[:NAMED]) + (f" and {len(paths) - NAMED} more" if len(paths) > NAMED else "")
+
+
+def _outside(written: str) -> PathFault:
+    return PathFault(
+        f"audio path {written!r} leaves the audio root: expected a path relative to the root, without `..`, or an "
+        "absolute one below it"
+    )

@@ -1,0 +1,228 @@
+"""From the rows of a table to utterances: columns by meaning, recordings, defaults, and all faults in one error."""
+
+import re
+import unicodedata
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+
+from mmer_pipeline.corpora import tables
+from mmer_pipeline.corpora.columns import DURATION, MEANINGS, Columns, check_needed, match_columns
+from mmer_pipeline.corpora.labels import IDENTITY
+from mmer_pipeline.corpora.readers.reader_interface import ReaderOptions, Reading
+from mmer_pipeline.corpora.recording_paths import PathFault, RecordingFinder
+from mmer_pipeline.corpora.segment_times import TimeFault, mixed_decimals, read_segment, read_time
+from mmer_pipeline.corpora.tables import Row, Table
+from mmer_pipeline.corpora.utterances import Utterance
+from mmer_pipeline.errors import UserError
+
+DEFAULTS = {  # column → its value where the table has no such column
+    "utterance_id": "utterance ids are made of the recording's path and the start",
+    "start_seconds": "every utterance is a whole recording (no columns of times)",
+    "session": "the session is the speaker, so a fold holds out a speaker",
+    "dialogue": "the dialogue is the speaker, so intervals resample speakers, the cautious choice "
+    "(--column dialogue=… names a column of calls or scenes)",
+    "transcript": "there are no transcripts",
+}
+TIMES = ("start_seconds", "end_seconds", DURATION)
+# Of a folder or file whose name says nothing about the corpus.
+_PLAIN_NAMES = frozenset(
+    [
+        *("annotation", "annotations", "audio", "corpus", "cuts", "data", "dataset", "db", "emotion", "emotions"),
+        *("index", "labels", "manifest", "metadata", "recordings", "speech", "supervisions", "table", "test", "tmp"),
+        *("train", "transcripts", "wav", "wavs"),
+    ]
+)
+
+
+@dataclass
+class _Reader:
+    """The state of reading one table."""
+
+    columns: Columns
+    finder: RecordingFinder
+    speaker_pattern: re.Pattern[str] | None
+    faults: list[str] = field(default_factory=list)
+    ids: Counter[str] = field(default_factory=Counter)  # made ids → rows so far
+    seen: dict[str, str] = field(default_factory=dict)  # utterance id → its row
+
+
+def read_utterances_of(table: Table, root: Path, options: ReaderOptions) -> Reading:
+    """Make utterances of a table's rows; `root` is the folder to which paths of recordings are relative.
+
+    Only columns of the recording, the emotion and the speaker are needed; see `DEFAULTS` for the others. Columns
+    without a meaning are kept.
+
+    Raises:
+        UserError: a needed column is missing or may be several columns, the speaker pattern is wrong, or rows have
+            faults, of which the message lists the first twenty with their row and column.
+    """
+    columns = match_columns(table.columns, options.columns, table.source)
+    by_pattern = options.speaker_pattern is not None and "speaker" not in columns.of
+    check_needed(columns, table.columns, table.source, derived=("speaker",) if by_pattern else ())
+    _check_times(table, columns)
+    pattern = _compiled(options.speaker_pattern) if by_pattern else None
+    reader = _Reader(columns, RecordingFinder(root), pattern, faults=list(table.faults))
+    others = tuple(name for name in table.columns if name not in columns.of.values() and name not in MEANINGS)
+    utterances, places = [], []
+    for row in table.rows:
+        utterance = _utterance(reader, row, others)
+        if utterance is not None:
+            utterances.append(utterance)
+            places.append(row.place)
+    tables.refuse_faults(table.source, reader.faults)
+    return Reading(
+        root=root,
+        source=table.source,
+        utterances=tuple(utterances),
+        label_map=IDENTITY,
+        notes=tuple(_notes(table, reader, utterances)),
+        name=corpus_name(table.source),
+        places=tuple(places),
+        label_column=columns.of["emotion"],
+        not_found=frozenset(reader.finder.not_found),
+    )
+
+
+def corpus_name(source: Path) -> str | None:
+    """The name of a corpus: that of its folder or its table, whichever says more; None if neither does."""
+    source = source.resolve()
+    names = [source.name] if source.is_dir() else [source.stem, source.parent.name]
+    return next((name for name in names if name and name.casefold() not in _PLAIN_NAMES), None)
+
+
+def _utterance(reader: _Reader, row: Row, others: tuple[str, ...]) -> Utterance | None:
+    """The utterance of a row; None if the row has a fault, which is noted."""
+    before = len(reader.faults)
+    cells = _cells(reader.columns, row)
+    audio = _audio(reader, row)
+    for meaning in ("utterance_id", "speaker", "session", "emotion"):
+        if meaning in reader.columns.of and not cells[meaning]:
+            _fault(reader, row, meaning, "empty")
+    start, end = _segment(reader, row, cells)
+    speaker = cells["speaker"] if reader.speaker_pattern is None else _speaker(reader, row, audio)
+    if len(reader.faults) > before:
+        return None
+    name = cells["utterance_id"] or _made_id(reader, audio, start)
+    if reader.seen.setdefault(name, row.place) != row.place:
+        _fault(reader, row, "utterance_id", f"{name!r} already appears in {reader.seen[name]}")
+        return None
+    return Utterance(
+        utterance_id=name,
+        audio=audio,
+        start_seconds=start,
+        end_seconds=end,
+        speaker=speaker,
+        session=cells["session"] or speaker,
+        dialogue=cells["dialogue"] or (name if "dialogue" in reader.columns.of else speaker),
+        emotion=cells["emotion"],
+        transcript=cells["transcript"],
+        others=tuple((column, _composed(row.cells.get(column, ""))) for column in others),
+    )
+
+
+def _cells(columns: Columns, row: Row) -> dict[str, str]:
+    """Meaning → the row's cell in composed Unicode, "" without such a column."""
+    return {
+        meaning: _composed(row.cells.get(columns.of[meaning], "")) if meaning in columns.of else ""
+        for meaning in MEANINGS
+    }
+
+
+def _audio(reader: _Reader, row: Row) -> str:
+    """The path of the recording: not normalised, since in another Unicode form it would name another file."""
+    try:
+        return reader.finder.find(row.cells.get(reader.columns.of["audio"], ""))
+    except PathFault as fault:
+        _fault(reader, row, "audio", str(fault))
+        return ""
+
+
+def _segment(reader: _Reader, row: Row, cells: Mapping[str, str]) -> tuple[float | None, float | None]:
+    times: dict[str, float | None] = dict.fromkeys(TIMES)
+    wanted = TIMES if "start_seconds" in reader.columns.of else TIMES[:2]  # a duration alone is only a fact
+    try:
+        for meaning in wanted:
+            times[meaning] = read_time(cells[meaning])
+        meaning = "end_seconds" if "end_seconds" in reader.columns.of else DURATION
+        return read_segment(*times.values())
+    except TimeFault as fault:
+        _fault(reader, row, meaning, str(fault))
+        return None, None
+
+
+def _speaker(reader: _Reader, row: Row, audio: str) -> str:
+    assert reader.speaker_pattern is not None
+    name = PurePosixPath(audio).stem
+    match = reader.speaker_pattern.search(name)
+    groups = [] if match is None else [group for group in (match.groupdict().get("speaker"), *match.groups()) if group]
+    speaker = groups[0] if groups else match[0] if match and not match.re.groups else ""
+    if not speaker and audio:
+        _fault(reader, row, "audio", f"--speaker-pattern finds no speaker in {name!r}")
+    return _composed(speaker)
+
+
+def _made_id(reader: _Reader, audio: str, start: float | None) -> str:
+    """An id that stays the same when rows are added below: the path without extension, and the start."""
+    path = PurePosixPath(audio)
+    name = _composed("-".join((*path.parent.parts, path.stem)))
+    if start is not None:
+        name += "-" + f"{start:.3f}".rstrip("0").rstrip(".")
+    reader.ids[name] += 1
+    return name if reader.ids[name] == 1 else f"{name}-{reader.ids[name]}"
+
+
+def _check_times(table: Table, columns: Columns) -> None:
+    """Refuse columns of times that would be read wrongly.
+
+    Raises:
+        UserError: decimal commas and points are mixed, or recordings with several rows have starts without ends.
+    """
+    names = [columns.of[meaning] for meaning in TIMES if meaning in columns.of]
+    if mixed_decimals(row.cells.get(name, "") for name in names for row in table.rows):
+        raise UserError(
+            f"{table.source}: {' and '.join(names)} have decimal commas in some cells and points in others."
+        )
+    if "start_seconds" in columns.of and not {"end_seconds", DURATION} & columns.of.keys():
+        recordings = Counter(row.cells.get(columns.of["audio"], "") for row in table.rows)
+        if recordings and max(recordings.values()) > 1:
+            raise UserError(
+                f"{table.source}: {recordings.most_common(1)[0][0]} has several rows with a start "
+                f"({columns.of['start_seconds']}), but there is no end. The table has: {', '.join(table.columns)}.\n"
+                f"Say which column it is with --column end_seconds=COLUMN or --column {DURATION}=COLUMN."
+            )
+
+
+def _notes(table: Table, reader: _Reader, utterances: list[Utterance]) -> list[str]:
+    notes = list(table.notes)
+    if reader.columns.guessed:
+        notes.append(reader.columns.line())
+    if spelling := reader.finder.note():
+        notes.append(spelling)
+    defaults = [text for meaning, text in DEFAULTS.items() if meaning not in reader.columns.of]
+    if defaults:
+        notes.append("; ".join(defaults))
+    whole = Counter(u.audio for u in utterances if u.start_seconds is None and u.end_seconds is None)
+    repeated = [audio for audio, count in whole.items() if count > 1]
+    if repeated:
+        notes.append(
+            f"{len(repeated)} recordings have several rows without times (such as {repeated[0]}): each row is the "
+            "whole recording. Name columns of times, if there are any, with --column start_seconds=… and end_seconds=…"
+        )
+    return notes
+
+
+def _compiled(pattern: str | None) -> re.Pattern[str]:
+    try:
+        return re.compile(pattern or "")
+    except re.error as error:
+        raise UserError(f"--speaker-pattern {pattern}: not a regular expression ({error}).") from None
+
+
+def _fault(reader: _Reader, row: Row, meaning: str, text: str) -> None:
+    reader.faults.append(f"{row.place}, column {reader.columns.name(meaning)}: {text}")
+
+
+def _composed(text: str) -> str:
+    return unicodedata.normalize("NFC", text).strip()
