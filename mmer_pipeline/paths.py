@@ -33,6 +33,11 @@ def manifest_facts(manifest: Path) -> Path:
     return manifest.with_suffix(".json")
 
 
+def unpacked_audio(manifest: Path) -> Path:
+    """The folder for recordings that were embedded in the corpus's table, beside the manifest."""
+    return manifest.with_suffix(".audio")
+
+
 def encoder_name(name: str) -> str:
     """An encoder's short name: a hub id unchanged, or the last part of a directory (which need not exist any more)."""
     is_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).is_dir()

@@ -19,6 +19,7 @@ from mmer_pipeline.corpora.published_counts import Agreement, compare
 from mmer_pipeline.corpora.readers import CORPORA, READERS, ReaderOptions, read_corpus
 from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.paths import unpacked_audio
 from stages.setting_options import LeadingArgument
 from stages.shared_options import FILE, Common, common_options, say, suggest
 
@@ -84,14 +85,15 @@ def prepare(
     """Check a corpus and write its manifest.
 
     CORPUS is the layout below --root: iemocap, ravdess, crema-d, emo-db, meld, esd (esd-en or esd-zh for one
-    language). Or it is a form that any corpus may have: csv (a table: CSV, TSV or .xlsx).
+    language). Or it is a form that any corpus may have: csv (a table: CSV, TSV or .xlsx), folders (a folder per class),
+    huggingface (an audiofolder, or Parquet), kaldi, lhotse, audformat.
     """
     from mmer_pipeline.corpora import preparation  # numpy and soundfile; `--help` does without them
     from mmer_pipeline.corpora.possible_folds import possible_folds
     from stages.progress import Work
 
     path = common.manifest(manifest)
-    options = ReaderOptions(parse_columns(columns), speaker_pattern)
+    options = ReaderOptions(parse_columns(columns), speaker_pattern, unpacked_audio(path))
     reading = read_corpus(corpus, root, options)
     if path.resolve() == reading.source.resolve():
         raise UserError(f"{path}: refusing to overwrite the input. Give another --manifest or --cache-dir.")

@@ -47,10 +47,10 @@ def test_a_path_that_leaves_the_root_is_refused(tmp_path: Path) -> None:
 
 
 def test_the_error_about_an_unknown_reader_lists_the_readers(tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=r"iemocap, ravdess, crema-d, emo-db, meld, .*, csv"):
+    with pytest.raises(UserError, match=r"iemocap, ravdess, crema-d, emo-db, meld, .*, csv, folders, "):
         read_corpus("msp-improv", tmp_path)
     assert list(CORPORA) == ["iemocap", "ravdess", "crema-d", "emo-db", "meld", "esd", "esd-en", "esd-zh"]
-    assert list(FORMS) == ["csv"]
+    assert list(FORMS) == ["csv", "folders", "huggingface", "kaldi", "lhotse", "audformat"]
 
 
 def test_a_recording_is_found_under_another_unicode_form_of_its_name(tmp_path: Path) -> None:

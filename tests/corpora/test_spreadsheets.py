@@ -1,5 +1,7 @@
 """Tables that people make, in every form: the same manifest, and one list of faults."""
 
+import csv
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from helpers.spreadsheets import (
 )
 
 from mmer_pipeline.corpora.manifest import Manifest, read_manifest
+from mmer_pipeline.corpora.utterances import COLUMNS
 
 
 @pytest.fixture
@@ -82,6 +85,19 @@ FORMS: dict[str, Callable[[Path], list[object]]] = {
 @pytest.mark.parametrize("form", FORMS)
 def test_a_table_in_any_form_is_the_same_manifest(calls: Path, form: str) -> None:
     assert prepared("csv", "--root", *FORMS[form](calls)).decode() == MANIFEST
+
+
+def test_a_folder_a_class_is_the_same_manifest_up_to_paths_ids_and_words(calls: Path) -> None:
+    whole = [[row[0], "", "", *row[3:5], ""] for row in ROWS]
+    plain = prepared("csv", "--root", write_text(calls / "t.csv", whole))
+    for audio, _, _, speaker, emotion, _ in whole:
+        path = Path("tree", emotion, f"{speaker}_{Path(audio).name}")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(calls / audio, path)
+    found = prepared("folders", "--root", "tree", "--speaker-pattern", "^[^_]+")
+    rows = [list(csv.DictReader(text.decode().splitlines())) for text in (plain, found)]
+    same = [{key: row[key] for key in COLUMNS[2:]} for row in rows[0]]
+    assert sorted(same, key=str) == sorted(({key: row[key] for key in COLUMNS[2:]} for row in rows[1]), key=str)
 
 
 def test_the_columns_of_a_manifest_give_the_manifest_of_before(manifest: Manifest) -> None:

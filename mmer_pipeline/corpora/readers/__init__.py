@@ -4,11 +4,16 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 
+from mmer_pipeline.corpora.readers.audformat import read_audformat
+from mmer_pipeline.corpora.readers.class_folders import read_folders
 from mmer_pipeline.corpora.readers.crema_d import read_crema_d
 from mmer_pipeline.corpora.readers.csv_corpus import read_csv
 from mmer_pipeline.corpora.readers.emo_db import read_emo_db
 from mmer_pipeline.corpora.readers.esd import read_esd
+from mmer_pipeline.corpora.readers.huggingface import read_huggingface
 from mmer_pipeline.corpora.readers.iemocap import read_iemocap
+from mmer_pipeline.corpora.readers.kaldi import read_kaldi
+from mmer_pipeline.corpora.readers.lhotse import read_lhotse
 from mmer_pipeline.corpora.readers.meld import read_meld
 from mmer_pipeline.corpora.readers.ravdess import read_ravdess
 from mmer_pipeline.corpora.readers.reader_interface import ReaderOptions, Reading
@@ -28,6 +33,11 @@ CORPORA: Mapping[str, Callable[[Path], Reading]] = {  # published ones
 }
 FORMS: Mapping[str, Callable[[Path, ReaderOptions], Reading]] = {  # in which any corpus may be
     "csv": read_csv,
+    "folders": read_folders,
+    "huggingface": read_huggingface,
+    "kaldi": read_kaldi,
+    "lhotse": read_lhotse,
+    "audformat": read_audformat,
 }
 READERS = (*CORPORA, *FORMS)
 

@@ -1,0 +1,119 @@
+"""A database in audformat, audb's form: `db.yaml` and a table `db.NAME.csv` or `.parquet` per table.
+
+Specification: https://audeering.github.io/audformat. A filewise table has a row per file, a segmented one also `start`
+and `end`. Columns that another table holds for the same file or segment, such as the speaker, are joined. A scheme may
+name its labels, such as the sentences behind codes. The package audformat is not needed.
+"""
+
+import re
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from mmer_pipeline.corpora.columns import match_columns
+from mmer_pipeline.corpora.readers.folder_walk import contents
+from mmer_pipeline.corpora.readers.parquet_rows import parquet_rows
+from mmer_pipeline.corpora.readers.reader_interface import ReaderOptions, Reading
+from mmer_pipeline.corpora.table_utterances import read_utterances_of
+from mmer_pipeline.corpora.tables import Row, Table, read_table
+from mmer_pipeline.errors import UserError
+
+HEADER = "db.yaml"
+INDEX = ("file", "start", "end")
+_NO_TIME = ("", "NaT")
+_BEGINNING = re.compile(r"(?:0 days)?[ 0:.]*")  # of a file, as pandas and Parquet write it
+Key = tuple[str, ...]
+
+
+def read_audformat(root: Path, options: ReaderOptions) -> Reading:
+    """Read a database: every row of the tables that have an emotion.
+
+    Raises:
+        UserError: there is no header or table, no table has an emotion or two give different ones, or see
+            `read_utterances_of`.
+    """
+    import yaml
+
+    path = root / HEADER
+    if not path.is_file():
+        raise UserError(f"{root} is no audformat database: there is no {HEADER}. Found: {contents(root)}.")
+    try:
+        header = yaml.safe_load(path.read_text(encoding="utf-8"))
+        tables: dict[str, dict[str, Any]] = header["tables"] or {}
+        schemes: dict[str, dict[str, Any]] = header.get("schemes") or {}
+    except (yaml.YAMLError, UnicodeDecodeError, KeyError, TypeError) as error:
+        raise UserError(
+            f"{path} is not the header of an audformat database ({type(error).__name__}: {error})."
+        ) from None
+    read = {name: _rows(root, name, table, schemes) for name, table in tables.items()}
+    emotion, names = _emotion_tables(read, options, path)
+    cells: dict[Key, dict[str, str]] = {}
+    for name in names:
+        for key, row in read[name].items():
+            known = cells.setdefault(key, {})
+            if known.get(emotion, row[emotion]) != row[emotion]:
+                raise UserError(
+                    f"{root}: tables {', '.join(names)} give {key[0]} the emotions {known[emotion]} and {row[emotion]}."
+                )
+            known.update(row)
+    for name, other in read.items():
+        if name not in names:
+            for key, known in cells.items():
+                for column, value in {**other.get(key[:1], {}), **other.get(key, {})}.items():
+                    known.setdefault(column, value)
+    columns = tuple(dict.fromkeys([*INDEX, *(column for row in cells.values() for column in row)]))
+    rows = tuple(
+        Row(" ".join(key), {**row, **dict(zip(INDEX, (*key, "", ""), strict=False))}) for key, row in cells.items()
+    )
+    given = {"audio": "file", "emotion": emotion}
+    given |= {"start_seconds": "start", "end_seconds": "end"} if any(len(key) > 1 for key in cells) else {}
+    table = Table(root, columns if "start_seconds" in given else tuple(c for c in columns if c not in INDEX[1:]), rows)
+    reading = read_utterances_of(table, root, replace(options, columns={**given, **options.columns}))
+    return replace(reading, name=header.get("name") or reading.name)
+
+
+def _emotion_tables(
+    read: dict[str, dict[Key, dict[str, str]]], options: ReaderOptions, path: Path
+) -> tuple[str, list[str]]:
+    """The column of the emotion, and the tables that have it."""
+    columns = list(dict.fromkeys(column for rows in read.values() for row in rows.values() for column in row))
+    wanted = {"emotion": options.columns["emotion"]} if "emotion" in options.columns else {}
+    emotion = match_columns(columns, wanted, path).of.get("emotion")
+    if emotion is None:
+        raise UserError(
+            f"{path}: no table has an emotion. Columns: {', '.join(columns) or 'none'}. "
+            "Name one with --column emotion=COLUMN."
+        )
+    return emotion, [name for name, rows in read.items() if any(emotion in row for row in rows.values())]
+
+
+def _rows(
+    root: Path, name: str, table: dict[str, Any], schemes: dict[str, dict[str, Any]]
+) -> dict[Key, dict[str, str]]:
+    """File, and start and end of a segment → column → value of a table."""
+    text, columnar = root / f"db.{name}.csv", root / f"db.{name}.parquet"
+    if columnar.is_file():
+        rows = list(parquet_rows(columnar))
+    elif text.is_file():
+        rows = [dict(row.cells) for row in read_table(text).rows]
+    else:
+        raise UserError(f"{root}: the table {name} is missing: expected {text.name} or {columnar.name}.")
+    labels = {
+        column: schemes[facts["scheme_id"]].get("labels")
+        for column, facts in (table.get("columns") or {}).items()
+        if facts and facts.get("scheme_id") in schemes
+    }
+    found: dict[Key, dict[str, str]] = {}
+    for row in rows:
+        start, end = ("" if row.get(column, "") in _NO_TIME else row[column] for column in INDEX[1:])
+        key: Key = (row["file"], start, end) if end or not _BEGINNING.fullmatch(start) else (row["file"],)
+        found[key] = {
+            column: _named(labels.get(column), value) for column, value in row.items() if column not in INDEX and value
+        }
+    return found
+
+
+def _named(labels: Any, value: str) -> str:
+    """The text that a scheme's labels give a value, such as a sentence for its code; the value if they do not."""
+    named = labels.get(value) if isinstance(labels, dict) else None
+    return named if isinstance(named, str) else value

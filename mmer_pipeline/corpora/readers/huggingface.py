@@ -1,0 +1,90 @@
+"""A corpus for the Hugging Face library `datasets`: an audiofolder with metadata, or Parquet files with recordings.
+
+Documentation of `datasets`: "Create an audio dataset". The metadata are `metadata.csv`, `metadata.jsonl` or
+`metadata.parquet` in the folder or in the folder of each split, with a column `file_name`. Splits become the column
+`part` (train, dev, test). The package `datasets` is not needed.
+"""
+
+import json
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from mmer_pipeline.corpora.readers.folder_walk import contents
+from mmer_pipeline.corpora.readers.parquet_rows import parquet_rows
+from mmer_pipeline.corpora.readers.reader_interface import ReaderOptions, Reading
+from mmer_pipeline.corpora.table_utterances import read_utterances_of
+from mmer_pipeline.corpora.tables import Row, Table, read_table
+from mmer_pipeline.errors import UserError
+
+METADATA = "metadata"
+FILE_NAME = "file_name"
+PART = "part"
+PARTS = {"train": "train", "training": "train", "test": "test", "dev": "dev"} | dict.fromkeys(
+    ("validation", "valid", "val"), "dev"
+)
+
+
+def read_huggingface(root: Path, options: ReaderOptions) -> Reading:
+    """Read an audiofolder or Parquet files; embedded recordings are unpacked to `options.unpack_to`.
+
+    Raises:
+        UserError: there are no metadata, they cannot be read, or see `read_utterances_of`.
+    """
+    depths = ("", "*/", "*/*/")
+    found = [path for depth in depths for path in root.glob(f"{depth}{METADATA}.*")] if root.is_dir() else []
+    metadata = sorted(path for path in found if path.suffix in (".csv", ".jsonl", ".parquet"))
+    packed = [] if metadata or not root.is_dir() else sorted({p for d in depths for p in root.glob(f"{d}*.parquet")})
+    if root.suffix == ".parquet":
+        packed = [root]
+    if not (metadata or packed):
+        raise UserError(
+            f"{root} is no corpus of the library datasets: there is no {METADATA}.csv, {METADATA}.jsonl or Parquet "
+            f"file. Found: {contents(root)}. For a folder per class, use `mmer-pipe prepare folders`."
+        )
+    rows = [row for path in metadata for row in _described(path, root)]
+    for path in packed:
+        part = PARTS.get(path.stem.partition("-")[0], PARTS.get(path.parent.name, ""))
+        rows += [
+            Row(f"{path.name}, row {number}", {**cells, PART: part})
+            for number, cells in enumerate(parquet_rows(path, options.unpack_to), start=1)
+        ]
+    if len({row.cells[PART] for row in rows}) < 2:
+        rows = [Row(row.place, {name: cell for name, cell in row.cells.items() if name != PART}) for row in rows]
+    columns = tuple(dict.fromkeys(name for row in rows for name in row.cells))
+    notes: tuple[str, ...] = ()
+    audio = root
+    if packed and options.unpack_to is not None and options.unpack_to.is_dir():
+        audio = options.unpack_to
+        notes = (f"recordings were unpacked to {audio}",)
+    table = Table(root, columns, tuple(rows), notes)
+    given = {"audio": FILE_NAME} if FILE_NAME in columns else {}
+    return read_utterances_of(table, audio, replace(options, columns={**given, **options.columns}))
+
+
+def _described(path: Path, root: Path) -> Iterator[Row]:
+    """The rows of a file of metadata, with paths relative to the root."""
+    folder = path.parent.relative_to(root)
+    part = next((PARTS[name] for name in folder.parts if name in PARTS), "")
+    place = (folder / path.name).as_posix()
+    for row in _metadata_rows(path):
+        cells = dict(row.cells)
+        if cells.get(FILE_NAME):
+            cells[FILE_NAME] = (folder / cells[FILE_NAME]).as_posix()
+        yield Row(f"{place}, {row.place}", {**cells, PART: part})
+
+
+def _metadata_rows(path: Path) -> Iterator[Row]:
+    if path.suffix == ".csv":
+        yield from read_table(path).rows
+    elif path.suffix == ".parquet":
+        yield from (Row(f"row {number}", cells) for number, cells in enumerate(parquet_rows(path), start=1))
+    else:
+        for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+            try:
+                entry = json.loads(line)
+            except ValueError as error:
+                raise UserError(f"{path}, line {number}: not JSON ({error}).") from None
+            if not isinstance(entry, dict):
+                raise UserError(f"{path}, line {number}: expected a JSON object, found {type(entry).__name__}.")
+            yield Row(f"line {number}", {key: "" if value is None else str(value) for key, value in entry.items()})

@@ -1,0 +1,88 @@
+"""Rows of a Parquet file, with recordings embedded as the Hugging Face library `datasets` does: {bytes, path}."""
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import timedelta
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from mmer_pipeline import files
+from mmer_pipeline.errors import UserError
+
+AT_A_TIME = 64  # rows in memory
+_SIGNATURES = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3", b"FORM": ".aiff"}
+
+
+def parquet_rows(path: Path, unpack_to: Path | None = None) -> Iterator[dict[str, str]]:
+    """The rows of a Parquet file: column → text, class numbers as the names of their classes.
+
+    A recording is written below `unpack_to`, unless it is there already; its cell is the path relative to that folder.
+
+    Raises:
+        UserError: the package pyarrow is missing, the file is not Parquet, or recordings are embedded where
+            `unpack_to` is None.
+    """
+    try:
+        import pyarrow as arrow
+        import pyarrow.parquet
+    except ImportError:
+        raise UserError(
+            f"{path} is a Parquet file: reading it requires pyarrow. Run `pip install 'mmer-pipeline[parquet]'`."
+        ) from None
+    try:
+        with arrow.parquet.ParquetFile(path) as source:
+            classes = _class_names(source.schema_arrow.metadata or {})
+            number = 0
+            for batch in source.iter_batches(batch_size=AT_A_TIME):
+                for row in _in_microseconds(batch).to_pylist():
+                    number += 1
+                    yield {
+                        column: _unpacked(value, number, path, unpack_to)
+                        if isinstance(value, dict) and "bytes" in value
+                        else _text(value, classes.get(column, ()))
+                        for column, value in row.items()
+                    }
+    except arrow.ArrowException as error:
+        raise UserError(f"{path} is not a readable Parquet file: {error}.") from None
+
+
+def _class_names(metadata: dict[bytes, bytes]) -> dict[str, list[str]]:
+    """Column → the names of its classes, from the features that `datasets` writes into a schema."""
+    features = json.loads(metadata.get(b"huggingface", b"{}")).get("info", {}).get("features", {})
+    return {column: feature["names"] for column, feature in features.items() if feature.get("_type") == "ClassLabel"}
+
+
+def _text(value: Any, names: Sequence[str]) -> str:
+    if isinstance(value, timedelta):
+        return repr(value.total_seconds())
+    if isinstance(value, int) and not isinstance(value, bool) and 0 <= value < len(names):
+        return str(names[value])
+    return "" if value is None else str(value).strip()
+
+
+def _in_microseconds(batch: Any) -> Any:
+    """A batch whose durations Python's `timedelta` can hold: it has no nanoseconds."""
+    import pyarrow as arrow
+
+    fields = [
+        field.with_type(arrow.duration("us")) if arrow.types.is_duration(field.type) else field
+        for field in batch.schema
+    ]
+    return arrow.Table.from_batches([batch]).cast(arrow.schema(fields), safe=False)
+
+
+def _unpacked(value: dict[str, Any], number: int, source: Path, folder: Path | None) -> str:
+    """The path below `folder` of a row's recording, after its bytes have been written there."""
+    data, path = value["bytes"], str(value.get("path") or "").replace("\\", "/")
+    if data is None:
+        return path
+    if folder is None:
+        raise UserError(f"{source} contains recordings, and there is no folder to unpack them to.")
+    suffix = next(
+        (suffix for start, suffix in _SIGNATURES.items() if data.startswith(start)), PurePosixPath(path).suffix
+    )
+    name = "-".join(filter(None, (f"{number:06d}", PurePosixPath(path).stem)))
+    target = folder / source.stem / f"{name}{suffix or '.wav'}"
+    if not target.is_file() or target.stat().st_size != len(data):
+        files.write_bytes(target, data)
+    return target.relative_to(folder).as_posix()
