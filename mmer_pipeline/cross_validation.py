@@ -155,6 +155,7 @@ def run_job(job: Job, workspace: Workspace, ticket: str) -> JobResult:
 
         from mmer_pipeline.corpora.manifest import read_manifest
         from mmer_pipeline.features import workers
+        from mmer_pipeline.training.code_identity import advice
         from mmer_pipeline.training.evaluation import evaluate_fold
         from mmer_pipeline.training.fold import train_fold
 
@@ -179,6 +180,7 @@ def run_job(job: Job, workspace: Workspace, ticket: str) -> JobResult:
                     f"The fold's directory contains a run with other settings or inputs: {changes}\n"
                     "Train such folds again with --restart. To keep both, use another --runs-dir, or give a setting\n"
                     "of one system after its name, which makes another run (mmer:epochs=3)."
+                    f"{advice(error.changes.split(_LINE))}"
                 ) from None
             trained = train(restart=True)
         evaluation, evaluated = evaluate_fold(run, job.settings.fold, cache=workspace.cache, device=workspace.device)

@@ -20,6 +20,7 @@ from mmer_pipeline.settings import DEFAULTS, Settings
 PREDICTION_COLUMNS = ("utterance_id", "fold", "speaker", "dialogue", "truth", "prediction")
 PROBABILITY_PREFIX = "probability_"  # followed by the name of a class
 TRANSCRIPT_COLUMN = "transcript_ctc"
+CODE = "code of "  # precedes the name of a module among the inputs of a run
 GATE_COLUMN = "gate"  # mean of the acoustic gate; only of systems that have one
 FINAL, VALIDATED = SELECTIONS = ("final", "validated")  # models of a fold: the last epoch, or the best on validation
 _LIBRARIES = ("mmer-pipeline", "torch", "transformers", "accelerate", "numpy", "scikit-learn", "h5py")
@@ -32,16 +33,25 @@ class RunRecord:
     settings: Settings
     inputs: dict[str, Any]  # digests of manifest and features, labels, alphabet …; part of the identity
     facts: dict[str, Any]  # environment, corpus and sizes; not part of the identity
+    recorded: str | None = None  # the identity in the file; None: not read from one
 
     @property
     def digest(self) -> str:
-        """Digest of the run's identity, which is everything that can change its result: 16 hex digits."""
+        """Digest of everything that can change the run's result, as this version computes it: 16 hex digits."""
         return digest_of_facts({"settings": self.settings.identity(), "inputs": self.inputs})
+
+    @property
+    def identity(self) -> str:
+        """The identity that the run's files name: the one in `settings.json`, or the digest of a new record.
+
+        A version with other settings may compute another digest from the same record.
+        """
+        return self.recorded or self.digest
 
     def write(self, path: Path) -> None:
         """Write `settings.json`."""
         value = {
-            "identity": self.digest,
+            "identity": self.identity,
             "settings": asdict(self.settings),
             "inputs": self.inputs,
             "facts": self.facts,
@@ -60,7 +70,7 @@ class RunRecord:
         try:
             unknown = sorted(set(value["settings"]) - known)
             if not unknown:
-                return RunRecord(Settings(**value["settings"]), value["inputs"], value["facts"])
+                return RunRecord(Settings(**value["settings"]), value["inputs"], value["facts"], value.get("identity"))
         except (KeyError, TypeError) as error:
             raise UserError(
                 f"{path} does not contain the settings of a run ({error}). Train the fold again with --restart."
@@ -77,7 +87,14 @@ class RunRecord:
         values = {
             name: [known.get(name, DEFAULTS.get(name)) for known in (mine, theirs)] for name in {**mine, **theirs}
         }
-        return [f"{name}: {first!r} → {second!r}" for name, (first, second) in values.items() if first != second]
+        return [f"{name}: {_said(name, a)} → {_said(name, b)}" for name, (a, b) in values.items() if a != b]
+
+
+def _said(name: str, value: Any) -> str:
+    """A setting or an input in a message."""
+    if name.startswith(CODE):
+        return f"version {value[:8]}" if value else "original"
+    return repr(value)
 
 
 def environment(device: str) -> dict[str, Any]:

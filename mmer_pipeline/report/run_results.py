@@ -213,7 +213,7 @@ def _read_run(run: Path, leave_out: Container[int | None]) -> tuple[RunResults, 
         total = max(total, len(record.facts["folds"]))
         if number in leave_out:
             continue
-        evaluation = read_evaluation(fold, record.digest)
+        evaluation = read_evaluation(fold, record.identity)
         epochs = tuple(map(Epoch.read, read_metrics(fold.metrics)))
         if evaluation is None:
             missing[number] = f"trained, not evaluated: {evaluate_command(run.name, number)}"

@@ -21,6 +21,7 @@ from mmer_pipeline.runs import RunRecord, read_evaluation, read_metrics, validat
 from mmer_pipeline.scoring.metrics import Predictions, score
 from mmer_pipeline.suggested_commands import train_command
 from mmer_pipeline.training.build_model import load_model
+from mmer_pipeline.training.code_identity import advice, changed_code
 from mmer_pipeline.training.fold_inputs import Encoders, make_examples, open_corpus
 from mmer_pipeline.training.fold_parts import fold_of
 from mmer_pipeline.training.inference import predict
@@ -58,7 +59,7 @@ def score_fold(run: Path, record: RunRecord, *, cache: Path, device: str, direct
     text_encoder = Encoders.of(settings).text if settings.finetune_text else None  # for its tokenizer
     if text_encoder:
         digests["text_encoder"] = text_encoder.digest()
-    changed = [name for name, digest in digests.items() if record.inputs[name] != digest]
+    changed = [name for name, digest in digests.items() if record.inputs.get(name) != digest]
     if changed:
         raise UserError(
             f"Changed since {directory} was trained: {', '.join(changed).replace('_', ' ')} (corpus "
@@ -89,14 +90,15 @@ def evaluate_fold(run: Path, number: int, *, cache: Path, device: str) -> tuple[
     record = RunRecord.read(fold_paths.settings, f"mmer-pipe train --run {shlex.quote(run.name)} --fold {number}")
     if not fold_paths.weights.is_file():  # this raises an error that says what is missing
         load_model(fold_paths.model, record.settings.system, train_command(record.settings, run.name, number))
+    _check_code(record, run)
     is_main = is_main_process()
     with files.locked(fold_paths.lock) if is_main else nullcontext():
-        before = read_evaluation(fold_paths, record.digest)
+        before = read_evaluation(fold_paths, record.identity)
         if before is not None:
             return before, False
         scored = score_fold(run, record, cache=cache, device=device)
         evaluation = {
-            "identity": record.digest,
+            "identity": record.identity,
             "fold": number,
             "held_out": scored.fold.held_out,
             "labels": list(scored.labels),
@@ -114,6 +116,22 @@ def evaluate_fold(run: Path, number: int, *, cache: Path, device: str) -> tuple[
         if is_main:
             files.write_json(fold_paths.evaluation, evaluation)
     return evaluation, True
+
+
+def _check_code(record: RunRecord, run: Path) -> None:
+    """Check that the code of the system and its training is that of the trained fold.
+
+    Raises:
+        UserError: it has changed, so that earlier predictions are not those of the present code, nor its weights.
+    """
+    settings = record.settings
+    changed = changed_code(settings.system, record.inputs, record.facts)
+    if changed:
+        raise UserError(
+            f"Changed since {paths.fold(run, settings.fold).directory} was trained: "
+            f"{', '.join(changed).replace('_', ' ')}. Train the fold again:\n  "
+            f"{train_command(settings, run.name, settings.fold)} --restart{advice(changed)}"
+        )
 
 
 def _results(scored: ScoredFold, weights: Path, predictions: Path) -> dict[str, Any]:

@@ -15,15 +15,15 @@ from mmer_pipeline.corpora.folds import Fold, fold_names, shared_speakers, valid
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.transcripts import ASR, Alphabet
 from mmer_pipeline.devices import hardware
-from mmer_pipeline.digests import digest_of_result
 from mmer_pipeline.errors import OtherSettings
 from mmer_pipeline.paths import FoldPaths
 from mmer_pipeline.runs import RunRecord, environment, has_ended, read_metrics
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.suggested_commands import train_command
 from mmer_pipeline.systems.base import EmotionModel
-from mmer_pipeline.systems.registry import file_of_system
+from mmer_pipeline.training import code_identity
 from mmer_pipeline.training.build_model import build_model
+from mmer_pipeline.training.code_identity import code_of
 from mmer_pipeline.training.examples import Examples
 from mmer_pipeline.training.fold_inputs import Corpus, Encoders, ctc_alphabet, make_examples, open_corpus
 from mmer_pipeline.training.fold_parts import fold_of
@@ -60,22 +60,28 @@ def train_fold(
     encoders = Encoders.of(settings)
     corpus = open_corpus(manifest, settings, cache, encoders)
     alphabet = ctc_alphabet(settings, corpus.transcripts)
-    record = RunRecord(settings, _inputs(settings, corpus, encoders, fold, alphabet, accelerator.num_processes), {})
+    code = code_of(settings.system)
+    inputs = _inputs(settings, corpus, encoders, fold, alphabet, accelerator.num_processes)
+    record = RunRecord(settings, {**inputs, **code.inputs()}, {})
     with files.locked(fold_paths.lock) if accelerator.is_main_process else nullcontext():
         if accelerator.is_main_process:
             files.remove_leftovers(fold_paths.directory)
             if restart:
                 files.remove_directory(fold_paths.directory)
         accelerator.wait_for_everyone()
-        if _is_finished(fold_paths, record):
+        before = _record_before(fold_paths, record)
+        if before and has_ended(settings, read_metrics(fold_paths.metrics)) and fold_paths.weights.is_file():
             return False
+        record = replace(record, inputs=before.inputs, recorded=before.recorded) if before else record
         set_seed(settings.seed)
         model = build_model(settings, encoders, manifest.labels, alphabet)
         examples = make_examples(settings, corpus, fold, model, alphabet, encoders.text)
         if accelerator.is_main_process:
             facts = _facts(corpus, encoders, fold, model, examples, settings, accelerator)
+            if before is None or "code" in before.facts:
+                facts["code"] = code.digests
             replace(record, facts=facts).write(fold_paths.settings)
-        Trainer(settings, record.digest, model, examples, fold, fold_paths, accelerator, observer, save_seconds).run()
+        Trainer(settings, record.identity, model, examples, fold, fold_paths, accelerator, observer, save_seconds).run()
         if accelerator.is_main_process and not keep_state:
             shutil.rmtree(fold_paths.state, ignore_errors=True)
         accelerator.wait_for_everyone()
@@ -91,8 +97,6 @@ def _inputs(
         inputs["speech_encoder"] = encoders.speech.digest()
     if encoders.text and settings.finetune_text:
         inputs["text_encoder"] = encoders.text.digest()
-    if file := file_of_system(settings.system):
-        inputs["system_file"] = digest_of_result(file)
     return {
         **inputs,
         "labels": list(corpus.manifest.labels),
@@ -136,21 +140,25 @@ def _facts(
     }
 
 
-def _is_finished(fold_paths: FoldPaths, record: RunRecord) -> bool:
-    """Whether the fold is already trained with these settings and inputs.
+def _record_before(fold_paths: FoldPaths, record: RunRecord) -> RunRecord | None:
+    """The fold's record, which has these settings and inputs; None: it has not been trained.
 
     Raises:
         OtherSettings: the fold's directory contains a run with others.
     """
     if not fold_paths.settings.is_file():
-        return False
+        return None
     before = RunRecord.read(fold_paths.settings, "mmer-pipe train")
+    inputs = code_identity.as_recorded_before(record.inputs, record.settings.system, before.facts)
+    record = replace(record, inputs=inputs)
     if before.digest != record.digest:
-        changes = "\n  ".join(before.differences(record)) or "another version of the settings"
+        differences = before.differences(record)
+        changes = "\n  ".join(differences) or "another version of the settings"
         raise OtherSettings(
             f"{fold_paths.directory} contains a run with other settings or inputs:\n  {changes}\n"
             "Use another run with --run NAME, or start the fold again:\n  "
-            f"{train_command(record.settings, fold_paths.directory.parent.name, record.settings.fold)} --restart",
+            f"{train_command(record.settings, fold_paths.directory.parent.name, record.settings.fold)} --restart"
+            f"{code_identity.advice(differences)}",
             changes,
         )
-    return has_ended(record.settings, read_metrics(fold_paths.metrics)) and fold_paths.weights.is_file()
+    return before
