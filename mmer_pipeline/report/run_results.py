@@ -1,6 +1,7 @@
 """Read evaluated runs and group them into systems: runs that differ only in their seed are one system."""
 
 import re
+import shlex
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,6 +11,7 @@ import numpy as np
 from mmer_pipeline import paths
 from mmer_pipeline.corpora.speaker_folds import group_count
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.report import stale_runs
 from mmer_pipeline.report.fold_scores import Confusion, Epoch, Evaluation
 from mmer_pipeline.report.report_content import Hole
 from mmer_pipeline.runs import (
@@ -25,7 +27,11 @@ from mmer_pipeline.runs import (
 from mmer_pipeline.scoring.metrics import Floats, Integers
 from mmer_pipeline.suggested_commands import evaluate_command, train_command
 
-_OF_A_FOLD = ("fold", "held_out")  # settings and inputs that differ between the folds of a run
+_NEEDED_FACTS = ("corpus", "folds")
+_NOT_OURS = (
+    "{path} lacks {lacking}, so mmer-pipe did not write it. To compare predictions from elsewhere, use "
+    "`mmer-pipe report --import predictions.csv --name NAME`."
+)
 _SEED_SUFFIX = re.compile(r"-seed\d+$")
 
 Failures = Mapping[str, Mapping[int | None, str]]  # run → fold (None: all of it) → why it is not there
@@ -117,8 +123,10 @@ def read_systems(runs: Sequence[Path], failures: Failures | None = None) -> tupl
     `failures` names the folds that the caller knows to have failed, whatever is on disk, with the reason: run → fold
     (None: the whole run) → reason.
 
+    A run whose folds have different settings, or whose manifest has changed, is missing if others can be reported.
+
     Raises:
-        UserError: no fold is evaluated, the folds of a run have different settings, or the runs cannot be compared.
+        UserError: no fold is evaluated, or the runs cannot be compared.
     """
     failures = failures or {}
     found: list[RunResults] = []
@@ -134,13 +142,15 @@ def read_systems(runs: Sequence[Path], failures: Failures | None = None) -> tupl
         if run.folds:
             found.append(run)
         elif len(missing) > 1:
-            missing.pop(None, None)  # each fold has its own line
+            missing.pop(None, None)  # each fold has a line
         evaluated = {fold.number for fold in run.folds}
         numbers = sorted((n for n in missing if n not in evaluated), key=lambda number: number or 0)
         holes += [Hole(path.name, number, missing[number]) for number in numbers]
     if runs and not found:
         listed = "\n  ".join(f"{hole.run}{f', fold {hole.fold}' if hole.fold else ''}: {hole.why}" for hole in holes)
         raise UserError(f"No fold of {', '.join(str(path) for path in runs)} has been evaluated.\n  {listed}")
+    found, stale = stale_runs.without_stale(found)
+    holes += stale
     _check_same_corpus(found)
     return [_system(name, group) for name, group in _named(_grouped(found)).items()], holes
 
@@ -200,37 +210,75 @@ def _read_run(run: Path, leave_out: Container[int | None]) -> tuple[RunResults, 
         numbers = trained_folds(run)
     except UserError as error:
         return RunResults(run.name, ()), {None: str(error)}
-    results: list[FoldResult] = []
     missing: dict[int | None, str] = {}
-    total = 0
+    records: dict[int, RunRecord] = {}
     for number in numbers:
-        fold = paths.fold(run, number)
-        try:
-            record = RunRecord.read(fold.settings, f"mmer-pipe train --run {run.name} --fold {number}")
-        except UserError as error:
-            missing[number] = str(error)
-            continue
-        total = max(total, len(record.facts["folds"]))
         if number in leave_out:
             continue
-        evaluation = read_evaluation(fold, record.identity)
-        epochs = tuple(map(Epoch.read, read_metrics(fold.metrics)))
-        if evaluation is None:
-            missing[number] = f"trained, not evaluated: {evaluate_command(run.name, number)}"
-        elif not epochs:
-            again = train_command(record.settings, run.name, number)
-            missing[number] = f"{fold.metrics.name} is missing: {again} --restart"
+        try:
+            record = RunRecord.read(paths.fold(run, number).settings, train_hint(run.name, number))
+            _check_facts(record, run, number)
+        except UserError as error:
+            missing[number] = str(error)
         else:
-            evaluated = Evaluation.read(evaluation)
-            held_out = _held_out(fold.predictions, record, evaluated.labels)
-            has_validated = evaluated.validated is not None
-            validated = _held_out(fold.validated_predictions, record, evaluated.labels) if has_validated else None
-            results.append(FoldResult(number, record, evaluated, epochs, held_out, validated))
-    for number in range(1, total + 1):
-        if number not in numbers:
-            missing[number] = f"not trained: {train_command(record.settings, run.name, number)}"
-    _check_same_settings(run, results)
-    return RunResults(run.name, tuple(results)), missing
+            records[number] = record
+    results: dict[int, FoldResult] = {}
+    for number, record in records.items():
+        try:
+            results[number] = _read_fold(run, number, record)
+        except UserError as error:
+            missing[number] = str(error)
+    chosen, why_not_all = stale_runs.one_training(run, {number: fold.record for number, fold in results.items()})
+    if why_not_all:
+        missing[None] = why_not_all
+    if planned := [records[number] for number in chosen] or list(records.values()):
+        settings, total = planned[0].settings, len(planned[0].facts["folds"])
+        missing = {number: why for number, why in missing.items() if number is None or number <= total}
+        for number in {*range(1, total + 1)} - {*numbers}:
+            missing[number] = f"not trained: {train_command(settings, run.name, number)}"
+    return RunResults(run.name, tuple(results[number] for number in chosen)), missing
+
+
+def train_hint(run: str, number: int) -> str:
+    """The command that trains a fold whose settings are unknown."""
+    return f"mmer-pipe train --run {shlex.quote(run)} --fold {number}"
+
+
+def _check_facts(record: RunRecord, run: Path, number: int) -> None:
+    """Check that a record says what a report needs.
+
+    Raises:
+        UserError: it does not, because another program wrote it.
+    """
+    known = {**record.inputs, **{name: value for name, value in record.facts.items() if name != "manifest"}}
+    lacking = [name for name in (*_NEEDED_FACTS, "manifest") if name not in known]
+    lacking += ["manifest's path"] if "manifest" not in record.facts else []
+    if lacking:
+        raise UserError(_NOT_OURS.format(path=paths.fold(run, number).settings, lacking=", ".join(lacking)))
+
+
+def _read_fold(run: Path, number: int, record: RunRecord) -> FoldResult:
+    """Read an evaluated fold.
+
+    Raises:
+        UserError: it has not been evaluated, or its files lack something; the message says what to do.
+    """
+    fold = paths.fold(run, number)
+    evaluation = read_evaluation(fold, record.identity)
+    if evaluation is None:
+        raise UserError(f"trained, not evaluated: {evaluate_command(run.name, number)}")
+    try:
+        epochs = tuple(map(Epoch.read, read_metrics(fold.metrics)))
+        evaluated = Evaluation.read(evaluation)
+        held_out = _held_out(fold.predictions, record, evaluated.labels)
+        has_validated = evaluated.validated is not None
+        validated = _held_out(fold.validated_predictions, record, evaluated.labels) if has_validated else None
+    except KeyError as error:
+        raise UserError(_NOT_OURS.format(path=fold.directory, lacking=error)) from None
+    if not epochs:
+        again = train_command(record.settings, run.name, number)
+        raise UserError(f"{fold.metrics.name} is missing: {again} --restart")
+    return FoldResult(number, record, evaluated, epochs, held_out, validated)
 
 
 def _held_out(predictions: Path, record: RunRecord, labels: Sequence[str]) -> HeldOut:
@@ -252,21 +300,6 @@ def _held_out(predictions: Path, record: RunRecord, labels: Sequence[str]) -> He
     )
 
 
-def _differences(one: RunRecord, other: RunRecord, apart_from: Sequence[str]) -> list[str]:
-    return [line for line in one.differences(other) if line.partition(":")[0] not in apart_from]
-
-
-def _check_same_settings(run: Path, results: Sequence[FoldResult]) -> None:
-    for other in results[1:]:
-        if differences := _differences(results[0].record, other.record, _OF_A_FOLD):
-            listed = "\n  ".join(differences)
-            raise UserError(
-                f"Folds {results[0].number} and {other.number} of {run} were trained with different settings or "
-                f"features and do not form a cross-validation:\n  {listed}\n"
-                "Train one of them again with --restart, or keep them apart with --run NAME."
-            )
-
-
 def _check_same_corpus(runs: Sequence[RunResults]) -> None:
     corpora: dict[str, list[str]] = {}
     for run in runs:
@@ -285,8 +318,8 @@ def _grouped(runs: Sequence[RunResults]) -> list[list[RunResults]]:
     groups: list[list[RunResults]] = []
     for run in runs:
         for group in groups:
-            if run.seed not in [other.seed for other in group] and not _differences(
-                group[0].record, run.record, (*_OF_A_FOLD, "seed")
+            if run.seed not in [other.seed for other in group] and not stale_runs.differences(
+                group[0].record, run.record, (*stale_runs.OF_A_FOLD, "seed")
             ):
                 group.append(run)
                 break

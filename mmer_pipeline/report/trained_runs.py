@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 SettingValue = str | int | float | bool | None
+UNKNOWN = "unknown"
 JsonObject = Mapping[str, Any]  # as read from a run's settings.json
 
 
@@ -24,14 +25,14 @@ class JobFacts:
 
     @staticmethod
     def read(facts: JsonObject) -> "JobFacts":
-        """Read the facts of a settings.json; older files lack some."""
+        """Read the facts of a settings.json; those of older versions and of other programs lack some."""
         return JobFacts(
-            device=facts["device"],
+            device=facts.get("device", UNKNOWN),
             hardware=facts.get("hardware"),
-            platform=facts["platform"],
-            python=facts["python"],
-            git_commit=facts["git_commit"],
-            versions=facts["versions"],
+            platform=facts.get("platform", UNKNOWN),
+            python=facts.get("python", UNKNOWN),
+            git_commit=facts.get("git_commit"),
+            versions=facts.get("versions", {}),
             trained_parameters=facts.get("trained_parameters"),
             without_ctc_target=facts.get("without_ctc_target"),
             revisions={part: revision for part, revision in facts.get("revisions", {}).items() if revision},

@@ -11,7 +11,7 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -91,7 +91,7 @@ def find_system(name: str) -> System:
                 "correct the name."
             )
     elif found := entry_points(group=ENTRY_POINTS, name=name):
-        system = next(iter(found)).load()
+        system = _loaded(next(iter(found)))
     else:
         hint = " Name the system in the file: FILE.py:NAME." if name.endswith(".py") else ""
         raise UserError(
@@ -104,6 +104,21 @@ def find_system(name: str) -> System:
             f"{type(system).__name__}."
         )
     return system
+
+
+def _loaded(entry: EntryPoint) -> Any:
+    """Import the entry of a system from another package.
+
+    Raises:
+        UserError: it cannot be imported.
+    """
+    try:
+        return entry.load()
+    except Exception as error:  # another package can raise anything
+        raise UserError(
+            f"System {entry.name!r} cannot be loaded from {entry.value}: {type(error).__name__}: {error}. Correct or "
+            "install the package that registers it."
+        ) from error
 
 
 def describe_system(name: str) -> System:

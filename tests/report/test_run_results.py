@@ -1,12 +1,17 @@
 """Reading runs: holes with their reasons, seeds as one system, and what cannot be compared."""
 
+import json
+
 import pytest
 from helpers.run_example import EPOCHS, TRUTH, write_fold, write_run
 
 from mmer_pipeline import paths
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.report import provenance_tables
+from mmer_pipeline.report.build_report import make_report
 from mmer_pipeline.report.report_content import Hole
 from mmer_pipeline.report.run_results import check_same_truth, evaluated_runs, read_systems
+from mmer_pipeline.report.stale_runs import mixed_versions
 from mmer_pipeline.runs import RunRecord
 from mmer_pipeline.settings import Settings
 
@@ -150,3 +155,118 @@ def test_the_runs_that_are_evaluated(tmp_path):
     write_run(tmp_path / "runs" / "a", folds=(1,))
     (tmp_path / "runs" / "report").mkdir()
     assert evaluated_runs(tmp_path / "runs") == ["a"]
+
+
+OF_TWO, OF_FOUR = {"folds": ["1", "2"]}, {"folds": ["1", "2", "3", "4"]}
+
+
+def write_run_with_other_folds(run):
+    """A cross-validation of two folds, and the third of the four that it had before."""
+    for number in (1, 2):
+        write_fold(run, number, TRUTH[number], EPOCHS[number], facts=OF_TWO)
+    write_fold(run, 3, TRUTH[3], EPOCHS[3], facts=OF_FOUR, folds="speaker")
+    return run
+
+
+def test_folds_that_no_longer_exist_are_left_out_and_not_missing(tmp_path):
+    run = write_run_with_other_folds(tmp_path / "r")
+    (system,), (hole,) = read_systems([run])
+    assert [fold.number for fold in system.runs[0].folds] == [1, 2]
+    assert hole.fold is None
+    assert hole.why == (
+        "left out, trained before a change (folds: 'speaker' → 'session'): fold-3. "
+        f"Delete what you do not need in {run}."
+    )
+    paths.fold(run, 3).evaluation.unlink()
+    assert read_systems([run])[1] == []
+
+
+def test_a_fold_that_failed_does_not_say_which_others_exist(tmp_path):
+    """Its directory may be of a cross-validation with more folds, none of which can be trained now."""
+    run = tmp_path / "r"
+    for number in (1, 2):
+        write_fold(run, number, TRUTH[number], EPOCHS[number], facts=OF_FOUR, folds="speaker")
+    failed = {"r": {1: "other settings", 2: "other settings"}}
+    assert read_systems([run, write_run(tmp_path / "other")], failed)[1] == [
+        Hole("r", 1, "other settings"), Hole("r", 2, "other settings"),
+    ]  # fmt: skip
+
+
+def test_a_run_of_mixed_folds_is_left_out_and_others_are_reported(tmp_path):
+    mixed = write_run(tmp_path / "mixed", folds=(2, 3))
+    write_fold(mixed, 1, TRUTH[1], EPOCHS[1], alpha=0.5)
+    (system,), (hole,) = read_systems([mixed, write_run(tmp_path / "whole")])
+    assert system.name == "whole"
+    assert (hole.run, hole.fold) == ("mixed", None)
+    assert "alpha: 0.5 → 0.1" in hole.why
+    assert "mmer-pipe train --run mixed --restart" in hole.why
+
+
+def test_folds_of_edited_code_do_not_join_others(tmp_path):
+    mixed = write_run(tmp_path / "mixed", folds=(2, 3))
+    write_fold(mixed, 1, TRUTH[1], EPOCHS[1], inputs={"code of systems.mmer": "0123456789abcdef"})
+    with pytest.raises(UserError, match=r"code of systems\.mmer: version 01234567 → original"):
+        read_systems([mixed])
+
+
+def test_a_run_on_labels_that_have_changed_is_left_out_and_others_are_reported(tmp_path, manifest):
+    now = {"facts": {"manifest": str(manifest.path)}, "inputs": {"manifest": manifest.digest}}
+    before = {"facts": {"manifest": str(manifest.path)}, "inputs": {"manifest": "of other labels"}}
+    runs = [write_run(tmp_path / "old", **before), write_run(tmp_path / "kept", **before)]
+    runs.append(write_run(tmp_path / "new", **now))
+    write_fold(runs[0], 1, [1, 0, 0, 1], EPOCHS[1], **before)
+    systems, (hole,) = read_systems(runs)
+    assert {system.name for system in systems} == {"kept", "new"}  # the labels that it was scored on are the same
+    assert (hole.run, hole.fold) == ("old", None)
+    assert f"{manifest.path}, has changed" in hole.why
+    assert "mmer-pipe train --run old" in hole.why
+
+
+def test_a_new_setting_leaves_evaluations_as_they_were(tmp_path):
+    """A version without it computed another identity from the same record, and wrote that to both files."""
+    run = write_run(tmp_path / "r")
+    for number in TRUTH:
+        for path in (paths.fold(run, number).settings, paths.fold(run, number).evaluation):
+            content = json.loads(path.read_text()) | {"identity": "0123456789abcdef"}
+            content.get("settings", {}).pop("bucket_batches", None)
+            path.write_text(json.dumps(content))
+    systems, holes = read_systems([run])
+    assert [fold.number for fold in systems[0].runs[0].folds] == [1, 2, 3]
+    assert holes == []
+
+
+@pytest.mark.parametrize("lacking", ["folds", "corpus", "manifest"])
+def test_a_run_that_another_program_wrote_is_a_hole_that_names_what_it_lacks(tmp_path, lacking):
+    run = write_run(tmp_path / "theirs", system="theirs")
+    for number in TRUTH:
+        path = paths.fold(run, number).settings
+        record = json.loads(path.read_text())
+        del record["facts"][lacking]
+        path.write_text(json.dumps(record))
+    systems, holes = read_systems([run, write_run(tmp_path / "ours")])
+    assert [system.name for system in systems] == ["ours"]
+    assert [hole.fold for hole in holes] == [1, 2, 3]
+    assert all(f"lacks {lacking}" in hole.why and "mmer-pipe report --import" in hole.why for hole in holes)
+
+
+def test_several_versions_of_torch_in_a_run_are_said(tmp_path):
+    run = write_run(tmp_path / "r", folds=(1, 2), facts={"versions": {"torch": "2.6.0"}})
+    write_fold(run, 3, TRUTH[3], EPOCHS[3], facts={"versions": {"torch": "2.7.1"}})
+    systems, _ = read_systems([run, write_run(tmp_path / "one-version", alpha=0.5)])
+    (note,) = mixed_versions(systems)
+    assert note.startswith("r: trained with several versions of torch (2.6.0, 2.7.1)")
+
+
+def test_a_system_that_is_not_installed_is_reported_with_what_its_record_says(tmp_path):
+    run = write_run(tmp_path / "theirs", system="theirs")
+    for number in TRUTH:
+        path = paths.fold(run, number).settings
+        record = json.loads(path.read_text())
+        for name in ("device", "platform", "python", "versions", "git_commit"):
+            del record["facts"][name]
+        path.write_text(json.dumps(record))
+    report = make_report([run, write_run(tmp_path / "mmer", flipped=1)])
+    assert [system.title for system in report.systems] == ["theirs", "MMER (α = 0.1)"]
+    assert ("device", "unknown (3 jobs); cpu (3 jobs)") in {
+        (row[0].text, row[1].text) for row in provenance_tables.environment(report).rows
+    }

@@ -261,6 +261,10 @@ def test_a_system_that_another_package_registers_is_found(monkeypatch):
     )
     assert find_system("of-a-package").title == "Of a package"
     assert system_names() == [*SYSTEMS, "of-a-package"]
+    monkeypatch.setattr(EntryPoint, "load", lambda _: {}["gone"])
+    with pytest.raises(UserError, match=r"'of-a-package' cannot be loaded from mmer_pipeline.*: KeyError: 'gone'"):
+        find_system("of-a-package")
+    assert describe_system("of-a-package").title == "of-a-package"  # a report goes on without the package
     monkeypatch.setattr(EntryPoint, "load", lambda _: "no system")
     with pytest.raises(UserError, match=r"'of-a-package': expected .*System, found str"):
         find_system("of-a-package")

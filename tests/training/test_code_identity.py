@@ -13,6 +13,7 @@ from helpers.pipeline import metrics, quick_settings, train
 from mmer_pipeline import paths
 from mmer_pipeline.errors import OtherSettings, UserError
 from mmer_pipeline.runs import RunRecord
+from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.registry import settings_for
 from mmer_pipeline.training import code_identity
 from mmer_pipeline.training.code_identity import Module, code_of, current_modules, record_changes, released_modules
@@ -236,14 +237,23 @@ def test_another_major_version_of_torch_makes_another_run(monkeypatch):
     assert code_of("mmer").inputs() == {"torch version": "3"}
 
 
-def test_a_resumed_fold_of_an_earlier_version_keeps_its_identity(corpus, settings):
-    """Whatever digest a version with other settings computes from the same record."""
-    assert train(settings, corpus, keep_state=True)
+def test_a_fold_of_a_version_without_a_setting_is_resumed_and_evaluated_under_its_identity(
+    corpus, settings, monkeypatch
+):
+    """A version with more settings computes another digest from the same record."""
+    identity = Settings.identity
+    with monkeypatch.context() as earlier:
+        earlier.setattr(
+            Settings, "identity", lambda self: {k: v for k, v in identity(self).items() if k != "bucket_batches"}
+        )
+        assert train(settings, corpus, keep_state=True)
     whole = metrics()
     FOLD.weights.unlink()
-    forget_code()
     record = RunRecord.read(FOLD.settings, "")
-    assert record.identity == record.digest
+    assert record.identity != record.digest
     assert train(settings, corpus)
     assert metrics() == whole
     assert RunRecord.read(FOLD.settings, "").identity == record.identity
+    assert evaluate_fold(RUN, 1, cache=Path("cache"), device="cpu")[1]
+    assert not evaluate_fold(RUN, 1, cache=Path("cache"), device="cpu")[1]
+    assert not train(settings, corpus)

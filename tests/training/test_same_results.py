@@ -1,4 +1,4 @@
-"""Losses of two epochs of the models and their variants, as they were when its results were entered in code_identity.json.
+"""Losses of two epochs of the models, as they were when their results were entered in code_identity.json.
 
 If one of these fails after an edit, the edit changes results: enter it with
 `python -m mmer_pipeline.training.code_identity --new-results`, and the new losses here.
