@@ -1,8 +1,9 @@
 """Progress of a cross-validation: one line per job; on a terminal also a bar for each running job, and one for all."""
 
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 from rich.console import Console
@@ -84,8 +85,7 @@ class CrossValidationProgress(StopRequest):
             return
         for job, task in self.running.items():
             epochs = read_metrics(job.paths(self.runs).metrics)
-            note = f"held-out WA {100 * epochs[-1]['held_out']['wa']:.2f}" if epochs else ""
-            self.bar.update(task, completed=len(epochs), note=note)
+            self.bar.update(task, completed=len(epochs), note=epoch_note(epochs[-1]) if epochs else "")
 
     def _remove(self, job: Job) -> None:
         if job in self.running:
@@ -102,6 +102,13 @@ class CrossValidationProgress(StopRequest):
             click.echo(text, err=True)
         else:
             self.bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+
+
+def epoch_note(record: Mapping[str, Any]) -> str:
+    """The losses of an epoch, and its validation score if it has one; the held-out part is shown when a job ends."""
+    train, validation = record["train"], record["validation"]
+    ctc = f", CTC {train['ctc']:.1f}" if train["ctc"] is not None else ""
+    return f"CE {train['ce']:.3f}{ctc}" + (f", validation WA {100 * validation['wa']:.2f}" if validation else "")
 
 
 def _job_parts(job: Job) -> tuple[str, str, str]:

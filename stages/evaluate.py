@@ -12,7 +12,7 @@ import click
 from mmer_pipeline import paths
 from mmer_pipeline.settings import DEFAULTS
 from stages.setting_options import GroupedCommand
-from stages.shared_options import Common, chain_run, common_options, run_option, say, suggest
+from stages.shared_options import Common, chain_run, common_options, run_option, run_title, say, suggest
 
 
 @click.command(cls=GroupedCommand)
@@ -46,11 +46,12 @@ def evaluate(common: Common, numbers: tuple[int, ...], run_name: str | None) -> 
         if not computed:
             say(common, f"Fold {number} of {run} has already been evaluated; skipping it.")
         metrics, labels = evaluation["metrics"], evaluation["labels"]
+        record = RunRecord.read(paths.fold(run, number).settings, "mmer-pipe train")
         console.print(
-            f"Fold {number}, held out {evaluation['held_out']}, {metrics['utterances']} utterances, in percent:"
+            f"{run_title(run.name, record.settings.system)}, fold {number}, held out {evaluation['held_out']}, "
+            f"{metrics['utterances']} utterances, in percent:"
         )
         console.print(f"  {_scores_line(metrics)}", highlight=False)
-        record = RunRecord.read(paths.fold(run, number).settings, "mmer-pipe train")
         if validated := evaluation.get("validated"):
             line = f"validated, epoch {validated['epoch']}: {_scores_line(validated['metrics'])}"
             console.print(f"  {line}", highlight=False)

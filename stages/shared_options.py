@@ -16,6 +16,7 @@ from click.core import ParameterSource
 
 from mmer_pipeline import paths
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.systems.registry import short_name
 from stages.setting_options import GENERAL, PRESET, Command, GroupedOption
 from stages.settings_file import load_config
 
@@ -126,9 +127,6 @@ def suggest(common: Common, command: str, *shared: str) -> None:
             for word in _flag(parameter, {"preset": context.meta.get(PRESET), **context.params}[parameter.name])
         ]
         context = context.parent
-    run = click.get_current_context().find_root().meta.get(RUN, DEFAULT_RUN)
-    if command == "evaluate" and run != DEFAULT_RUN and "--run" not in words:
-        words += ["--run", str(run)]  # entered as a separate command, it would evaluate the default run
     root = click.get_current_context().find_root()
     # Make and the demo run the next step themselves.
     suppressed = common.quiet or "MAKELEVEL" in os.environ or root.obj == PART_OF_DEMO
@@ -161,6 +159,12 @@ def manifest_option(command: Command) -> Command:
 def directory_name(text: str) -> str:
     """The name of a directory for a system: "mmer", "mmer-alpha-0.01"."""
     return re.sub(r"[^A-Za-z0-9._-]+", "-", text)
+
+
+def run_title(run: str, system: str) -> str:
+    """The name of a run, with its system's if it differs: "roberta", "first-try (roberta)"."""
+    name = short_name(system)
+    return run if run == directory_name(name) else f"{run} ({name})"
 
 
 def check_run_name(_context: click.Context, _parameter: click.Parameter, value: Any) -> Any:

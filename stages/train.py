@@ -55,13 +55,15 @@ def fold_options(command: Command) -> Command:
               help="Resume an interrupted fold, or delete the fold and train it again.")  # fmt: skip
 @click.option("--fold", "numbers", type=FoldNumber(), multiple=True, metavar="K|none",
               help="Fold to train; repeatable. none: train on everything and hold nothing out.  [all]")  # fmt: skip
+@click.option("--show-held-out", is_flag=True,
+              help="Show the held-out scores after every epoch, and not only after the last one.")  # fmt: skip
 @fold_options
 @manifest_option
 @setting_options(["system", *OPTIONS])
 @common_options
 def train(
     common: Common, numbers: tuple[int, ...], run_name: str | None, resume: bool, save_minutes: float,
-    keep_state: bool, manifest: Any, recipe: str, **options: Any,
+    keep_state: bool, show_held_out: bool, manifest: Any, recipe: str, **options: Any,
 ) -> None:  # fmt: skip
     """Train a system, fold by fold.
 
@@ -89,7 +91,7 @@ def train(
     results = []
     for settings in jobs:
         number = settings.fold
-        with TrainingProgress(common, settings) as progress:
+        with TrainingProgress(common, settings, run.name, show_held_out=show_held_out) as progress:
             trained = train_fold(
                 settings, corpus, cache=common.cache, run=run, device=common.device, restart=not resume,
                 keep_state=keep_state, save_seconds=60 * save_minutes, observer=progress,
@@ -102,4 +104,4 @@ def train(
     if numbers == (0,):
         suggest(common, f"pack {shlex.quote(run.name)}")
     else:
-        suggest(common, "evaluate", "run_name")
+        suggest(common, f"evaluate --run {shlex.quote(run.name)}")

@@ -1,21 +1,28 @@
-"""Progress of training one fold: a bar within each epoch, and a line after it."""
+"""Progress of training one fold: a bar within each epoch, and a line after it.
+
+The lines show what training may be judged by: its losses and, if there is a validation part, the scores of that. The
+held-out part is shown once, after the last epoch, since a person who watches its scores soon chooses by them.
+"""
 
 import time
+from collections.abc import Mapping
 from typing import Any
 
 import click
 
 from mmer_pipeline.settings import Settings
 from stages.progress import StopRequest, Work, duration
-from stages.shared_options import Common, say
+from stages.shared_options import Common, run_title, say
 
 
 class TrainingProgress:
     """Shows the progress of a `training.loop.Trainer` on a terminal."""
 
-    def __init__(self, common: Common, settings: Settings) -> None:
-        self.common, self.settings = common, settings
-        self.title = f"Fold {settings.fold}" if settings.fold else "All utterances"
+    def __init__(self, common: Common, settings: Settings, run: str, *, show_held_out: bool = False) -> None:
+        """`run` is the name of the run; `show_held_out`: show the held-out part's scores after every epoch."""
+        self.common, self.settings, self.show_held_out = common, settings, show_held_out
+        part = f"fold {settings.fold}" if settings.fold else "all utterances"
+        self.title = f"{run_title(run, settings.system)}, {part}"
         self.work: Work | None = None
         self.epoch_seconds: list[float] = []
         self.epoch_began = time.monotonic()
@@ -43,8 +50,9 @@ class TrainingProgress:
         if self.work is None:
             self.work = Work(self.common, "", transient=True).__enter__()
         seen = max(1, progress.utterances)
-        ce, ctc = progress.ce_sum / seen, progress.ctc_sum / seen
-        self.work.description = f"{self.title}, epoch {progress.epoch}/{epochs}: CE {ce:.3f}, CTC {ctc:.1f}"
+        ctc = f", CTC {progress.ctc_sum / seen:.1f}" if self.settings.alpha else ""
+        losses = f"CE {progress.ce_sum / seen:.3f}{ctc}"
+        self.work.description = f"{self.title}, epoch {progress.epoch}/{epochs}: {losses}"
         self.work.show(progress.utterances, round(progress.utterances * steps / max(1, progress.step)))
 
     def ran_out_of_memory(self, max_seconds: float) -> None:
@@ -65,14 +73,15 @@ class TrainingProgress:
             return
         train, held_out, validation = record["train"], record["held_out"], record["validation"]
         ctc = f"  CTC {train['ctc']:7.2f}" if train["ctc"] is not None else ""
-        chosen = f"  validation WA {100 * validation['wa']:.2f}" if validation else ""
-        scores = f"  held-out WA {100 * held_out['wa']:.2f}  UA {100 * held_out['ua']:.2f}" if held_out else ""
+        scores = _scores("validation", validation)
+        if self.show_held_out:
+            scores += _scores("held-out", held_out)
         left = sum(self.epoch_seconds) / len(self.epoch_seconds) * (epochs - record["epoch"])
         most = self.settings.epochs
         remaining = f"{'at most ' if self.settings.patience and left else ''}{duration(left)} left in this fold"
         click.echo(
             f"{self.title}  epoch {record['epoch']:>{len(str(most))}}/{most}  CE {train['ce']:.4f}{ctc}"
-            f"{scores}{chosen}"
+            f"{scores}"
             f"  {record['speed']['utterances_per_second']:.1f} utterances/s  {remaining}",
             err=True,
         )
@@ -85,6 +94,12 @@ class TrainingProgress:
             speed = record["speed"]
             click.echo(
                 f"{self.title}  trained in {duration(sum(self.epoch_seconds))}, peak memory "
-                f"{speed['peak_memory_gib']:.2f} GiB, micro-batches of at most {speed['max_batch_seconds']:.0f} s",
+                f"{speed['peak_memory_gib']:.2f} GiB, micro-batches of at most {speed['max_batch_seconds']:.0f} s"
+                f"{_scores('held-out', held_out)}",
                 err=True,
             )
+
+
+def _scores(part: str, scores: Mapping[str, Any] | None) -> str:
+    """The scores of a part of the corpus in a line; "" if there is no such part."""
+    return f"  {part} WA {100 * scores['wa']:.2f}  UA {100 * scores['ua']:.2f}" if scores else ""

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -179,6 +180,21 @@ def test_the_next_command_is_said_once_at_the_end_of_a_chain(manifest, encoders,
     shown = succeed("extract", *encoders, *training, "--fold", 1, "--run", "one").stderr
     assert shown.count("Next:") == 1
     assert shown.endswith("Next: mmer-pipe evaluate --run one\n")
+
+
+def test_train_and_evaluate_name_system_and_run_and_so_does_the_next_command(manifest, encoders, training):
+    succeed("extract", *encoders)
+    shown = succeed(*training, "--system", "roberta", "--fold", 1).stderr
+    assert "roberta, fold 1  epoch" in shown
+    assert shown.endswith("Next: mmer-pipe evaluate --run roberta\n")
+    places = ["--runs-dir", "my runs", "--cache-dir", "cache"]
+    shown = succeed(*places, *training, "--system", "roberta", "--fold", 1, "--run", "first try").stderr
+    assert "first try (roberta), fold 1  epoch" in shown
+    (following,) = [line for line in shown.splitlines() if line.startswith("Next: mmer-pipe ")]
+    assert "--run 'first try'" in following
+    evaluated = succeed(*shlex.split(following.removeprefix("Next: mmer-pipe ")))
+    assert "first try (roberta), fold 1, held out 1, 8 utterances" in evaluated.stdout
+    assert "--runs-dir 'my runs'" in evaluated.stderr.splitlines()[-1]
 
 
 def test_a_report_with_a_validation_part_fits_a_terminal_of_80_columns(manifest, encoders, training, monkeypatch):

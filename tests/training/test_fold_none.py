@@ -43,7 +43,7 @@ def test_every_utterance_is_trained_on_and_nothing_is_held_out(corpus, training)
     facts = json.loads(fold.settings.read_text())["facts"]
     assert facts["utterances"] == {"train": 16, "validation": 0, "test": 0, "left_out": 0}
     assert [line["held_out"] for line in metrics(fold=0)] == [None, None]
-    assert "All utterances  epoch 2/2  CE" in shown
+    assert "mmer, all utterances  epoch 2/2  CE" in shown
     assert "held-out" not in shown
     assert shown.endswith("Next: mmer-pipe pack mmer\n")
 
