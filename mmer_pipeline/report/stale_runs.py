@@ -7,13 +7,14 @@ from typing import TYPE_CHECKING, Any
 from mmer_pipeline.corpora.manifest import read_manifest
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.report.report_content import Hole
-from mmer_pipeline.runs import RunRecord
+from mmer_pipeline.runs import CODE, RunRecord
 from mmer_pipeline.suggested_commands import train_command
 
 if TYPE_CHECKING:
     from mmer_pipeline.report.run_results import RunResults, SystemResults
 
 OF_A_FOLD = ("fold", "held_out")  # settings and inputs that differ between the folds of a run
+SHARED_CODE = ("corpora.", "encoders.", "training.")  # packages of modules that all systems use
 SAID_VERSIONS = ("torch", "transformers")  # libraries of which another version may change last digits
 
 
@@ -85,6 +86,13 @@ def without_stale(runs: Sequence["RunResults"]) -> tuple[list["RunResults"], lis
     return kept, holes
 
 
+def _edited(system: "SystemResults") -> set[tuple[str, str]]:
+    """The modules, with their versions, that all systems use and that were not as first released."""
+    inputs = system.runs[0].record.inputs
+    edited = {(name.removeprefix(CODE), str(value)) for name, value in inputs.items() if name.startswith(CODE)}
+    return {entry for entry in edited if entry[0].startswith(SHARED_CODE)}
+
+
 def _is_current(record: RunRecord) -> bool:
     """Whether the manifest is still the one that the run was trained on."""
     try:
@@ -113,10 +121,17 @@ def _same_truth(runs: Sequence["RunResults"]) -> bool:
     )
 
 
-def mixed_versions(systems: Sequence["SystemResults"]) -> list[str]:
-    """Name the systems whose folds and seeds were trained with several versions of torch or transformers."""
+def code_and_versions(systems: Sequence["SystemResults"]) -> list[str]:
+    """Name the systems that were trained by other code than the first, or with several versions of a library."""
+    trained = [system for system in systems if system.runs]
     notes = []
-    for system in systems:
+    for system in trained[1:]:
+        if other := sorted(_edited(trained[0]) ^ _edited(system)):
+            notes.append(
+                f"{system.name}: trained by another version of {', '.join(dict(other))} than {trained[0].name}; the "
+                "two differ in more than the system."
+            )
+    for system in trained:
         facts = [fold.record.facts.get("versions", {}) for run in system.runs for fold in run.folds]
         for library in SAID_VERSIONS:
             found = sorted({str(versions[library]) for versions in facts if library in versions})

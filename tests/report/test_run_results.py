@@ -11,7 +11,7 @@ from mmer_pipeline.report import provenance_tables
 from mmer_pipeline.report.build_report import make_report
 from mmer_pipeline.report.report_content import Hole
 from mmer_pipeline.report.run_results import check_same_truth, evaluated_runs, read_systems
-from mmer_pipeline.report.stale_runs import mixed_versions
+from mmer_pipeline.report.stale_runs import code_and_versions
 from mmer_pipeline.runs import RunRecord
 from mmer_pipeline.settings import Settings
 
@@ -253,7 +253,7 @@ def test_several_versions_of_torch_in_a_run_are_said(tmp_path):
     run = write_run(tmp_path / "r", folds=(1, 2), facts={"versions": {"torch": "2.6.0"}})
     write_fold(run, 3, TRUTH[3], EPOCHS[3], facts={"versions": {"torch": "2.7.1"}})
     systems, _ = read_systems([run, write_run(tmp_path / "one-version", alpha=0.5)])
-    (note,) = mixed_versions(systems)
+    (note,) = code_and_versions(systems)
     assert note.startswith("r: trained with several versions of torch (2.6.0, 2.7.1)")
 
 
@@ -270,3 +270,14 @@ def test_a_system_that_is_not_installed_is_reported_with_what_its_record_says(tm
     assert ("device", "unknown (3 jobs); cpu (3 jobs)") in {
         (row[0].text, row[1].text) for row in provenance_tables.environment(report).rows
     }
+
+
+def test_systems_that_were_trained_by_other_code_are_named(tmp_path):
+    edited = {"code of training.step": "0123456789abcdef", "code of systems.mmer": "0123456789abcdef"}
+    runs = [
+        write_run(tmp_path / "a"),
+        write_run(tmp_path / "b", alpha=0.5, inputs=edited),
+        write_run(tmp_path / "c", alpha=0.2),
+    ]
+    (note,) = code_and_versions(read_systems(runs)[0])
+    assert note.startswith("b: trained by another version of training.step than a;")
