@@ -34,7 +34,7 @@ from mmer_pipeline.report.run_results import (
     check_same_truth,
     read_systems,
 )
-from mmer_pipeline.report.stale_runs import code_and_versions
+from mmer_pipeline.report.stale_runs import training_notes
 from mmer_pipeline.report.utterance_facts import UtteranceFacts, read_utterance_facts
 from mmer_pipeline.scoring import statistics
 from mmer_pipeline.scoring.metrics import HEADLINE, calibration_error, rates_of_confusion, reliability
@@ -62,7 +62,7 @@ def make_report(
     records = [run.record for system in systems for run in system.runs]
     labels = list(systems[0].runs[0].folds[0].evaluation.labels) if systems else []
     corpus = str(records[0].facts["corpus"]) if records else "unknown"
-    known, notes = known_utterances(systems) if imports else {}, code_and_versions(systems)
+    known, notes = known_utterances(systems) if imports else {}, training_notes(systems)
     taken = {system.name for system in systems} | {path.name for path in runs}
     for name, path in imports:
         if name in taken:

@@ -82,6 +82,7 @@ class RunResults:
 
     name: str
     folds: tuple[FoldResult, ...]
+    left_out: str = ""  # why other folds in its directory are left out, though its cross-validation is complete
 
     @property
     def record(self) -> RunRecord:
@@ -121,9 +122,7 @@ def read_systems(runs: Sequence[Path], failures: Failures | None = None) -> tupl
     """Read runs and group them into systems, in order; return these and what is missing.
 
     `failures` names the folds that the caller knows to have failed, whatever is on disk, with the reason: run → fold
-    (None: the whole run) → reason.
-
-    A run whose folds have different settings, or whose manifest has changed, is missing if others can be reported.
+    (None: the whole run) → reason. A run whose folds have different settings, or whose manifest has changed, is missing if others can be reported.
 
     Raises:
         UserError: no fold is evaluated, or the runs cannot be compared.
@@ -229,14 +228,14 @@ def _read_run(run: Path, leave_out: Container[int | None]) -> tuple[RunResults, 
         except UserError as error:
             missing[number] = str(error)
     chosen, why_not_all = stale_runs.one_training(run, {number: fold.record for number, fold in results.items()})
-    if why_not_all:
+    if why_not_all and not chosen:
         missing[None] = why_not_all
     if planned := [records[number] for number in chosen] or list(records.values()):
         settings, total = planned[0].settings, len(planned[0].facts["folds"])
         missing = {number: why for number, why in missing.items() if number is None or number <= total}
         for number in {*range(1, total + 1)} - {*numbers}:
             missing[number] = f"not trained: {train_command(settings, run.name, number)}"
-    return RunResults(run.name, tuple(results[number] for number in chosen)), missing
+    return RunResults(run.name, tuple(results[number] for number in chosen), why_not_all if chosen else ""), missing
 
 
 def train_hint(run: str, number: int) -> str:

@@ -56,7 +56,7 @@ def one_training(run: Path, records: Mapping[int, RunRecord]) -> tuple[list[int]
     others = [number for number in records if number not in chosen]
     listed = "; ".join(differences(records[others[0]], records[chosen[0]]))
     folders = ", ".join(f"fold-{number}" for number in others)
-    return chosen, f"left out, trained before a change ({listed}): {folders}. Delete what you do not need in {run}."
+    return chosen, f"left out, trained before a change ({listed}): {folders}. Delete them if you do not need them."
 
 
 def without_stale(runs: Sequence["RunResults"]) -> tuple[list["RunResults"], list[Hole]]:
@@ -121,10 +121,10 @@ def _same_truth(runs: Sequence["RunResults"]) -> bool:
     )
 
 
-def code_and_versions(systems: Sequence["SystemResults"]) -> list[str]:
-    """Name the systems that were trained by other code than the first, or with several versions of a library."""
+def training_notes(systems: Sequence["SystemResults"]) -> list[str]:
+    """Name folds left from before a change, and systems trained by other code or with several library versions."""
     trained = [system for system in systems if system.runs]
-    notes = []
+    notes = [f"{run.name}: {run.left_out}" for system in trained for run in system.runs if run.left_out]
     for system in trained[1:]:
         if other := sorted(_edited(trained[0]) ^ _edited(system)):
             notes.append(

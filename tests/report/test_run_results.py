@@ -11,7 +11,7 @@ from mmer_pipeline.report import provenance_tables
 from mmer_pipeline.report.build_report import make_report
 from mmer_pipeline.report.report_content import Hole
 from mmer_pipeline.report.run_results import check_same_truth, evaluated_runs, read_systems
-from mmer_pipeline.report.stale_runs import code_and_versions
+from mmer_pipeline.report.stale_runs import training_notes
 from mmer_pipeline.runs import RunRecord
 from mmer_pipeline.settings import Settings
 
@@ -170,13 +170,13 @@ def write_run_with_other_folds(run):
 
 def test_folds_that_no_longer_exist_are_left_out_and_not_missing(tmp_path):
     run = write_run_with_other_folds(tmp_path / "r")
-    (system,), (hole,) = read_systems([run])
+    (system,), holes = read_systems([run])
     assert [fold.number for fold in system.runs[0].folds] == [1, 2]
-    assert hole.fold is None
-    assert hole.why == (
-        "left out, trained before a change (folds: 'speaker' → 'session'): fold-3. "
-        f"Delete what you do not need in {run}."
-    )
+    assert holes == []
+    assert training_notes([system]) == [
+        "r: left out, trained before a change (folds: 'speaker' → 'session'): fold-3. "
+        "Delete them if you do not need them."
+    ]
     paths.fold(run, 3).evaluation.unlink()
     assert read_systems([run])[1] == []
 
@@ -253,7 +253,7 @@ def test_several_versions_of_torch_in_a_run_are_said(tmp_path):
     run = write_run(tmp_path / "r", folds=(1, 2), facts={"versions": {"torch": "2.6.0"}})
     write_fold(run, 3, TRUTH[3], EPOCHS[3], facts={"versions": {"torch": "2.7.1"}})
     systems, _ = read_systems([run, write_run(tmp_path / "one-version", alpha=0.5)])
-    (note,) = code_and_versions(systems)
+    (note,) = training_notes(systems)
     assert note.startswith("r: trained with several versions of torch (2.6.0, 2.7.1)")
 
 
@@ -279,5 +279,5 @@ def test_systems_that_were_trained_by_other_code_are_named(tmp_path):
         write_run(tmp_path / "b", alpha=0.5, inputs=edited),
         write_run(tmp_path / "c", alpha=0.2),
     ]
-    (note,) = code_and_versions(read_systems(runs)[0])
+    (note,) = training_notes(read_systems(runs)[0])
     assert note.startswith("b: trained by another version of training.step than a;")
