@@ -122,7 +122,8 @@ def read_systems(runs: Sequence[Path], failures: Failures | None = None) -> tupl
     """Read runs and group them into systems, in order; return these and what is missing.
 
     `failures` names the folds that the caller knows to have failed, whatever is on disk, with the reason: run → fold
-    (None: the whole run) → reason. A run whose folds have different settings, or whose manifest has changed, is missing if others can be reported.
+    (None: the whole run) → reason. A run whose folds have different settings, or whose manifest has changed, is missing
+    if others can be reported.
 
     Raises:
         UserError: no fold is evaluated, or the runs cannot be compared.
