@@ -59,6 +59,7 @@ class Workspace:
     keep_state: bool  # keep the saved state of completed folds
     restart: bool  # train folds again that were trained with other settings
     cv_id: str  # distinguishes this cross-validation from others that use the same workers
+    test_on: tuple[Path, ...] = ()  # manifests of other corpora, which every model is scored on too
 
     @staticmethod
     def at(manifest: Path, cache: Path, runs: Path, **options: Any) -> "Workspace":
@@ -158,6 +159,7 @@ def run_job(job: Job, workspace: Workspace, ticket: str) -> JobResult:
         from mmer_pipeline.training.code_identity import advice
         from mmer_pipeline.training.evaluation import evaluate_fold
         from mmer_pipeline.training.fold import train_fold
+        from mmer_pipeline.training.other_corpus import evaluate_on
 
         transformers_logging.set_verbosity_error()  # unused weights in a checkpoint are expected
         workers.release_encoders()
@@ -183,9 +185,14 @@ def run_job(job: Job, workspace: Workspace, ticket: str) -> JobResult:
                     f"{advice(error.changes.split(_LINE))}"
                 ) from None
             trained = train(restart=True)
-        evaluation, evaluated = evaluate_fold(run, job.settings.fold, cache=workspace.cache, device=workspace.device)
+        fold, cache, device = job.settings.fold, workspace.cache, workspace.device
+        evaluation, evaluated = evaluate_fold(run, fold, cache=cache, device=device)
+        others = [read_manifest(path) for path in workspace.test_on]
+        tested = [evaluate_on(run, fold, other, cache=cache, device=device)[1] for other in others]
         metrics = evaluation["metrics"]
-        return JobResult(trained or evaluated, metrics["wa"], metrics["ua"], round(time.perf_counter() - began, 3))
+        return JobResult(
+            trained or evaluated or any(tested), metrics["wa"], metrics["ua"], round(time.perf_counter() - began, 3)
+        )
 
 
 # ------------------------------------------------------------------------------- in the main process

@@ -10,6 +10,7 @@ RUNS_DIR_VARIABLE = "MMER_RUNS_DIR"
 MANIFEST_NAME = "manifest.csv"
 NO_FOLD = "none"  # of a model that is trained on everything
 CONFIG_NAME = "mmer.toml"
+ON_PREFIX = "on-"  # of the directories of a model's scores on other corpora, in the fold's
 REPORT_NAME = "report"  # directory, in the runs directory, of a report on several runs
 WEIGHTS_NAME = "model.safetensors"  # the name that huggingface_hub's mixin uses
 REPORT_MARKDOWN, REPORT_HTML, REPORT_JSON = "report.md", "report.html", "report.json"
@@ -171,6 +172,10 @@ class FoldPaths:
     def evaluation(self) -> Path:
         """All metrics of the held-out part."""
         return self.directory / "evaluation.json"
+
+    def on(self, corpus: str) -> "FoldPaths":
+        """The `evaluation` and the `predictions` of the fold's model for another corpus."""
+        return FoldPaths(self.directory / f"{ON_PREFIX}{encoder_slug(corpus)}")
 
 
 MODEL_DESCRIPTION = "mmer_model.json"  # of a packed model; its presence marks the directory as one

@@ -141,6 +141,21 @@ def trained_folds(run: Path) -> list[int]:
     return found
 
 
+def trained_models(run: Path) -> list[int]:
+    """The numbers of a run's trained folds, in order, and 0 if it has a model that holds nothing out.
+
+    Raises:
+        UserError: the run has no trained model.
+    """
+    whole = [0] if paths.fold(run, 0).weights.is_file() else []
+    try:
+        return whole + trained_folds(run)
+    except UserError:
+        if whole:
+            return whole
+        raise
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Read metrics.jsonl, one entry per epoch; returns an empty list if there is no file.
 
@@ -216,3 +231,23 @@ def read_predictions(path: Path) -> list[dict[str, str]]:
     """Read predictions.csv; each row maps column names to cells."""
     with path.open(newline="", encoding="utf-8") as stream:
         return list(csv.DictReader(stream))
+
+
+def read_evaluation_on(fold: paths.FoldPaths, corpus: str, identity: str) -> dict[str, Any] | None:
+    """Read the evaluation of a fold's model on another corpus; None if there is none for this run and these weights.
+
+    Whether the other corpus has changed since, its entry "inputs" tells.
+    """
+    there = fold.on(corpus)
+    if not (there.evaluation.is_file() and there.predictions.is_file() and fold.weights.is_file()):
+        return None
+    try:
+        evaluation = files.read_json(there.evaluation, "mmer-pipe evaluate --manifest")
+    except UserError:
+        return None
+    expected = {
+        "identity": identity,
+        "model_digest": digest_of_result(fold.weights),
+        "predictions_digest": digest_of_result(there.predictions),
+    }
+    return evaluation if isinstance(evaluation, dict) and expected.items() <= evaluation.items() else None

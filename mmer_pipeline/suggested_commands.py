@@ -2,6 +2,7 @@
 
 import shlex
 from collections.abc import Iterable
+from pathlib import Path
 
 from mmer_pipeline.paths import fold_name
 from mmer_pipeline.settings import FEATURE_SETTINGS, OPTIONS, Settings
@@ -17,14 +18,19 @@ def flags(settings: Settings, names: Iterable[str]) -> str:
     return shlex.join(words)
 
 
-def extract_command(settings: Settings) -> str:
-    """The command that computes the features of these settings."""
-    return f"mmer-pipe extract {flags(settings, FEATURE_SETTINGS)}".rstrip()
+def extract_command(settings: Settings, place: str = "") -> str:
+    """The command that computes the features of these settings; `place` names another manifest (`place_of`)."""
+    return " ".join(filter(None, ("mmer-pipe extract", place, flags(settings, FEATURE_SETTINGS))))
 
 
-def transcribe_command(settings: Settings) -> str:
-    """The command that makes the automatic transcripts of these settings."""
-    return f"mmer-pipe transcribe {flags(settings, ('asr_model', 'asr_revision'))}".rstrip()
+def transcribe_command(settings: Settings, place: str = "") -> str:
+    """The command that makes the automatic transcripts of these settings; `place` names another manifest."""
+    return " ".join(filter(None, ("mmer-pipe transcribe", place, flags(settings, ("asr_model", "asr_revision")))))
+
+
+def place_of(manifest: Path) -> str:
+    """The options that name a manifest whose features lie beside it, as those of another corpus do."""
+    return shlex.join(["--cache-dir", str(manifest.parent), "--manifest", str(manifest)])
 
 
 def train_command(settings: Settings, run: str, fold: int | None = None) -> str:
@@ -35,6 +41,8 @@ def train_command(settings: Settings, run: str, fold: int | None = None) -> str:
     return f"mmer-pipe train --run {shlex.quote(run)} {chosen}{flags(settings, names)}".rstrip()
 
 
-def evaluate_command(run: str, fold: int | None = None) -> str:
-    """The command that evaluates a run, or one fold of it."""
-    return f"mmer-pipe evaluate --run {shlex.quote(run)}" + (f" --fold {fold}" if fold is not None else "")
+def evaluate_command(run: str, fold: int | None = None, manifest: Path | None = None) -> str:
+    """The command that evaluates a run, or one fold of it, on its own corpus or on that of another manifest."""
+    chosen = "" if fold is None else f" --fold {fold_name(fold)}"
+    on = "" if manifest is None else f" --manifest {shlex.quote(str(manifest))}"
+    return f"mmer-pipe evaluate --run {shlex.quote(run)}{chosen}{on}"

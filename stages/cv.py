@@ -19,9 +19,10 @@ from mmer_pipeline.errors import UserError
 from mmer_pipeline.settings import OPTIONAL_SETTINGS, OPTIONS, Settings
 from mmer_pipeline.systems.registry import NAMED_LISTS, settings_for
 from stages.extract import make_features
+from stages.other_corpora import extract_other_corpora, read_other_corpora
 from stages.report import show_report
 from stages.setting_options import GroupedCommand, recipe_options, setting_options
-from stages.shared_options import Common, common_options, manifest_option, say
+from stages.shared_options import FILE, Common, common_options, manifest_option, say
 from stages.system_list import Entry, parse_seeds, parse_systems
 from stages.train import fold_options
 
@@ -65,14 +66,16 @@ def _resources(_context: click.Context, _parameter: click.Parameter, value: Sequ
               help="System of --systems that the report compares all others with, in place of all pairs.")  # fmt: skip
 @click.option("--fold", "numbers", type=click.IntRange(min=1), multiple=True, metavar="K",
               help="Fold to train; repeatable.  [all]")  # fmt: skip
+@click.option("--test-on", "others", multiple=True, type=FILE,
+              help="Manifest of another corpus to score all models on; repeatable.")  # fmt: skip
 @fold_options
 @manifest_option
 @setting_options(SETTINGS)
 @common_options
 def cv(
     common: Common, entries: list[Entry], seeds: list[int], workers: int | None, scheduler: str | None,
-    resources: dict[str, float], restart: bool, against: str | None, numbers: tuple[int, ...], manifest: Path | None,
-    save_minutes: float, keep_state: bool, recipe: str, **options: Any,
+    resources: dict[str, float], restart: bool, against: str | None, numbers: tuple[int, ...],
+    others: tuple[Path, ...], manifest: Path | None, save_minutes: float, keep_state: bool, recipe: str, **options: Any,
 ) -> None:  # fmt: skip
     """Cross-validate systems and write the report.
 
@@ -110,13 +113,17 @@ def cv(
     check_words(corpus, [job.settings for job in jobs])
     for warning in fold_warnings(corpus, [job.settings for job in jobs]):
         say(common, f"Warning: {warning}")
+    others_read = read_other_corpora(others, corpus)
     workspace = Workspace.at(
-        corpus.path, common.cache, common.runs,
+        corpus.path, common.cache, common.runs, test_on=tuple(other.path for other in others_read),
         device=common.device, save_seconds=60 * save_minutes, keep_state=keep_state, restart=restart,
     )  # fmt: skip
     with _client(common, scheduler, workers or 1, resources) as client:
-        errors = _extract(common, corpus, jobs, str(client.scheduler_info()["address"]), resources)
+        address = str(client.scheduler_info()["address"])
+        errors = _extract(common, corpus, jobs, address, resources)
         reasons = {job: [errors[r] for r in requests_of(job.settings) if r in errors] for job in jobs}
+        settings = [job.settings for job in jobs if not reasons[job]]
+        extract_other_corpora(common, others_read, corpus, settings, address, resources)
         outcomes = [Outcome(job, "failed", message=reasons[job][0]) for job in jobs if reasons[job]]
         with CrossValidationProgress(common, workspace.runs, jobs) as progress:
             for outcome in outcomes:

@@ -1,27 +1,34 @@
 """The evaluate command: load the models of a trained fold and score the held-out part.
 
 Reads `<runs>/<run>/fold-k/{settings.json,metrics.jsonl,model/,model-validated/}`, the manifest and the features. Writes
-evaluation.json, predictions.csv and predictions-validated.csv to the same directory.
+evaluation.json, predictions.csv and predictions-validated.csv to the same directory, or those of another corpus to
+`on-<corpus>/` in it.
 """
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import click
 
 from mmer_pipeline import paths
 from mmer_pipeline.settings import DEFAULTS
+from stages.other_corpora import evaluate_on_other
 from stages.setting_options import GroupedCommand
-from stages.shared_options import Common, chain_run, common_options, run_option, run_title, say, suggest
+from stages.shared_options import FILE, Common, chain_run, common_options, run_option, run_title, say, suggest
+from stages.train import FoldNumber
 
 
 @click.command(cls=GroupedCommand)
-@click.option("--fold", "numbers", type=click.IntRange(min=1), multiple=True, metavar="K",
-              help="Fold to evaluate; repeatable.  [all trained folds]")  # fmt: skip
+@click.option("--fold", "numbers", type=FoldNumber(), multiple=True, metavar="K|none",
+              help="Fold to evaluate; repeatable. none, with --manifest: the model that holds nothing out.  "
+                   "[all that are trained]")  # fmt: skip
+@click.option("--manifest", "other", type=FILE,
+              help="Manifest of another corpus to score the models on.  [the held-out parts]")  # fmt: skip
 @run_option
 @common_options
-def evaluate(common: Common, numbers: tuple[int, ...], run_name: str | None) -> None:
-    """Score trained folds on their held-out parts.
+def evaluate(common: Common, numbers: tuple[int, ...], other: Path | None, run_name: str | None) -> None:
+    """Score trained folds on their held-out parts, or on another corpus.
 
     Writes all metrics with the confusion matrix to evaluation.json, and one prediction per utterance to
     predictions.csv. Folds that were trained with --validation have a second model, that of the validated epoch.
@@ -38,8 +45,15 @@ def evaluate(common: Common, numbers: tuple[int, ...], run_name: str | None) -> 
 
     quiet_libraries()
     run = common.runs / (run_name or chain_run())
+    if other is not None:
+        results = evaluate_on_other(common, run, numbers, other)
+        common.result({"run": str(run), "manifest": str(other), "models": results})
+        suggest(common, "report", "run_name")
+        return
+    if 0 in numbers:
+        raise click.UsageError("--fold none: this model holds nothing out. Give the --manifest of another corpus.")
     console = Console(quiet=not common.tables)
-    results: list[dict[str, Any]] = []
+    results = []
     for number in numbers or trained_folds(run):
         evaluation, computed = evaluate_fold(run, number, cache=common.cache, device=common.device)
         results.append(evaluation)

@@ -98,6 +98,7 @@ def show_report(common: Common, value: "Report") -> None:
     from rich.console import Console
 
     from mmer_pipeline.report import comparison_tables, pair_table, paper_table, single_system_tables
+    from mmer_pipeline.report.other_corpora_table import other_corpora
     from mmer_pipeline.report.table_rendering import Table, as_rich
     from mmer_pipeline.report.wording import MEANING, folds_line, hole_lines
 
@@ -125,10 +126,14 @@ def show_report(common: Common, value: "Report") -> None:
         show(comparison_tables.headline(value))
         if value.pairs:
             show(pair_table.pairs(value))
+        if value.other_corpora:
+            show(other_corpora(value))
         if value.table_1.comparable:
             show(paper_table.table_1(value))
         return
     (system,) = value.systems
+    if value.other_corpora:
+        show(other_corpora(value))
     show(single_system_tables.folds(system))
     show(single_system_tables.scores(system))
     for name, meaning in MEANING.items():

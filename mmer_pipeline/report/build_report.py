@@ -24,6 +24,7 @@ from mmer_pipeline.report.gates import gates_of
 from mmer_pipeline.report.imported_results import classes_of, known_utterances, read_import, read_rows
 from mmer_pipeline.report.lengths import lengths_of
 from mmer_pipeline.report.notes import notes_of
+from mmer_pipeline.report.other_corpora import read_other_corpora
 from mmer_pipeline.report.report_content import Report, Selection, System
 from mmer_pipeline.report.run_results import (
     Failures,
@@ -77,7 +78,9 @@ def make_report(
         raise UserError("Nothing to report: give a run with --run, or a file of predictions with --import.")
     check_same_truth(systems, labels)
     facts = read_utterance_facts(records)
-    return build(systems, labels, corpus, holes, facts, notes, against)
+    others, outdated = read_other_corpora(systems, runs, labels)
+    report = build(systems, labels, corpus, holes, facts, [*notes, *outdated], against)
+    return replace(report, other_corpora=others)
 
 
 def build(

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from mmer_pipeline.report import comparison_tables, pair_table, paper_table, provenance_tables, single_system_tables
+from mmer_pipeline.report.other_corpora_table import TITLE, other_corpora
 from mmer_pipeline.report.report_content import Report, System
 from mmer_pipeline.report.table_rendering import Table, as_markdown, markdown_prose, markdown_text
 from mmer_pipeline.report.wording import MEANING, NO_CROSS_VALIDATION, hole_lines
@@ -27,6 +28,7 @@ def markdown(report: Report, pictures: Sequence[str] = ()) -> str:
             if report.validated_pairs
             else []
         ),
+        *(_section(TITLE, other_corpora(report)) if report.other_corpora else []),
         *_section("F1 by class", comparison_tables.class_f1(report)),
         *_section("The paper's Table 1", paper_table.table_1(report)),
         *(part for system in report.systems for part in _system(report, system)),

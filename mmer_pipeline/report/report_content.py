@@ -7,6 +7,7 @@ in percent. Folds and epochs are counted from 1.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 
+from mmer_pipeline.report.other_corpora import ScoresOnOther
 from mmer_pipeline.report.published_figures import PublishedKind
 from mmer_pipeline.report.trained_runs import TrainedRun
 from mmer_pipeline.scoring.metrics import ReliabilityBin
@@ -336,6 +337,7 @@ class Report:
     holes: tuple[Hole, ...]
     notes: tuple[str, ...]  # what changes the meaning of the numbers, one sentence each
     validated_pairs: tuple[PairComparison, ...] = ()  # as `pairs`, of the validated models, if every system has them
+    other_corpora: tuple[ScoresOnOther, ...] = ()  # by corpus; empty: the models were not scored on another one
     against: str | None = None  # the system that the others are compared with; None: all pairs
 
     def system(self, name: str) -> System:

@@ -13,6 +13,7 @@ from mmer_pipeline.report import (
     report_plots,
     single_system_tables,
 )
+from mmer_pipeline.report.other_corpora_table import other_corpora
 from mmer_pipeline.report.report_content import Report
 from mmer_pipeline.report.wording import (
     MEANING,
@@ -38,6 +39,7 @@ def html(report: Report) -> str:
         MEANING=MEANING,
         ONE_FOLD=ONE_FOLD,
         PAIRS_NOTE=PAIRS_NOTE,
+        other_corpora=other_corpora,
         PAPER=PAPER,
         chance=chance(report),
         encoders=_encoders(report),

@@ -67,6 +67,21 @@ def bootstrap_intervals(counts: Floats) -> dict[str, Interval | None] | None:
     return {name: _interval(values) for name, values in rates.items()}
 
 
+def crossed_intervals(counts: Floats) -> dict[str, Interval | None] | None:
+    """95 % intervals of the headline metrics over clusters and models together, from `[K, M, C, C]`.
+
+    Every one of M models scores every cluster. Both are resampled, independently of each other (the pigeonhole
+    bootstrap: Owen 2007, "The pigeonhole bootstrap", Annals of Applied Statistics 1(2)). A single model is not
+    resampled, which gives `bootstrap_intervals`. None as there.
+    """
+    clusters, models = counts.shape[:2]
+    if clusters < 2:
+        return None
+    drawn = _draw(np.random.default_rng([SEED, 2]), SAMPLES, models)  # [S, M]
+    (rates,) = _bootstrap_rates(counts, drawn)
+    return {name: _interval(values) for name, values in rates.items()}
+
+
 def compare(first: Floats, second: Floats) -> dict[str, Difference]:
     """WA and UA of one system minus those of another, from the same clusters' confusion matrices `[K, C, C]`.
 
@@ -134,14 +149,16 @@ def rates_of_confusions(counts: Floats) -> dict[str, Floats]:
     }
 
 
-def _bootstrap_rates(counts: Floats) -> list[dict[str, Floats]]:
+def _bootstrap_rates(counts: Floats, drawn: Floats | None = None) -> list[dict[str, Floats]]:
     """The metrics `[S]` of all bootstrap samples, for each side of `[K, sides, C, C]`; the sides have the same truth.
+
+    With `drawn` `[S, sides]`, the sides are models, of which each sample has as many of each as it says: one result.
 
     A sample that lacks a class would change what UA and macro-F1 are means of. For these two it is drawn again, up to
     `REDRAWS` times; if a sample still lacks a class, which is then very rare, they have no values (`[0]`).
     """
     samples = _sums(_draw, counts)  # [S, sides, C, C]
-    found = [rates_of_confusions(samples[:, side]) for side in range(counts.shape[1])]
+    found = _rates_of_sides(samples, drawn)
     occurs = counts[:, 0].sum(axis=(0, 2)) > 0  # [C]
     lacking = _lacking(samples, occurs)
     if not len(lacking):
@@ -152,10 +169,16 @@ def _bootstrap_rates(counts: Floats) -> list[dict[str, Floats]]:
         lacking = lacking[_lacking(samples[lacking], occurs)]
         if not len(lacking):
             break
-    for side, rates in enumerate(found):
-        whole = rates_of_confusions(samples[:, side])
+    for rates, whole in zip(found, _rates_of_sides(samples, drawn), strict=True):
         rates.update({name: whole[name][: 0 if len(lacking) else None] for name in OF_CLASSES})
     return found
+
+
+def _rates_of_sides(samples: Floats, drawn: Floats | None) -> list[dict[str, Floats]]:
+    """The metrics `[S]` of each side of `[S, sides, C, C]`, or of all sides together as `drawn` `[S, sides]` says."""
+    if drawn is not None:
+        return [rates_of_confusions(np.einsum("sm,smij->sij", drawn, samples))]
+    return [rates_of_confusions(samples[:, side]) for side in range(samples.shape[1])]
 
 
 def _lacking(samples: Floats, occurs: npt.NDArray[np.bool_]) -> Integers:

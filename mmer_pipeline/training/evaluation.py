@@ -103,7 +103,7 @@ def evaluate_fold(run: Path, number: int, *, cache: Path, device: str) -> tuple[
             "held_out": scored.fold.held_out,
             "labels": list(scored.labels),
             "precision": scored.precision,
-            **_results(scored, fold_paths.weights, fold_paths.predictions),
+            **write_results(scored, fold_paths.weights, fold_paths.predictions),
         }
         if fold_paths.validated_weights.is_file():
             # The validated epoch may be the last one, whose predictions are known.
@@ -111,7 +111,7 @@ def evaluate_fold(run: Path, number: int, *, cache: Path, device: str) -> tuple[
                 scored = score_fold(run, record, cache=cache, device=device, directory=fold_paths.validated_model)
             evaluation["validated"] = {
                 "epoch": validated_epoch(read_metrics(fold_paths.metrics)),
-                **_results(scored, fold_paths.validated_weights, fold_paths.validated_predictions),
+                **write_results(scored, fold_paths.validated_weights, fold_paths.validated_predictions),
             }
         if is_main:
             files.write_json(fold_paths.evaluation, evaluation)
@@ -134,7 +134,7 @@ def _check_code(record: RunRecord, run: Path) -> None:
         )
 
 
-def _results(scored: ScoredFold, weights: Path, predictions: Path) -> dict[str, Any]:
+def write_results(scored: ScoredFold, weights: Path, predictions: Path) -> dict[str, Any]:
     """Write the predictions of a model; returns its metrics, and digests of its weights and predictions."""
     results = {"metrics": score(scored.predictions, scored.labels), "model_digest": digest_of_result(weights)}
     if is_main_process():  # if there are several processes, they have shared the work

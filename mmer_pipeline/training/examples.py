@@ -109,10 +109,11 @@ class Examples:
         text: Rows | None,  # None: the system reads no text
         alphabet: Alphabet | None,  # None: the system has no CTC head
         transcripts: Sequence[str] | None = None,  # the targets of CTC, by position; None: the manifest's
+        labels: Sequence[str] | None = None,  # the classes in the model's order; None: the manifest's
     ) -> None:
         self.transcripts = transcripts or [utterance.transcript for utterance in manifest.utterances]
         self.manifest, self.speech, self.text, self.alphabet = manifest, speech, text, alphabet
-        classes = {label: number for number, label in enumerate(manifest.labels)}
+        classes = {label: number for number, label in enumerate(labels or manifest.labels)}
         self.labels = [classes[str(manifest.label_map.class_of(u.emotion))] for u in manifest.utterances]
         positions = range(len(self.labels))
         self.seconds = [0.0] * len(positions)  # length of each utterance, by which batches are sorted and split

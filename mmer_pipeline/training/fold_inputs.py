@@ -56,10 +56,13 @@ class Corpus:
     digests: dict[str, str]  # together they change with any manifest row, transcript, recording or feature
 
 
-def open_corpus(manifest: Manifest, settings: Settings, cache: Path, encoders: Encoders | None) -> Corpus:
+def open_corpus(
+    manifest: Manifest, settings: Settings, cache: Path, encoders: Encoders | None, place: str = ""
+) -> Corpus:
     """Open the features that a run with these settings reads.
 
-    They must have been computed with `encoders`; None accepts any, for callers that compare the digests.
+    They must have been computed with `encoders`; None accepts any, for callers that compare the digests. `place` are
+    the options by which the commands in messages find the manifest, if it is not the usual one.
 
     Raises:
         UserError: features are missing, out of date, or from another encoder; the message names the command.
@@ -71,7 +74,7 @@ def open_corpus(manifest: Manifest, settings: Settings, cache: Path, encoders: E
         digests["fold_column"] = digest_of_texts(
             f"{u.utterance_id}\0{value}" for u, value in zip(manifest.utterances, values, strict=True)
         )
-    read = [_with_source(manifest, settings, source) for source in settings.sources]  # training, held-out part
+    read = [_with_source(manifest, settings, source, place) for source in settings.sources]  # training, held-out part
     text: list[FeatureFile | None] = [None, None]
     for number, (prefix, source, spoken) in enumerate(zip(("", "test_"), settings.sources, read, strict=True)):
         if number and source == settings.transcripts:
@@ -82,13 +85,13 @@ def open_corpus(manifest: Manifest, settings: Settings, cache: Path, encoders: E
         if "text" in reads:
             texts = required_features.text_inputs(spoken, settings.annotations).digests
             if reads_text_features(settings):
-                text[number] = file = _open_text(manifest, settings, source, cache, encoders, texts)
+                text[number] = file = _open_text(manifest, settings, source, cache, encoders, texts, place)
                 digests[f"{prefix}text_features"] = file.digest(texts)
             else:
                 digests[f"{prefix}transcripts"] = digest_of_texts(texts.values())
     speech = None
     if reads_speech_features(settings):
-        speech = _open_speech(manifest, settings, cache, encoders)
+        speech = _open_speech(manifest, settings, cache, encoders, place)
         digests["speech_features"] = speech.digest(u.utterance_id for u in manifest.utterances)
     elif "speech" in reads:
         recordings = required_features.speech_inputs(manifest).digests
@@ -97,10 +100,10 @@ def open_corpus(manifest: Manifest, settings: Settings, cache: Path, encoders: E
     return Corpus(manifest, transcripts, test_transcripts, text[0], text[1], speech, digests)
 
 
-def _with_source(manifest: Manifest, settings: Settings, source: str) -> Manifest:
+def _with_source(manifest: Manifest, settings: Settings, source: str, place: str) -> Manifest:
     if not reads_words(settings):
         return manifest  # nobody reads its words
-    return with_source(manifest, source, settings.asr_model, transcribe_command(settings))
+    return with_source(manifest, source, settings.asr_model, transcribe_command(settings, place))
 
 
 def _open_text(
@@ -110,21 +113,24 @@ def _open_text(
     cache: Path,
     encoders: Encoders | None,
     texts: Mapping[str, str],
+    place: str,
 ) -> FeatureFile:
     policy, dtype = settings.annotations, settings.dtype
     path = required_features.text_request(settings, source).path(cache, manifest.path)
     encoder = encoders.text if encoders else None
     identity = required_features.text_identity(encoder, policy, dtype) if encoder else None
-    return open_features(path, identity, texts, extract_command(settings))
+    return open_features(path, identity, texts, extract_command(settings, place))
 
 
-def _open_speech(manifest: Manifest, settings: Settings, cache: Path, encoders: Encoders | None) -> FeatureFile:
+def _open_speech(
+    manifest: Manifest, settings: Settings, cache: Path, encoders: Encoders | None, place: str
+) -> FeatureFile:
     path = paths.speech_features(cache, manifest.path, settings.speech_encoder, settings.dtype)
     encoder = encoders.speech if encoders else None
     identity = required_features.speech_identity(encoder, settings.dtype) if encoder else None
     existing = required_features.existing_features(path, identity)
     recordings = required_features.speech_inputs(manifest, existing.known_inputs if existing else None)
-    return open_features(path, identity, recordings.digests, extract_command(settings))
+    return open_features(path, identity, recordings.digests, extract_command(settings, place))
 
 
 def ctc_alphabet(settings: Settings, transcripts: Iterable[str]) -> Alphabet | None:
@@ -163,5 +169,6 @@ def make_examples(
         text = TokenIds(transcripts, TextTokenizer(text_encoder), settings.annotations)
     rate = encoder.frame_rate if encoder is not None else None
     return Examples(
-        corpus.manifest, speech=speech, frame_rate=rate, text=text, alphabet=alphabet, transcripts=transcripts
-    )
+        corpus.manifest, speech=speech, frame_rate=rate, text=text, alphabet=alphabet, transcripts=transcripts,
+        labels=model.labels,
+    )  # fmt: skip
