@@ -8,6 +8,7 @@ from stages.cv import cv
 from stages.demo import demo
 from stages.evaluate import evaluate
 from stages.extract import extract
+from stages.init import init
 from stages.pack import pack
 from stages.predict import predict
 from stages.prepare import prepare
@@ -43,7 +44,7 @@ def _end_of_chain(*_: object, **__: object) -> None:
     show_suggestion()
 
 
-for stage in (prepare, audit, transcribe, extract, train, evaluate, report, cv, pack, predict, demo):
+for stage in (init, prepare, audit, transcribe, extract, train, evaluate, report, cv, pack, predict, demo):
     main.add_command(stage)
 
 

@@ -23,12 +23,10 @@ DISCLAIMER = (
     "its numbers show that the pipeline works; they say nothing about emotion recognition."
 )
 SETTINGS = """\
-# The settings of the demo, one table per command. [cv] also uses those of [train].
+# The settings of the demo, one table per command. [train] is also for extract and cv.
 cache-dir = '{output}/cache'
 runs-dir = '{output}/runs'
 
-[extract]
-{encoders}
 [train]
 {encoders}epochs = {epochs}
 learning-rate = {learning_rate}

@@ -9,6 +9,7 @@ import click
 from mmer_pipeline import paths
 
 AUDITED = {"folds", "text_encoder", "speech_encoder", "preset"}  # what audit takes from the table of train
+HEIRS = ("cv", "extract", "transcribe")  # commands that take from it every option that they share with train
 
 
 def load_config(context: click.Context, _parameter: click.Parameter, value: Path | None) -> Path | None:
@@ -31,7 +32,7 @@ def load_config(context: click.Context, _parameter: click.Parameter, value: Path
 
 
 def _default_map(context: click.Context, path: Path, table: dict[str, Any]) -> dict[str, Any]:
-    """The file's options under click's names, for the group or for one command; cv and audit inherit those of train.
+    """The file's options under click's names, for the group or for one command; several inherit those of train.
 
     Unknown tables and keys are errors: a misspelt option must not be silently ignored.
     """
@@ -50,8 +51,8 @@ def _default_map(context: click.Context, path: Path, table: dict[str, Any]) -> d
         else:
             command = group.commands[name]
             settings[name] = {_parameter_name(command, key, f"{path}: [{name}]"): item for key, item in entry.items()}
-    shared = {parameter.name for parameter in group.commands["cv"].params}
-    for heir, names in (("cv", shared), ("audit", AUDITED)):
+    shared = {heir: {parameter.name for parameter in group.commands[heir].params} for heir in HEIRS}
+    for heir, names in {**shared, "audit": AUDITED}.items():
         inherited = {name: value for name, value in settings.get("train", {}).items() if name in names}
         settings[heir] = {**inherited, **settings.get(heir, {})}
     if context.parent is None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from mmer_pipeline.ctc_weight import EpochLosses, advice, ctc_outweighs
 from mmer_pipeline.settings import Settings
 from stages.progress import StopRequest, Work, duration
 from stages.shared_options import Common, run_title, say
@@ -27,6 +28,7 @@ class TrainingProgress:
         self.epoch_seconds: list[float] = []
         self.epoch_began = time.monotonic()
         self.stop = StopRequest()
+        self.said_about_ctc = False
 
     def __enter__(self) -> "TrainingProgress":
         self.stop.__enter__()
@@ -85,6 +87,11 @@ class TrainingProgress:
             f"  {record['speed']['utterances_per_second']:.1f} utterances/s  {remaining}",
             err=True,
         )
+        gradients = record.get("gradient_norm") or {}
+        losses = EpochLosses(train["ce"], train["ctc"], gradients.get("emotion"), gradients.get("ctc"))
+        if not self.said_about_ctc and (found := ctc_outweighs(self.settings.alpha, losses)):
+            self.said_about_ctc = True
+            click.echo(f"Warning: {advice(self.settings.alpha, found)}", err=True)
         if epochs < most:
             click.echo(
                 f"{self.title}  ends here: the validation WA has not improved for {self.settings.patience} epochs",

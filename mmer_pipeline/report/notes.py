@@ -8,6 +8,7 @@ import numpy as np
 from mmer_pipeline.corpora.folds import natural_order
 from mmer_pipeline.paths import encoder_name
 from mmer_pipeline.report import repeated_training
+from mmer_pipeline.report.ctc_note import ctc_note
 from mmer_pipeline.report.report_content import PairComparison
 from mmer_pipeline.report.run_results import SystemResults
 from mmer_pipeline.report.validation_notes import pairs_note, validation_notes
@@ -54,6 +55,7 @@ def notes_of(systems: Sequence[SystemResults], pairs: Sequence[PairComparison], 
         *_together((system.name, _dialogues_in_several_folds(system)) for system in systems),
         *_together((system.name, _rare_classes(system, labels)) for system in systems),
         *_automatic_transcripts(systems),
+        *_together((system.name, ctc_note(system)) for system in systems if system.runs),
         *_trained_otherwise([system for system in systems if system.runs]),
         *(note for system in systems for note in _protocol(system)),
         *_together((system.name, note) for system in systems if system.runs for note in validation_notes(system)),

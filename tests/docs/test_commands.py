@@ -107,7 +107,7 @@ def workplace(tiny_text, tiny_speech, tmp_path_factory):
     manifest = write_tiny_corpus(directory)
     shutil.copy(manifest.path, directory / "corpus" / "manifest.csv")
     encoders = f"text-encoder = '{tiny_text}'\nspeech-encoder = '{tiny_speech}'\n"
-    settings = f"[extract]\n{encoders}\n[train]\n{encoders}epochs = 1\nlearning-rate = 1e-3\n"
+    settings = f"[train]\n{encoders}epochs = 1\nlearning-rate = 1e-3\n"
     (directory / SETTINGS_FILE).write_text(settings, encoding="utf-8")
     with contextlib.chdir(directory):
         run(["mmer-pipe", "extract", "train", "--system", "roberta", "evaluate"])

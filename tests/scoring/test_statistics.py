@@ -304,3 +304,35 @@ def test_every_sample_draws_as_many_clusters_as_there_are() -> None:
     drawn = statistics._draw(np.random.default_rng(0), 2000, 7)
     assert (drawn.sum(axis=1) == 7).all()
     assert drawn.var() == pytest.approx(6 / 7, rel=0.05)  # of a binomial distribution of 7 and 1 / 7
+
+
+def crossed(clusters: int = 30, models: int = 5) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Truth `[N]`, predictions `[M, N]` of models of different skill, and the cluster of each of four utterances."""
+    generator = np.random.default_rng(11)
+    truth = generator.integers(0, 4, 4 * clusters)
+    skills = np.linspace(0.4, 0.8, models)[:, None]
+    predicted = np.where(generator.random((models, len(truth))) < skills, truth, generator.integers(0, 4, len(truth)))
+    return truth, predicted, np.repeat(np.arange(clusters), 4)
+
+
+def test_the_interval_over_clusters_and_models_agrees_with_resampling_rows_and_columns() -> None:
+    truth, predicted, cluster = crossed()
+    names = [str(number) for number in cluster]
+    found = statistics.crossed_intervals(np.stack([counts(truth, row, names) for row in predicted], axis=1))
+    assert found is not None
+    generator, wa, ua = np.random.default_rng(5), [], []
+    for _ in range(1500):
+        rows = np.concatenate([np.flatnonzero(cluster == k) for k in generator.integers(30, size=30)])
+        models = generator.integers(5, size=5)
+        truths, said = np.tile(truth[rows], 5), predicted[models][:, rows].ravel()
+        wa.append((truths == said).mean())
+        ua.append(balanced_accuracy_score(truths, said))
+    for name, values in (("wa", wa), ("ua", ua)):
+        assert found[name] == pytest.approx(tuple(np.quantile(values, [0.025, 0.975])), abs=0.012)
+
+
+def test_a_single_model_is_not_resampled() -> None:
+    truth, predicted, cluster = crossed()
+    table = counts(truth, predicted[0], [str(number) for number in cluster])
+    assert statistics.crossed_intervals(table[:, None]) == bootstrap_intervals(table)
+    assert statistics.crossed_intervals(table[:1, None]) is None

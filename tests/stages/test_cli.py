@@ -102,13 +102,10 @@ def test_help_is_quick_and_loads_no_library_of_numbers():
     assert answer.stdout.strip() == ""
 
 
-def test_settings_come_from_mmer_toml_and_flags_override_them(manifest, encoders, training):
+def test_settings_come_from_one_table_of_mmer_toml_and_flags_override_them(manifest, encoders, training):
     text, speech = encoders[1], encoders[3]
     Path("mmer.toml").write_text(
         textwrap.dedent(f"""
-            [extract]
-            text-encoder = "{text}"
-            speech-encoder = "{speech}"
             [train]
             text-encoder = "{text}"
             speech_encoder = "{speech}"

@@ -65,3 +65,29 @@ def test_a_cross_validation_shows_losses_and_validation_while_it_trains():
     record = {"train": {"ce": 1.0, "ctc": 20.0}, "validation": {"wa": 0.5}, "held_out": {"wa": 0.25}}
     assert epoch_note(record) == "CE 1.000, CTC 20.0, validation WA 50.00"
     assert epoch_note({**record, "train": {"ce": 1.0, "ctc": None}, "validation": None}) == "CE 1.000"
+
+
+GRADIENTS = "the gradient of α · CTC is 12 times that of CE"
+LOSSES = {  # what was found in the first epoch, from CE, CTC, and the norms of their gradients
+    "gradients": ({"ce": 1.5, "ctc": 350.0}, {"emotion": 2.0, "ctc": 24.0}, GRADIENTS),
+    "losses": ({"ce": 1.5, "ctc": 350.0}, None, "α · CTC is 23 times CE"),
+    "balanced": ({"ce": 1.5, "ctc": 350.0}, {"emotion": 4.0, "ctc": 8.0}, None),
+    "learnt": ({"ce": 0.02, "ctc": 57.0}, {"emotion": 0.1, "ctc": 3.0}, None),
+    "no CTC head": ({"ce": 1.5, "ctc": None}, {"emotion": None, "ctc": None}, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", LOSSES)
+def test_a_ctc_loss_that_drowns_the_emotion_loss_is_said_once(case, capsys):
+    train, gradients, expected = LOSSES[case]
+    settings = Settings(fold=1, epochs=9, alpha=0.0 if train["ctc"] is None else 0.1)
+    progress = TrainingProgress(COMMON, settings, "mmer")
+    for epoch in (1, 2):
+        record = {"epoch": epoch, "train": train, "held_out": None, "validation": None, "speed": SPEED}
+        progress.epoch({**record, "gradient_norm": gradients}, 9)
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("Warning")]
+    if expected is None:
+        assert lines == []
+    else:
+        advice = "the model learns to spell rather than to recognise emotions. Try --alpha 0.01."
+        assert lines == [f"Warning: at α = 0.1, {expected}: {advice}"]
