@@ -19,7 +19,10 @@ def other_corpora(report: Report) -> Table:
         return Cell(report.system(row.system).title, system=row.system)
 
     def models(row: ScoresOnOther) -> str:
-        return f"{row.models}, on everything" if row.trained_on == EVERYTHING else str(row.models)
+        if row.trained_on == EVERYTHING:
+            return f"{row.models}, on everything"
+        there = len(report.system(row.system).selections.final.folds)
+        return str(row.models) if row.models == there else f"{row.models} of {there}"
 
     def mean(metric: str) -> Callable[[ScoresOnOther], Cell]:
         def cell(row: ScoresOnOther) -> Cell:

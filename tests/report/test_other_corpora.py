@@ -73,6 +73,7 @@ def test_scores_of_other_weights_are_left_out_and_named(run):
     files.write_json(paths.fold(run, 2).evaluation, evaluation)
     report = make_report([run])
     assert [row.models for row in report.other_corpora] == [2, 2]
+    assert [row[1].text for row in other_corpora(report).rows] == ["2 of 3", "2 of 3"]
     assert any("mmer: scores on calls are out of date; run `mmer-pipe evaluate" in note for note in report.notes)
 
 
