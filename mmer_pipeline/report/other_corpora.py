@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmer_pipeline import paths
+from mmer_pipeline import files, paths
 from mmer_pipeline.corpora.manifest import read_manifest
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.runs import RunRecord, read_evaluation_on, read_predictions
@@ -86,8 +86,7 @@ def read_other_corpora(
                     corpus = there.name.removeprefix(paths.ON_PREFIX)
                     evaluation = read_evaluation_on(paths.fold(directory, fold), corpus, record.digest)
                     if evaluation is None or _is_outdated(evaluation, current):
-                        manifest = Path(evaluation["manifest"]) if evaluation else None
-                        stale[corpus] = evaluate_command(run.name, manifest=manifest or Path("OTHER/manifest.csv"))
+                        stale[corpus] = evaluate_command(run.name, manifest=_manifest_of(there))
                         continue
                     model = _read(there, evaluation, labels, EVERYTHING if fold == 0 else FOLDS)
                     found.setdefault((evaluation["corpus"], system.name, model.trained_on), []).append(model)
@@ -109,6 +108,14 @@ def _models_of(run: Path, record: RunRecord, folds: Sequence[int]) -> Iterator[t
             continue
         if all(line.partition(":")[0] in _OF_A_FOLD for line in record.differences(mine)):
             yield number, mine
+
+
+def _manifest_of(directory: Path) -> Path:
+    """The manifest that an evaluation names, whether it is up to date or not."""
+    try:
+        return Path(files.read_json(paths.FoldPaths(directory).evaluation, "mmer-pipe evaluate --manifest")["manifest"])
+    except (UserError, KeyError, TypeError):
+        return Path("OTHER/manifest.csv")
 
 
 def _is_outdated(evaluation: Mapping[str, Any], current: dict[str, str | None]) -> bool:

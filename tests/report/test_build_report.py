@@ -246,7 +246,8 @@ def test_the_schema_of_report_json_is_kept(tmp_path):
         "row": list(value["table_1"]["rows"][0]),
         "hole": list(value["holes"][0]),
     } == {
-        "report": ["corpus", "labels", "systems", "pairs", "table_1", "holes", "notes", "validated_pairs", "against"],
+        "report": ["corpus", "labels", "systems", "pairs", "table_1", "holes", "notes", "validated_pairs",
+                   "other_corpora", "against"],
         "system": ["name", "title", "system", "imported", "seeds", "encoders", "folds_expected", "utterances",
                    "selections", "oracle_gap", "per_class", "confusion", "speakers", "reliability", "lengths",
                    "curves", "spelling", "errors", "runs", "gates"],

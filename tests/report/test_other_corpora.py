@@ -74,7 +74,10 @@ def test_scores_of_other_weights_are_left_out_and_named(run):
     report = make_report([run])
     assert [row.models for row in report.other_corpora] == [2, 2]
     assert [row[1].text for row in other_corpora(report).rows] == ["2 of 3", "2 of 3"]
-    assert any("mmer: scores on calls are out of date; run `mmer-pipe evaluate" in note for note in report.notes)
+    assert any(
+        "mmer: scores on calls are out of date; run `mmer-pipe evaluate --run mmer --manifest /nowhere/" in note
+        for note in report.notes
+    )
 
 
 def test_scores_on_another_version_of_the_manifest_are_left_out(run, manifest):
