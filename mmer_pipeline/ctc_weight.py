@@ -36,6 +36,6 @@ def ctc_outweighs(alpha: float, epoch: EpochLosses) -> str:
 def advice(alpha: float, found: str) -> str:
     """A sentence for whoever trains: what was found, and what to try."""
     return (
-        f"at α = {alpha:g}, {found}: the model learns to spell rather than to recognise emotions. Try --alpha "
-        f"{alpha / 10:g}."
+        f"at α = {alpha:g}, {found}: the model learns to spell first, and to recognise emotions late or not at all. "
+        f"Try --alpha {alpha / 10:g}."
     )

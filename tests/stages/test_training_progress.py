@@ -89,5 +89,5 @@ def test_a_ctc_loss_that_drowns_the_emotion_loss_is_said_once(case, capsys):
     if expected is None:
         assert lines == []
     else:
-        advice = "the model learns to spell rather than to recognise emotions. Try --alpha 0.01."
+        advice = "the model learns to spell first, and to recognise emotions late or not at all. Try --alpha 0.01."
         assert lines == [f"Warning: at α = 0.1, {expected}: {advice}"]
