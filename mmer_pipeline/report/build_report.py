@@ -21,7 +21,7 @@ from mmer_pipeline.report import published_results, repeated_training, report_co
 from mmer_pipeline.report.comparisons import compare_all, intervals_of
 from mmer_pipeline.report.fold_scores import Confusion
 from mmer_pipeline.report.gates import gates_of
-from mmer_pipeline.report.imported_results import classes_of, known_utterances, read_import, read_rows
+from mmer_pipeline.report.imported_results import Import, read_imports
 from mmer_pipeline.report.lengths import lengths_of
 from mmer_pipeline.report.notes import notes_of
 from mmer_pipeline.report.other_corpora import read_other_corpora
@@ -48,11 +48,11 @@ _OF_A_FOLD = ("fold", "held_out")  # settings and inputs that differ between the
 
 def make_report(
     runs: Sequence[Path],
-    imports: Sequence[tuple[str, Path]] = (),
+    imports: Sequence[Import] = (),
     failures: Failures | None = None,
     against: str | None = None,
 ) -> Report:
-    """Read runs and imports (name, file) and build their report.
+    """Read runs and imports and build their report.
 
     `failures` gives reasons for missing folds (`results.read_systems`); `against`, the one system to compare with.
 
@@ -63,17 +63,11 @@ def make_report(
     records = [run.record for system in systems for run in system.runs]
     labels = list(systems[0].runs[0].folds[0].evaluation.labels) if systems else []
     corpus = str(records[0].facts["corpus"]) if records else "unknown"
-    known, notes = known_utterances(systems) if imports else {}, training_notes(systems)
     taken = {system.name for system in systems} | {path.name for path in runs}
-    for name, path in imports:
-        if name in taken:
-            raise UserError(f"The name {name} is already used by another system in this report. Choose another --name.")
-        taken.add(name)
-        rows = read_rows(path)
-        labels = labels or classes_of(rows)
-        system, said = read_import(name, path, rows, labels, known)
-        systems.append(system)
-        notes += said
+    notes = training_notes(systems)
+    imported, labels, said = read_imports(imports, systems, labels, taken)
+    systems += imported
+    notes += said
     if not systems:
         raise UserError("Nothing to report: give a run with --run, or a file of predictions with --import.")
     check_same_truth(systems, labels)
@@ -93,7 +87,8 @@ def build(
     against: str | None = None,
 ) -> Report:
     """Build the report; the same input gives the same report."""
-    rows = _set_apart([_system(system, labels, facts) for system in systems])
+    folds = max((len(system.runs[0].record.facts["folds"]) for system in systems if system.runs), default=0)
+    rows = _set_apart([_system(system, labels, facts, folds) for system in systems])
     pairs = compare_all(systems, len(labels), against)
     validated = [models for system in systems if (models := system.validated_models) is not None]
     utterances = len({name for system in systems for name in system.held_out.utterance_ids})
@@ -118,7 +113,8 @@ def _set_apart(rows: Sequence[System]) -> tuple[System, ...]:
     )
 
 
-def _system(system: SystemResults, labels: Sequence[str], facts: UtteranceFacts) -> System:
+def _system(system: SystemResults, labels: Sequence[str], facts: UtteranceFacts, folds: int) -> System:
+    """Build a system's row; `folds` are those of our runs, of which an import may have a part."""
     held_out = system.held_out
     record = system.runs[0].record if system.runs else None
     settings = record.settings if record else None
@@ -133,7 +129,7 @@ def _system(system: SystemResults, labels: Sequence[str], facts: UtteranceFacts)
         imported=str(system.imported) if system.imported else None,
         seeds=tuple(run.seed for run in system.runs),
         encoders=_encoders(settings),
-        folds_expected=len(record.facts["folds"]) if record else len(system.held_outs),
+        folds_expected=len(record.facts["folds"]) if record else max(folds, len(system.held_outs)),
         utterances=len(set(held_out.utterance_ids)),
         selections=report_content.Selections(final, _selection(system, "validated", labels), oracle),
         oracle_gap=_gap(final, oracle),

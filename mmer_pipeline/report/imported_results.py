@@ -1,185 +1,344 @@
-"""Import the predictions of a system that was trained elsewhere: a CSV file with the columns of predictions.csv."""
+"""Import the predictions of a system that was trained elsewhere.
 
-import math
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+Files are read as they are (`prediction_files.py`). Columns and classes are recognised by their usual names
+(`prediction_columns.py`, `class_names.py`), utterances by their ids or the names of the recordings
+(`known_utterances.py`). All faults of a file are in one message.
+"""
+
+import re
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
 
 from mmer_pipeline.corpora.folds import natural_order
-from mmer_pipeline.csv_tables import Row, check_unique, read_csv_rows
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.report.class_names import ClassNames, class_number, names_of, numbered, numbers_by_truth
+from mmer_pipeline.report.import_faults import Faults
+from mmer_pipeline.report.known_utterances import Known, KnownUtterances
+from mmer_pipeline.report.prediction_columns import Columns, recognise
+from mmer_pipeline.report.prediction_files import PredictionFile, Record, Value, read_prediction_file
+from mmer_pipeline.report.probabilities import predicted_class, read_probabilities
 from mmer_pipeline.report.run_results import HeldOut, SystemResults
-from mmer_pipeline.runs import PREDICTION_COLUMNS, PROBABILITY_PREFIX
 
-REQUIRED = ("utterance_id", "truth", "prediction")
-SUM_TOLERANCE = 1e-3  # of the sum of a row's probabilities, which may be rounded
-ONE_FOLD = "all"  # the held-out value if the file has no folds
+ONE_PART = "all"  # the held-out value if neither our runs nor the file have folds
+# Names of files that say nothing about the system; their folder does.
+GENERIC = re.compile(
+    r"(test_?)?(predictions?|preds?|results?|outputs?|test|eval(uation)?|scores?|logits|emotions?)", re.IGNORECASE
+)
 
 
 @dataclass(frozen=True)
-class Known:
-    """The facts about an utterance that our own runs record, and that an imported file need not give."""
+class Import:
+    """A file of predictions and what the user says about it."""
 
-    fold: int
-    held_out: str
-    speaker: str
-    cluster: str
-    truth: int
+    path: Path
+    name: str | None = None  # of the system; None: taken from the file
+    columns: Mapping[str, str] = field(default_factory=dict)  # role → the file's column, for those not to be guessed
 
 
-def known_utterances(systems: Sequence[SystemResults]) -> dict[str, Known]:
-    """Map each utterance id to what the first system that has it records."""
-    known: dict[str, Known] = {}
-    for system in systems:
-        rows = system.held_out
-        cells = zip(rows.utterance_ids, rows.folds, rows.speakers, rows.clusters, rows.truth.tolist(), strict=True)
-        for name, fold, speaker, cluster, truth in cells:
-            known.setdefault(name, Known(fold, system.held_outs[fold], speaker, cluster, truth))
-    return known
+def name_of(source: Import, taken: Iterable[str]) -> str:
+    """Return the name of an imported system: the given one, or that of its file, or of the folder of "results.csv".
 
-
-def read_rows(path: Path) -> list[Row]:
-    """Read the rows of a file of predictions.
+    A name taken from the file that is in use already gets the folder's name before it, and then a number.
 
     Raises:
-        UserError: see `csv_tables.read_csv_rows`; also for an utterance id that is empty or appears twice.
+        UserError: the given name is already used.
     """
-    if not path.exists():
-        raise UserError(f"{path} does not exist. Expected a CSV file like a run's predictions.csv.")
-    optional = [*(column for column in PREDICTION_COLUMNS if column not in REQUIRED), f"{PROBABILITY_PREFIX}CLASS"]
-    rows = list(read_csv_rows(path, REQUIRED, optional))
-    for where, cells in rows:
-        if not cells["utterance_id"]:
-            raise UserError(f"{where}: utterance_id is empty.")
-    check_unique("utterance_id", ((where, cells["utterance_id"]) for where, cells in rows))
-    return rows
+    taken = set(taken)
+    if source.name is not None:
+        if source.name in taken:
+            raise UserError(
+                f"The name {source.name} is already used by another system in this report. Choose another --name."
+            )
+        return source.name
+    stem, folder = source.path.stem, source.path.absolute().parent.name
+    base = folder if GENERIC.fullmatch(stem) and folder else stem
+    candidates = [base, f"{folder}/{stem}", *(f"{base}-{number}" for number in range(2, len(taken) + 3))]
+    return next(name for name in candidates if name not in taken)
 
 
-def classes_of(rows: Sequence[Row]) -> list[str]:
-    """Return a file's classes: those of its probability columns in order, or else all that occur, sorted."""
-    columns = [name.removeprefix(PROBABILITY_PREFIX) for name in rows[0][1] if name.startswith(PROBABILITY_PREFIX)]
-    occurring = {row[side] for _, row in rows for side in ("truth", "prediction")} - {""}  # a truth may be empty
-    return columns or sorted(occurring, key=natural_order)
+def read_imports(
+    imports: Sequence[Import], systems: Sequence[SystemResults], labels: Sequence[str], taken: Iterable[str]
+) -> tuple[list[SystemResults], list[str], list[str]]:
+    """Read imports for a report that has our `systems`; return theirs, the classes, and notes for its reader.
+
+    Raises:
+        UserError: a file cannot be read, or has faults; the message has all of them.
+    """
+    if not imports:
+        return [], list(labels), []
+    known, found, notes, names = KnownUtterances.of(systems), [], [], set(taken)
+    for source in imports:
+        name = name_of(source, names)
+        names.add(name)
+        system, labels, said = read_import(name, source, labels, known)
+        found.append(system)
+        notes += said
+    return found, list(labels), notes
 
 
 def read_import(
-    name: str, path: Path, rows: Sequence[Row], labels: Sequence[str], known: Mapping[str, Known]
-) -> tuple[SystemResults, list[str]]:
-    """Make a system from a file's rows; return it with notes for the reader of the report, one sentence each.
+    name: str, source: Import, labels: Sequence[str], known: KnownUtterances
+) -> tuple[SystemResults, list[str], list[str]]:
+    """Make a system from a file; return it with the classes and notes, one sentence each.
 
-    Fold, speaker and dialogue of an utterance come from our own runs if they have it, otherwise from the file. Its
-    truth comes from our own runs if the file leaves it empty.
+    Fold, speaker and dialogue of an utterance come from our runs if they have it, otherwise from the file. Its truth
+    comes from our runs if the file leaves it empty. Without `labels`, the file's own classes are taken.
 
     Raises:
-        UserError: an unknown class, a truth that is given nowhere or differs from ours, or invalid probabilities; the
-            message names the line.
+        UserError: the file cannot be read, or has faults; the message has all of them.
     """
-    truth = np.array([_truth(where, row, labels, known) for where, row in rows], dtype=np.int64)
-    predicted = np.array([_class(row, "prediction", where, labels) for where, row in rows], dtype=np.int64)
-    places = [_place(where, row, known) for where, row in rows]
-    probabilities = _probabilities(path, rows, labels)
+    file = read_prediction_file(source.path)
+    faults = Faults(source.path)
+    try:
+        columns = recognise(file.columns, source.columns)
+    except UserError as error:
+        raise UserError(f"{source.path}: {error}") from None
+    _check_columns(file, columns, known)
+    ids, matched = _utterances(file, columns, known, faults)
+    labels = list(labels) or _own_classes(file, columns)
+    names, how = _names(file, columns, labels, ids, known)
+    probabilities, left_out = read_probabilities(file, columns, names, labels, faults)
+    rows = [_row(record, columns, name_, names, labels, known, faults, probabilities is not None)
+            for record, name_ in zip(file.records, ids, strict=True)]  # fmt: skip
+    faults.raise_if_any()
+    kept = [number for number, row in enumerate(rows) if row is not None]
+    chosen = [row for row in rows if row is not None]
+    if not chosen:
+        raise UserError(
+            f"{source.path}: none of its {len(rows):,} utterances is in our runs: {ids[0]!r} is not like "
+            f"{next(iter(known.utterances))!r}. Expected utterance ids, or the names of the recordings."
+        )
+    probabilities = probabilities[kept] if probabilities is not None else None
+    predicted = [
+        row.predicted if row.predicted is not None else predicted_class(probabilities, at)
+        for at, row in enumerate(chosen)
+    ]
     held_out = HeldOut(
-        utterance_ids=tuple(row["utterance_id"] for _, row in rows),
-        folds=tuple(place.fold for place in places),
-        speakers=tuple(place.speaker for place in places),
-        clusters=tuple(place.cluster for place in places),
-        truth=truth,
-        predicted=predicted,
+        utterance_ids=tuple(ids[number] for number in kept),
+        folds=tuple(row.place.fold for row in chosen),
+        speakers=tuple(row.place.speaker for row in chosen),
+        clusters=tuple(row.place.cluster for row in chosen),
+        truth=np.array([row.truth for row in chosen], dtype=np.int64),
+        predicted=np.array(predicted, dtype=np.int64),
         probabilities=probabilities,
     )
-    held_outs = {place.fold: place.held_out for place in places}
-    return SystemResults(name, (), path, held_outs, held_out), _notes(name, held_out, known)
+    held_outs = {row.place.fold: row.place.held_out for row in chosen}
+    system = SystemResults(name, (), source.path, held_outs, held_out)
+    read_as = [part for part in (columns.described(), how, matched) if part]
+    notes = [f"{name} was read with {'; '.join(read_as)}."] if read_as else []
+    notes += [f"{name}: {left_out}"] if left_out else []
+    return system, labels, [*notes, *_coverage(name, held_out, known, len(rows) - len(kept)), *_unlike(name, held_out)]
 
 
-def _truth(where: str, row: Mapping[str, str], labels: Sequence[str], known: Mapping[str, Known]) -> int:
-    """Find the true class of an utterance: in the file, or else in our runs."""
-    name = row["utterance_id"]
-    ours = known.get(name)
-    if not row["truth"]:
-        if ours is not None:
-            return ours.truth
-        unknown = f"{name} is in none of our runs" if known else "there is no run to take it from"
+def _check_columns(file: PredictionFile, columns: Columns, known: KnownUtterances) -> None:
+    """Check that the file says which utterance a row is about, and what was predicted.
+
+    Raises:
+        UserError: it does not; the message names all columns that are missing.
+    """
+    missing = []
+    if not {"utterance_id", "audio"} & columns.of.keys() and known and not known.order:
+        missing.append("utterance_id, or audio with the names of the recordings")
+    of_classes = names_of([entry.name for entry in columns.classes], known.labels, known.corpus_labels).of.values()
+    has_classes = any(entry.is_named for entry in columns.classes) or (known and set(of_classes) == set(known.labels))
+    if not {"prediction", "scores"} & columns.of.keys() and not has_classes:
+        missing.append("prediction")
+    if "truth" not in columns.of and not known:
+        missing.append("truth")
+    if missing:
         raise UserError(
-            f"{where}: truth is empty, and {unknown}. Expected one of {', '.join(labels)}: fill in the column, "
-            + ("or remove the utterance." if known else "or report the file together with a run of its corpus.")
+            f"{file.path}: missing columns: {'; '.join(missing)}. Found: {', '.join(file.columns)}. Columns of other "
+            "names are given with --import-column, for example --import-column prediction=COLUMN."
         )
-    number = _class(row, "truth", where, labels)
-    if ours is not None and ours.truth != number:
-        raise UserError(
-            f"{where}: the truth of {name} is {labels[number]}, but {labels[ours.truth]} in our runs. "
-            "Both must be scored against the same labels: correct the file, or map its labels first."
+
+
+def _utterances(
+    file: PredictionFile, columns: Columns, known: KnownUtterances, faults: Faults
+) -> tuple[list[str], str]:
+    """Return the utterance id of every record, our own where it can be found, and how they were matched."""
+    given = [role for role in ("utterance_id", "audio") if role in columns.of]
+    if not given:
+        return _in_order(file, columns, known)
+    ids, by_recording = [], 0
+    seen: dict[str, str] = {}
+    for record in file.records:
+        cells = [str(record.cells.get(columns.of[role], "")) for role in given]
+        name = next((cell for cell in cells if cell in known.utterances), None)
+        if name is None:
+            name = next((ours for cell in cells if (ours := known.by_recording(cell)) is not None), None)
+            by_recording += name is not None
+        name = name or next(filter(None, cells), "")
+        if not name:
+            faults.add(record.where, f"{given[0]} is empty")
+        elif seen.setdefault(name, record.where) != record.where:
+            faults.add(record.where, f"{given[0]} {name!r} already appears on {seen[name]}")
+        ids.append(name)
+    return ids, f"{by_recording:,} utterances found by the names of their recordings" if by_recording else ""
+
+
+def _in_order(file: PredictionFile, columns: Columns, known: KnownUtterances) -> tuple[list[str], str]:
+    """Take rows that do not name their utterances in the manifest's order, if the number and every truth agree."""
+    if not known:
+        return [f"row {number}" for number in range(1, len(file.records) + 1)], ""
+    names = names_of({_text(record, columns, "truth") for record in file.records}, known.labels, known.corpus_labels)
+    said = [names.translate(_text(record, columns, "truth")) for record in file.records]
+    ours = [known.labels[known.utterances[name].truth] for name in known.order]
+    if said == ours:
+        return list(known.order), "rows in the order of the manifest, with which every truth agrees"
+    raise UserError(
+        f"{file.path} does not say which utterance a row is about, and its {len(said):,} rows are not the "
+        f"{len(ours):,} of the manifest in the same order. Add a column utterance_id, or audio with the names of the "
+        "recordings."
+    )
+
+
+def _own_classes(file: PredictionFile, columns: Columns) -> list[str]:
+    """Return a file's classes: those of its config.json, of named columns, or all true ones, then predicted ones."""
+    named = [entry.name for entry in columns.classes if entry.is_named and class_number(entry.name) is None]
+    if file.classes or named:
+        return list(file.classes.values()) or named
+    occurring = [{_text(record, columns, role) for record in file.records} for role in ("truth", "prediction")]
+    true = sorted(occurring[0] - {""}, key=natural_order)
+    as_true = names_of(occurring[1], true, {})
+    return true + sorted(occurring[1] - as_true.of.keys() - {""}, key=natural_order)
+
+
+def _names(
+    file: PredictionFile, columns: Columns, labels: Sequence[str], ids: Sequence[str], known: KnownUtterances
+) -> tuple[ClassNames, str]:
+    """Translate all names of classes in a file, and say how."""
+    values = {_text(record, columns, role) for record in file.records for role in ("truth", "prediction")} - {""}
+    headings = {entry.name for entry in columns.classes}
+    are_numbers = all(class_number(value) is not None and value not in labels for value in values)
+    numbers = dict(file.classes) if are_numbers else {}
+    where = file.classes_from
+    if are_numbers and not numbers:
+        pairs = [
+            (_text(record, columns, "truth"), known.labels[known.utterances[name].truth])
+            for record, name in zip(file.records, ids, strict=True)
+            if name in known.utterances
+        ]
+        numbers, where = numbers_by_truth([pair for pair in pairs if pair[0]]) or {}, "from the true classes"
+    if not numbers:
+        names = names_of([*sorted(values), *sorted(headings)], labels, known.corpus_labels)
+        return names, ", ".join(
+            f"{name} = {label}" for name, label in names.of.items() if name in values and name != label
         )
-    return number
+    ours = names_of(numbers.values(), labels, known.corpus_labels)
+    translated = {number: ours.of[name] for number, name in numbers.items() if name in ours.of}
+    names = numbered(translated, [*values, *headings, *map(str, translated)], where)
+    return ClassNames({**names_of(headings, labels, known.corpus_labels).of, **names.of}), names.how
 
 
-def _class(row: Mapping[str, str], column: str, where: str, labels: Sequence[str]) -> int:
-    if row[column] not in labels:
-        raise UserError(f"{where}: {column} is {row[column]!r}, expected one of {', '.join(labels)}.")
-    return labels.index(row[column])
+@dataclass(frozen=True)
+class _Row:
+    """What a record says."""
+
+    truth: int
+    predicted: int | None  # None: the most probable class
+    place: Known
 
 
-def _place(where: str, row: Mapping[str, str], known: Mapping[str, Known]) -> Known:
-    """Find the fold, speaker and dialogue of an utterance: in our runs, or else in the file."""
-    name = row["utterance_id"]
-    if name in known:
-        return known[name]
-    cell, speaker = row.get("fold", ""), row.get("speaker", "")
-    if not cell and known:
-        raise UserError(
-            f"{where}: {name} is in none of our runs, and the file does not give its fold. "
-            "Add a column `fold`, or remove the utterance."
-        )
-    if cell and not (cell.isdecimal() and int(cell) > 0):
-        raise UserError(f"{where}: fold is {cell!r}, expected a positive integer.")
-    fold = int(cell) if cell else 1
-    cluster = row.get("dialogue") or speaker or name
-    return Known(fold, cell or ONE_FOLD, speaker, f"{fold}/{cluster}", truth=-1)
-
-
-def _probabilities(path: Path, rows: Sequence[Row], labels: Sequence[str]) -> np.ndarray | None:
-    """Return the probabilities `[N, C]`, or None if the file has no columns for them."""
-    columns = [name for name in rows[0][1] if name.startswith(PROBABILITY_PREFIX)]
-    if not columns:
+def _row(
+    record: Record, columns: Columns, name: str, names: ClassNames, labels: Sequence[str], known: KnownUtterances,
+    faults: Faults, has_probabilities: bool,
+) -> _Row | None:  # fmt: skip
+    """Read a record; None if it is not in our runs and has no fold, or has a fault."""
+    where, ours = record.where, known.utterances.get(name)
+    fold = _text(record, columns, "fold")
+    if ours is None and known and not fold:
         return None
-    wanted = [f"{PROBABILITY_PREFIX}{label}" for label in labels]
-    if set(columns) != set(wanted):
-        raise UserError(
-            f"{path}: found the probability columns {', '.join(columns)}; expected {', '.join(wanted)}, or none."
-        )
-    return np.array([_distribution(row, wanted, where) for where, row in rows])
+    truth, predicted = (_class(record, columns, role, names, labels, faults) for role in ("truth", "prediction"))
+    if ours is not None and truth is not None and ours.truth != truth:
+        faults.add(where, f"the truth of {name} is {labels[truth]}, but {labels[ours.truth]} in our runs",
+                   "Both must be scored against the same labels: correct the file, or map its labels.")  # fmt: skip
+    if not _text(record, columns, "truth"):
+        truth = None if ours is None else ours.truth
+        if ours is None:
+            faults.add(where, f"truth is empty, and {'our runs do not have' if known else 'no run has'} this utterance",
+                       "Fill in the truth, or remove the utterance." if known
+                       else "Fill in the truth, or report the file together with a run of its corpus.")  # fmt: skip
+    if not _text(record, columns, "prediction") and not has_probabilities:
+        faults.add(where, "prediction is empty")
+    if ours is None and fold and not (fold.isdecimal() and int(fold) > 0):
+        faults.add(where, f"fold is {fold!r}, expected a positive integer")
+        return None
+    if truth is None:
+        return None
+    return _Row(truth, predicted, ours or _place(record, columns, name, fold))
 
 
-def _distribution(row: Mapping[str, str], columns: Sequence[str], where: str) -> list[float]:
-    values = []
-    for column in columns:
-        try:
-            value = float(row[column])
-        except ValueError:
-            value = math.nan
-        if not (math.isfinite(value) and value >= 0):
-            raise UserError(f"{where}: {column} is {row[column]!r}, expected a probability from 0 to 1.")
-        values.append(value)
-    if abs(sum(values) - 1) > SUM_TOLERANCE:
-        raise UserError(f"{where}: the probabilities add up to {sum(values):g}, expected 1 (softmax?).")
-    return values
+def _place(record: Record, columns: Columns, name: str, fold: str) -> Known:
+    """Make the fold, speaker and dialogue of an utterance that our runs lack from the file."""
+    speaker = _text(record, columns, "speaker")
+    number = int(fold) if fold else 1
+    cluster = _text(record, columns, "dialogue") or speaker or name
+    return Known(number, fold or ONE_PART, speaker, f"{number}/{cluster}", truth=-1)
 
 
-def _notes(name: str, held_out: HeldOut, known: Mapping[str, Known]) -> list[str]:
-    notes = []
-    theirs = set(held_out.utterance_ids)
-    if known and (more := len(theirs - set(known))):
+def _class(
+    record: Record, columns: Columns, role: str, names: ClassNames, labels: Sequence[str], faults: Faults
+) -> int | None:
+    text = _text(record, columns, role)
+    if not text:
+        return None
+    label = names.translate(text)
+    if label is None:
+        faults.add(record.where, f"{role} is {text!r}, expected one of {', '.join(labels)}", _meaning_of(text))
+        return None
+    return labels.index(label)
+
+
+def _meaning_of(value: str) -> str:
+    """Say how to tell what a class number means."""
+    if class_number(value) is None:
+        return ""
+    return (
+        "Numbers need the names of their classes: put the config.json of the model, which has id2label, into the same "
+        "folder, or add the true classes as numbers."
+    )
+
+
+def _text(record: Record, columns: Columns, role: str) -> str:
+    """Return the text of a record's cell; "" if it has none, or a list."""
+    value: Value = record.cells.get(columns.of.get(role, ""), "") if role in columns.of else ""
+    return value if isinstance(value, str) else ""
+
+
+def _coverage(name: str, held_out: HeldOut, known: KnownUtterances, left_out: int) -> list[str]:
+    """Say what part of our runs an import has."""
+    notes, theirs = [], set(held_out.utterance_ids)
+    if left_out:
+        notes.append(f"{left_out:,} rows of {name} are left out: our runs do not have these utterances.")
+    if known and (more := len(theirs - known.utterances.keys())):
         notes.append(
             f"{name} has predictions for {more} utterances that are in none of our runs; comparisons leave them out."
         )
-    if fewer := len(set(known) - theirs):
-        notes.append(f"{name} has no prediction for {fewer} utterances of our runs; comparisons leave them out.")
-    if held_out.probabilities is not None:
-        said = held_out.probabilities[np.arange(len(held_out.predicted)), held_out.predicted]
-        if unlike := int((said < held_out.probabilities.max(axis=1)).sum()):
-            notes.append(
-                f"In {unlike} rows of {name} the prediction is not the most probable class. Scores use the "
-                "prediction; reliability and ECE use the most probable class."
-            )
+    fewer = len(known.utterances.keys() - theirs)
+    if fewer:
+        folds = sorted({place.fold for ours, place in known.utterances.items() if ours in theirs})
+        every = {place.fold for place in known.utterances.values()}
+        part = (
+            f", all in fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))}" if set(folds) < every else ""
+        )
+        notes.append(
+            f"{name} has predictions for {len(theirs & known.utterances.keys()):,} of the {len(known.utterances):,} "
+            f"utterances of our runs{part}. Its own row is about these alone; comparisons use the utterances that both "
+            "systems have."
+        )
     return notes
+
+
+def _unlike(name: str, held_out: HeldOut) -> list[str]:
+    """Say if predictions are not the most probable classes."""
+    if held_out.probabilities is None:
+        return []
+    said = held_out.probabilities[np.arange(len(held_out.predicted)), held_out.predicted]
+    unlike = int((said < held_out.probabilities.max(axis=1)).sum())
+    return [
+        f"In {unlike} rows of {name} the prediction is not the most probable class. Scores use the prediction; "
+        "reliability and ECE use the most probable class."
+    ] if unlike else []  # fmt: skip

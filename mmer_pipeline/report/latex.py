@@ -5,8 +5,9 @@ column of text; two columns have 410 pt) and 200 pt for a column.
 """
 
 from mmer_pipeline.report import paper_table
+from mmer_pipeline.report.latex_text import latex_prose
 from mmer_pipeline.report.report_content import Report
-from mmer_pipeline.report.table_rendering import Table, as_latex, latex_prose
+from mmer_pipeline.report.table_rendering import Table, as_latex
 from mmer_pipeline.report.wording import epoch_caveat, not_comparable, protocol
 
 KIND = (

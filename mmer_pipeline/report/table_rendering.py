@@ -13,6 +13,8 @@ from typing import Literal, TypeVar
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from mmer_pipeline.report.latex_text import latex_prose, latex_text
+
 Kind = Literal["number", "word", "text"]  # right-aligned; short text; text of any length, which may wrap
 Item = TypeVar("Item")
 
@@ -136,43 +138,6 @@ def as_markdown(table: Table) -> str:
         lines += [list(map(of, row)) for row in group.rows]
     parts = [markdown_prose(table.caption), "\n".join(f"| {' | '.join(line)} |" for line in lines)]
     return "\n\n".join([*parts, *map(markdown_prose, table.notes)]) + "\n"
-
-
-_GREEK = {
-    "α": "alpha", "β": "beta", "γ": "gamma", "δ": "delta", "ε": "epsilon", "ζ": "zeta", "η": "eta", "θ": "theta",
-    "ι": "iota", "κ": "kappa", "λ": "lambda", "μ": "mu", "ν": "nu", "ξ": "xi", "π": "pi", "ρ": "rho", "σ": "sigma",
-    "τ": "tau", "υ": "upsilon", "φ": "phi", "χ": "chi", "ψ": "psi", "ω": "omega", "ς": "varsigma", "Γ": "Gamma",
-    "Δ": "Delta", "Θ": "Theta", "Λ": "Lambda", "Ξ": "Xi", "Π": "Pi", "Σ": "Sigma", "Υ": "Upsilon", "Φ": "Phi",
-    "Ψ": "Psi", "Ω": "Omega",
-}  # fmt: skip
-_LATEX = {
-    "\\": r"\textbackslash{}",
-    **{mark: rf"\{mark}" for mark in "&%$#_{}"},
-    "~": r"\textasciitilde{}",
-    "^": r"\textasciicircum{}",
-    "<": r"\textless{}",
-    ">": r"\textgreater{}",
-    "|": r"\textbar{}",
-    '"': r"\textquotedblright{}",  # \textquotedbl needs another font encoding than LaTeX's default
-    "[": "{[}",  # not read as an option of the line break before it
-    "±": r"$\pm$",
-    "×": r"$\times$",
-    "−": "$-$",
-    "–": "--",
-    "…": r"\dots{}",
-    **{letter: rf"$\{name}$" for letter, name in _GREEK.items()},
-    **dict(zip("οΑΒΕΖΗΙΚΜΝΟΡΤΧ", "oABEZHIKMNOPTX", strict=True)),  # LaTeX has no others: they look like Latin letters
-}
-
-
-def latex_text(text: str) -> str:
-    """Escape text for LaTeX, on one line; an equation stays together."""
-    return "".join(_LATEX.get(letter, letter) for letter in " ".join(text.split())).replace(" = ", "~=~")
-
-
-def latex_prose(text: str) -> str:
-    """Escape text for LaTeX where lines break, also in long names: after an underscore or a slash."""
-    return re.sub(r"(\\_|/)(?=\S)", r"\1\\allowbreak{}", latex_text(text))
 
 
 def as_latex(table: Table) -> list[str]:

@@ -12,6 +12,7 @@ from sklearn.metrics import accuracy_score, recall_score
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.paths import encoder_name
 from mmer_pipeline.report.build_report import _set_apart, _speakers, make_report
+from mmer_pipeline.report.imported_results import Import
 from mmer_pipeline.report.lengths import lengths_of
 from mmer_pipeline.report.notes import UNKNOWN_DIALOGUES
 from mmer_pipeline.report.report_content import ConfidentError, Encoders, Hole, LengthBin
@@ -128,10 +129,10 @@ def test_a_fold_that_lacks_a_class_is_said(tmp_path):
 
 
 def test_unknown_dialogues_and_an_unknown_choice_of_the_epoch_are_said(tmp_path, run):
-    notes = make_report([], [(name, write_import(tmp_path / f"{name}.csv")) for name in ("A", "B")]).notes
+    notes = make_report([], [Import(write_import(tmp_path / f"{name}.csv"), name) for name in ("A", "B")]).notes
     assert f"A, B: {UNKNOWN_DIALOGUES}" in notes
     assert "A, B: imported; how its epoch was chosen is unknown." in notes
-    notes = make_report([run], [("C", write_import(tmp_path / "c.csv"))]).notes
+    notes = make_report([run], [Import(write_import(tmp_path / "c.csv"), "C")]).notes
     assert "dialogues are unknown" not in " ".join(notes)
     assert "C: imported; how its epoch was chosen is unknown." in notes
 

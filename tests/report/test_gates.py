@@ -13,6 +13,7 @@ from mmer_pipeline import paths
 from mmer_pipeline.report import single_system_tables
 from mmer_pipeline.report.build_report import make_report
 from mmer_pipeline.report.gates import EXTREMES, gates_of
+from mmer_pipeline.report.imported_results import Import
 from mmer_pipeline.report.markdown import markdown
 from mmer_pipeline.report.report_content import ClassGates, GatedUtterance
 from mmer_pipeline.report.report_page import html
@@ -170,7 +171,7 @@ def test_an_import_has_no_gates(tmp_path):
     file = write_import(tmp_path / "theirs.csv")
     lines = file.read_text().splitlines()
     file.write_text("\n".join([f"{lines[0]},gate", *(f"{line},0.5" for line in lines[1:])]))
-    assert make_report([], [("theirs", file)]).systems[0].gates is None
+    assert make_report([], [Import(file, "theirs")]).systems[0].gates is None
 
 
 def test_the_tables_show_fractions_with_three_decimals():

@@ -5,7 +5,8 @@ import pytest
 from helpers.run_example import LABELS, TRUTH, write_run
 
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.report.imported_results import classes_of, known_utterances, read_import, read_rows
+from mmer_pipeline.report.imported_results import Import, name_of, read_import
+from mmer_pipeline.report.known_utterances import KnownUtterances
 from mmer_pipeline.report.run_results import read_systems
 
 HEADER = "utterance_id,truth,prediction,probability_happy,probability_sad"
@@ -14,14 +15,14 @@ ROW = "1u0,happy,sad,0.25,0.75"
 
 @pytest.fixture
 def known(tmp_path):
-    return known_utterances(read_systems([write_run(tmp_path / "r")])[0])
+    return KnownUtterances.of(read_systems([write_run(tmp_path / "r")])[0])
 
 
-def bring(tmp_path, text, known=None, labels=None):
-    path = tmp_path / "theirs.csv"
+def bring(tmp_path, text, known=None, labels=(), columns=None, name="theirs.csv"):
+    path = tmp_path / name
     path.write_bytes(text if isinstance(text, bytes) else text.encode())
-    rows = read_rows(path)
-    return read_import("theirs", path, rows, labels or classes_of(rows), known or {})
+    system, _, notes = read_import("theirs", Import(path, columns=columns or {}), labels, known or KnownUtterances())
+    return system, notes
 
 
 def test_fold_speaker_and_dialogue_are_those_of_our_own_runs(tmp_path, known):
@@ -34,7 +35,10 @@ def test_fold_speaker_and_dialogue_are_those_of_our_own_runs(tmp_path, known):
     assert rows.truth.tolist() == [0, 0]
     assert rows.predicted.tolist() == [1, 0]
     assert rows.probabilities.tolist() == [[0.25, 0.75], [1.0, 0.0]]
-    assert notes == ["theirs has no prediction for 10 utterances of our runs; comparisons leave them out."]
+    assert notes == [
+        "theirs has predictions for 2 of the 12 utterances of our runs, all in folds 1, 2. Its own row is about these "
+        "alone; comparisons use the utterances that both systems have."
+    ]
 
 
 def test_without_any_run_the_file_says_where_an_utterance_belongs(tmp_path):
@@ -57,16 +61,18 @@ def test_an_empty_truth_is_that_of_our_own_runs(tmp_path, known):
     assert [LABELS[number] for number in system.held_out.truth] == ["happy", "sad", "happy", "sad"]
 
 
-def test_an_empty_truth_is_not_a_class(tmp_path):
-    text = "utterance_id,truth,prediction\na,,joy\nb,rage,joy\n"
-    (tmp_path / "theirs.csv").write_text(text)
-    assert classes_of(read_rows(tmp_path / "theirs.csv")) == ["joy", "rage"]
+def test_a_file_that_is_alone_gives_the_classes(tmp_path):
+    (tmp_path / "theirs.csv").write_text("truth,prediction\nsad,Happiness\nhappy,SAD\nhappy,calm\n")
+    system, labels, notes = read_import("theirs", Import(tmp_path / "theirs.csv"), (), KnownUtterances())
+    assert labels == ["happy", "sad", "calm"]
+    assert system.held_out.predicted.tolist() == [0, 1, 2]
+    assert notes == ["theirs was read with Happiness = happy, SAD = sad."]
 
 
 def test_an_empty_truth_without_any_run_is_refused(tmp_path):
     message = (
-        r"line 2: truth is empty, and there is no run to take it from\. Expected one of happy, sad: "
-        r"fill in the column, or report the file together with a run of its corpus\."
+        r"line 2: truth is empty, and no run has this utterance\. "
+        r"Fill in the truth, or report the file together with a run of its corpus\."
     )
     with pytest.raises(UserError, match=message):
         bring(tmp_path, f"{HEADER}\n1u0,,sad,0.5,0.5\n")
@@ -99,28 +105,33 @@ def test_a_spreadsheet_s_byte_order_mark_and_rounding_are_taken(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("utterance_id,truth\na,b\n", r"missing columns: prediction\. Found: utterance_id, truth\. Required"),
-        ("utterance_id;truth;prediction\n", "separated by `;`"),
+        ("utterance_id,truth\na,b\n", r"missing columns: prediction\. Found: utterance_id, truth\. .*--import-column"),
+        ("truth\na\n", r"missing columns: utterance_id, or audio with the names of the recordings; prediction\. F"),
         (f"{HEADER}\n", "no rows below its header"),
-        ("", "missing columns: utterance_id, truth, prediction. Found: none"),
-        (b"\xff\xfe\x00u", "not a UTF-8 CSV file"),
-        (f'{HEADER}\n"1u0,happy', "not a UTF-8 CSV file"),
+        ("", "no rows below its header"),
+        (b"u\xff\xfe\x00", "not a UTF-8 CSV or JSON file"),
+        (f'{HEADER}\n"1u0,happy', "not a CSV file"),
+        ("utterance_id,truth,truth,prediction\na,b,b,b\n", "column truth appears twice"),
         (f"{HEADER}\n1u0,happy\n", "line 2: expected 5 cells, found 2"),
         (f"{HEADER}\n{ROW},more,still\n", "line 2: expected 5 cells, found 7"),
         (f"{HEADER}\n,happy,sad,0.5,0.5\n", "line 2: utterance_id is empty"),
         (f"{HEADER}\n{ROW}\n{ROW}\n", "line 3: utterance_id '1u0' already appears on line 2"),
         (f"{HEADER}\n1u0,happy,bored,0.5,0.5\n", "line 2: prediction is 'bored', expected one of happy, sad"),
         (f"{HEADER}\n1u0,sad,sad,0.5,0.5\n", "line 2: the truth of 1u0 is sad, but happy in our runs"),
-        (f"{HEADER}\nnew,,sad,0.5,0.5\n", r"line 2: truth is empty, and new is in none of our runs\. Exp"),
+        (f"{HEADER},fold\nnew,,sad,0.5,0.5,1\n", r"line 2: truth is empty, and our runs do not have this utterance"),
         (f"{HEADER}\n1u0,happy,sad,0.5,x\n", "line 2: probability_sad is 'x'"),
         (f"{HEADER}\n1u0,happy,sad,0.5,nan\n", "line 2: probability_sad is 'nan'"),
         (f"{HEADER}\n1u0,happy,sad,1.5,-0.5\n", "line 2: probability_sad is '-0.5'"),
         (f"{HEADER}\n1u0,happy,sad,2.5,0.75\n", "line 2: the probabilities add up to 3.25"),
-        (f"{HEADER}\nnew,happy,sad,0.5,0.5\n", "new is in none of our runs, and the file does not give its fold"),
+        (f"{HEADER}\nnew,happy,sad,0.5,0.5\n", "none of its 1 utterances is in our runs: 'new' is not like '1u0'"),
         (f"{HEADER},fold\nnew,happy,sad,0.5,0.5,first\n", "line 2: fold is 'first'"),
         ("utterance_id,truth,prediction,probability_sad\n1u0,happy,sad,1\n", "expected probability_happy, prob"),
+        ("utterance_id,truth,prediction\n1u0,,1\n", r"prediction is '1', expected one of .*config\.json"),
+        ("[1]", "entry 1: expected an object with the recording"),
+        ('[{"a": 1]', "is not JSON"),
+        ('[[{"label": "sad", "score": 1}]]', "found a list of labels without a recording"),
     ],
-)  # fmt: skip
+)
 def test_a_bad_file_gets_one_clear_message(tmp_path, known, text, message):
     with pytest.raises(UserError, match=message):
         bring(tmp_path, text, known, LABELS)
@@ -128,6 +139,48 @@ def test_a_bad_file_gets_one_clear_message(tmp_path, known, text, message):
 
 def test_a_file_that_is_not_there_or_is_a_directory(tmp_path):
     with pytest.raises(UserError, match="does not exist"):
-        read_rows(tmp_path / "nothing.csv")
+        read_import("x", Import(tmp_path / "nothing.csv"), (), KnownUtterances())
     with pytest.raises(UserError, match="cannot be read: Is a directory"):
-        read_rows(tmp_path)
+        read_import("x", Import(tmp_path), (), KnownUtterances())
+
+
+def test_all_faults_are_in_one_message_and_equal_ones_on_one_line(tmp_path, known):
+    text = "utterance_id,truth,prediction\n1u0,happy,bored\n1u1,happy,bored\n1u2,sad,sad\n,sad,sad\n"
+    with pytest.raises(UserError) as error:
+        bring(tmp_path, text, known, LABELS)
+    assert str(error.value).splitlines()[1:] == [
+        "  line 5: utterance_id is empty",
+        "  line 2 (and 1 more): prediction is 'bored', expected one of happy, sad",
+        "  line 4: the truth of 1u2 is sad, but happy in our runs",
+        "Both must be scored against the same labels: correct the file, or map its labels.",
+    ]
+
+
+def test_a_column_of_another_name_is_given(tmp_path, known):
+    system, notes = bring(tmp_path, "utt;wahr;geraten\n1u0;Happy;SAD\n", known, LABELS,
+                          {"truth": "wahr", "prediction": "geraten"})  # fmt: skip
+    assert (system.held_out.truth.tolist(), system.held_out.predicted.tolist()) == ([0], [1])
+    assert notes[0] == "theirs was read with utterance_id = utt; Happy = happy, SAD = sad."
+
+
+@pytest.mark.parametrize(
+    ("columns", "message"),
+    [
+        ({"truht": "wahr"}, "--import-column truht=…: there is no such column"),
+        ({"truth": "x"}, "'x' .* is not in the f"),
+    ],
+)
+def test_a_given_column_that_does_not_exist_is_refused(tmp_path, known, columns, message):
+    with pytest.raises(UserError, match=message):
+        bring(tmp_path, "utterance_id,truth,prediction\n1u0,happy,sad\n", known, LABELS, columns)
+
+
+def test_names_come_from_the_file_or_the_folder_of_a_file_that_says_nothing(tmp_path):
+    named = {
+        path: name_of(Import(tmp_path / path), ()) for path in ("a/svm.csv", "a/results.csv", "b/test_preds.jsonl")
+    }
+    assert list(named.values()) == ["svm", "a", "b"]
+    assert name_of(Import(tmp_path / "b/svm.csv"), ["svm"]) == "b/svm"
+    assert name_of(Import(tmp_path / "a/results.csv"), ["a", "a/results"]) == "a-2"
+    with pytest.raises(UserError, match=r"The name svm is already used .* Choose another --name"):
+        name_of(Import(tmp_path / "x.csv", "svm"), ["svm"])

@@ -12,6 +12,7 @@ from statsmodels.stats.power import TTestPower
 from mmer_pipeline.digests import digest_of_result
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.report.build_report import make_report
+from mmer_pipeline.report.imported_results import Import
 from mmer_pipeline.scoring import trained_again
 
 FOLDS = ("1", "2", "3", "4")
@@ -87,7 +88,7 @@ def test_with_one_seed_nothing_is_said_but_how_many_folds_the_difference_needs(t
 
 def test_a_missing_fold_of_a_seed_and_an_import_are_named_as_the_reason(tmp_path):
     runs = [write_run(tmp_path / "a"), write_run(tmp_path / "a-seed2", seed=2, folds=(1, 2))]
-    report = make_report(runs, [("theirs", write_import(tmp_path / "theirs.csv"))])
+    report = make_report(runs, [Import(write_import(tmp_path / "theirs.csv"), "theirs")])
     found = report.pairs[0].metrics["ua"].trained_again
     assert found.why_not == "a: some folds are missing; theirs: imported, so that only one training of it is known"
     assert found.value is None

@@ -7,6 +7,7 @@ from helpers.run_example import LABELS, write_import, write_run
 
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.report.build_report import make_report
+from mmer_pipeline.report.imported_results import Import
 from mmer_pipeline.report.run_results import read_systems
 from mmer_pipeline.report.utterance_facts import read_utterance_facts
 
@@ -23,7 +24,7 @@ def only(report):
 
 def test_an_import_is_one_more_row_under_the_same_statistics(tmp_path, run):
     file = write_import(tmp_path / "theirs.csv", flipped=1)
-    report = make_report([run], [("theirs", file)])
+    report = make_report([run], [Import(file, "theirs")])
     _, theirs = report.systems
     assert (theirs.name, theirs.title, theirs.system, theirs.imported) == (
         "theirs",
@@ -46,12 +47,12 @@ def test_an_import_is_one_more_row_under_the_same_statistics(tmp_path, run):
 
 
 def test_an_import_without_probabilities_has_no_reliability_and_no_confident_errors(tmp_path, run):
-    report = make_report([run], [("theirs", write_import(tmp_path / "t.csv", flipped=1, probabilities=False))])
+    report = make_report([run], [Import(write_import(tmp_path / "t.csv", flipped=1, probabilities=False), "theirs")])
     assert (report.systems[1].reliability, report.systems[1].errors) == (None, ())
 
 
 def test_an_import_alone_is_a_report_too(tmp_path):
-    report = make_report([], [("theirs", write_import(tmp_path / "t.csv"))])
+    report = make_report([], [Import(write_import(tmp_path / "t.csv"), "theirs")])
     assert (report.corpus, report.labels) == ("unknown", tuple(LABELS))
     assert only(report).lengths is None
     assert json.dumps(report.as_json(), allow_nan=False)
@@ -60,9 +61,9 @@ def test_an_import_alone_is_a_report_too(tmp_path):
 def test_a_name_that_is_taken_is_refused(tmp_path, run):
     file = write_import(tmp_path / "t.csv")
     with pytest.raises(UserError, match="The name r is already used"):
-        make_report([run], [("r", file)])
+        make_report([run], [Import(file, "r")])
     with pytest.raises(UserError, match="The name x is already used"):
-        make_report([run], [("x", file), ("x", file)])
+        make_report([run], [Import(file, "x"), Import(file, "x")])
 
 
 def of_a_corpus(tmp_path, tiny_corpus, digest=None):

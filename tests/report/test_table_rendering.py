@@ -8,6 +8,7 @@ from helpers.report_example import report_example, with_comparable
 from rich.console import Console
 
 from mmer_pipeline.report import comparison_tables, pair_table, paper_table, provenance_tables, single_system_tables
+from mmer_pipeline.report.latex_text import latex_prose, latex_text
 from mmer_pipeline.report.report_content import TrainedAgain
 from mmer_pipeline.report.table_rendering import (
     Cell,
@@ -16,8 +17,6 @@ from mmer_pipeline.report.table_rendering import (
     as_markdown,
     as_rich,
     grouped_table_of,
-    latex_prose,
-    latex_text,
     markdown_prose,
     markdown_text,
     table_of,
@@ -171,6 +170,12 @@ def test_what_means_something_to_latex_is_escaped():
     assert latex_text('σ Δ ς ο Α "x"') == (
         r"$\sigma$ $\Delta$ $\varsigma$ o A \textquotedblright{}x\textquotedblright{}"
     )
+
+
+def test_any_letter_becomes_something_that_pdflatex_knows():
+    assert latex_text("é ß σ 𝜎 ş ű e\u0301 ² ﬁ") == r"\'{e} \ss{} $\sigma$ $\sigma$ \c{s} \H{u} \'{e} 2 fi"
+    assert latex_text("中 Ж") == r"\texttt{U+4E2D} \texttt{U+0416}"
+    assert latex_text("".join(map(chr, range(0x80, 0x3000)))).isascii()
 
 
 def test_long_names_may_break_after_underscores_and_slashes():

@@ -8,6 +8,7 @@ from sklearn.metrics import accuracy_score
 from mmer_pipeline import paths
 from mmer_pipeline.report import comparison_tables, pair_table, single_system_tables
 from mmer_pipeline.report.build_report import make_report
+from mmer_pipeline.report.imported_results import Import
 from mmer_pipeline.report.markdown import markdown
 from mmer_pipeline.report.report_content import Hole
 from mmer_pipeline.report.report_page import html
@@ -57,7 +58,7 @@ def test_pairs_of_validated_models_where_every_system_has_them(tmp_path):
     assert report.pairs[0].metrics["wa"].difference == 0  # their last epochs agree
     assert make_report([first, write_run(tmp_path / "c", alpha=0.2)]).validated_pairs == ()
     imported = write_import(tmp_path / "theirs.csv")
-    assert make_report([first, second], [("theirs", imported)]).validated_pairs == ()
+    assert make_report([first, second], [Import(imported, "theirs")]).validated_pairs == ()
 
 
 def test_every_format_shows_validated_intervals_and_pairs(tmp_path):
@@ -123,8 +124,8 @@ def test_validation_parts_that_share_dialogues_with_training_are_noted_once(tmp_
 def test_a_system_without_validated_models_that_keeps_others_from_being_compared_is_named(tmp_path):
     validated = [write_validated(tmp_path / "a"), write_validated(tmp_path / "b", flipped=2, alpha=0.5)]
     imported = write_import(tmp_path / "theirs.csv")
-    notes = make_report(validated, [("theirs", imported)]).notes
+    notes = make_report(validated, [Import(imported, "theirs")]).notes
     assert "Validated models are not compared with each other, because theirs has none." in notes
     assert not [note for note in make_report(validated).notes if "not compared with each other" in note]
-    one = make_report(validated[:1], [("theirs", imported)]).notes
+    one = make_report(validated[:1], [Import(imported, "theirs")]).notes
     assert not [note for note in one if "not compared with each other" in note]

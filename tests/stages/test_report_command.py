@@ -100,8 +100,24 @@ def test_an_import_alone_needs_no_run():
 
 def test_an_import_needs_a_name_of_its_own():
     write_run(Path("runs/a"))
-    assert "found 1 files and 0 names" in call("--import", theirs(), code=2).stderr
+    assert "found 1 files and 2 names" in call("--import", theirs(), "--name", "b", "--name", "c", code=2).stderr
     assert "The name a is already used" in call("--import", theirs(), "--name", "a", code=1).stderr
+
+
+def test_files_without_a_name_are_named_after_themselves():
+    write_run(Path("runs/a"))
+    Path("svm").mkdir()
+    report = call("--import", theirs(), "--import", theirs(Path("svm/results.csv")), "--name", "Theirs", "--json")
+    assert [system["name"] for system in json.loads(report.stdout)["systems"]] == ["a", "Theirs", "svm"]
+
+
+def test_a_column_of_an_imported_file_can_be_named():
+    write_run(Path("runs/a"))
+    Path("x.csv").write_text(theirs().read_text().replace("prediction", "answer"))
+    assert "missing columns: prediction" in call("--import", "x.csv", code=1).stderr
+    shown = call("--import", "x.csv", "--import-column", "prediction=answer").stdout
+    assert "x: x on made up, 3 of 3 folds" in shown
+    assert "expected ROLE=COLUMN" in call("--import", "x.csv", "--import-column", "answer", code=2).stderr
 
 
 def test_holes_are_named_on_the_terminal():
