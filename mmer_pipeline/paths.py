@@ -15,6 +15,7 @@ REPORT_NAME = "report"  # directory, in the runs directory, of a report on sever
 WEIGHTS_NAME = "model.safetensors"  # the name that huggingface_hub's mixin uses
 REPORT_MARKDOWN, REPORT_HTML, REPORT_JSON = "report.md", "report.html", "report.json"
 REPORT_LATEX, REPORT_LATEX_COLUMN = "table.tex", "table-column.tex"  # as wide as a page; as a column
+METHODS_MARKDOWN, METHODS_LATEX, REFERENCES = "methods.md", "methods.tex", "references.bib"
 PLOTS_NAME = "plots"  # directory of the report's plots, in the report's own
 AUDIT_HTML, AUDIT_JSON = "audit.html", "audit.json"
 

@@ -23,13 +23,13 @@ def figures(audit: Audit) -> Iterator[tuple[str, Figure]]:
 def by_class(audit: Audit, key: str, label: str, hue: str) -> Figure:
     """One number by class: 5 to 95 % as a thin line, the middle half as a thick one, the median as a dot."""
     rows = [row for row in audit["recordings"]["classes"] if row[key]]
-    figure = Figure(figsize=(WIDTH, 1.1 + 0.36 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.92 + 0.3 * len(rows)), layout="constrained")
     axes = figure.subplots()
     for y, row in enumerate(rows):
         low, lower, median, upper, high = row[key]["quantiles"]
         axes.plot([low, high], [y, y], color=hue, linewidth=1.4)
         axes.plot([lower, upper], [y, y], color=hue, linewidth=8, alpha=0.45)
-        axes.plot(median, y, "o", color=hue, markersize=6)
+        axes.plot(median, y, "o", color=hue, markersize=5)
         axes.text(1.02, y, f"{median:.1f}".replace("-", "−"), transform=axes.get_yaxis_transform(), va="center")
     axes.set_yticks(range(len(rows)), [row["label"][:14] for row in rows])
     axes.set(ylim=(len(rows) - 0.5, -0.5), xlabel=label)
@@ -41,21 +41,21 @@ def by_class(audit: Audit, key: str, label: str, hue: str) -> Figure:
 def baselines(audit: Audit) -> Figure:
     """The UA of every baseline with its 95 % interval, the folds as small dots, guessing as a dashed line."""
     rows, chance = audit["baselines"]["rows"], 100 * audit["baselines"]["chance_ua"]
-    figure = Figure(figsize=(WIDTH, 1.1 + 0.62 * len(rows)), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 0.92 + 0.52 * len(rows)), layout="constrained")
     axes = figure.subplots()
     for number, row in enumerate(rows):
         y = 1.7 * number
         axes.text(0.01, y, row["name"], transform=axes.get_yaxis_transform(), va="center")
         if row["ua_interval"]:
             axes.plot([100 * end for end in row["ua_interval"]], [y + 0.7] * 2, color=HUES[0], linewidth=2.2)
-        axes.plot(100 * row["ua"], y + 0.7, "D", color=HUES[0], markersize=5.5)
+        axes.plot(100 * row["ua"], y + 0.7, "D", color=HUES[0], markersize=4.6)
         folds = [100 * value for value in row["fold_ua"]]
-        axes.plot(folds, [y + 0.98] * len(folds), "o", color=HUES[0], alpha=0.55, markersize=2.4, mew=0)
+        axes.plot(folds, [y + 0.98] * len(folds), "o", color=HUES[0], alpha=0.55, markersize=2, mew=0)
         axes.text(1.02, y + 0.7, f"{100 * row['ua']:.1f}", transform=axes.get_yaxis_transform(), va="center")
         axes.plot([chance] * 2, [y + 0.35, y + 1.05], color=INK, linewidth=1.2, linestyle=(0, (2, 1.2)))
     handles = [
         Line2D([], [], color=HUES[0], marker="D", linewidth=2, label="pooled, 95 % interval"),
-        Line2D([], [], color=HUES[0], marker="o", linewidth=0, markersize=2.4, alpha=0.6, label="one fold"),
+        Line2D([], [], color=HUES[0], marker="o", linewidth=0, markersize=2, alpha=0.6, label="one fold"),
         Line2D([], [], color=INK, linewidth=1.2, linestyle=(0, (2, 1.2)), label=f"guessing ({chance:.0f})"),
     ]
     figure.legend(handles=handles, loc="outside upper left", ncols=2, handlelength=1.6, columnspacing=1.4)

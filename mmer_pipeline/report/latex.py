@@ -1,61 +1,106 @@
-r"""Render the paper's Table 1 with our systems as LaTeX, for `\input` where booktabs and tabularx are loaded.
+r"""Render the results as LaTeX, for \input where booktabs and tabularx are loaded.
 
-Both forms stretch to the width that they find; the narrowest is that of an article of 10 pt: 345 pt for a page (one
-column of text; two columns have 410 pt) and 200 pt for a column.
+`table.tex` is as wide as a page, `table-column.tex` as a column. Both stretch to the width that they find; the
+narrowest is that of an article of 10 pt: 345 pt for a page (one column of text; two columns have 410 pt) and 200 pt for
+a column.
+On IEMOCAP, a second table has the figures of the MMER paper's Table 1.
 """
 
+import re
+
 from mmer_pipeline.report import paper_table
-from mmer_pipeline.report.latex_text import latex_prose
+from mmer_pipeline.report.published_figures import CORPUS
+from mmer_pipeline.report.references import MMER, OF_TABLE_1, cite, latex_cited, of_corpus, of_system
 from mmer_pipeline.report.report_content import Report
 from mmer_pipeline.report.table_rendering import Table, as_latex
-from mmer_pipeline.report.wording import epoch_caveat, not_comparable, protocol
+from mmer_pipeline.report.wording import ALPHA_NOTE, epoch_caveat, not_comparable, protocol
 
 KIND = (
-    "Published: as in Table 1 of the MMER paper, with what the figure most likely is; oracle: at the epoch that is "
-    "best on the held-out part. Same kind: ours of that kind, for this comparison only."
+    f"Published: as in Table 1 of the MMER paper{cite(MMER)}, with what the figure most likely is; oracle: at the "
+    "epoch that is best on the held-out part. Ours, same kind: our figure of that kind, for this comparison only."
 )
-ALPHA = "The α of a row with a published figure is the paper's, half of ours."
+_NEEDS = "% Needs \\usepackage{booktabs,tabularx} and \\bibliography{references}. "
 
 
 def latex_page(report: Report) -> str:
-    """Render `table.tex`: a `table*` environment with all rows, as wide as the page."""
-    shared = [row.method for row in report.table_1.rows if row.kind and row.kind.split.value == "random"]
-    used = sorted({name for system in report.systems for name in system.encoders.used.values()})
-    notes = [
-        KIND,
-        f"Mod.: a, speech; t, text. CV: folds. Known from {paper_table.SOURCE_LEGEND}",
-        f"Speakers are in training and test: {', '.join(shared)}." if shared else "",
-        ALPHA,
-        f"Our encoders: {', '.join(used)}." if used else "",
-    ]
-    head = "% Needs \\usepackage{booktabs,tabularx}. As wide as the page; fits 345 pt (article, one column) and more."
-    return _environment("table*", head, "tab:results", report, paper_table.page_table(report), notes)
+    """Render `table.tex`: `table*` environments, as wide as the page."""
+    head = f"{_NEEDS}As wide as the page; fits 345 pt (article, one column) and more."
+    notes = [*_notes(report), "CV: folds, and seeds if there are several. n: utterances."]
+    results = paper_table.page_results(report)
+    tables = [_environment("table*", head, "tab:results", _caption(report), results, notes)]
+    if report.corpus == CORPUS:
+        shared = [row.method for row in report.table_1.rows if row.kind and row.kind.split.value == "random"]
+        notes = [
+            KIND,
+            "" if report.table_1.comparable else not_comparable(report),
+            f"Mod.: a, speech; t, text. CV: folds, and seeds of ours. Known from {paper_table.SOURCE_LEGEND}",
+            f"Speakers are in training and test: {', '.join(shared)}." if shared else "",
+            ALPHA_NOTE,
+        ]
+        table = paper_table.page_published(report)
+        tables.append(_environment("table*", "", "tab:published", _published_caption(), table, notes))
+    return "\n".join(tables)
 
 
 def latex_column(report: Report) -> str:
-    """Render `table-column.tex`: a `table` environment with the rows of our systems, as wide as a column."""
-    head = "% Needs \\usepackage{booktabs,tabularx}. As wide as a column; fits 200 pt (article, two columns) and more."
-    table = paper_table.column_table(report)
-    return _environment("table", head, "tab:results-column", report, table, [KIND, ALPHA])
+    """Render `table-column.tex`: `table` environments, as wide as a column."""
+    head = f"{_NEEDS}As wide as a column; fits 200 pt (article, two columns) and more."
+    notes = [*_notes(report), "In brackets: folds, × seeds if there are several; n: utterances."]
+    results = paper_table.column_results(report)
+    tables = [_environment("table", head, "tab:results-column", _caption(report), results, notes)]
+    table = paper_table.column_published(report)
+    if report.corpus == CORPUS and table.rows:
+        notes = [KIND, "" if report.table_1.comparable else not_comparable(report), ALPHA_NOTE]
+        tables.append(_environment("table", "", "tab:published-column", _published_caption(), table, notes))
+    return "\n".join(tables)
 
 
-def _environment(name: str, head: str, label: str, report: Report, table: Table, notes: list[str]) -> str:
+def _environment(name: str, head: str, label: str, caption: str, table: Table, notes: list[str]) -> str:
     """Render a table with its caption above and the notes below."""
-    notes = [epoch_caveat(report), "" if report.table_1.comparable else not_comparable(report), *notes]
     lines = [
-        head,
+        *([head] if head else []),
         rf"\begin{{{name}}}",
         r"  \centering",
-        f"  \\caption{{{_caption(report)}}}",
+        f"  \\caption{{{caption}}}",
         rf"  \label{{{label}}}",
         r"  \footnotesize",
         r"  \setlength{\tabcolsep}{2.5pt}",
-        *(f"  {line}" for line in as_latex(table)),
+        *(f"  {_with_citations(line)}" for line in as_latex(table)),
         r"  \par\smallskip",
-        rf"  {{\raggedright {' '.join(latex_prose(note) for note in notes if note)}\par}}",
+        rf"  {{\raggedright {' '.join(_with_citations(latex_cited(note)) for note in notes if note)}\par}}",
         rf"\end{{{name}}}",
     ]
     return "\n".join(lines) + "\n"
+
+
+def _with_citations(line: str) -> str:
+    r"""Turn the numbers of the MMER paper's reference list, as in "Wu et al. [31]", into \cite."""
+    return re.sub(
+        r" \{\[\}(\d\d)\]",
+        lambda match: rf"~\cite{{{OF_TABLE_1[int(match[1])]}}}" if int(match[1]) in OF_TABLE_1 else match[0],
+        line,
+    )
+
+
+def _notes(report: Report) -> list[str]:
+    """Say what the columns of our systems are, which publications they are from, and what is not known."""
+    reference = paper_table.reference(report)
+    again = "of the mean, for these systems trained again with other seeds and tested on other speakers"
+    models = "of the value pooled over all predictions, for these trained models on other dialogues"
+    intervals = [system.selections.final.summary["wa"].trained_again for system in report.systems]
+    is_again = any(entry is not None and entry.interval_95 for entry in intervals)
+    mixed = paper_table.has_mixed_claims(report)
+    notes = [f"95\u00a0%: interval {again if is_again else models}" + (f"; †: {models}." if mixed else ".")]
+    if report.pairs:
+        best = "the reference" if report.against is not None else "the best WA"
+        family = "its comparisons" if report.against is not None else "all pairs"
+        about = "" if is_again else " for these trained models"
+        notes.append(f"p: against {reference.title} ({best}){about}, corrected by Holm for {family}{cite('holm1979')}.")
+    sources = [(system.title, of_system(system)) for system in report.systems]
+    if any(keys for _, keys in sources):
+        notes.append("; ".join(f"{title}{cite(*keys)}" for title, keys in sources if keys) + ".")
+    has_alpha = any(paper_table.paper_alpha(system) for system in report.systems)
+    return [*notes, ALPHA_NOTE if has_alpha else "", epoch_caveat(report)]
 
 
 def _caption(report: Report) -> str:
@@ -63,10 +108,17 @@ def _caption(report: Report) -> str:
     how = protocol(system.folds_expected for system in report.systems)
     if seeds:
         how += f", {' or '.join(map(str, seeds))} {'seed' if seeds == [1] else 'seeds'}"
-    text = latex_prose(
-        f"Speech emotion recognition on {report.corpus} in percent: {how}; final: mean ± standard deviation over folds "
-        "and seeds at the last epoch, without selection."
+    text = latex_cited(
+        f"Speech emotion recognition on {report.corpus}{cite(*of_corpus(report.corpus))} in percent: {how}; final: "
+        "mean ± standard deviation over folds and seeds at the last epoch, without selection."
     )
     if report.holes or not all(system.is_complete for system in report.systems):
         text += " \\textbf{Folds are missing: the numbers are not a cross-validation.}"
     return text
+
+
+def _published_caption() -> str:
+    return latex_cited(
+        f"Published figures for IEMOCAP{cite('iemocap')} in percent, what each of them most likely is, and ours of "
+        "the same kind."
+    )

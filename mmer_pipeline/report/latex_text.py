@@ -15,9 +15,9 @@ _GREEK = {
     "Ψ": "Psi", "Ω": "Omega",
 }  # fmt: skip
 _SIGNS = {
-    "±": "pm", "×": "times", "−": "-", "·": "cdot", "≤": "leq", "≥": "geq", "≠": "neq", "≈": "approx", "→": "rightarrow",
-    "←": "leftarrow", "↔": "leftrightarrow", "∞": "infty", "√": "surd", "∈": "in", "∅": "emptyset", "∑": "sum",
-    "⊕": "oplus", "⊗": "otimes", "★": "star", "°": "circ", "∆": "Delta", "ℓ": "ell",
+    "±": "pm", "×": "times", "−": "-", "·": "cdot", "≤": "leq", "≥": "geq", "≠": "neq", "≈": "approx",
+    "→": "rightarrow", "←": "leftarrow", "↔": "leftrightarrow", "∞": "infty", "√": "surd", "∈": "in",
+    "∅": "emptyset", "∑": "sum", "⊕": "oplus", "⊗": "otimes", "★": "star", "°": "circ", "∆": "Delta", "ℓ": "ell",
 }  # fmt: skip
 _LETTERS = {
     "ß": "ss", "æ": "ae", "Æ": "AE", "œ": "oe", "Œ": "OE", "ø": "o", "Ø": "O", "ł": "l", "Ł": "L", "å": "aa", "Å": "AA",

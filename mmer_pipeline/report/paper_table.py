@@ -1,17 +1,31 @@
-"""The paper's Table 1 as a table of the report, and its two forms for a publication (`latex.py`).
+"""The paper's Table 1 as a table of the report, and the tables for a publication (`latex.py`).
 
-A published figure is shown with what it most likely is, and next to it our figure of the same kind. Our final WA and UA
-have columns for themselves.
+A published figure is shown with what it most likely is, and next to it our figure of the same kind. For a publication,
+our final WA and UA have a table for themselves.
 """
 
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import groupby
 
 from mmer_pipeline.report.comparison_tables import mean_and_sd
 from mmer_pipeline.report.published_figures import Fact, PublishedKind
-from mmer_pipeline.report.report_content import Report, Table1Row
-from mmer_pipeline.report.table_rendering import Cell, Column, Filled, Table, grouped_table_of
-from mmer_pipeline.report.wording import ALPHA_NOTE, NOTHING, not_comparable, percent, signed
+from mmer_pipeline.report.published_results import ALPHA_FACTOR
+from mmer_pipeline.report.report_content import MetricDifference, Report, System, Table1Row
+from mmer_pipeline.report.table_rendering import Cell, Column, Filled, RowGroup, Table, grouped_table_of, table_of
+from mmer_pipeline.report.wording import (
+    ALPHA_NOTE,
+    METRIC_NAMES,
+    NOTHING,
+    SMALL,
+    folds_and_seeds,
+    interval,
+    not_comparable,
+    p_value,
+    percent,
+    signed,
+)
+from mmer_pipeline.scoring.statistics import COMPARED
 
 SPLITS = {"session": "sessions held out", "speaker": "speakers held out", "random": "speakers shared"}
 KIND_NOTE = (
@@ -47,7 +61,7 @@ def table_1(report: Report) -> Table:
         (Column("our final\u00a0WA"), _final(report, "wa")),
         (Column("our final\u00a0UA"), _final(report, "ua")),
         (Column("modality", "word", priority=1), lambda row: row.modality or NOTHING),
-        (Column("folds", "word", priority=1), lambda row: str(row.folds)),
+        (Column("folds", "word", priority=1), _both_folds(report)),
         (Column("our encoders", "text", priority=2), _encoders(report)),
     ]
     remarks = [f"{row.method}: {row.remark}." for row in report.table_1.rows if row.remark]
@@ -67,37 +81,168 @@ def table_1(report: Report) -> Table:
     )
 
 
-def page_table(report: Report) -> Table:
-    """All rows, short enough for a page's width; the letters in the column of the kind are `SOURCE_LETTERS`."""
-    same_kind: list[Filled[Table1Row]] = [(Column("ours", group="same kind"), _same_kind_mean)]
+def page_results(report: Report) -> Table:
+    """Our systems, short enough for a page's width: final WA and UA, intervals, corrected p-values."""
+    columns: list[Filled[System]] = [
+        (Column("system", "text"), _with_paper_alpha),
+        (Column("CV", "word"), _folds_and_seeds),
+        (Column("n"), lambda system: f"{system.utterances:,}"),
+    ]
+    for metric in COMPARED:
+        name = METRIC_NAMES[metric]
+        columns += [
+            (Column("mean", group=name), _mean(metric)),
+            (Column("95\u00a0%", group=name), _interval(report, metric)),
+            (Column("p", group=name), _p(report, metric)),
+        ]
+    return table_of("", report.systems, columns)
+
+
+def column_results(report: Report) -> Table:
+    """Our systems, short enough for a column: a group of rows for each metric."""
+
+    def columns(metric: str) -> list[Filled[System]]:
+        return [
+            (Column("system", "text"), _with_facts if metric == COMPARED[0] else _with_paper_alpha),
+            (Column("mean"), _mean(metric)),
+            (Column("95\u00a0%"), _interval(report, metric)),
+            (Column("p"), _p(report, metric)),
+        ]
+
+    tables = [(METRIC_NAMES[metric], table_of("", report.systems, columns(metric))) for metric in COMPARED]
+    groups = tuple(RowGroup(name, tuple(table.rows)) for name, table in tables)
+    return replace(tables[0][1], groups=groups)
+
+
+def page_published(report: Report) -> Table:
+    """All rows of the paper's Table 1, short enough for a page's width; letters of the kind are `SOURCE_LETTERS`."""
+    rows = [row for row in report.table_1.rows if row.published is not None]
+    ours: list[Filled[Table1Row]] = [
+        (Column("CV", "word", group="ours"), _our_folds(report)),
+        (Column("same kind", group="ours"), _same_kind_mean),
+    ]
     if report.table_1.comparable:
-        same_kind.append((Column("diff.", group="same kind"), lambda row: _difference(row).text))
+        ours.append((Column("diff.", group="ours"), lambda row: _difference(row).text))
     columns: list[Filled[Table1Row]] = [
-        (Column("method", "text"), _short_method),
+        (Column("method", "text"), _published_method),
         (Column("mod.", "word"), lambda row: row.modality or NOTHING),
-        (Column("CV", "word"), lambda row: str(row.folds)),
+        (Column("CV", "word", group="published"), lambda row: str(row.folds)),
         (Column("value", group="published"), _published),
         (Column("kind", "word", group="published"), _kind_with_letters),
-        *same_kind,
-        (Column("WA", group="ours, final"), _final(report, "wa")),
-        (Column("UA", group="ours, final"), _final(report, "ua")),
+        *ours,
     ]
-    return grouped_table_of("", groupby(report.table_1.rows, lambda row: row.group), columns)
+    return grouped_table_of("", groupby(rows, lambda row: row.group), columns)
 
 
-def column_table(report: Report) -> Table:
-    """The rows with a system of ours, short enough for a column, under the kind of the published figure."""
-    ours = [row for row in report.table_1.rows if row.ours is not None]
-    kinds = sorted(dict.fromkeys(row.kind for row in ours), key=lambda kind: kind is None)  # rows of ours last
+def column_published(report: Report) -> Table:
+    """The rows of Table 1 with a system of ours, short enough for a column, under the kind of the published figure."""
+    rows = [row for row in report.table_1.rows if row.ours is not None and row.published is not None]
+    kinds = list(dict.fromkeys(row.kind for row in rows))
     columns: list[Filled[Table1Row]] = [
-        (Column("method", "text"), _short_method),
-        (Column("publ.", group="same kind"), _published),
-        (Column("ours", group="same kind"), _same_kind_mean),
-        (Column("WA", group="ours, final"), _final(report, "wa")),
-        (Column("UA", group="ours, final"), _final(report, "ua")),
+        (Column("method", "text"), _published_method),
+        (Column("CV", "word", group="publ."), lambda row: str(row.folds)),
+        (Column("value", group="publ."), _published),
+        (Column("CV", "word", group="ours"), _our_folds(report)),
+        (Column("same kind", group="ours"), _same_kind_mean),
     ]
-    groups = [(_heading(kind), [row for row in ours if row.kind == kind]) for kind in kinds]
+    groups = [(_heading(kind), [row for row in rows if row.kind == kind]) for kind in kinds]
     return grouped_table_of("", groups, columns)
+
+
+def reference(report: Report) -> System:
+    """Return the system that the p-values of a publication compare with: `--against`, or the one with the best WA."""
+    if report.against is not None:
+        return report.system(report.against)
+    return max(report.systems, key=lambda system: system.selections.final.summary["wa"].mean)
+
+
+def has_mixed_claims(report: Report) -> bool:
+    """Whether some intervals or p-values are about systems trained again and others about these models only."""
+    found = {_is_again(system, metric) for system in report.systems for metric in COMPARED}
+    with_p = {found_p.is_about_systems for system in report.systems for found_p in _compared(report, system)}
+    return len(found | with_p) > 1
+
+
+def paper_alpha(system: System) -> float | None:
+    """Return the α that the paper would give a system of ours; None: no CTC head."""
+    alpha = float(system.runs[0].settings.get("alpha") or 0) if system.runs else 0.0
+    return alpha / ALPHA_FACTOR if alpha else None
+
+
+def _with_paper_alpha(system: System) -> Cell:
+    alpha = paper_alpha(system)
+    return Cell(system.title, "" if alpha is None else f"(the paper's α = {alpha:g})")
+
+
+def _with_facts(system: System) -> Cell:
+    """Name a system with folds, seeds and utterances, which have no columns."""
+    alpha = paper_alpha(system)
+    facts = [_folds_and_seeds(system), f"n = {system.utterances:,}"]
+    facts += [f"the paper's α = {alpha:g}"] if alpha else []
+    return Cell(system.title, f"({'; '.join(facts)})")
+
+
+def _folds_and_seeds(system: System) -> str:
+    """Count folds and seeds: "5", "5 × 3", "14/15" if some are missing; – for a file without folds."""
+    if system.imported and system.folds_expected == 1:
+        return NOTHING
+    if system.is_complete:
+        return folds_and_seeds(system)
+    return f"{len(system.selections.final.folds)}/{system.folds_expected * max(1, len(system.seeds))}"
+
+
+def _our_folds(report: Report) -> _RowCell:
+    return lambda row: NOTHING if row.ours is None else _folds_and_seeds(report.system(row.ours))
+
+
+def _published_method(row: Table1Row) -> Cell:
+    """Name a published method, with the α of ours where it has one: it is not the paper's."""
+    return Cell(row.method, f"(ours: α = {ALPHA_FACTOR * row.paper_alpha:g})" if row.paper_alpha else "")
+
+
+def _mean(metric: str) -> Callable[[System], Cell]:
+    return lambda system: mean_and_sd(system.selections.final.summary[metric])
+
+
+def _is_again(system: System, metric: str) -> bool:
+    again = system.selections.final.summary[metric].trained_again
+    return again is not None and again.interval_95 is not None
+
+
+def _interval(report: Report, metric: str) -> Callable[[System], Cell | str]:
+    """Give the interval of the widest claim; a dagger marks those about these models where both occur."""
+    mixed = has_mixed_claims(report)
+
+    def cell(system: System) -> Cell | str:
+        summary = system.selections.final.summary[metric]
+        if summary.trained_again is not None and summary.trained_again.interval_95 is not None:
+            return interval(summary.trained_again.interval_95)
+        return NOTHING if summary.interval_95 is None else interval(summary.interval_95) + ("†" if mixed else "")
+
+    return cell
+
+
+def _compared(report: Report, system: System) -> list[MetricDifference]:
+    """Return the differences, in WA and UA, between a system and the reference; [] for the reference."""
+    wanted = {system.name, reference(report).name}
+    return [pair.metrics[metric] for pair in report.pairs for metric in COMPARED
+            if {pair.first, pair.second} == wanted]  # fmt: skip
+
+
+def _p(report: Report, metric: str) -> Callable[[System], str]:
+    mixed = has_mixed_claims(report)
+
+    def cell(system: System) -> str:
+        found = _compared(report, system)
+        if not found:
+            return NOTHING
+        difference = found[COMPARED.index(metric)]
+        _, p_holm = difference.strongest
+        is_marked = mixed and p_holm is not None and not difference.is_about_systems
+        text = "<0.001" if p_holm is not None and p_holm < SMALL else p_value(p_holm)
+        return text + ("†" if is_marked else "")
+
+    return cell
 
 
 def _method(report: Report) -> _RowCell:
@@ -115,6 +260,18 @@ def _short_method(row: Table1Row) -> Cell:
     """Name the method; of a row of ours with α, also say the α that the paper would give it."""
     of_ours = row.kind is None and row.paper_alpha
     return Cell(row.method, f"(the paper's α = {row.paper_alpha:g})" if of_ours else "")
+
+
+def _both_folds(report: Report) -> _RowCell:
+    """Give the published number of folds, and ours where it is another."""
+
+    def cell(row: Table1Row) -> str:
+        if row.ours is None or row.published is None:
+            return str(row.folds)
+        ours = folds_and_seeds(report.system(row.ours))
+        return str(row.folds) if ours == str(row.folds) else f"{row.folds}; ours {ours}"
+
+    return cell
 
 
 def _final(report: Report, metric: str) -> _RowCell:

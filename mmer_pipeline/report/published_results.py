@@ -75,7 +75,8 @@ def with_ours(row: Table1Row, system: System, *, comparable: bool) -> Table1Row:
     """Add our system to a row: its figure of the row's kind, and the difference where it means something."""
     same = None if row.kind is None else _of_the_same_kind(system, row.kind)
     difference = None
-    if same is not None and row.published is not None and comparable and system.is_complete:
+    is_same_protocol = system.is_complete and system.folds_expected == row.folds
+    if same is not None and row.published is not None and comparable and is_same_protocol:
         difference = same.mean - row.published
     alpha = float(system.runs[0].settings["alpha"] or 0) if system.runs else 0.0
     return replace(

@@ -161,13 +161,18 @@ def as_latex(table: Table) -> list[str]:
     lines = [rf"\begin{{tabularx}}{{\linewidth}}{{@{{}}{alignment}@{{}}}}", r"  \toprule"]
     if any(column.group for column in table.columns):
         lines += _latex_groups(table)
-    lines.append(line(latex_text(column.title[0].upper() + column.title[1:]) for column in table.columns))
+    lines.append(line(latex_text(_capitalised(column.title)) for column in table.columns))
     for group in table.groups:
         lines.append(r"  \midrule")
         if group.title:
             lines.append(rf"  \multicolumn{{{len(table.columns)}}}{{@{{}}l}}{{\emph{{{latex_text(group.title)}}}}} \\")
         lines += [line(map(of, row, table.columns)) for row in group.rows]
     return [*lines, r"  \bottomrule", r"\end{tabularx}"]
+
+
+def _capitalised(title: str) -> str:
+    """Begin a heading with a capital, unless it is a symbol: "n", "p"."""
+    return title if len(title) == 1 else title[0].upper() + title[1:]
 
 
 def _latex_groups(table: Table) -> list[str]:

@@ -1,14 +1,17 @@
-"""Write the report's files: Markdown, HTML, JSON, LaTeX and plots."""
+"""Write the report's files: Markdown, HTML, JSON, LaTeX with a bibliography, the methods section, and plots."""
 
 from pathlib import Path
 
 from mmer_pipeline import files, paths
 from mmer_pipeline.report.latex import latex_column, latex_page
 from mmer_pipeline.report.markdown import markdown
+from mmer_pipeline.report.methods import methods_latex, methods_markdown
+from mmer_pipeline.report.references import bibliography
 from mmer_pipeline.report.report_content import Report
 
 NAMES = (
     paths.REPORT_MARKDOWN, paths.REPORT_HTML, paths.REPORT_JSON, paths.REPORT_LATEX, paths.REPORT_LATEX_COLUMN,
+    paths.METHODS_MARKDOWN, paths.METHODS_LATEX, paths.REFERENCES,
 )  # fmt: skip
 
 
@@ -30,6 +33,10 @@ def write_report(report: Report, directory: Path) -> list[Path]:
     files.write_text(written[0], markdown(report, pictures))
     files.write_text(written[1], html(report))
     files.write_json(written[2], report.as_json())
-    files.write_text(written[3], latex_page(report))
-    files.write_text(written[4], latex_column(report))
+    for_latex = [latex_page(report), latex_column(report), methods_latex(report)]
+    files.write_text(written[3], for_latex[0])
+    files.write_text(written[4], for_latex[1])
+    files.write_text(written[5], methods_markdown(report))
+    files.write_text(written[6], for_latex[2])
+    files.write_text(written[7], bibliography(for_latex))
     return [*written, *plots]

@@ -1,5 +1,6 @@
 """The plots: one of each kind, honest about what they compare, the same bytes for the same report."""
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -9,6 +10,8 @@ import matplotlib
 import pytest
 from helpers.gate_example import gates_example, with_gates
 from helpers.report_example import report_example, with_comparable
+from matplotlib.text import Text
+from PIL import Image
 
 from mmer_pipeline.pages.plotting import HUES, svg
 from mmer_pipeline.report import report_plots
@@ -27,18 +30,36 @@ def words(figure):
     return [element.text for element in ElementTree.fromstring(svg(figure)).iter("{http://www.w3.org/2000/svg}text")]
 
 
-def test_every_plot_is_written_as_png_and_svg(report, tmp_path):
+def test_every_plot_is_written_as_png_svg_and_pdf(report, tmp_path):
     report = with_gates(report)
     report = replace(report, systems=(report.systems[0], report.systems[-1]))
     written = write_plots(report, tmp_path)
     names = {path.relative_to(tmp_path).as_posix() for path in written}
     stems = ("systems", "mmer-confusion", "mmer-curves", "mmer-reliability", "mmer-lengths", "mmer-gates",
              "theirs-b-confusion", "theirs-b-lengths")  # fmt: skip
-    assert names == {f"plots/{stem}.{suffix}" for stem in stems for suffix in ("png", "svg")}
+    assert names == {f"plots/{stem}.{suffix}" for stem in stems for suffix in ("png", "svg", "pdf")}
     assert len(written) == len(names)
     for path in written:
         content = path.read_bytes()
-        assert content.startswith(b"\x89PNG") if path.suffix == ".png" else ElementTree.fromstring(content) is not None
+        if path.suffix == ".svg":
+            assert ElementTree.fromstring(content) is not None
+        else:
+            assert content.startswith({".png": b"\x89PNG", ".pdf": b"%PDF"}[path.suffix])
+
+
+def test_a_plot_is_as_wide_as_a_column_and_its_letters_are_readable(report, tmp_path):
+    for path in write_plots(replace(report, systems=report.systems[:1]), tmp_path):
+        if path.suffix == ".png":
+            with Image.open(path) as picture:
+                assert picture.width == pytest.approx(3.35 * 300, abs=1)
+                assert picture.info["dpi"] == pytest.approx((300, 300), abs=0.1)
+        elif path.suffix == ".pdf":
+            box = re.search(rb"/MediaBox \[ ?0 0 ([\d.]+) ", path.read_bytes())
+            assert float(box[1]) == pytest.approx(3.35 * 72, abs=0.1)
+    for _, figure in figures(replace(report, systems=report.systems[:1])):
+        sizes = {text.get_fontsize() for text in figure.findobj(Text) if text.get_text()}
+        assert min(sizes) >= 7
+        assert max(sizes) <= 8
 
 
 def test_the_same_report_gives_the_same_bytes(report, tmp_path):

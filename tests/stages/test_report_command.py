@@ -7,7 +7,10 @@ import pytest
 from helpers.command_line import invoke
 from helpers.run_example import LABELS, TRUTH, write_run
 
-FILES = ["plots", "report.html", "report.json", "report.md", "table-column.tex", "table.tex"]
+FILES = [
+    "methods.md", "methods.tex", "plots", "references.bib", "report.html", "report.json", "report.md",
+    "table-column.tex", "table.tex",
+]  # fmt: skip
 
 
 @pytest.fixture(autouse=True)

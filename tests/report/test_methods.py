@@ -1,0 +1,125 @@
+"""The methods section: every statement is what the runs record."""
+
+import re
+from dataclasses import replace
+
+import pytest
+from helpers.report_example import report_example
+from helpers.run_example import write_import, write_run
+
+from mmer_pipeline.report.build_report import make_report
+from mmer_pipeline.report.imported_results import Import
+from mmer_pipeline.report.methods import methods, methods_latex, methods_markdown
+
+FACTS = {
+    "utterances": {"train": 8, "validation": 0, "test": 4, "left_out": 0},
+    "shared_speakers": [],
+    "revisions": {"text": None, "speech": "abc123"},
+    "trained_parameters": 1234567,
+    "hardware": "NVIDIA H200",
+    "git_commit": "0123abc",
+    "python": "3.11.7",
+    "versions": {"mmer-pipeline": "0.1.0", "torch": "2.13.0"},
+}
+
+
+def text_of(report, heading):
+    return dict(methods(report))[heading]
+
+
+@pytest.fixture
+def both(tmp_path):
+    """Two systems of different settings, one of them with two seeds and another version of torch."""
+    other = {**FACTS, "versions": {"mmer-pipeline": "0.1.0", "torch": "2.14.0"}, "hardware": None, "device": "cpu"}
+    runs = [write_run(tmp_path / "a", alpha=0.2, learning_rate=3e-5, epochs=3, facts=FACTS)]
+    for seed in (1, 2):
+        runs.append(
+            write_run(tmp_path / f"b-seed{seed}", system="roberta", alpha=0.0, seed=seed, batch_size=32, epochs=3,
+                      schedule="decay", finetune_text=True, facts=other)
+        )  # fmt: skip
+    return make_report(runs)
+
+
+def test_what_holds_for_all_systems_is_said_once_and_the_rest_by_name(both):
+    protocol, training = text_of(both, "Data and protocol"), text_of(both, "Training")
+    assert "12 utterances of the corpus made up of 2 classes: happy (6) and sad (6)." in protocol
+    assert protocol.count("3-fold cross-validation; the folds hold out sessions.") == 1
+    assert "All systems were evaluated by 3-fold" in protocol
+    assert "A fold has 8 training and 4 held-out utterances." in protocol
+    assert "No speaker is in both the training and the held-out part of a fold." in protocol
+    assert "after the last epoch (epoch 3); no epoch was chosen on the held-out part." in protocol
+    assert "MMER (α = 0.2) was trained with seed 1." in protocol
+    assert "RoBERTa (fine-tuned) was trained with seeds 1 and 2." in protocol
+    assert "MMER (α = 0.2) was trained for 3 epochs in batches of 8 utterances" in training
+    assert "peak learning rate 3e-05, constant;" in training
+    assert "RoBERTa (fine-tuned) was trained for 3 epochs in batches of 32 utterances" in training
+    assert "peak learning rate 1e-05, with linear decay to zero;" in training
+    assert "For MMER (α = 0.2), the loss is cross-entropy + 0.2 · CTC [@ctc]." in training
+    assert "For RoBERTa (fine-tuned), the loss is cross-entropy." in training
+
+
+def test_encoders_have_their_revisions_and_publications(both):
+    systems = text_of(both, "Systems")
+    assert (
+        "MMER (α = 0.2) reads the recording and the transcript with the text encoder roberta-base [@roberta] "
+        "(revision not recorded) and the speech encoder facebook/wav2vec2-base [@wav2vec2] (revision abc123)."
+    ) in systems
+    assert "For MMER (α = 0.2), the text encoder was frozen." in systems
+    assert "For RoBERTa (fine-tuned), the text encoder was fine-tuned." in systems
+    assert "All systems were trained with 1,234,567 trainable parameters." in systems
+
+
+def test_mixed_versions_and_hardware_are_all_said(both):
+    made = text_of(both, "Software and hardware")
+    assert "mmer-pipeline 0.1.0 (commit 0123abc) [@mmerpipeline], Python 3.11.7, torch 2.13.0 and 2.14.0." in made
+    assert "Training ran on NVIDIA H200; cpu." in made
+
+
+def test_only_the_tests_that_were_made_are_described(both, tmp_path):
+    found = text_of(both, "Statistics")
+    assert "with all swaps [@noreen1989]" in found  # six dialogues
+    assert "Holm's method [@holm1979] over all pairs of systems (1 comparison)" in found
+    assert "random effects" in found  # the interval of the system with two seeds
+    alone = make_report([write_run(tmp_path / "c")])
+    assert "Holm" not in text_of(alone, "Statistics")
+    assert "random effects" not in text_of(alone, "Statistics")
+
+
+def test_validation_patience_and_other_settings_are_said(tmp_path):
+    run = write_run(tmp_path / "a", validation="speaker", patience=5, text_disjoint=True, bucket_batches=1,
+                    head_learning_rate=1e-3, facts=FACTS)  # fmt: skip
+    report = make_report([run])
+    protocol, training = text_of(report, "Data and protocol"), text_of(report, "Training")
+    assert "one training speaker served as the validation part" in protocol
+    assert "until the validation WA had not risen for 5 epochs" in protocol
+    assert "training utterances whose words also occur in the held-out part were left out" in protocol
+    assert "trained for up to 100 epochs" in training
+    assert "peak learning rate of 0.001" in training
+    assert "also differ from the defaults: bucket batches 1." in training
+
+
+def test_what_is_not_recorded_is_not_said(tmp_path):
+    text = methods_markdown(make_report([write_run(tmp_path / "a")]))  # without sizes, speakers, parameters
+    assert "no speaker" not in text.lower()
+    assert "training and" not in text
+    assert "trainable parameters" not in text
+
+
+def test_missing_folds_and_imports_are_said(tmp_path):
+    theirs = Import(write_import(tmp_path / "x.csv"), "theirs")
+    report = make_report([write_run(tmp_path / "a", folds=(1, 2))], [theirs])
+    assert "THE FOLLOWING FOLDS ARE MISSING" in text_of(report, "Data and protocol")
+    assert "a, fold 3" in text_of(report, "Data and protocol")
+    assert "The predictions of theirs (10 utterances) were imported; how it was trained" in text_of(report, "Systems")
+    alone = make_report([], [theirs])
+    assert [heading for heading, _ in methods(alone)] == ["Data and protocol", "Systems", "Metrics", "Statistics"]
+
+
+def test_citations_are_pandoc_s_in_markdown_and_latex_s_in_latex():
+    report = replace(report_example(), corpus="iemocap")
+    assert "the corpus iemocap [@iemocap]" in methods_markdown(report)
+    latex = methods_latex(report)
+    assert r"the corpus iemocap~\cite{iemocap}" in latex
+    assert r"Satterthwaite's~\cite{obuchowski1995,hillis2007}." in latex
+    assert "[@" not in latex
+    assert re.findall(r"\\paragraph\{(.*?)\.\}", latex) == [heading for heading, _ in methods(report)]
