@@ -1,8 +1,8 @@
 """report: compare evaluated runs, and predictions from elsewhere, in one report.
 
 Reads `<runs>/<run>/fold-*/{settings.json,metrics.jsonl,evaluation.json,predictions.csv}`, the manifest that they
-name, and the files given with `--import`. Writes report.md, report.html, report.json, table.tex, table-column.tex and
-plots/.
+name, and the files given with `--import`. Writes report.md, report.html, report.json, table.tex, table-column.tex,
+references.bib, methods.md, methods.tex and plots/.
 """
 
 import glob

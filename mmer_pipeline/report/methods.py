@@ -162,13 +162,12 @@ def _environment(trained: Sequence[System]) -> list[str]:
     def values(read: Callable[[Any], object]) -> list[str]:
         return list(dict.fromkeys(str(value) for entry in facts if (value := read(entry))))
 
-    names = list(dict.fromkeys(name for entry in facts for name in entry["versions"]))
-    versions = [
-        f"{name} {' and '.join(values(lambda entry, name=name: entry['versions'].get(name)))}"
-        for name in names
-        if name != "mmer-pipeline"
-    ]
-    ours = values(lambda entry: entry["versions"].get("mmer-pipeline"))
+    found: dict[str, dict[str, None]] = {}
+    for entry in facts:
+        for name, number in entry["versions"].items():
+            found.setdefault(name, {})[number] = None
+    versions = [f"{name} {' and '.join(numbers)}" for name, numbers in found.items() if name != "mmer-pipeline"]
+    ours = list(found.get("mmer-pipeline", ()))
     commits = values(lambda entry: entry["git_commit"])
     sentences = [
         f"Systems were trained and evaluated with mmer-pipeline{' ' + ' and '.join(ours) if ours else ''}"

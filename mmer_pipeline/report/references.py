@@ -48,7 +48,7 @@ def of_encoder(name: str) -> Sequence[str]:
 def latex_cited(text: str) -> str:
     r"""Escape a text for LaTeX with its citations as \cite; what is no citation of ours is text."""
     parts = _CITED.split(text)  # text, citation, text, …
-    done = []
+    done: list[str] = []
     for number, part in enumerate(parts):
         keys = [key.strip().removeprefix("@") for key in part.split(";")]
         if number % 2 and all(key in _entries() for key in keys):
