@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from mmer_pipeline.report.build_report import class_scores
-from mmer_pipeline.report.published_figures import TABLE_1
+from mmer_pipeline.report.published_figures import TABLE_1, Published
 from mmer_pipeline.report.published_results import with_ours
 from mmer_pipeline.report.report_content import (
     ConfidentError,
@@ -103,6 +103,11 @@ def with_comparable(report: Report) -> Report:
         for row in report.table_1.rows
     )
     return replace(report, table_1=Table1(rows, comparable=True))
+
+
+def published_with_folds(number: int) -> tuple[Published, ...]:
+    """The published figures as if they were from cross-validations of that many folds."""
+    return tuple(replace(row, folds=number) for row in TABLE_1)
 
 
 def without_last_fold(system: System) -> System:

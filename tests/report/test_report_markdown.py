@@ -5,7 +5,13 @@ import re
 from dataclasses import replace
 
 import pytest
-from helpers.report_example import report_example, with_comparable, with_system, without_last_fold
+from helpers.report_example import (
+    published_with_folds,
+    report_example,
+    with_comparable,
+    with_system,
+    without_last_fold,
+)
 from helpers.run_example import write_run
 
 from mmer_pipeline import paths
@@ -87,7 +93,8 @@ def test_published_figures_and_ours_of_the_same_kind_are_not_subtracted_on_anoth
     assert "ours − published" not in text
 
 
-def test_on_iemocap_the_difference_is_that_of_the_same_kind_where_no_fold_is_missing(tmp_path):
+def test_on_iemocap_the_difference_is_that_of_the_same_kind_where_no_fold_is_missing(tmp_path, monkeypatch):
+    monkeypatch.setattr("mmer_pipeline.report.published_results.TABLE_1", published_with_folds(3))
     report = make_report([write_run(tmp_path / "a", alpha=0.2)])
     assert re.search(r"\| 77\.64 \|.*\| 100\.00 ± 0\.00 \| \+22\.36 oracle UA \|", markdown(with_comparable(report)))
     report = with_comparable(with_system(report, 0, without_last_fold))
