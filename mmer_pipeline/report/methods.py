@@ -89,10 +89,11 @@ def _each(systems: Sequence[System], describe: Callable[[System], list[str]]) ->
 
 
 def _named(sentence: str, of: Sequence[System], all_systems: int) -> str:
-    if len(of) == all_systems > 1:
-        rest = sentence.removeprefix("For {}, ")
-        sentence = rest[0].upper() + rest[1:] if rest != sentence else sentence.replace("{}", "All systems")
     names = method_facts.listed([system.title for system in of])
+    if len(of) == all_systems:
+        rest = sentence.removeprefix("For {}, ")
+        sentence = rest[0].upper() + rest[1:] if rest != sentence else sentence
+        names = "All systems" if all_systems > 1 else names
     verbs = ("was", "reads") if len(of) == 1 else ("were", "read")
     return sentence.replace("{}", names).replace("{was}", verbs[0]).replace("{reads}", verbs[1])
 
