@@ -17,7 +17,6 @@ from stages.setting_options import GroupedCommand
 from stages.shared_options import DIRECTORY, PART_OF_DEMO, Common, common_options, say
 
 SEED = 1
-NAME = "demo-synthetic"  # of the corpus
 DISCLAIMER = (
     "The voices of this demo are synthetic (espeak-ng), and their emotions are settings of loudness, speed and pitch:\n"
     "its numbers show that the pipeline works; they say nothing about emotion recognition."
@@ -65,7 +64,7 @@ def demo(common: Common, output: Path) -> None:
     config = output / paths.CONFIG_NAME
     files.write_text(config, SETTINGS.format(output=output, encoders=encoders, **hyperparameters))
     with contextlib.redirect_stdout(io.StringIO() if common.as_json else sys.stdout):
-        _run(common, ["--config", str(config), "prepare", "iemocap", "--name", NAME, "--root", str(root)])
+        _run(common, ["--config", str(config), "prepare", "iemocap", "--root", str(root)])
     _run(common, ["--config", str(config), *(["--json"] if common.as_json else []), "cv"])
     with contextlib.redirect_stdout(io.StringIO() if common.as_json else sys.stdout):
         _run(common, ["--config", str(config), "train", "--fold", "none"])

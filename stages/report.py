@@ -113,18 +113,19 @@ def _runs_to_report(common: Common, *, needed: bool) -> list[str]:
 
 
 def show_report(common: Common, value: "Report") -> None:
-    """Print a report's tables: one system in full, several compared."""
+    """Print the answer, the head, the systems, their differences and the notes; the rest is in the report's files."""
     from rich.console import Console
 
     from mmer_pipeline.report import comparison_tables, pair_table, paper_table, single_system_tables
+    from mmer_pipeline.report.head import head
     from mmer_pipeline.report.other_corpora_table import other_corpora
     from mmer_pipeline.report.table_rendering import Table, as_rich
-    from mmer_pipeline.report.wording import MEANING, folds_line, hole_lines
+    from mmer_pipeline.report.wording import NO_CROSS_VALIDATION, has_published_figures, hole_lines
 
     console = Console(quiet=not common.tables)
 
-    def line(text: str) -> None:
-        console.print(text, markup=False, highlight=False)
+    def line(text: str, style: str | None = None) -> None:
+        console.print(text, markup=False, highlight=False, style=style)
 
     def show(table: Table) -> None:
         line(f"\n{table.caption}")
@@ -132,32 +133,22 @@ def show_report(common: Common, value: "Report") -> None:
         for note in table.notes:
             line(note)
 
-    line("")
-    for system in value.systems:
-        line(f"{system.name}: {system.title} on {value.corpus}, {folds_line(system)}")
-    for text in value.notes:
-        line(f"Note: {text}")
+    line(f"\n{value.answer}\n", "bold")
     if value.holes:
-        line("Missing:")
+        line(f"{NO_CROSS_VALIDATION}. Missing:")
         for text in hole_lines(value):
             line(f"  {text}")
-    if len(value.systems) > 1:
-        show(comparison_tables.headline(value))
-        if value.pairs:
-            show(pair_table.pairs(value))
-        if value.other_corpora:
-            show(other_corpora(value))
-        if value.table_1.comparable:
-            show(paper_table.table_1(value))
-        return
-    (system,) = value.systems
+    for name, text in head(value).items():
+        if name != "Encoders":
+            line(text)
+    show(comparison_tables.overview(value))
+    if value.pairs:
+        show(pair_table.differences(value))
     if value.other_corpora:
         show(other_corpora(value))
-    show(single_system_tables.folds(system))
-    show(single_system_tables.scores(system))
-    for name, meaning in MEANING.items():
-        line(f"  {name}: {meaning}")
-    show(single_system_tables.classes(system.per_class, system.counted))
-    show(single_system_tables.confusion(system.confusion, value.labels))
-    if value.table_1.comparable:
+    if len(value.systems) == 1:
+        show(single_system_tables.confusion(value.systems[0].confusion, value.labels))
+    if has_published_figures(value) and value.table_1.comparable:
         show(paper_table.table_1(value))
+    for text in value.notes:
+        line(f"Note: {text}")

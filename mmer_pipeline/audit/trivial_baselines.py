@@ -23,6 +23,8 @@ from mmer_pipeline.scoring.statistics import Interval, bootstrap_intervals, clus
 
 FAR_ABOVE = 0.05  # UA above chance that makes a baseline a warning
 MAJORITY = "majority class"
+TEXT, LENGTH, LOUDNESS = "length of the text", "length of the recording", "loudness"
+LENGTH_AND_LOUDNESS = "length and loudness"
 STYLE, SCENE = "style", "scene"  # of IEMOCAP: scripted or improvised, and which of the scripts and situations
 
 
@@ -52,23 +54,29 @@ class Baselines:
 
 
 def try_baselines(
-    split: Split, recordings: Recordings | None, groups: Mapping[str, Sequence[str]] | None = None
+    split: Split,
+    recordings: Recordings | None,
+    groups: Mapping[str, Sequence[str]] | None = None,
+    seconds: Floats | None = None,
 ) -> Baselines:
-    """Fit and test every baseline; without `recordings` only those on the text and on the groups.
+    """Fit and test every baseline; without `recordings` none on loudness.
 
-    `groups`: name of a baseline → the group of every utterance.
+    `groups`: name of a baseline → the group of every utterance. `seconds` `[N]` are the lengths of the recordings where
+    these were not decoded; NaN where unknown.
     """
     letters = np.log1p([len(encoder_text(u.transcript, "strip")) for u in split.utterances])
     everything = np.ones(len(split.truth), dtype=bool)
-    numbers: dict[str, tuple[Mask, Floats]] = {"length of the text": (everything, letters[:, None])}
+    numbers: dict[str, tuple[Mask, Floats]] = {TEXT: (everything, letters[:, None])}
     if recordings is not None and recordings.audible.any():
         length, loudness = np.log(recordings.seconds)[:, None], recordings.rms_dbfs[:, None]
         numbers = {
-            "length of the recording": (recordings.audible, length),
-            "loudness": (recordings.audible, loudness),
-            "length and loudness": (recordings.audible, np.hstack([length, loudness])),
+            LENGTH: (recordings.audible, length),
+            LOUDNESS: (recordings.audible, loudness),
+            LENGTH_AND_LOUDNESS: (recordings.audible, np.hstack([length, loudness])),
             **numbers,
         }
+    elif seconds is not None and (known := np.isfinite(seconds)).any():
+        numbers = {LENGTH: (known, np.log(seconds)[:, None]), **numbers}
     for name, group in (groups or {}).items():
         names, of_utterance = np.unique(group, return_inverse=True)
         numbers[name] = (everything, np.eye(len(names))[of_utterance])

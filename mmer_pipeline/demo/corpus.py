@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from mmer_pipeline.audio import SAMPLE_RATE
-from mmer_pipeline.demo import sentences, voices
+from mmer_pipeline.demo import README_BEGINS, README_NAME, sentences, voices
 from mmer_pipeline.demo.iemocap_tree import SESSIONS, Turn, write_tree
 
 SEED = 0
@@ -32,8 +32,8 @@ _DIMENSIONS = {
     "fru": (2.0, 3.0, 3.0),
     "xxx": (3.0, 3.0, 3.0),
 }
-_README = """\
-This is not IEMOCAP. It is a small synthetic corpus in the directory tree and the file formats of IEMOCAP,
+_README = f"""\
+{README_BEGINS} It is a small synthetic corpus in the directory tree and the file formats of IEMOCAP,
 made for a demonstration: the sentences were written for it, the voices are synthetic (espeak-ng), and the
 emotions are settings of speed, pitch, pitch range and loudness. Nothing measured on it says anything about
 human speech.
@@ -54,7 +54,7 @@ def write_demo_corpus(directory: Path, seed: int = SEED, sessions: Sequence[int]
     waveforms = voices.speak(lines, seed)
     spoken = [replace(turn, waveform=waveform) for turn, waveform in zip(turns, waveforms, strict=True)]
     root = write_tree(directory, _timed(spoken, np.random.default_rng([seed, 0])))
-    (root / "README.txt").write_text(_README, encoding="utf-8", newline="\n")
+    (root / README_NAME).write_text(_README, encoding="utf-8", newline="\n")
     return root
 
 

@@ -17,13 +17,16 @@ import numpy.typing as npt
 from mmer_pipeline import paths
 from mmer_pipeline.corpora.folds import natural_order
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.report import published_results, repeated_training, report_content, trained_runs
+from mmer_pipeline.report import published_results, ranking, repeated_training, report_content, trained_runs
+from mmer_pipeline.report.answer import answer
+from mmer_pipeline.report.cheap_baselines import baselines_of
 from mmer_pipeline.report.comparisons import compare_all, intervals_of
 from mmer_pipeline.report.fold_scores import Confusion
 from mmer_pipeline.report.gates import gates_of
+from mmer_pipeline.report.held_out_corpus import held_out_corpus
 from mmer_pipeline.report.imported_results import Import, read_imports
 from mmer_pipeline.report.lengths import lengths_of
-from mmer_pipeline.report.notes import notes_of
+from mmer_pipeline.report.notes import corpus_notes, notes_of
 from mmer_pipeline.report.other_corpora import read_other_corpora
 from mmer_pipeline.report.report_content import Report, Selection, System
 from mmer_pipeline.report.run_results import (
@@ -86,23 +89,30 @@ def build(
     notes: Sequence[str] = (),
     against: str | None = None,
 ) -> Report:
-    """Build the report; the same input gives the same report."""
+    """Build the report, the system with the highest UA first; the same input gives the same report."""
     folds = max((len(system.runs[0].record.facts["folds"]) for system in systems if system.runs), default=0)
-    rows = _set_apart([_system(system, labels, facts, folds) for system in systems])
+    by_name = {system.name: _system(system, labels, facts, folds) for system in systems}
+    order = [system.name for system in ranking.ranked(list(by_name.values()))]
+    rows = _set_apart([by_name[name] for name in order])
+    systems = sorted(systems, key=lambda system: order.index(system.name))
     pairs = compare_all(systems, len(labels), against)
     validated = [models for system in systems if (models := system.validated_models) is not None]
-    utterances = len({name for system in systems for name in system.held_out.utterance_ids})
-    return Report(
+    held_out = held_out_corpus(systems, labels, facts)
+    comparable = published_results.comparable(corpus, labels, held_out.utterances)
+    report = Report(
         corpus=corpus,
         labels=tuple(labels),
         systems=rows,
         pairs=pairs,
-        table_1=published_results.table_1(rows, comparable=published_results.comparable(corpus, labels, utterances)),
+        table_1=published_results.table_1(rows, comparable=comparable),
         holes=tuple(holes),
-        notes=(*facts.notes, *notes, *notes_of(systems, pairs, labels)),
+        notes=(*corpus_notes(corpus), *facts.notes, *notes, *notes_of(systems, pairs, labels)),
         validated_pairs=compare_all(validated, len(labels), against) if len(validated) == len(systems) else (),
         against=against,
+        held_out=held_out,
+        baselines=baselines_of(systems, facts),
     )
+    return replace(report, answer=answer(report))
 
 
 def _set_apart(rows: Sequence[System]) -> tuple[System, ...]:

@@ -8,13 +8,15 @@ the function that makes its cell for the item of a row.
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
+from mmer_pipeline.report.ranking import is_at_chance
 from mmer_pipeline.report.report_content import (
     MetricSummary,
     Report,
     System,
 )
-from mmer_pipeline.report.table_rendering import Cell, Column, Filled, Table, table_of
+from mmer_pipeline.report.table_rendering import Cell, Column, Filled, Table, grouped_table_of, table_of
 from mmer_pipeline.report.wording import (
     AGAIN,
     METRIC_NAMES,
@@ -51,6 +53,74 @@ def _named(system: System) -> Cell:
 
 
 _SYSTEM: Filled[System] = (Column("system", "text"), _named)
+
+
+class _Line(NamedTuple):
+    """A row of the short table: a system or a baseline."""
+
+    name: Cell
+    ua: Cell
+    again: str
+    pooled: Cell
+    wa: Cell
+    folds: str
+
+
+def overview(report: Report) -> Table:
+    """UA and WA of every system, and of chance and cheap baselines below them; the short form of `headline`."""
+    lines, baselines = [_line(report, system) for system in report.systems], _baseline_lines(report)
+    has_again = any(line.again != NOTHING for line in lines)
+    is_even = all(system.is_complete for system in report.systems) and len(
+        {line.folds for line, system in zip(lines, report.systems, strict=True) if not system.imported}
+    ) < 2  # fmt: skip
+    columns: list[Filled[_Line]] = [
+        (Column("system", "text"), lambda line: line.name),
+        (Column("UA"), lambda line: line.ua),
+        (Column("UA, 95\u00a0%", group=AGAIN), lambda line: line.again)
+        if has_again
+        else (Column("UA pooled (95\u00a0%)"), lambda line: line.pooled),
+        (Column("WA"), lambda line: line.wa),
+        *([] if is_even else [(Column("folds ×\u00a0seeds"), lambda line: line.folds)]),
+    ]
+    at_chance = any(is_at_chance(report, system) for system in report.systems)
+    missing = report.baselines.missing if report.baselines else ""
+    about = "trained again: with other seeds, on other speakers" if has_again else "pooled: for these models"
+    return grouped_table_of(
+        f"Final, percent: mean ± standard deviation over folds and seeds; {about}.",
+        [("", lines), ("Chance and cheap baselines", baselines)],
+        columns,
+        [
+            "At chance: the interval of UA includes chance." if at_chance else "",
+            " ".join(filter(None, (epoch_caveat(report), missing))),
+        ],
+    )
+
+
+def _line(report: Report, system: System) -> _Line:
+    summary = system.selections.final.summary
+    flag = "(at chance)" if is_at_chance(report, system) else ""
+    return _Line(
+        Cell(system.title, flag, system=system.name),
+        mean_and_sd(summary["ua"]),
+        trained_again_cell(summary["ua"]),
+        pooled_cell(summary["ua"]),
+        mean_and_sd(summary["wa"]),
+        folds_and_seeds(system),
+    )
+
+
+def _baseline_lines(report: Report) -> list[_Line]:
+    """Chance with the WA of the majority class, then the baselines, best first."""
+    known = report.baselines
+    majority = known.majority if known else None
+    guessing = Cell(percent(chance(report)))
+    wa = Cell(percent(majority.wa)) if majority else Cell(NOTHING)
+    lines = [_Line(Cell("chance"), guessing, NOTHING, Cell(NOTHING), wa, NOTHING)]
+    rows = [row for row in known.rows if row is not majority] if known else []
+    for row in sorted(rows, key=lambda row: -row.ua):
+        pooled = Cell(f"({interval(row.ua_interval_95)})" if row.ua_interval_95 else NOTHING)
+        lines.append(_Line(Cell(row.name), Cell(percent(row.ua)), NOTHING, pooled, Cell(percent(row.wa)), NOTHING))
+    return lines
 
 
 def headline(report: Report) -> Table:

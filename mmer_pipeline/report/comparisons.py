@@ -13,6 +13,10 @@ from mmer_pipeline.report.run_results import HeldOut, SystemResults
 from mmer_pipeline.scoring import statistics
 from mmer_pipeline.scoring.metrics import Floats
 
+# With fewer dialogues, a bootstrap interval misses the true value in more than twice as many cases as it says
+# (`benchmarks/few_dialogues.py`), so that none is given.
+FEWEST_CLUSTERS = 8
+
 
 def compare_all(
     systems: Sequence[SystemResults], classes: int, against: str | None = None
@@ -41,9 +45,9 @@ def compare_all(
 
 
 def intervals_of(held_out: HeldOut, classes: int) -> Mapping[str, statistics.Interval | None] | None:
-    """Return the intervals of a system's pooled scores; None with a single dialogue."""
+    """Return the intervals of a system's pooled scores; None with fewer than `FEWEST_CLUSTERS` dialogues."""
     counts = statistics.cluster_counts(held_out.truth, held_out.predicted, held_out.clusters, classes)
-    return statistics.bootstrap_intervals(counts)
+    return statistics.bootstrap_intervals(counts) if len(counts) >= FEWEST_CLUSTERS else None
 
 
 def _chosen(systems: Sequence[SystemResults], against: str | None) -> list[tuple[SystemResults, SystemResults]]:
@@ -65,8 +69,11 @@ def _compare(first: SystemResults, second: SystemResults, shared: set[str], clas
     cluster = dict(zip(first.held_out.utterance_ids, first.held_out.clusters, strict=True))
     counts = [_shared_counts(system.held_out, cluster, shared, classes) for system in (first, second)]
     again = repeated_training.of_pair(first, second, statistics.COMPARED, classes, shared)
+    is_enough = len(counts[0]) >= FEWEST_CLUSTERS
     metrics = {
-        name: MetricDifference(found.difference, found.interval, found.p, p_holm=None, trained_again=again[name])
+        name: MetricDifference(
+            found.difference, found.interval if is_enough else None, found.p, p_holm=None, trained_again=again[name]
+        )
         for name, found in statistics.compare(*counts).items()
     }
     return PairComparison(first.name, second.name, len(shared), len(counts[0]), metrics)

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from mmer_pipeline.report.report_content import ClassGates, GatedUtterance, Gates
+from mmer_pipeline.report.gate_content import ClassGates, GatedUtterance, Gates
 from mmer_pipeline.report.run_results import HeldOut
 from mmer_pipeline.report.utterance_facts import UtteranceFacts
 from mmer_pipeline.scoring.metrics import Floats, Integers

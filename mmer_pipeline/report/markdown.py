@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from pathlib import PurePosixPath
 
 from mmer_pipeline.report import comparison_tables, pair_table, paper_table, provenance_tables, single_system_tables
+from mmer_pipeline.report.head import head
 from mmer_pipeline.report.other_corpora_table import TITLE, other_corpora
 from mmer_pipeline.report.report_content import Report, System
 from mmer_pipeline.report.table_rendering import Table, as_markdown, markdown_prose, markdown_text
-from mmer_pipeline.report.wording import MEANING, NO_CROSS_VALIDATION, hole_lines
+from mmer_pipeline.report.wording import MEANING, NO_CROSS_VALIDATION, has_published_figures, hole_lines
 
 
 def markdown(report: Report, pictures: Sequence[str] = ()) -> str:
@@ -15,14 +16,17 @@ def markdown(report: Report, pictures: Sequence[str] = ()) -> str:
     count = f"{len(report.systems)} system" + ("s" if len(report.systems) > 1 else "")
     parts = [
         f"# Speech emotion recognition: {count} on {markdown_text(report.corpus)}\n",
-        *_warnings(report),
-        f"Classes: {', '.join(map(markdown_text, report.labels))}. Held-out utterances: "
-        f"{max(system.utterances for system in report.systems)}. Numbers are percent.\n",
-        *_section("Results: the last epoch, no selection", comparison_tables.headline(report)),
+        f"**{markdown_text(report.answer)}**\n",
+        *_holes(report),
+        "".join(f"- {name}: {markdown_text(line)}\n" for name, line in head(report).items()),
+        *_section("Which system is better?", comparison_tables.overview(report)),
+        *(_section("Are the differences real?", pair_table.differences(report)) if report.pairs else []),
+        *_notes(report),
+        *_section("All metrics", comparison_tables.headline(report)),
         *_section("Pooled over all held-out predictions, with 95 % intervals", comparison_tables.pooled(report)),
         *_section("Final, validated and oracle numbers", comparison_tables.selections(report)),
         "".join(f"- {name}: {meaning}\n" for name, meaning in MEANING.items()),
-        *(_section("Are the differences real?", pair_table.pairs(report)) if report.pairs else []),
+        *(_section("All pairs, and both claims", pair_table.pairs(report)) if report.pairs else []),
         *(
             _section("The same differences between the validated models", pair_table.validated_pairs(report))
             if report.validated_pairs
@@ -30,7 +34,7 @@ def markdown(report: Report, pictures: Sequence[str] = ()) -> str:
         ),
         *(_section(TITLE, other_corpora(report)) if report.other_corpora else []),
         *_section("F1 by class", comparison_tables.class_f1(report)),
-        *_section("The paper's Table 1", paper_table.table_1(report)),
+        *(_section("The paper's Table 1", paper_table.table_1(report)) if has_published_figures(report) else []),
         *(part for system in report.systems for part in _system(report, system)),
         "## How the numbers were made\n",
         *_made(report),
@@ -45,14 +49,17 @@ def _section(title: str, table: Table, level: int = 2) -> list[str]:
     return [f"{'#' * level} {title}\n", as_markdown(table)]
 
 
-def _warnings(report: Report) -> list[str]:
-    parts = []
-    if report.holes:
-        listed = "\n".join(f"> - {markdown_prose(line)}" for line in hole_lines(report))
-        parts.append(f"> **{NO_CROSS_VALIDATION}.** Missing:\n>\n{listed}\n")
-    if report.notes:
-        parts.append("\n>\n".join(f"> Note: {markdown_prose(note)}" for note in report.notes) + "\n")
-    return parts
+def _holes(report: Report) -> list[str]:
+    if not report.holes:
+        return []
+    listed = "\n".join(f"> - {markdown_prose(line)}" for line in hole_lines(report))
+    return [f"> **{NO_CROSS_VALIDATION}.** Missing:\n>\n{listed}\n"]
+
+
+def _notes(report: Report) -> list[str]:
+    if not report.notes:
+        return []
+    return ["## Before you quote a number\n", "".join(f"- {markdown_prose(note)}\n" for note in report.notes)]
 
 
 def _system(report: Report, system: System) -> list[str]:

@@ -5,10 +5,13 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
+from mmer_pipeline import demo
 from mmer_pipeline.corpora.folds import natural_order
 from mmer_pipeline.paths import encoder_name
 from mmer_pipeline.report import repeated_training
+from mmer_pipeline.report.comparisons import FEWEST_CLUSTERS
 from mmer_pipeline.report.ctc_note import ctc_note
+from mmer_pipeline.report.held_out_corpus import draws_utterances
 from mmer_pipeline.report.report_content import PairComparison
 from mmer_pipeline.report.run_results import SystemResults
 from mmer_pipeline.report.validation_notes import pairs_note, validation_notes
@@ -39,12 +42,22 @@ TRAINING = (
 )
 
 
+def corpus_notes(corpus: str) -> list[str]:
+    """Note that a corpus is synthetic."""
+    if corpus != demo.CORPUS_NAME:
+        return []
+    return [
+        f"{corpus} is a synthetic corpus: its voices were made by espeak-ng, so the numbers show that the pipeline "
+        "works and say nothing about human speech."
+    ]
+
+
 def notes_of(systems: Sequence[SystemResults], pairs: Sequence[PairComparison], labels: Sequence[str]) -> list[str]:
     """Note few or unknown dialogues, single seeds, imports, rare classes, automatic transcripts, and protocols."""
     paired = {name for pair in pairs for name in (pair.first, pair.second)}
     return [
         *_few_clusters(systems, pairs),
-        *_together((system.name, UNKNOWN_DIALOGUES) for system in systems if _draws_utterances(system)),
+        *_together((system.name, UNKNOWN_DIALOGUES) for system in systems if draws_utterances(system.held_out)),
         *_not_again([system for system in systems if system.name in paired], pairs, len(labels)),
         *_together(
             (system.name, "imported; how its epoch was chosen is unknown.")
@@ -80,6 +93,11 @@ def _few_clusters(systems: Sequence[SystemResults], pairs: Sequence[PairComparis
     if few == 1:
         return ["A single dialogue gives no interval and no p-value."]
     note = f"Intervals from {few} dialogues are too narrow to be trusted."
+    if few < FEWEST_CLUSTERS:
+        note = (
+            f"No interval is given for trained models: {few} dialogues are too few for a bootstrap, which needs at "
+            f"least {FEWEST_CLUSTERS}."
+        )
     if in_pairs and (fewest := min(in_pairs)) < FEW_CLUSTERS:
         below = "below" if has_all_swaps(fewest) else "far below"
         note += f" The p-values are valid, but with {fewest} dialogues they cannot fall {below} {2 / 2**fewest:.2g}."
@@ -132,13 +150,6 @@ def _trained_otherwise(systems: Sequence[SystemResults]) -> list[str]:
             said = ", ".join(f"{name.replace('_', ' ')} {getattr(mine, name)}" for name in other)
             notes.append(f"{system.name}: {said}, unlike {systems[0].name}; the two differ in more than the system.")
     return notes
-
-
-def _draws_utterances(system: SystemResults) -> bool:
-    """Whether every utterance is its own dialogue, as when dialogues are unknown."""
-    rows = system.held_out
-    cells = zip(rows.clusters, rows.folds, rows.utterance_ids, strict=True)
-    return all(cluster in (name, f"{fold}/{name}") for cluster, fold, name in cells)
 
 
 def _missing_classes(system: SystemResults, labels: Sequence[str]) -> str:

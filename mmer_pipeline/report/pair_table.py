@@ -1,11 +1,19 @@
 """The table of pairs of systems: what holds for the systems when they are trained again, and for these models."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
-from mmer_pipeline.report.report_content import Interval, MetricDifference, PairComparison, Report, TrainedAgain
-from mmer_pipeline.report.table_rendering import Cell, Column, Filled, Table, grouped_table_of
+from mmer_pipeline.report.ranking import METRIC, SHOWN, pair_of, reference
+from mmer_pipeline.report.report_content import (
+    Interval,
+    MetricDifference,
+    PairComparison,
+    Report,
+    System,
+    TrainedAgain,
+)
+from mmer_pipeline.report.table_rendering import Cell, Column, Filled, Table, grouped_table_of, table_of
 from mmer_pipeline.report.wording import (
     AGAIN,
     METRIC_NAMES,
@@ -28,6 +36,9 @@ class _Row(NamedTuple):
 
     pair: PairComparison
     found: MetricDifference
+
+
+_Compared = tuple[System, PairComparison]  # a system, and its difference to the reference
 
 
 def is_significant(found: MetricDifference) -> bool:
@@ -58,6 +69,61 @@ def pairs(report: Report) -> Table:
         [(METRIC_NAMES[metric], of_metric) for metric, of_metric in rows.items()],
         columns,
         [_bold(rows["wa"], rows["ua"]), PAIRS_NOTE, _how_to_read(report)],
+    )
+
+
+def differences(report: Report) -> Table:
+    """Differences to the best system, or to the reference of --against: the widest claim of each; see `pairs`."""
+    other = reference(report)
+    found = [(system, pair_of(report, system, other)) for system in report.systems if system is not other]
+    rows = [(system, pair) for system, pair in found if pair is not None]
+    claims = [AGAIN if pair.metrics[METRIC].is_about_systems else MODELS for _, pair in rows]
+    is_mixed = len(set(claims)) > 1
+
+    def difference(metric: str) -> Callable[[_Compared], Cell]:
+        def cell(row: _Compared) -> Cell:
+            found = row[1].metrics[metric]
+            return _difference(found.strongest_value, found.strongest[0], is_significant(found))
+
+        return cell
+
+    def p_holm(metric: str) -> Callable[[_Compared], Cell]:
+        return lambda row: Cell(
+            p_value(row[1].metrics[metric].strongest[1]), strong=is_significant(row[1].metrics[metric])
+        )
+
+    columns: list[Filled[_Compared]] = [
+        (Column("system", "text"), lambda row: Cell(row[0].title, system=row[0].name)),
+    ]
+    for metric in SHOWN:
+        name, priority = METRIC_NAMES[metric], 0 if metric == METRIC else 1
+        columns += [
+            (Column("difference (95\u00a0%)", group=name, priority=priority), difference(metric)),
+            (Column("p (Holm)", group=name, priority=priority), p_holm(metric)),
+        ]
+    if is_mixed:
+        columns.append((Column("claim", "word"), lambda row: claims[rows.index(row)]))
+    kind = "the reference" if report.against is not None else "the best"
+    return table_of(
+        f"Differences to {other.title}, {kind}, in percentage points{'' if is_mixed else f', {claims[0]}'}.",
+        rows,
+        columns,
+        [_short_note(report, set(claims))],
+    )
+
+
+def _short_note(report: Report, claims: Collection[str]) -> str:
+    """Say what the differences are about."""
+    meanings = {
+        AGAIN: "with other seeds, on other speakers",
+        MODELS: "on other dialogues; training again may give another result",
+    }
+    said = " ".join(f"{name.capitalize()}: {meaning}." for name, meaning in meanings.items() if name in claims)
+    number = len(report.pairs)
+    over = f" over {number} pairs" if number > 1 else ""
+    return (
+        f"{said} In bold: p < {SIGNIFICANT} after Holm's correction{over}. A difference that is not in bold has not "
+        "been shown to be zero: whatever its interval covers is possible."
     )
 
 

@@ -5,8 +5,10 @@ in percent. Folds and epochs are counted from 1.
 """
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 
+from mmer_pipeline.report.corpus_content import Baselines, HeldOutCorpus
+from mmer_pipeline.report.gate_content import Gates
 from mmer_pipeline.report.other_corpora import ScoresOnOther
 from mmer_pipeline.report.published_figures import PublishedKind
 from mmer_pipeline.report.trained_runs import TrainedRun
@@ -70,7 +72,7 @@ class MetricSummary:
     mean: float  # over folds and seeds, each counted once
     sd: float | None  # the sample standard deviation; None: one fold and seed
     pooled: float  # over all held-out predictions together
-    interval_95: Interval | None  # of the pooled value; None: no predictions of these models, or a single dialogue
+    interval_95: Interval | None  # of the pooled value; None: no predictions of these models, or few dialogues
     trained_again: TrainedAgain | None = None  # None: no predictions of these models
 
 
@@ -181,40 +183,6 @@ class ConfidentError:
 
 
 @dataclass(frozen=True)
-class ClassGates:
-    """The gates of the utterances of one true class; fractions."""
-
-    utterances: int  # each counted once
-    mean: float
-    percentile_10: float
-    median: float
-    percentile_90: float
-
-
-@dataclass(frozen=True)
-class GatedUtterance:
-    """An utterance whose gate is high or low among those of its fold; the gate is the mean over seeds."""
-
-    utterance_id: str
-    fold: int
-    speaker: str  # "": unknown
-    truth: str
-    prediction: str  # the class with the highest mean probability over seeds
-    gate: float  # a fraction
-    above_fold: float  # the gate minus the mean gate of its fold
-    transcript: str | None  # None: unknown
-
-
-@dataclass(frozen=True)
-class Gates:
-    """The acoustic gate (g of eq. 2, mean over words and channels) of held-out utterances, final."""
-
-    per_class: Mapping[str, ClassGates]  # by true class; without those that do not occur
-    highest: tuple[GatedUtterance, ...]  # by `above_fold`, highest first
-    lowest: tuple[GatedUtterance, ...]  # lowest first
-
-
-@dataclass(frozen=True)
 class System:
     """One system: a row of the report's tables."""
 
@@ -255,7 +223,7 @@ class MetricDifference:
     """First − second of two systems in one metric, pooled; about these trained models, except for `trained_again`."""
 
     difference: float
-    interval_95: Interval | None  # paired bootstrap; None: a single dialogue
+    interval_95: Interval | None  # paired bootstrap; None: few dialogues
     p: float | None  # two-sided, paired randomisation test; None: a single dialogue
     p_holm: float | None  # corrected over all pairs of the report
     trained_again: TrainedAgain = TrainedAgain()  # what holds for the systems, not only for these models
@@ -271,6 +239,24 @@ class MetricDifference:
         found = self.trained_again
         return (found.interval_95, found.p_holm) if self.is_about_systems else (self.interval_95, self.p_holm)
 
+    @property
+    def strongest_value(self) -> float:
+        """The difference that the widest claim is about: of means over folds and seeds, or pooled."""
+        again = self.trained_again.value
+        return again if self.is_about_systems and again is not None else self.difference
+
+    def reversed(self) -> "MetricDifference":
+        """Return second − first."""
+        again = self.trained_again
+        value = None if again.value is None else -again.value
+        again = replace(again, value=value, interval_95=_reversed(again.interval_95), seeds=again.seeds[::-1])
+        difference, interval = -self.difference, _reversed(self.interval_95)
+        return replace(self, difference=difference, interval_95=interval, trained_again=again)
+
+
+def _reversed(interval: Interval | None) -> Interval | None:
+    return None if interval is None else (-interval[1], -interval[0])
+
 
 @dataclass(frozen=True)
 class PairComparison:
@@ -281,6 +267,11 @@ class PairComparison:
     utterances: int
     clusters: int  # dialogues
     metrics: Mapping[str, MetricDifference]  # by metric: "wa", "ua"
+
+    def reversed(self) -> "PairComparison":
+        """Return second − first."""
+        metrics = {name: found.reversed() for name, found in self.metrics.items()}
+        return replace(self, first=self.second, second=self.first, metrics=metrics)
 
 
 @dataclass(frozen=True)
@@ -331,7 +322,7 @@ class Report:
 
     corpus: str
     labels: tuple[str, ...]
-    systems: tuple[System, ...]
+    systems: tuple[System, ...]  # highest UA first
     pairs: tuple[PairComparison, ...]
     table_1: Table1
     holes: tuple[Hole, ...]
@@ -339,11 +330,14 @@ class Report:
     validated_pairs: tuple[PairComparison, ...] = ()  # as `pairs`, of the validated models, if every system has them
     other_corpora: tuple[ScoresOnOther, ...] = ()  # by corpus; empty: the models were not scored on another one
     against: str | None = None  # the system that the others are compared with; None: all pairs
+    answer: str = ""  # the report in one sentence
+    held_out: HeldOutCorpus | None = None  # None: made by hand
+    baselines: Baselines | None = None  # None: the manifest of the runs is unknown
 
     def system(self, name: str) -> System:
         """Return the system of that name."""
         return next(system for system in self.systems if system.name == name)
 
     def as_json(self) -> dict[str, object]:
-        """Return the plain values of report.json."""
-        return asdict(self)
+        """Return the plain values of report.json, the answer first."""
+        return {"answer": self.answer, **asdict(self)}

@@ -13,13 +13,14 @@ from mmer_pipeline.report import (
     report_plots,
     single_system_tables,
 )
+from mmer_pipeline.report.head import head
 from mmer_pipeline.report.other_corpora_table import other_corpora
 from mmer_pipeline.report.report_content import Report
 from mmer_pipeline.report.wording import (
     MEANING,
-    ONE_FOLD,
     PAIRS_NOTE,
     chance,
+    has_published_figures,
     percent,
 )
 
@@ -36,25 +37,16 @@ def html(report: Report) -> str:
         paper_table=paper_table,
         system_tables=single_system_tables,
         provenance_tables=provenance_tables,
+        head=head(report),
+        has_published_figures=has_published_figures(report),
+        known=[name for name in MEANING if any(name in system.selections.known for system in report.systems)],
         MEANING=MEANING,
-        ONE_FOLD=ONE_FOLD,
         PAIRS_NOTE=PAIRS_NOTE,
         other_corpora=other_corpora,
         PAPER=PAPER,
         chance=chance(report),
-        encoders=_encoders(report),
         slugs=report_plots.slugs(report),
         hue_of={system.name: HUES.index(report_plots.hue(report, system)) + 1 for system in report.systems},
         plots={name: inline(figure, name) for name, figure in report_plots.figures(report)},
         jobs=sum(len(run.folds) for system in report.systems for run in system.runs),
     )
-
-
-def _encoders(report: Report) -> dict[str, list[str]]:
-    """Map each kind to the names of the encoders in use."""
-    used: dict[str, list[str]] = {"speech": [], "text": []}
-    for system in report.systems:
-        for kind, name in system.encoders.used.items():
-            if name not in used[kind]:
-                used[kind].append(name)
-    return {kind: names for kind, names in used.items() if names}

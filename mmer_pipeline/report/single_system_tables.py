@@ -3,12 +3,11 @@
 from collections.abc import Callable, Mapping, Sequence
 
 from mmer_pipeline.report.comparison_tables import mean_and_sd, pooled_cell, trained_again_cell
+from mmer_pipeline.report.gate_content import ClassGates, GatedUtterance
 from mmer_pipeline.report.report_content import (
-    ClassGates,
     ClassScores,
     ConfidentError,
     FoldScores,
-    GatedUtterance,
     MetricSummary,
     System,
 )

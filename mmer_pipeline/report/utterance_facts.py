@@ -18,6 +18,7 @@ class UtteranceFacts:
     transcripts: dict[str, str] = field(default_factory=dict)  # as in the manifest
     seconds: dict[str, float] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)  # why something is unknown, one sentence each
+    manifests: list[Manifest] = field(default_factory=list)  # those that are as they were in training
 
 
 def read_utterance_facts(records: Sequence[RunRecord]) -> UtteranceFacts:
@@ -39,6 +40,7 @@ def read_utterance_facts(records: Sequence[RunRecord]) -> UtteranceFacts:
                 f"(digest {manifest.digest}, trained on {digest})."
             )
             continue
+        facts.manifests.append(manifest)
         facts.transcripts.update((u.utterance_id, u.transcript) for u in manifest.utterances)
         _add_seconds(facts, manifest)
     return facts

@@ -134,6 +134,11 @@ def chance(report: Report) -> float:
     return 1 / max(1, len(occurring))
 
 
+def has_published_figures(report: Report) -> bool:
+    """Whether the published figures are of the report's corpus, so that they are shown with ours."""
+    return report.corpus == published_figures.CORPUS
+
+
 def epoch_caveat(report: Report) -> str:
     """Name the systems that may not be at "the last epoch, no selection"; "" if there are none."""
     imported = [system.title for system in report.systems if system.imported]

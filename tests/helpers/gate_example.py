@@ -8,7 +8,8 @@ from pathlib import Path
 from helpers.report_example import LABELS, TRANSCRIPTS, with_system
 from mmer_pipeline import files, paths
 from mmer_pipeline.digests import digest_of_result
-from mmer_pipeline.report.report_content import ClassGates, GatedUtterance, Gates, Report
+from mmer_pipeline.report.gate_content import ClassGates, GatedUtterance, Gates
+from mmer_pipeline.report.report_content import Report
 from mmer_pipeline.runs import GATE_COLUMN
 
 

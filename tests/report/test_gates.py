@@ -12,10 +12,10 @@ from helpers.run_example import LABELS, write_import, write_run
 from mmer_pipeline import paths
 from mmer_pipeline.report import single_system_tables
 from mmer_pipeline.report.build_report import make_report
+from mmer_pipeline.report.gate_content import ClassGates, GatedUtterance
 from mmer_pipeline.report.gates import EXTREMES, gates_of
 from mmer_pipeline.report.imported_results import Import
 from mmer_pipeline.report.markdown import markdown
-from mmer_pipeline.report.report_content import ClassGates, GatedUtterance
 from mmer_pipeline.report.report_page import html
 from mmer_pipeline.report.run_results import HeldOut
 from mmer_pipeline.report.table_rendering import as_markdown

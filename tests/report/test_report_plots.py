@@ -15,7 +15,8 @@ from PIL import Image
 
 from mmer_pipeline.pages.plotting import HUES, svg
 from mmer_pipeline.report import report_plots
-from mmer_pipeline.report.report_content import ClassGates, LengthBin, Reliability
+from mmer_pipeline.report.gate_content import ClassGates
+from mmer_pipeline.report.report_content import LengthBin, Reliability
 from mmer_pipeline.report.report_plots import figures, slugs, write_plots
 from mmer_pipeline.scoring.metrics import ReliabilityBin
 

@@ -25,7 +25,7 @@ class Reading:
     utterances: tuple[Utterance, ...]
     label_map: str  # the default label map of this corpus
     notes: tuple[str, ...] = ()  # oddities of this copy, one sentence each
-    name: str | None = None  # of a corpus that has no reader of its own, for reports; None: the reader's
+    name: str | None = None  # of the corpus, for reports, if it is not that of the reader
     places: tuple[str, ...] = ()  # where in the source each utterance is, for messages: "row 7"
     label_column: str | None = None  # the source's column with the labels, for messages
     not_found: frozenset[str] = frozenset()  # `Utterance.audio` without a recording, as far as the reader looked

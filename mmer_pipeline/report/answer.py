@@ -1,0 +1,164 @@
+"""The report's answer in one sentence: which system leads, by how much, and how certain that is.
+
+It makes the widest claim that the report can make (`MetricDifference.strongest`): about the systems trained again, or
+else about these trained models. Of a difference that is not significant it says what is not excluded, never that there
+is none. Points and percent are of UA.
+"""
+
+from mmer_pipeline.report.pair_table import is_significant
+from mmer_pipeline.report.ranking import METRIC, claimed, is_at_chance, pair_of, ranked, reference
+from mmer_pipeline.report.repeated_training import IMPORTED, INCOMPLETE, ONE_SEED
+from mmer_pipeline.report.report_content import Interval, MetricDifference, PairComparison, Report, System
+from mmer_pipeline.report.wording import chance, p_value, percent, signed
+
+_SMALLEST = 0.0005  # a difference below it is shown as 0.0 points
+
+
+def answer(report: Report) -> str:
+    """Return the sentence, from nothing but the report's content."""
+    best = ranked(report.systems)[0]
+    if is_at_chance(report, best):
+        said = _at_chance(report, best)
+    elif len(report.systems) == 1:
+        said = _alone(report, best)
+    else:
+        said = _compared(report, best)
+    return f"{_where(report)} {said}{_baseline_note(report, best)}."
+
+
+def _where(report: Report) -> str:
+    """Name the corpus, and what is missing or unusual about the protocol."""
+    if report.holes:
+        number = len(report.holes)
+        parts = "1 fold or run is" if number == 1 else f"{number} folds or runs are"
+        return f"{parts} missing; with what is there of {report.corpus},"
+    if all(system.folds_expected == 1 for system in report.systems):
+        return f"On one held-out part of {report.corpus},"
+    return f"On {report.corpus},"
+
+
+def _at_chance(report: Report, best: System) -> str:
+    found = claimed(best.selections.final.summary[METRIC])
+    subject = "no system has" if len(report.systems) > 1 else f"{best.title} has not"
+    whose = f"the best, {best.title}, reaches" if len(report.systems) > 1 else "it reaches"
+    return (
+        f"{subject} been shown to be better than chance (a UA of {_points(chance(report))} %): "
+        f"{whose} {_points(found.value)} %{_range(found.interval, found.is_about_systems)}"
+    )
+
+
+def _alone(report: Report, system: System) -> str:
+    found, guessing = claimed(system.selections.final.summary[METRIC]), chance(report)
+    said = (
+        f"{system.title} reaches a UA of {_points(found.value)} %{_range(found.interval, found.is_about_systems)}, "
+        f"{_points(found.value - guessing)} points above chance"
+    )
+    best = report.baselines.best if report.baselines else None
+    if best is None or best.ua >= found.value:
+        return said
+    return f"{said} and {_points(found.value - best.ua)} above the best cheap baseline, {best.name}"
+
+
+def _compared(report: Report, best: System) -> str:
+    """Compare the best system with the second, or with the reference."""
+    other = reference(report)
+    if other is best:
+        other = next(system for system in ranked(report.systems) if system is not best)
+    pair = pair_of(report, best, other)
+    if pair is None:
+        return (
+            f"{best.title} has the highest UA ({_points(claimed(best.selections.final.summary[METRIC]).value)} %), but "
+            f"it shares no utterance with {other.title}, so that the two cannot be compared"
+        )
+    if pair.metrics[METRIC].strongest_value < 0:  # ahead in the mean over folds, behind in the pooled value
+        pair, best, other = pair.reversed(), other, best
+    value = pair.metrics[METRIC].strongest_value
+    first, second = _called(report, best), _called(report, other)
+    if value < _SMALLEST:
+        lead = f"{first} and {second} are less than 0.1 points of UA apart"
+    else:
+        lead = f"{first} leads by {_points(value)} points of UA over {second}"
+        if len(report.systems) > 2 and report.against is None:
+            lead += f", the second of {len(report.systems)} systems"
+    return lead + _certainty(report, pair, best)
+
+
+def _called(report: Report, system: System) -> str:
+    remarks = ["imported"] if system.imported else []
+    remarks += ["the reference"] if system.name == report.against else []
+    return f"{system.title} ({', '.join(remarks)})" if remarks else system.title
+
+
+def _certainty(report: Report, pair: PairComparison, best: System) -> str:
+    """Say how certain a lead is, and about what."""
+    found = pair.metrics[METRIC]
+    low_high, p = found.strongest
+    dialogues = _dialogues(report, pair)
+    if p is None:
+        return f"; {dialogues} cannot tell this from chance"
+    if is_significant(found):
+        numbers = f"p = {p_value(p)}" + (f", 95 % interval {_signed(low_high)}" if low_high else "")
+        if found.is_about_systems:
+            return f", and would do so trained again and tested on other speakers ({numbers})"
+        return f" ({numbers}), which holds for these trained models only{_why_only_these(found)}"
+    if found.is_about_systems:
+        again = found.trained_again
+        units = f"{again.units} {again.unit}s and {_seeds(again.seeds)}"
+        said, scope = f"with {units} this cannot be told apart from chance", "trained again, "
+    else:
+        said, scope = f"with {dialogues} this cannot be told apart from chance, even for these trained models", ""
+    if low_high is None:
+        return f"; {said} (p = {p_value(p)}), and there are too few for an interval"
+    return f"; {said}: {scope}{_not_excluded(low_high, best)}{_corrected(report, low_high)}"
+
+
+def _not_excluded(low_high: Interval, best: System) -> str:
+    low, high = low_high
+    if low >= 0:
+        return f"{best.title} may be {_points(low)} to {_points(high)} points ahead"
+    return f"{best.title} may be up to {_points(high)} points ahead or up to {_points(-low)} points behind"
+
+
+def _corrected(report: Report, low_high: Interval) -> str:
+    """Explain an interval without 0 of a difference that is not significant."""
+    pairs = len(report.pairs)
+    return f" (p is corrected for {pairs} pairs, the interval is not)" if low_high[0] > 0 and pairs > 1 else ""
+
+
+def _why_only_these(found: MetricDifference) -> str:
+    why = found.trained_again.why_not
+    reasons = {IMPORTED: "one is imported", ONE_SEED: "there is one seed", INCOMPLETE: "folds are missing"}
+    return next((f", as {said}" for reason, said in reasons.items() if reason in why), "")
+
+
+def _dialogues(report: Report, pair: PairComparison) -> str:
+    if report.held_out is not None and report.held_out.dialogues is None:
+        return f"{pair.clusters} utterances of unknown dialogues"
+    return "a single dialogue" if pair.clusters == 1 else f"{pair.clusters} dialogues"
+
+
+def _seeds(seeds: tuple[int, ...]) -> str:
+    return f"{min(seeds)} seeds" if len(set(seeds)) <= 1 else f"{min(seeds)} to {max(seeds)} seeds"
+
+
+def _baseline_note(report: Report, best: System) -> str:
+    """Warn of a baseline without words and voice that is at least as good as the best system."""
+    baseline = report.baselines.best if report.baselines else None
+    if baseline is None or baseline.ua < claimed(best.selections.final.summary[METRIC]).value:
+        return ""
+    return f"; {baseline.name} alone reaches {_points(baseline.ua)} %"
+
+
+def _range(low_high: Interval | None, is_about_systems: bool) -> str:
+    if low_high is None:
+        return ""
+    about = "trained again" if is_about_systems else "these models"
+    return f" (95 % interval {_points(low_high[0])} to {_points(low_high[1])}, {about})"
+
+
+def _points(value: float) -> str:
+    return percent(value, 1)
+
+
+def _signed(low_high: Interval) -> str:
+    return f"{signed(low_high[0], 1)} to {signed(low_high[1], 1)}"

@@ -1,0 +1,36 @@
+"""Count what was held out: utterances, speakers, dialogues, hours and classes."""
+
+from collections import Counter
+from collections.abc import Sequence
+
+from mmer_pipeline.report.corpus_content import HeldOutCorpus
+from mmer_pipeline.report.run_results import HeldOut, SystemResults
+from mmer_pipeline.report.utterance_facts import UtteranceFacts
+
+
+def held_out_corpus(systems: Sequence[SystemResults], labels: Sequence[str], facts: UtteranceFacts) -> HeldOutCorpus:
+    """Count the utterances of all systems; dialogues are those of the system with the most utterances."""
+    truth: dict[str, str] = {}
+    speakers: dict[str, str] = {}
+    for system in systems:
+        rows = system.held_out
+        truth.update(zip(rows.utterance_ids, (labels[number] for number in rows.truth.tolist()), strict=True))
+        for name, speaker in zip(rows.utterance_ids, rows.speakers, strict=True):
+            speakers[name] = speaker or speakers.get(name, "")
+    largest = max((system.held_out for system in systems), key=lambda rows: len(set(rows.utterance_ids)))
+    counts = Counter(truth.values())
+    is_timed = truth.keys() <= facts.seconds.keys()
+    return HeldOutCorpus(
+        utterances=len(truth),
+        of_manifest=len(facts.transcripts) or None,
+        speakers=len(set(speakers.values())) if all(speakers.values()) else None,
+        dialogues=None if draws_utterances(largest) else len(set(largest.clusters)),
+        hours=sum(facts.seconds[name] for name in truth) / 3600 if is_timed else None,
+        classes={label: counts[label] for label in labels},
+    )
+
+
+def draws_utterances(rows: HeldOut) -> bool:
+    """Whether every utterance is its own dialogue, as when dialogues are unknown."""
+    cells = zip(rows.clusters, rows.folds, rows.utterance_ids, strict=True)
+    return all(cluster in (name, f"{fold}/{name}") for cluster, fold, name in cells)
