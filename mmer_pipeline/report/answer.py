@@ -28,13 +28,14 @@ def answer(report: Report) -> str:
 
 def _where(report: Report) -> str:
     """Name the corpus, and what is missing or unusual about the protocol."""
+    corpus = "an unknown corpus" if report.corpus == "unknown" else report.corpus
     if report.holes:
         number = len(report.holes)
         parts = "1 fold or run is" if number == 1 else f"{number} folds or runs are"
-        return f"{parts} missing; with what is there of {report.corpus},"
+        return f"{parts} missing; with what is there of {corpus},"
     if all(system.folds_expected == 1 for system in report.systems):
-        return f"On one held-out part of {report.corpus},"
-    return f"On {report.corpus},"
+        return f"On one held-out part of {corpus},"
+    return f"On {corpus},"
 
 
 def _at_chance(report: Report, best: System) -> str:

@@ -80,7 +80,7 @@ def overview(report: Report) -> Table:
         if has_again
         else (Column("UA pooled (95\u00a0%)"), lambda line: line.pooled),
         (Column("WA"), lambda line: line.wa),
-        *([] if is_even else [(Column("folds ×\u00a0seeds"), lambda line: line.folds)]),
+        *([] if is_even else [(Column("folds ×\u00a0seeds", priority=1), lambda line: line.folds)]),
     ]
     at_chance = any(is_at_chance(report, system) for system in report.systems)
     missing = report.baselines.missing if report.baselines else ""

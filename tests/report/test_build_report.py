@@ -42,7 +42,8 @@ def test_final_is_the_last_epoch_and_oracle_the_best_one(run):
     assert system.oracle_gap.wa == pytest.approx(1 - np.mean([0.5, 5 / 6, 1.0]))
 
 
-def test_mean_and_sample_deviation_are_over_folds_and_pooled_is_over_utterances(run):
+def test_mean_and_sample_deviation_are_over_folds_and_pooled_is_over_utterances(run, monkeypatch):
+    monkeypatch.setattr("mmer_pipeline.report.comparisons.FEWEST_CLUSTERS", 2)
     summary = only(make_report([run])).selections.final.summary
     truth = np.concatenate([TRUTH[n] for n in TRUTH])
     predicted = np.concatenate([EPOCHS[n][-1] for n in TRUTH])
@@ -110,13 +111,16 @@ def test_a_pair_is_compared_on_shared_utterances_each_counting_once(tmp_path):
     # Of ten utterances the first gets 7 and 5 right (6 in the mean), the second 5.
     assert pair.metrics["wa"].difference == pytest.approx(0.1)
     assert 0 < pair.metrics["wa"].p <= pair.metrics["wa"].p_holm <= 1
-    (note,) = [note for note in report.notes if note.startswith("Intervals from 5 dialogues are too narrow")]
+    (note,) = [note for note in report.notes if note.startswith("No interval is given for trained models: 5 dialogues")]
     assert "with 5 dialogues they cannot fall below 0.062" in note
     assert pair.metrics["wa"].p == 1.0  # one dialogue alone differs, and swapping it is as extreme
 
 
 def test_few_dialogues_of_one_system_are_said_without_any_pair(tmp_path, run):
-    assert "Intervals from 6 dialogues are too narrow to be trusted." in make_report([run]).notes
+    too_few = (
+        "No interval is given for trained models: 6 dialogues are too few for a bootstrap, which needs at least 8."
+    )
+    assert too_few in make_report([run]).notes
     write_fold(tmp_path / "one", 1, [0, 1], [[0, 1]])
     assert "A single dialogue gives no interval and no p-value." in make_report([tmp_path / "one"]).notes
 
@@ -247,8 +251,8 @@ def test_the_schema_of_report_json_is_kept(tmp_path):
         "row": list(value["table_1"]["rows"][0]),
         "hole": list(value["holes"][0]),
     } == {
-        "report": ["corpus", "labels", "systems", "pairs", "table_1", "holes", "notes", "validated_pairs",
-                   "other_corpora", "against"],
+        "report": ["answer", "corpus", "labels", "systems", "pairs", "table_1", "holes", "notes", "validated_pairs",
+                   "other_corpora", "against", "held_out", "baselines"],
         "system": ["name", "title", "system", "imported", "seeds", "encoders", "folds_expected", "utterances",
                    "selections", "oracle_gap", "per_class", "confusion", "speakers", "reliability", "lengths",
                    "curves", "spelling", "errors", "runs", "gates"],

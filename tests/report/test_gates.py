@@ -217,8 +217,8 @@ def test_names_and_transcripts_that_are_markup_stay_text():
 
 def test_only_the_system_that_has_gates_shows_them():
     page = html(with_gates(report_example()))
-    assert page.count("<h3>Acoustic gate</h3>") == 1
-    assert page.index('id="system-mmer"') < page.index("<h3>Acoustic gate</h3>") < page.index('id="system-cai"')
+    assert page.count("<h4>Acoustic gate</h4>") == 1
+    assert page.index('id="system-mmer"') < page.index("<h4>Acoustic gate</h4>") < page.index('id="system-cai"')
     assert GATE_COMPARISON in page
 
 

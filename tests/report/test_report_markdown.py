@@ -21,7 +21,9 @@ from mmer_pipeline.report.wording import ALPHA_NOTE, PAIRS_NOTE
 
 
 @pytest.fixture
-def report(tmp_path):
+def report(tmp_path, monkeypatch):
+    """Two systems; their six dialogues are enough for an interval here."""
+    monkeypatch.setattr("mmer_pipeline.report.comparisons.FEWEST_CLUSTERS", 2)
     return make_report([write_run(tmp_path / "a"), write_run(tmp_path / "b", alpha=0.5, flipped=2)])
 
 
@@ -41,7 +43,7 @@ def tables(text):
 
 
 def test_the_headline_has_every_system_with_mean_and_deviation(report):
-    headline = section(markdown(report), "Results")
+    headline = section(markdown(report), "All metrics")
     assert re.search(r"\| MMER \(α = 0\.1\) \| 77\.78 ± 25\.46 \|.* \| 3 \| 12 \| roberta-base, facebook/", headline)
     assert "| MMER (α = 0.5) |" in headline
     assert "Guessing gives a UA of 50.00" in headline
@@ -61,7 +63,7 @@ def test_the_oracle_stands_apart_with_its_gap(report):
 
 
 def test_pairs_have_difference_interval_and_both_p_values(report):
-    text = section(markdown(report), "Are the differences real?")
+    text = section(markdown(report), "All pairs")
     row = r"\| MMER \(α = 0\.1\) − MMER \(α = 0\.5\) \| \+16\.67 \(\S+, \S+\) \| [01]\.\d+ \|.*\| 12 \| 6 \|"
     assert len(re.findall(row, text)) == 2  # WA and UA
     assert "these models p (Holm)" in text
@@ -69,23 +71,24 @@ def test_pairs_have_difference_interval_and_both_p_values(report):
 
 
 def test_with_several_seeds_pairs_say_both_claims(everything):
-    text = section(markdown(everything), "Are the differences real?")
+    text = section(markdown(everything), "All pairs")
     assert "trained again difference (95 %) | trained again p | trained again p (Holm)" in text
-    assert "trained again WA 95 %" in section(markdown(everything), "Results")
+    assert "trained again WA 95 %" in section(markdown(everything), "All metrics")
 
 
 def test_what_interval_and_p_are_about_stands_under_the_pairs(report):
-    assert PAIRS_NOTE in section(markdown(report), "Are the differences real?")
+    assert PAIRS_NOTE in section(markdown(report), "All pairs")
 
 
 def test_of_imports_it_is_said_that_their_epoch_is_not_known(report, everything):
-    assert "(imported) was chosen is unknown" in section(markdown(everything), "Results")
-    assert "imported" not in section(markdown(report), "Results")
+    assert "(imported) was chosen is unknown" in section(markdown(everything), "All metrics")
+    assert "imported" not in section(markdown(report), "All metrics")
 
 
 def test_published_figures_and_ours_of_the_same_kind_are_not_subtracted_on_another_corpus(tmp_path):
-    text = section(markdown(make_report([write_run(tmp_path / "a", alpha=0.2)])), "The paper's Table 1")
-    assert "ours on made up" in text
+    run = write_run(tmp_path / "a", alpha=0.2, facts={"corpus": "iemocap"})
+    text = section(markdown(make_report([run])), "The paper's Table 1")
+    assert "ours on iemocap" in text
     kind = r"oracle UA \(sessions held out; likely: inferred\)"
     row = rf"\| MMER \(α = 0\.1\) / MMER \(α = 0\.2\) \| 77\.64 \| {kind} \| 100\.00 ± 0\.00 \| 77\.78 ± 25\.46 \|"
     assert re.search(row, text)
@@ -95,14 +98,14 @@ def test_published_figures_and_ours_of_the_same_kind_are_not_subtracted_on_anoth
 
 def test_on_iemocap_the_difference_is_that_of_the_same_kind_where_no_fold_is_missing(tmp_path, monkeypatch):
     monkeypatch.setattr("mmer_pipeline.report.published_results.TABLE_1", published_with_folds(3))
-    report = make_report([write_run(tmp_path / "a", alpha=0.2)])
+    report = make_report([write_run(tmp_path / "a", alpha=0.2, facts={"corpus": "iemocap"})])
     assert re.search(r"\| 77\.64 \|.*\| 100\.00 ± 0\.00 \| \+22\.36 oracle UA \|", markdown(with_comparable(report)))
     report = with_comparable(with_system(report, 0, without_last_fold))
     assert re.search(r"\| 77\.64 \|.*\| 100\.00 ± 0\.00 \| – \|", markdown(report))
 
 
 def test_our_alpha_of_0_1_is_in_a_row_of_its_own_that_names_the_paper_s(report):
-    text = section(markdown(report), "The paper's Table 1")
+    text = section(markdown(replace(report, corpus="iemocap")), "The paper's Table 1")
     assert re.search(r"\| MMER \(α = 0\.1\) \| 77\.64 \|.*\| – \| – \| – \|", text)
     assert re.search(r"\| MMER \(α = 0\.1\) \(the paper's α = 0\.05\) \| – \| – \| – \| 77\.78 ± 25\.46 \|", text)
     assert ALPHA_NOTE in text
@@ -144,14 +147,41 @@ def test_missing_folds_are_said_loudly_at_the_top(tmp_path):
     paths.fold(run, 2).evaluation.unlink()
     paths.fold(run, 3).weights.unlink()
     text = markdown(make_report([run]))
-    top, _, rest = text.partition("## Results")
+    top, _, rest = text.partition("## Which system")
     assert "**THE NUMBERS ARE NOT A CROSS-VALIDATION.** Missing:" in top
     assert "> - r, fold 3: not trained: mmer-pipe train --run r --fold 3" in top
     assert "1 of 3 folds: THE NUMBERS ARE NOT A CROSS-VALIDATION" in rest
 
 
-def test_notes_stand_at_the_top(report):
-    assert "Note: Transcripts and utterance lengths are unknown" in markdown(report).partition("## Results")[0]
+def test_notes_come_before_the_details(report):
+    notes = section(markdown(report), "Before you quote a number")
+    assert "- Transcripts and utterance lengths are unknown" in notes
+    assert markdown(report).index("Before you quote") < markdown(report).index("## All metrics")
+
+
+def test_published_figures_of_another_corpus_are_not_shown(report):
+    assert "Table 1" not in markdown(report)
+
+
+def test_systems_come_in_the_order_of_ua_with_chance_below_them(tmp_path):
+    runs = [write_run(tmp_path / "a", flipped=2), write_run(tmp_path / "b", alpha=0.5)]
+    text = section(markdown(make_report(runs)), "Which system is better?")
+    order = [text.index(name) for name in ("| MMER (α = 0.5)", "| MMER (α = 0.1)", "| chance | 50.00 |")]
+    assert order == sorted(order)
+    text = section(markdown(make_report(runs)), "Are the differences real?")
+    assert "Differences to MMER (α = 0.5), the best" in text
+    assert len(re.findall(r"\| MMER \(α = 0\.1\) \| −\d", text)) == 1
+    text = section(markdown(make_report(runs, against="a")), "Are the differences real?")
+    assert "Differences to MMER (α = 0.1), the reference" in text
+    assert len(re.findall(r"\| MMER \(α = 0\.5\) \| \+\d", text)) == 1
+
+
+def test_no_interval_is_given_for_few_dialogues_and_the_reason_is_said(tmp_path):
+    report = make_report([write_run(tmp_path / "a"), write_run(tmp_path / "b", alpha=0.5, flipped=2)])
+    assert all(found.interval_95 is None for pair in report.pairs for found in pair.metrics.values())
+    assert all(entry.selections.final.summary["ua"].interval_95 is None for entry in report.systems)
+    assert "6 dialogues are too few for a bootstrap" in section(markdown(report), "Before you quote a number")
+    assert "too few for an interval" in report.answer
 
 
 def test_several_seeds_have_a_column_and_are_counted(tmp_path):

@@ -25,7 +25,7 @@ def only(report):
 def test_an_import_is_one_more_row_under_the_same_statistics(tmp_path, run):
     file = write_import(tmp_path / "theirs.csv", flipped=1)
     report = make_report([run], [Import(file, "theirs")])
-    _, theirs = report.systems
+    theirs, _ = report.systems  # the better one
     assert (theirs.name, theirs.title, theirs.system, theirs.imported) == (
         "theirs",
         "theirs",
@@ -42,13 +42,13 @@ def test_an_import_is_one_more_row_under_the_same_statistics(tmp_path, run):
     assert theirs.errors[0].utterance_id == "1u0"
     assert theirs.errors[0].probabilities == {"happy": 0.1, "sad": 0.9}
     (pair,) = report.pairs
-    assert (pair.first, pair.second, pair.utterances) == ("r", "theirs", 12)
+    assert (pair.first, pair.second, pair.utterances) == ("theirs", "r", 12)
     assert report.table_1.rows[-1].ours == "theirs"
 
 
 def test_an_import_without_probabilities_has_no_reliability_and_no_confident_errors(tmp_path, run):
     report = make_report([run], [Import(write_import(tmp_path / "t.csv", flipped=1, probabilities=False), "theirs")])
-    assert (report.systems[1].reliability, report.systems[1].errors) == (None, ())
+    assert (report.systems[0].reliability, report.systems[0].errors) == (None, ())
 
 
 def test_an_import_alone_is_a_report_too(tmp_path):

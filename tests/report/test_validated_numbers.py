@@ -34,7 +34,8 @@ def pooled(of):
     return [value for number in TRUTH for value in of[number]]
 
 
-def test_validated_numbers_are_those_of_the_validated_predictions(tmp_path):
+def test_validated_numbers_are_those_of_the_validated_predictions(tmp_path, monkeypatch):
+    monkeypatch.setattr("mmer_pipeline.report.comparisons.FEWEST_CLUSTERS", 2)
     (system,) = make_report([write_validated(tmp_path / "r")]).systems
     validated = system.selections.validated
     assert [row.epoch for row in validated.folds] == [2, 2, 2]

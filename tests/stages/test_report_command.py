@@ -42,8 +42,8 @@ def test_a_single_run_is_reported_in_full_into_its_own_directory():
     write_run(Path("runs/a"))
     result = call()
     assert set(FILES) - {"plots"} <= set(written("runs/a"))
-    assert "a: MMER (α = 0.1) on made up, 3 of 3 folds" in result.stdout
-    assert "oracle: epoch chosen on the held-out fold itself" in result.stdout
+    assert "On made up, MMER (α = 0.1) reaches a UA of 75.0 %, 25.0 points above chance." in result.stdout
+    assert "3-fold cross-validation, sessions held out; no validation part; seed 1" in result.stdout
     assert "truth ╲" in result.stdout
     assert "report.md, report.html, report.json, table.tex, table-column.tex" in result.stderr
     assert json.loads(Path("runs/a/report.json").read_text())["systems"][0]["name"] == "a"
@@ -55,7 +55,8 @@ def test_all_evaluated_runs_are_compared_in_a_directory_of_their_own():
     Path("runs/unfinished/fold-1").mkdir(parents=True)
     result = call()
     assert "report.md" in written("runs/report")
-    assert "MMER (α = 0.1) −" in result.stdout
+    assert "On made up, MMER (α = 0.1) leads by" in result.stdout
+    assert "Differences to MMER (α = 0.1), the best" in result.stdout
     assert "(Holm)" in result.stdout
     assert "truth ╲" not in result.stdout  # no pages of details
     assert "…" not in result.stdout
@@ -65,9 +66,10 @@ def test_all_evaluated_runs_are_compared_in_a_directory_of_their_own():
 
 @pytest.mark.parametrize("others", [(), (0.5,)])
 def test_table_1_is_printed_where_the_corpus_is_its_own(monkeypatch, others):
-    write_run(Path("runs/a"), alpha=0.2)
+    facts = {"corpus": "iemocap"}
+    write_run(Path("runs/a"), alpha=0.2, facts=facts)
     for alpha in others:
-        write_run(Path(f"runs/{alpha}"), alpha=alpha)
+        write_run(Path(f"runs/{alpha}"), alpha=alpha, facts=facts)
     assert "published" not in call().stdout
     monkeypatch.setattr("mmer_pipeline.report.published_results.comparable", lambda *_: True)
     monkeypatch.setattr("mmer_pipeline.report.published_results.TABLE_1", published_with_folds(3))
@@ -99,7 +101,8 @@ def test_an_import_is_compared_with_the_runs():
 
 
 def test_an_import_alone_needs_no_run():
-    assert "Theirs: Theirs on unknown" in call("--import", theirs(), "--name", "Theirs").stdout
+    shown = " ".join(call("--import", theirs(), "--name", "Theirs").stdout.split())
+    assert "of an unknown corpus, Theirs has not been shown to be better than chance" in shown
     assert "report.md" in written("runs/report")
 
 
@@ -128,7 +131,8 @@ def test_a_column_of_an_imported_file_can_be_named():
 def test_holes_are_named_on_the_terminal():
     write_run(Path("runs/a"), folds=(1, 2))
     shown = " ".join(call().stdout.split())
-    assert "2 of 3 folds: THE NUMBERS ARE NOT A CROSS-VALIDATION" in shown
+    assert "THE NUMBERS ARE NOT A CROSS-VALIDATION. Missing:" in shown
+    assert "1 fold or run is missing; with what is there of made up, MMER" in shown
     assert "a, fold 3: not trained: mmer-pipe train --run a --fold 3" in shown
 
 
@@ -172,7 +176,7 @@ def test_one_system_can_be_the_reference_of_all_comparisons():
         write_run(Path("runs") / name, alpha=alpha, flipped=int(10 * alpha) - 1)
     report = json.loads(call("--against", "b", "--json").stdout)
     assert [(pair["first"], pair["second"]) for pair in report["pairs"]] == [("b", "a"), ("b", "c")]
-    assert "--against x: there is no such system in this report. Its systems: a, b, c." in " ".join(
+    assert "--against x: there is no such system in this report. Its systems: a, c, b." in " ".join(
         call("--against", "x", code=1).stderr.split()
     )
 
@@ -182,7 +186,17 @@ def test_both_claims_fit_a_terminal():
         write_run(Path("runs") / name, alpha=0.5 if "b" in name else 0.1, flipped=number, seed=2 if "2" in name else 1)
     shown = call().stdout
     words = " ".join(shown.split())
-    assert "Trained again: these systems with other seeds and on other speakers" in words
-    assert "These models: the models that were trained, on other dialogues" in words
+    assert "Trained again: with other seeds, on other speakers." in words
+    assert "the best, in percentage points, trained again" in words
     table = [line for line in shown.splitlines() if line.startswith(("┃", "│", "┏", "└"))]
     assert max(map(len, table)) <= 80
+
+
+def test_eight_systems_do_not_flood_the_terminal_with_pairs():
+    for number in range(8):
+        write_run(Path(f"runs/s{number}"), alpha=number / 10, flipped=number % 3)
+    shown = call().stdout
+    assert "correction over 28 pairs" in " ".join(shown.split())
+    differences = shown[shown.index("Differences to") :]
+    assert sum(line.startswith("│ MMER") for line in differences.splitlines()) == 7
+    assert len(json.loads(Path("runs/report/report.json").read_text())["pairs"]) == 28
