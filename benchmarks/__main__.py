@@ -19,7 +19,7 @@ from stages.progress import quiet_libraries
 NAMES = (
     "start", "reading", "kernels", "training", "precision", "extraction", "folds", "growth", "predict", "report",
     "clipping",
-    "significance",
+    "significance", "few_dialogues",
 )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from helpers.embedded_models import needs
 from benchmarks import __main__ as command
 from benchmarks import (
     clipping,
+    few_dialogues,
     folds,
     kernels,
     measure,
@@ -45,6 +46,7 @@ def bench(tmp_path):
         (predict, 3),
         (report, 1),
         (significance, 4),
+        (few_dialogues, 7),
         (clipping, 13),
     ],
 )

@@ -79,6 +79,7 @@ def by_id(reading: Reading) -> dict[str, object]:
 def test_every_label_is_read_and_nothing_is_dropped(release: Path) -> None:
     reading = read_corpus("iemocap", release)
     assert reading.label_map == "iemocap-4"
+    assert reading.name is None  # that of the reader
     assert [(u.utterance_id, u.emotion) for u in reading.utterances if u.session == "1"] == [
         ("Ses01F_impro01_F000", "neu"),  # "neu" of the joint label file, not "ang" of a single annotator
         ("Ses01F_impro01_M000", "xxx"),

@@ -1,16 +1,20 @@
 """The demo corpus: its counts, its planted pitfalls, and its reproducibility."""
 
+import json
 import re
 from collections import Counter, defaultdict
 from pathlib import Path
 
 import pytest
 import soundfile
+from helpers.command_line import invoke
 
 from mmer_pipeline.corpora.labels import BUILT_IN
+from mmer_pipeline.corpora.manifest import read_manifest
 from mmer_pipeline.corpora.readers import Reading, read_corpus
-from mmer_pipeline.demo import sentences
+from mmer_pipeline.demo import CORPUS_NAME, sentences
 from mmer_pipeline.demo.corpus import write_demo_corpus
+from mmer_pipeline.report.notes import corpus_notes
 
 
 @pytest.fixture(scope="module")
@@ -82,6 +86,19 @@ def test_a_readme_says_that_the_voices_are_synthetic(root: Path) -> None:
     text = (root / "README.txt").read_text()
     assert "not IEMOCAP" in text
     assert "voices are synthetic" in text
+
+
+def test_the_synthetic_corpus_has_its_own_name_everywhere(root: Path, reading: Reading) -> None:
+    """`prepare iemocap` on the demo's tree once called it iemocap, beside published figures."""
+    assert reading.name == CORPUS_NAME == "demo-synthetic"
+    result = invoke("prepare", "iemocap", "--root", root, "--json")
+    assert result.exit_code == 0, result.output
+    said = json.loads(result.stdout)
+    assert (said["corpus"], said["published"]) == ("demo-synthetic", None)
+    assert read_manifest(Path("cache/manifest.csv")).corpus == "demo-synthetic"
+    (note,) = corpus_notes("demo-synthetic")
+    assert "synthetic corpus" in note
+    assert corpus_notes("iemocap") == []
 
 
 def test_the_same_seed_gives_the_same_bytes_and_another_seed_different_ones(tmp_path: Path) -> None:
