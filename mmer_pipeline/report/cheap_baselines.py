@@ -45,9 +45,10 @@ def baselines_of(systems: Sequence[SystemResults], facts: UtteranceFacts) -> Bas
     found = [_baseline(row, len(dialogues)) for row in rows if row["name"] in SHOWN]
     missing = ""
     if LOUDNESS not in {row.name for row in found}:
-        command = ["mmer-pipe", "audit", "--manifest", str(manifest.path)]
+        command = ["mmer-pipe", "audit"]
+        command += [] if manifest.path.name == paths.MANIFEST_NAME else ["--manifest", str(manifest.path)]
         command += [] if column == "session" else ["--folds", column]
-        missing = f"Baselines of loudness need `{shlex.join(command)}`; then report again."
+        missing = f"For baselines of loudness, run `{shlex.join(command)}`, then report again."
     return Baselines(tuple(found), missing)
 
 

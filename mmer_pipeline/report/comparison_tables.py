@@ -84,7 +84,11 @@ def overview(report: Report) -> Table:
     ]
     at_chance = any(is_at_chance(report, system) for system in report.systems)
     missing = report.baselines.missing if report.baselines else ""
-    about = "trained again: with other seeds, on other speakers" if has_again else "pooled: for these models"
+    about = (
+        "trained again: interval with other seeds, on other speakers"
+        if has_again
+        else "pooled: interval for these models, on other dialogues"
+    )
     return grouped_table_of(
         f"Final, percent: mean ± standard deviation over folds and seeds; {about}.",
         [("", lines), ("Chance and cheap baselines", baselines)],
