@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 
 from mmer_pipeline.audio import SAMPLE_RATE
-from mmer_pipeline.demo import README_BEGINS, README_NAME, sentences, voices
+from mmer_pipeline.corpora.synthetic import README_BEGINS, README_NAME
+from mmer_pipeline.demo import sentences, voices
 from mmer_pipeline.demo.iemocap_tree import SESSIONS, Turn, write_tree
 
 SEED = 0

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import numpy as np
 
-from mmer_pipeline import demo
+from mmer_pipeline.corpora import synthetic
 from mmer_pipeline.corpora.folds import natural_order
 from mmer_pipeline.paths import encoder_name
 from mmer_pipeline.report import repeated_training
@@ -44,7 +44,7 @@ TRAINING = (
 
 def corpus_notes(corpus: str) -> list[str]:
     """Note that a corpus is synthetic."""
-    if corpus != demo.CORPUS_NAME:
+    if corpus != synthetic.CORPUS_NAME:
         return []
     return [
         f"{corpus} is a synthetic corpus: its voices were made by espeak-ng, so the numbers show that the pipeline "

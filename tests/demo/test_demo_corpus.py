@@ -12,7 +12,8 @@ from helpers.command_line import invoke
 from mmer_pipeline.corpora.labels import BUILT_IN
 from mmer_pipeline.corpora.manifest import read_manifest
 from mmer_pipeline.corpora.readers import Reading, read_corpus
-from mmer_pipeline.demo import CORPUS_NAME, sentences
+from mmer_pipeline.corpora.synthetic import CORPUS_NAME
+from mmer_pipeline.demo import sentences
 from mmer_pipeline.demo.corpus import write_demo_corpus
 from mmer_pipeline.report.notes import corpus_notes
 

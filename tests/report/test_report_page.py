@@ -20,7 +20,7 @@ from helpers.page_checks import (
 )
 from helpers.report_example import TEXT, TRANSCRIPTS, report_example, with_comparable, with_system, without_last_fold
 
-from mmer_pipeline.demo import CORPUS_NAME
+from mmer_pipeline.corpora.synthetic import CORPUS_NAME
 from mmer_pipeline.pages.page import DARK_HUES
 from mmer_pipeline.pages.plotting import HUES
 from mmer_pipeline.report.paper_table import KIND_NOTE, SAME_KIND_NOTE

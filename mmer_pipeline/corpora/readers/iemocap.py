@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from itertools import chain, islice
 from pathlib import Path
 
-from mmer_pipeline import demo
+from mmer_pipeline.corpora import synthetic
 from mmer_pipeline.corpora.readers.reader_interface import Reading
 from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.errors import UserError
@@ -79,14 +79,14 @@ def read_iemocap(root: Path) -> Reading:
         ):
             notes[kind] += sorted(names)
         utterances += labelled
-    corpus = demo.CORPUS_NAME if _is_demo(release) else None
+    corpus = synthetic.CORPUS_NAME if _is_demo(release) else None
     return Reading(release, release, tuple(utterances), "iemocap-4", tuple(_note_lines(notes)), corpus)
 
 
 def _is_demo(release: Path) -> bool:
     """Whether the tree is that of `mmer-pipe demo`, which is synthetic and says so in its README."""
     try:
-        return (release / demo.README_NAME).read_bytes().startswith(demo.README_BEGINS.encode())
+        return (release / synthetic.README_NAME).read_bytes().startswith(synthetic.README_BEGINS.encode())
     except OSError:
         return False
 
