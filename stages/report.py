@@ -120,7 +120,7 @@ def show_report(common: Common, value: "Report") -> None:
     from mmer_pipeline.report.head import head
     from mmer_pipeline.report.other_corpora_table import other_corpora
     from mmer_pipeline.report.table_rendering import Table, as_rich
-    from mmer_pipeline.report.wording import NO_CROSS_VALIDATION, has_published_figures, hole_lines
+    from mmer_pipeline.report.wording import folds_line, has_published_figures, hole_lines
 
     console = Console(quiet=not common.tables)
 
@@ -134,8 +134,11 @@ def show_report(common: Common, value: "Report") -> None:
             line(note)
 
     line(f"\n{value.answer}\n", "bold")
+    for system in value.systems:
+        if not system.is_complete:
+            line(f"{system.title}: {folds_line(system)}")
     if value.holes:
-        line(f"{NO_CROSS_VALIDATION}. Missing:")
+        line("Missing:")
         for text in hole_lines(value):
             line(f"  {text}")
     for name, text in head(value).items():

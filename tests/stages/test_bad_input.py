@@ -112,7 +112,7 @@ def test_predictions_that_evaluate_did_not_write_are_not_reported(manifest, enco
     assert "mmer-pipe evaluate --run mmer --fold 1" in " ".join(shown.split())
     succeed("evaluate")
     assert path.read_text() == whole
-    assert "2 of 2 folds" in succeed("report").stdout
+    assert "2-fold cross-validation" in succeed("report").stdout
 
 
 def test_a_broken_evaluation_is_made_again(manifest, encoders, training):

@@ -40,7 +40,7 @@ def test_one_chain_goes_from_a_corpus_to_a_report(tmp_path, manifest, encoders):
         fold = paths.fold(tmp_path / "r" / "first", number)
         for path in (fold.settings, fold.metrics, fold.weights, fold.evaluation, fold.predictions):
             assert path.is_file()
-    assert "2 of 2 folds" in result.output
+    assert "2-fold cross-validation, sessions held out" in result.output
     report = json.loads((tmp_path / "r" / "first" / "report.json").read_text())["systems"][0]
     assert report["selections"]["final"]["summary"]["wa"]["pooled"] is not None
 
@@ -168,7 +168,7 @@ def test_a_run_can_be_evaluated_from_another_folder_and_without_its_encoders(
 def test_evaluate_and_report_go_on_with_the_run_that_the_chain_trained(manifest, encoders, training):
     succeed("extract", *encoders, *training, "evaluate")
     result = succeed(*training, "--alpha", "0.5", "--run", "other", "evaluate", "report")
-    assert "other: MMER (α = 0.5) on tones" in result.stdout
+    assert "On tones, MMER (α = 0.5)" in result.stdout
     assert Path("runs/other/report.md").is_file()
     assert not Path("runs/mmer/report.md").exists()
 

@@ -131,7 +131,7 @@ def test_a_column_of_an_imported_file_can_be_named():
 def test_holes_are_named_on_the_terminal():
     write_run(Path("runs/a"), folds=(1, 2))
     shown = " ".join(call().stdout.split())
-    assert "THE NUMBERS ARE NOT A CROSS-VALIDATION. Missing:" in shown
+    assert "2 of 3 folds: THE NUMBERS ARE NOT A CROSS-VALIDATION" in shown
     assert "1 fold or run is missing; with what is there of made up, MMER" in shown
     assert "a, fold 3: not trained: mmer-pipe train --run a --fold 3" in shown
 
