@@ -30,9 +30,10 @@ def baselines_of(systems: Sequence[SystemResults], facts: UtteranceFacts) -> Bas
     """
     records = [run.record for system in systems for run in system.runs]
     folds = {(record.settings.folds, tuple(record.facts["folds"]), record.inputs["manifest"]) for record in records}
-    if len(folds) != 1 or len(facts.manifests) != 1:
+    if len(folds) != 1 or not facts.manifests:
         return None
-    ((column, names, _),), (manifest,) = folds, facts.manifests
+    ((column, names, _),) = folds
+    manifest = facts.manifests[0]  # others are copies: there is one digest
     split = _split(systems, manifest, column, names)
     if split is None:
         return None

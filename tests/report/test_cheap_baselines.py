@@ -69,6 +69,11 @@ def test_the_audit_of_another_corpus_or_of_other_folds_is_not_used(corpus, chang
     assert "loudness" in baselines_of([system], facts).missing
 
 
+def test_copies_of_the_manifest_are_one_manifest(corpus):
+    manifest, system, facts = corpus
+    assert baselines_of([system], replace(facts, manifests=[manifest, manifest])) == baselines_of([system], facts)
+
+
 def test_a_broken_audit_is_not_used(corpus):
     manifest, system, facts = corpus
     (manifest.path.parent / paths.AUDIT_JSON).write_text("{")
