@@ -8,7 +8,7 @@ On IEMOCAP, a second table has the figures of the MMER paper's Table 1.
 
 import re
 
-from mmer_pipeline.report import paper_table
+from mmer_pipeline.report import paper_table, ranking
 from mmer_pipeline.report.published_figures import CORPUS
 from mmer_pipeline.report.references import MMER, OF_TABLE_1, cite, latex_cited, of_corpus, of_system
 from mmer_pipeline.report.report_content import Report
@@ -84,15 +84,17 @@ def _with_citations(line: str) -> str:
 
 def _notes(report: Report) -> list[str]:
     """Say what the columns of our systems are, which publications they are from, and what is not known."""
-    reference = paper_table.reference(report)
+    reference = ranking.reference(report)
     again = "of the mean, for these systems trained again with other seeds and tested on other speakers"
     models = "of the value pooled over all predictions, for these trained models on other dialogues"
-    intervals = [system.selections.final.summary["wa"].trained_again for system in report.systems]
-    is_again = any(entry is not None and entry.interval_95 for entry in intervals)
+    summaries = [system.selections.final.summary["wa"] for system in report.systems]
+    is_again = any(entry.trained_again is not None and entry.trained_again.interval_95 for entry in summaries)
     mixed = paper_table.has_mixed_claims(report)
-    notes = [f"95\u00a0%: interval {again if is_again else models}" + (f"; †: {models}." if mixed else ".")]
+    notes = []
+    if is_again or any(entry.interval_95 for entry in summaries):
+        notes.append(f"95\u00a0%: interval {again if is_again else models}" + (f"; †: {models}." if mixed else "."))
     if report.pairs:
-        best = "the reference" if report.against is not None else "the best WA"
+        best = "the reference" if report.against is not None else "the best UA"
         family = "its comparisons" if report.against is not None else "all pairs"
         about = "" if is_again else " for these trained models"
         notes.append(f"p: against {reference.title} ({best}){about}, corrected by Holm for {family}{cite('holm1979')}.")

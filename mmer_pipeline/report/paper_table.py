@@ -11,6 +11,7 @@ from itertools import groupby
 from mmer_pipeline.report.comparison_tables import mean_and_sd
 from mmer_pipeline.report.published_figures import Fact, PublishedKind
 from mmer_pipeline.report.published_results import ALPHA_FACTOR
+from mmer_pipeline.report.ranking import pair_of, reference
 from mmer_pipeline.report.report_content import MetricDifference, Report, System, Table1Row
 from mmer_pipeline.report.table_rendering import Cell, Column, Filled, RowGroup, Table, grouped_table_of, table_of
 from mmer_pipeline.report.wording import (
@@ -149,13 +150,6 @@ def column_published(report: Report) -> Table:
     return grouped_table_of("", groups, columns)
 
 
-def reference(report: Report) -> System:
-    """Return the system that the p-values of a publication compare with: `--against`, or the one with the best WA."""
-    if report.against is not None:
-        return report.system(report.against)
-    return max(report.systems, key=lambda system: system.selections.final.summary["wa"].mean)
-
-
 def has_mixed_claims(report: Report) -> bool:
     """Whether some intervals or p-values are about systems trained again and others about these models only."""
     found = {_is_again(system, metric) for system in report.systems for metric in COMPARED}
@@ -224,9 +218,8 @@ def _interval(report: Report, metric: str) -> Callable[[System], Cell | str]:
 
 def _compared(report: Report, system: System) -> list[MetricDifference]:
     """Return the differences, in WA and UA, between a system and the reference; [] for the reference."""
-    wanted = {system.name, reference(report).name}
-    return [pair.metrics[metric] for pair in report.pairs for metric in COMPARED
-            if {pair.first, pair.second} == wanted]  # fmt: skip
+    pair = pair_of(report, system, reference(report))
+    return [] if pair is None else [pair.metrics[metric] for metric in COMPARED]
 
 
 def _p(report: Report, metric: str) -> Callable[[System], str]:
