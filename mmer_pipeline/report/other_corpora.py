@@ -84,7 +84,7 @@ def read_other_corpora(
             for fold, record in _models_of(directory, run.record, [result.number for result in run.folds]):
                 for there in sorted(paths.fold(directory, fold).directory.glob(f"{paths.ON_PREFIX}*")):
                     corpus = there.name.removeprefix(paths.ON_PREFIX)
-                    evaluation = read_evaluation_on(paths.fold(directory, fold), corpus, record.digest)
+                    evaluation = read_evaluation_on(paths.fold(directory, fold), corpus, record.identity)
                     if evaluation is None or _is_outdated(evaluation, current):
                         stale[corpus] = evaluate_command(run.name, manifest=_manifest_of(there))
                         continue

@@ -90,7 +90,7 @@ def evaluate_fold(run: Path, number: int, *, cache: Path, device: str) -> tuple[
     record = RunRecord.read(fold_paths.settings, f"mmer-pipe train --run {shlex.quote(run.name)} --fold {number}")
     if not fold_paths.weights.is_file():  # this raises an error that says what is missing
         load_model(fold_paths.model, record.settings.system, train_command(record.settings, run.name, number))
-    _check_code(record, run)
+    check_code(record, run)
     is_main = is_main_process()
     with files.locked(fold_paths.lock) if is_main else nullcontext():
         before = read_evaluation(fold_paths, record.identity)
@@ -118,7 +118,7 @@ def evaluate_fold(run: Path, number: int, *, cache: Path, device: str) -> tuple[
     return evaluation, True
 
 
-def _check_code(record: RunRecord, run: Path) -> None:
+def check_code(record: RunRecord, run: Path) -> None:
     """Check that the code of the system and its training is that of the trained fold.
 
     Raises:

@@ -26,7 +26,7 @@ from mmer_pipeline.suggested_commands import place_of, train_command
 from mmer_pipeline.systems.base import EmotionModel
 from mmer_pipeline.systems.registry import reads_speech_features
 from mmer_pipeline.training.build_model import load_model
-from mmer_pipeline.training.evaluation import ScoredFold, write_results
+from mmer_pipeline.training.evaluation import ScoredFold, check_code, write_results
 from mmer_pipeline.training.fold_inputs import Corpus, Encoders, make_examples, open_corpus
 from mmer_pipeline.training.inference import predict
 from mmer_pipeline.training.mixed_precision import make_accelerator
@@ -132,7 +132,8 @@ def evaluate_on(run: Path, number: int, manifest: Manifest, *, cache: Path, devi
     Raises:
         Busy: another process is training or evaluating this fold.
         UserError: the fold has not been trained, the classes do not match, the other corpus shares recordings with the
-            training corpus, its features are missing, or an encoder has changed since training.
+            training corpus, its features are missing, or an encoder or the code has changed since
+            training.
     """
     fold_paths = paths.fold(run, number)
     name = paths.fold_name(number)
@@ -141,6 +142,7 @@ def evaluate_on(run: Path, number: int, manifest: Manifest, *, cache: Path, devi
     again = train_command(record.settings, run.name, number)
     if not fold_paths.weights.is_file():  # this raises an error that says what is missing
         load_model(fold_paths.model, settings.system, again)
+    check_code(record, run)
     check_classes(manifest, record.inputs["labels"])
     shared_speakers = _check_against_training(manifest, record, cache)
     encoders = _encoders(record, settings)
@@ -148,14 +150,14 @@ def evaluate_on(run: Path, number: int, manifest: Manifest, *, cache: Path, devi
     inputs = dict(corpus.digests)
     is_main = is_main_process()
     with files.locked(fold_paths.lock) if is_main else nullcontext():
-        before = read_evaluation_on(fold_paths, manifest.corpus, record.digest)
+        before = read_evaluation_on(fold_paths, manifest.corpus, record.identity)
         if before is not None and before["inputs"] == inputs:
             return before, False
         _check_name(manifest, there)
         model = load_model(fold_paths.model, settings.system, again)
         scored = _score(model, corpus, settings, encoders, number, device)
         evaluation = {
-            "identity": record.digest,
+            "identity": record.identity,
             "fold": number or None,
             "corpus": manifest.corpus,
             "manifest": str(manifest.path.absolute()),

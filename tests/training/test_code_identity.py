@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 from helpers.command_line import invoke, succeed
+from helpers.other_corpora import write_other
 from helpers.pipeline import metrics, quick_settings, train
 
 from mmer_pipeline import paths
@@ -18,6 +19,7 @@ from mmer_pipeline.systems.registry import settings_for
 from mmer_pipeline.training import code_identity
 from mmer_pipeline.training.code_identity import Module, code_of, current_modules, record_changes, released_modules
 from mmer_pipeline.training.evaluation import evaluate_fold
+from mmer_pipeline.training.other_corpus import evaluate_on
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "last_frame.py"
 RUN = Path("runs/mmer")
@@ -91,6 +93,8 @@ def test_an_edited_model_is_refused_and_trained_again_with_restart(corpus, setti
         train(settings, corpus)
     with pytest.raises(UserError, match=r"Changed since .*fold-1 was trained: code of systems\.mmer(.|\n)*--restart"):
         evaluate_fold(RUN, 1, cache=Path("cache"), device="cpu")  # not the old score
+    with pytest.raises(UserError, match=r"Changed since .*fold-1 was trained: code of systems\.mmer"):
+        evaluate_on(RUN, 1, write_other(Path("other")), cache=Path("cache"), device="cpu")
     assert train(settings, corpus, restart=True)
     assert not train(settings, corpus)
     assert evaluate_fold(RUN, 1, cache=Path("cache"), device="cpu")[1]
