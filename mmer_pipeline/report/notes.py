@@ -140,6 +140,10 @@ def _dialogues_in_several_folds(system: SystemResults) -> str:
     )
 
 
+def _setting(name: str, value: object) -> str:
+    return f"no {name}" if value is None else f"{name} {value}"
+
+
 def _trained_otherwise(systems: Sequence[SystemResults]) -> list[str]:
     """Note the systems whose training or folds differ from the first one's."""
     notes = []
@@ -147,7 +151,7 @@ def _trained_otherwise(systems: Sequence[SystemResults]) -> list[str]:
         first, mine = systems[0].runs[0].record.settings, system.runs[0].record.settings
         other = [name for name in TRAINING if getattr(first, name) != getattr(mine, name)]
         if other:
-            said = ", ".join(f"{name.replace('_', ' ')} {getattr(mine, name)}" for name in other)
+            said = ", ".join(_setting(name.replace("_", " "), getattr(mine, name)) for name in other)
             notes.append(f"{system.name}: {said}, unlike {systems[0].name}; the two differ in more than the system.")
     return notes
 
