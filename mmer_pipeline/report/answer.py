@@ -17,7 +17,7 @@ _SMALLEST = 0.0005  # a difference below it is shown as 0.0 points
 def answer(report: Report) -> str:
     """Return the sentence, from nothing but the report's content."""
     best = ranked(report.systems)[0]
-    if is_at_chance(report, best):
+    if all(is_at_chance(report, system) for system in report.systems):
         said = _at_chance(report, best)
     elif len(report.systems) == 1:
         said = _alone(report, best)
@@ -49,15 +49,16 @@ def _at_chance(report: Report, best: System) -> str:
 
 
 def _alone(report: Report, system: System) -> str:
-    found, guessing = claimed(system.selections.final.summary[METRIC]), chance(report)
+    found = claimed(system.selections.final.summary[METRIC])
+    above = found.value - chance(report)
     said = (
         f"{system.title} reaches a UA of {_points(found.value)} %{_range(found.interval, found.is_about_systems)}, "
-        f"{_points(found.value - guessing)} points above chance"
+        f"{_points(abs(above))} points {'above' if above >= 0 else 'below'} chance"
     )
     best = report.baselines.best if report.baselines else None
-    if best is None or best.ua >= found.value:
-        return said
-    return f"{said} and {_points(found.value - best.ua)} above the best cheap baseline, {best.name}"
+    if best is not None and best.ua < found.value:
+        said += f" and {_points(found.value - best.ua)} above the best cheap baseline, {best.name}"
+    return said if found.interval else f"{said}; there are too few dialogues to say how certain that is"
 
 
 def _compared(report: Report, best: System) -> str:
@@ -100,7 +101,7 @@ def _certainty(report: Report, pair: PairComparison, best: System) -> str:
     if is_significant(found):
         numbers = f"p = {p_value(p)}" + (f", 95 % interval {_signed(low_high)}" if low_high else "")
         if found.is_about_systems:
-            return f", and would do so trained again and tested on other speakers ({numbers})"
+            return f", which also holds for systems trained again and tested on other speakers ({numbers})"
         return f" ({numbers}), which holds for these trained models only{_why_only_these(found)}"
     if found.is_about_systems:
         again = found.trained_again

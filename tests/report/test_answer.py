@@ -64,8 +64,8 @@ SITUATIONS = {
     "clear winner": (
         report([MMER, ROBERTA],
                [pair(MMER, ROBERTA, 0.05, 0.03, 0.07, 0.001, trained_again(0.05, 0.01, 0.09, 0.02))]),
-        "On calls, MMER leads by 5.0 points of UA over RoBERTa, and would do so trained again and tested on other "
-        "speakers (p = 0.020, 95 % interval +1.0 to +9.0).",
+        "On calls, MMER leads by 5.0 points of UA over RoBERTa, which also holds for systems trained again and "
+        "tested on other speakers (p = 0.020, 95 % interval +1.0 to +9.0).",
     ),
     "tie": (
         report([MMER, ROBERTA],
@@ -183,6 +183,19 @@ def test_a_single_system_at_chance_is_not_praised():
         "On calls, MMER has not been shown to be better than chance (a UA of 25.0 %): it reaches 27.1 % (95 % interval "
         "23.1 to 31.1, these models)."
     )
+
+
+def test_a_system_below_chance_and_one_without_an_interval_are_described_as_they_are():
+    assert answer(report([system("MMER", 0.22, None)])) == (
+        "On calls, MMER reaches a UA of 22.0 %, 3.0 points below chance; there are too few dialogues to say how "
+        "certain that is."
+    )
+
+
+def test_no_system_is_at_chance_only_if_none_is_better():
+    uncertain, certain = system("MMER", 0.4, again=0.2), system("RoBERTa", 0.38)
+    content = report([uncertain, certain], [pair(uncertain, certain, 0.02, -0.02, 0.06, 0.4, ONE)])
+    assert answer(content).startswith("On calls, MMER leads by 2.0 points of UA over RoBERTa;")
 
 
 def test_the_sentence_comes_first_in_every_format():
