@@ -1,16 +1,13 @@
 """The head of the report: the corpus, its classes, the protocol and the encoders, one line each."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 
-from mmer_pipeline.report.report_content import Report, System
-from mmer_pipeline.report.wording import percent, protocol
+from mmer_pipeline.corpora.folds import SPLIT
+from mmer_pipeline.corpora.speaker_folds import fold_unit
+from mmer_pipeline.report.report_content import Report
+from mmer_pipeline.report.wording import held_out_parts, percent, protocol
 
-_UNITS = {"session": "sessions held out", "speaker": "speakers held out", "split": "the corpus's own test part"}
-_VALIDATION = {
-    "none": "no validation part",
-    "session": "validation on the session after the held-out one",
-    "speaker": "validation on one speaker of the session after the held-out one",
-}
+_VALIDATION = {"none": "no validation part", "speaker": "validation on one speaker of the {} after the held-out one"}
 
 
 def head(report: Report) -> dict[str, str]:
@@ -55,11 +52,9 @@ def protocol_line(report: Report) -> str:
     if not trained:
         return f"{folds}; imported predictions"
 
-    def of(name: str, words: dict[str, str], other: str) -> str:
-        return _joined(trained, lambda system: [str(run.settings[name]) for run in system.runs], words, other)
-
-    units = of("folds", _UNITS, "parts by {} held out")
-    validation = of("validation", _VALIDATION, "validation on {} of the training part")
+    settings = [run.settings for system in trained for run in system.runs]
+    units = _joined(_held_out(str(entry["folds"])) for entry in settings)
+    validation = _joined(_validation(str(entry["folds"]), str(entry["validation"])) for entry in settings)
     seeds = sorted({seed for system in trained for seed in system.seeds})
     epochs = sorted({fold.epoch for system in trained for fold in system.selections.final.folds if fold.epoch})
     last = f"{epochs[0]}" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
@@ -67,6 +62,17 @@ def protocol_line(report: Report) -> str:
     return f"{folds}, {units}; {validation}; {seeds_said}; last epoch ({last}), no selection"
 
 
-def _joined(systems: Iterable[System], values: Callable[[System], list[str]], words: dict[str, str], other: str) -> str:
-    found = dict.fromkeys(value for system in systems for value in values(system))
-    return " or ".join(words.get(value, other.format(value)) for value in found)
+def _held_out(folds: str) -> str:
+    parts = held_out_parts(folds) or f"parts by {folds}"
+    return parts if folds == SPLIT else f"{parts} held out"
+
+
+def _validation(folds: str, part: str) -> str:
+    unit = fold_unit(folds) if folds != SPLIT else "session"
+    if part == "session":
+        return f"validation on the {unit} after the held-out one"
+    return _VALIDATION.get(part, f"validation on {part} of the training part").format(unit)
+
+
+def _joined(said: Iterable[str]) -> str:
+    return " or ".join(dict.fromkeys(said))

@@ -6,14 +6,14 @@ In a sentence, "{}" is the names of the systems that it is about, "{was}" and "{
 from collections.abc import Sequence
 from typing import Any
 
+from mmer_pipeline.corpora.speaker_folds import fold_unit
 from mmer_pipeline.corpora.transcripts import ASR, GOLD
 from mmer_pipeline.report.references import cite, of_encoder
 from mmer_pipeline.report.report_content import System
 from mmer_pipeline.report.trained_runs import JsonObject
+from mmer_pipeline.report.wording import held_out_parts
 from mmer_pipeline.settings import DEFAULTS, SAME
 from mmer_pipeline.systems.registry import describe_system
-
-_BY = {"session": "sessions", "speaker": "speakers", "split": "the corpus's own test part"}
 
 
 def listed(things: Sequence[str]) -> str:
@@ -30,7 +30,7 @@ def protocol(system: System) -> list[str]:
     elif expected == 1:
         sentences = [f"{{}} {{was}} tested on one held-out part (column “{by}” of the manifest)."]
     else:
-        of = _BY.get(by, f"values of the manifest's column “{by}”")
+        of = held_out_parts(by) or f"values of the manifest's column “{by}”"
         sentences = [f"{{}} {{was}} evaluated by {expected}-fold cross-validation; the folds hold out {of}."]
     sizes = [entry["utterances"] for entry in folds if "utterances" in entry]
     if sizes:
@@ -58,7 +58,8 @@ def validation(system: System) -> list[str]:
     patience = settings.get("patience")
     sentences = [f"{{}} {{was}} evaluated after the last epoch ({epochs}); no epoch was chosen on the held-out part."]
     if part != "none":
-        what = {"session": "one training session", "speaker": "one training speaker"}.get(
+        unit = fold_unit(str(settings["folds"])) if settings["folds"] != "split" else "session"
+        what = {"session": f"one {unit} of the training part", "speaker": "one speaker of the training part"}.get(
             part, f"a fraction of {part} of the training utterances"
         )
         sentences.append(

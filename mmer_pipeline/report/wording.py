@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 
+from mmer_pipeline.corpora.speaker_folds import group_count
 from mmer_pipeline.report import published_figures
 from mmer_pipeline.report.report_content import Interval, Report, System, TrainedAgain
 
@@ -16,6 +17,7 @@ ALPHA_NOTE = (
     "The α of a published row is the paper's. The authors' code sums the CTC loss over batches of two, so our α is "
     "twice the paper's: a published α of 0.1 is 0.2 here, and 0.1 here is 0.05 there."
 )
+HELD_OUT = {"session": "sessions", "speaker": "speakers", "split": "the corpus's own test part"}
 AGAIN = "trained again"  # the claim about systems
 MODELS = "these models"  # the claim about trained models
 PAIRS_NOTE = (
@@ -38,6 +40,11 @@ GATE_EXTREMES = "An utterance is called speech-driven or text-driven in comparis
 ONE_FOLD = "one held-out part"
 NOTHING = "–"
 SMALL = 0.001  # p-values below it get a fourth decimal
+
+
+def held_out_parts(folds: str) -> str | None:
+    """Name the parts that a value of `--folds` holds out: "sessions"; None for a column of the user's."""
+    return "groups of speakers" if group_count(folds) else HELD_OUT.get(folds)
 
 
 def percent(value: float, decimals: int = 2) -> str:

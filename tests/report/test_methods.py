@@ -91,7 +91,7 @@ def test_validation_patience_and_other_settings_are_said(tmp_path):
                     head_learning_rate=1e-3, facts=FACTS)  # fmt: skip
     report = make_report([run])
     protocol, training = text_of(report, "Data and protocol"), text_of(report, "Training")
-    assert "One training speaker served as the validation part" in protocol
+    assert "One speaker of the training part served as the validation part" in protocol
     assert "until the validation WA had not risen for 5 epochs" in protocol
     assert "Training utterances whose words also occur in the held-out part were left out" in protocol
     assert "trained for up to 100 epochs" in training

@@ -6,6 +6,7 @@ from helpers.report_example import report_example, with_system
 
 from mmer_pipeline.report.corpus_content import HeldOutCorpus
 from mmer_pipeline.report.head import head, protocol_line
+from mmer_pipeline.report.methods import methods
 
 CORPUS = HeldOutCorpus(1200, 1200, 24, 48, 1.53, {"happy": 600, "angry": 300, "neutral": 300, "sad": 0})
 
@@ -43,6 +44,16 @@ def test_the_protocol_is_one_line():
         "5-fold cross-validation, parts by call_centre held out; validation on 0.1 of the training part; seeds 1, 2; "
         "last epoch (8), no selection"
     )
+
+
+def test_grouped_speakers_are_no_column():
+    report = replace(report_example(), systems=report_example().systems[1:2])
+    report = with_settings(report, 0, folds="5", validation="session")
+    assert protocol_line(report).startswith(
+        "5-fold cross-validation, groups of speakers held out; "
+        "validation on the group of speakers after the held-out one;"
+    )
+    assert "the folds hold out groups of speakers" in dict(methods(report))["Data and protocol"]
 
 
 def test_protocols_that_differ_are_both_named():
