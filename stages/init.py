@@ -22,7 +22,7 @@ runs-dir = {runs}  # trained models and reports
 
 [train]  # also for extract, transcribe, cv and audit
 preset = {preset}
-# The preset has the values below. To change one, remove the mark in front of it.
+# The preset has the values below. To change one, uncomment it.
 """
 TAIL = """
 [cv]

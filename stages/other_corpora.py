@@ -61,7 +61,7 @@ def _print_scores(manifest: "Manifest", results: Sequence[Mapping[str, Any]]) ->
 def _warnings(results: Sequence[Mapping[str, Any]]) -> list[str]:
     shared = results[0]["shared_speakers"]
     if shared is None:
-        return ["the training corpus is not there any more, so its overlap with this corpus was not checked."]
+        return ["the training corpus no longer exists, so its overlap with this corpus was not checked."]
     if shared:
         named = ", ".join(shared[:5]) + (" …" if len(shared) > 5 else "")
         return [

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 
+from mmer_pipeline.report.comparisons import FEWEST_CLUSTERS
 from mmer_pipeline.report.other_corpora import EVERYTHING, ScoresOnOther
 from mmer_pipeline.report.report_content import Report
 from mmer_pipeline.report.table_rendering import Cell, Column, Filled, Table, grouped_table_of
@@ -9,7 +10,6 @@ from mmer_pipeline.report.wording import METRIC_NAMES, NOTHING, interval, percen
 from mmer_pipeline.scoring.statistics import COMPARED
 
 TITLE = "On other corpora"
-FEW_CLUSTERS = 15  # below it a bootstrap interval is too narrow to be trusted
 
 
 def other_corpora(report: Report) -> Table:
@@ -34,7 +34,7 @@ def other_corpora(report: Report) -> Table:
     def reach(metric: str) -> Callable[[ScoresOnOther], str]:
         def cell(row: ScoresOnOther) -> str:
             found = row.summary[metric].interval_95
-            return interval(found) if found and row.clusters >= FEW_CLUSTERS else NOTHING
+            return interval(found) if found and row.clusters >= FEWEST_CLUSTERS else NOTHING
 
         return cell
 
@@ -88,7 +88,7 @@ def _notes(report: Report, corpora: list[ScoresOnOther]) -> list[str]:
             )
         else:
             notes.append(f"Guessing gives a UA of {percent(1 / len(row.classes))} on {row.corpus}.")
-        if 1 < row.clusters < FEW_CLUSTERS:
+        if 1 < row.clusters < FEWEST_CLUSTERS:
             notes.append(f"{row.corpus}: {row.clusters} dialogues are too few for an interval.")
         if row.shared_speakers:
             notes.append(
@@ -96,5 +96,7 @@ def _notes(report: Report, corpora: list[ScoresOnOther]) -> list[str]:
                 "the same people, this is not a test on other speakers."
             )
         if row.shared_speakers is None:
-            notes.append(f"{row.corpus}: its overlap with the training corpus was not checked, which was not there.")
+            notes.append(
+                f"{row.corpus}: its overlap with the training corpus was not checked because that corpus was missing."
+            )
     return notes

@@ -53,7 +53,7 @@ def _of_lists(
     order = [names.translate(str(number)) for number in range(len(labels))]
     if sorted(map(str, order)) != sorted(labels):
         faults.add("all rows", f"{column} has one number per class, and the order of the classes is unknown",
-                   "Put the config.json of the model, with its id2label, beside the file.")  # fmt: skip
+                   "Put the config.json of the model, with its id2label, next to the file.")  # fmt: skip
         return None, ""
     lengths = [len(cell) if isinstance(cell := record.cells.get(column), list) else 0 for record in file.records]
     for record, length in zip(file.records, lengths, strict=True):

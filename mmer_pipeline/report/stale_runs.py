@@ -49,7 +49,7 @@ def one_training(run: Path, records: Mapping[int, RunRecord]) -> tuple[list[int]
         listed = "; ".join(differences(records[first], records[other]))
         return [], (
             f"folds {first} and {other} were trained with different settings, code or features and do not form a "
-            f"cross-validation: {listed}. Train the folds of one kind again: "
+            f"cross-validation: {listed}. Retrain one of the two groups of folds: "
             f"{train_command(records[other].settings, run.name)} --restart"
         )
     chosen = complete[0]

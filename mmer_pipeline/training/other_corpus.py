@@ -111,8 +111,7 @@ def _refuse_shared(manifest: Manifest, training: Manifest, shared: list[str]) ->
         raise UserError(
             f"{len(shared)} of {len(manifest.utterances)} utterances of {manifest.path} are also in the training "
             f"corpus, {training.path}: {_some(shared)}. They would not show how the models do on another corpus. "
-            "Leave them out of one of the two manifests; for the run's own held-out parts, leave out the option that "
-            "names this manifest."
+            "Leave them out of one of the two manifests; to score the held-out parts, omit --manifest (or --test-on)."
         )
 
 
