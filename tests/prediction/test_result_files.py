@@ -17,7 +17,7 @@ from mmer_pipeline.errors import Busy, UserError
 from mmer_pipeline.prediction.inputs import find_items
 from mmer_pipeline.prediction.result_files import ResultFile, request_key, rows_of
 from mmer_pipeline.prediction.results import GIVEN, Item, Prediction
-from mmer_pipeline.report.imported_results import classes_of, read_import, read_rows
+from mmer_pipeline.report.imported_results import Import, read_imports
 from mmer_pipeline.runs import read_predictions
 
 LABELS = ("happy", "sad")
@@ -101,9 +101,8 @@ def test_json_lines_have_the_same_names():
 
 def test_the_report_imports_a_csv_file_of_results():
     write(OUTPUT, [rows_of(ITEM, [prediction()], "sad", LABELS)])
-    read = read_rows(OUTPUT)
-    assert classes_of(read) == list(LABELS)
-    system, _ = read_import("ours", OUTPUT, read, LABELS, {})
+    (system,), classes, _ = read_imports([Import(OUTPUT, "ours")], [], [], [])
+    assert (system.name, classes) == ("ours", list(LABELS))
     assert (system.held_out.truth.tolist(), system.held_out.predicted.tolist()) == ([1], [0])
     assert (system.held_out.folds, system.held_out.speakers, system.held_out.clusters) == ((2,), ("S",), ("2/D",))
     assert system.held_out.probabilities.tolist() == [[0.75, 0.25]]
