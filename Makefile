@@ -86,8 +86,9 @@ train: features
 cv-report: $(MANIFEST) | $(READY)
 	$(MMER) $(PLACES) cv $(CV) $(OPTIONS) $(TRAIN_OPTIONS)
 
+# In the order of tests/conftest.py: files with slow tests first.
 test: $(READY)
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
 
 # Where nothing else runs. Tables and pictures go to reports/bench.
 bench: $(READY)

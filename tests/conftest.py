@@ -36,6 +36,12 @@ EMOTIONS = {  # label → pitch in Hz and what is said
 TinyCorpus = Callable[..., Manifest]
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Put the files with slow tests first: with one file a worker, none is left alone with a long one at the end."""
+    slow = {item.path for item in items if item.get_closest_marker("slow")}
+    items.sort(key=lambda item: item.path not in slow)  # a stable sort: files stay together
+
+
 @pytest.fixture(autouse=True)
 def _own_workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing of the developer's: no cache or runs directory, no mmer.toml, a working directory of its own."""
