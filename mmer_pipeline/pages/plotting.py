@@ -17,6 +17,7 @@ INK = "#101418"
 HUES = ("#0072b2", "#c65102", "#00855f", "#a8518a", "#8a6d00", "#4a55b5")
 WIDTH = 3.35  # inches, 85 mm: a column of most journals and proceedings
 DPI = 300  # of PNG files
+MOST_PIXELS = 16_000  # height of a PNG file: browsers and viewers show little more
 _STYLE: dict[str, Any] = {
     "axes.edgecolor": (INK, 0.5),
     "axes.grid": True,
@@ -54,9 +55,10 @@ styled = style.context(["default", _STYLE])  # a decorator that ignores the user
 
 @styled
 def png(figure: Figure) -> bytes:
-    """A figure as PNG, 300 dots per inch."""
+    """A figure as PNG, 300 dots per inch, or fewer if it would be higher than `MOST_PIXELS`."""
     stream = io.BytesIO()
-    figure.savefig(stream, format="png", metadata={"Software": None})
+    dpi = min(DPI, MOST_PIXELS / figure.get_figheight())
+    figure.savefig(stream, format="png", dpi=dpi, metadata={"Software": None})
     return stream.getvalue()
 
 

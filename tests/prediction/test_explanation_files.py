@@ -12,6 +12,7 @@ from helpers.trained_runs import RATE, model, recognizer, tone
 from matplotlib import image
 
 from mmer_pipeline.audio import AudioError
+from mmer_pipeline.pages.plotting import MOST_PIXELS
 from mmer_pipeline.prediction.explanation_files import MEANING, WORD_LENGTH, write_explanation
 from mmer_pipeline.prediction.recognizer import _padded
 from mmer_pipeline.prediction.results import Explanation, Prediction, Word
@@ -169,7 +170,7 @@ def test_the_picture_is_the_same_each_time_and_higher_with_more_words(recording)
 )
 def test_every_explanation_can_be_drawn(recording, prediction):
     json_path, picture = write_explanation(Path("out"), "a", recording, prediction)
-    assert image.imread(picture).size
+    assert 300 < image.imread(picture).shape[0] <= MOST_PIXELS
     words = [word["word"] for word in json.loads(json_path.read_text(encoding="utf-8"))["words"]]
     assert words == [word.text for word in prediction.explanation.words]
     assert WORD_LENGTH < 400
