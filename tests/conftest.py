@@ -1,5 +1,6 @@
 """What all tests share: a workplace of their own, tiny encoders, a tiny corpus, the real data beside the repo."""
 
+import gc
 import os
 import tempfile
 import zlib
@@ -40,6 +41,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files with slow tests first: with one file a worker, none is left alone with a long one at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)  # a stable sort: files stay together
+
+
+def pytest_collection_finish() -> None:
+    """Take what was imported out of the garbage collection, which statsmodels runs in full for each correction."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(autouse=True)
