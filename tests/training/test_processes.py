@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 
 import pytest
+from helpers.command_line import succeed
 from helpers.pipeline import extract, metrics
 
 from mmer_pipeline import paths
@@ -23,15 +24,17 @@ def test_two_processes_that_share_each_step_train_the_model_that_one_process_tra
     speech = tiny_speech_encoder(tmp_path / "tiny-moonshine", "moonshine")
     extract(manifest, tiny_text, speech, "float16")
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    for run, processes in (("one", 1), ("two", 2)):
-        launch = ["torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "--"] if processes == 2 else []
-        subprocess.run(
-            [sys.executable, "-m", *launch, "stages.cli", "train", "--run", run, "--fold", "1", "--quiet",
-             "--epochs", "2", "--learning-rate", "1e-3", "--dropout", "0", "--batch-size", "3",
-             "--text-encoder", str(tiny_text), "--speech-encoder", str(speech),
-             "evaluate", "--run", run, "--fold", "1"],
-            check=True, env=environment, timeout=120,
-        )  # fmt: skip
+
+    def command(run):
+        return [
+            *("train", "--run", run, "--fold", "1", "--quiet", "--epochs", "2", "--learning-rate", "1e-3"),
+            *("--dropout", "0", "--batch-size", "3", "--text-encoder", str(tiny_text), "--speech-encoder", str(speech)),
+            *("evaluate", "--run", run, "--fold", "1"),
+        ]
+
+    succeed(*command("one"))
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "--"]
+    subprocess.run([*launch, "stages.cli", *command("two")], check=True, env=environment, timeout=120)
     for one, two in zip(metrics("runs/one"), metrics("runs/two"), strict=True):
         assert two["train"]["ce"] == pytest.approx(one["train"]["ce"], rel=1e-4)
         assert two["train"]["ctc"] == pytest.approx(one["train"]["ctc"], rel=1e-4)
@@ -44,26 +47,26 @@ def test_two_processes_that_share_each_step_train_the_model_that_one_process_tra
 def test_a_run_that_was_killed_and_started_again_gives_the_same_metrics_to_the_digit(corpus, tiny_text, tiny_speech):
     def command(run):
         return [
-            *(sys.executable, "-m", "stages.cli", "train", "--manifest", str(corpus.path), "--run", run),
+            *("train", "--manifest", str(corpus.path), "--run", run),
             *("--text-encoder", str(tiny_text), "--speech-encoder", str(tiny_speech), "--fold", "1", "--quiet"),
             *("--epochs", "6", "--learning-rate", "1e-3", "--save-minutes", "0", "--batch-size", "2"),
         ]
 
     environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    subprocess.run(command("whole"), check=True, env=environment)
+    succeed(*command("whole"))
     state = paths.fold(Path("runs/killed"), 1).checkpoint
     kills = 0
     while not paths.fold(Path("runs/killed"), 1).model.exists():
-        process = subprocess.Popen(command("killed"), env=environment)
+        process = subprocess.Popen([sys.executable, "-m", "stages.cli", *command("killed")], env=environment)
         before = state.stat().st_mtime_ns if state.exists() else 0
         while process.poll() is None and (not state.exists() or state.stat().st_mtime_ns == before):
             time.sleep(0.01)
-        time.sleep(0.15 * kills)
-        if process.poll() is None and kills < 3:
+        time.sleep(0.2 * kills)
+        if process.poll() is None and kills < 2:
             process.send_signal(signal.SIGKILL)
             kills += 1
         process.wait()
-    assert kills == 3
+    assert kills == 2
     assert metrics("runs/killed") == metrics("runs/whole")
 
 
