@@ -45,6 +45,16 @@ def features_only(finished, tmp_path):
     return tmp_path
 
 
+@pytest.fixture(scope="module")
+def here():
+    """The options that let jobs run in threads of this process, which needs no time to start."""
+    from distributed import LocalCluster
+
+    cluster = {"n_workers": 1, "threads_per_worker": 2, "host": "127.0.0.1", "dashboard_address": ":0"}
+    with LocalCluster(processes=False, protocol="tcp://", resources={"GPU": 1}, **cluster) as workers:
+        yield ["--scheduler", workers.scheduler_address, "--resource", "GPU=1"]
+
+
 def what_it_says(report):
     """A report without times, places and what computed it."""
     if isinstance(report, dict):
@@ -89,7 +99,7 @@ def test_a_fold_trained_by_train_has_the_digits_of_one_trained_by_cv(finished, f
     assert mine == theirs
 
 
-def test_failing_jobs_leave_the_others_alone_and_the_report_names_the_holes(finished, features_only, options):
+def test_failing_jobs_leave_the_others_alone_and_the_report_names_the_holes(finished, features_only, options, here):
     """Of three kinds: other settings in the fold's directory, a loss that is no number, no features."""
     shutil.copytree(finished.runs, "runs")
     shutil.rmtree("runs/roberta")
@@ -97,7 +107,7 @@ def test_failing_jobs_leave_the_others_alone_and_the_report_names_the_holes(fini
     systems = f"{SYSTEMS},wav2vec2:learning-rate=1e30:batch-size=2,cai:dtype=float32"
     diverging, featureless = "wav2vec2-learning-rate-1e30-batch-size-2", "cai-dtype-float32"
     paths.speech_features(Path("cache"), Path("manifest.csv"), options[3], "float32").mkdir()
-    result = invoke("--json", "cv", "--systems", systems, *options)
+    result = invoke("--json", "cv", "--systems", systems, *options, *here)
     assert result.exit_code == 1
     states = {(job["run"], job["fold"]): job["state"] for job in json.loads(result.stdout)["jobs"]}
     assert states == {
@@ -117,11 +127,11 @@ def test_failing_jobs_leave_the_others_alone_and_the_report_names_the_holes(fini
 
 
 def test_other_settings_are_refused_once_and_leave_the_report_alone_until_a_restart_is_asked_for(
-    finished, features_only, options
+    finished, features_only, options, here
 ):
     shutil.copytree(finished.runs, "runs")
     before = Path("runs/report/report.json").read_bytes()
-    command = ["cv", "--systems", "roberta", *options, "--batch-size", 3]
+    command = ["cv", "--systems", "roberta", *options, *here, "--batch-size", 3]
     result = invoke(*command)
     assert result.exit_code == 1
     assert result.stderr.count("Train such folds again with --restart") == 1
@@ -134,16 +144,11 @@ def test_other_settings_are_refused_once_and_leave_the_report_alone_until_a_rest
     assert [paths.fold(Path("runs/roberta"), fold).weights.stat().st_mtime_ns for fold in (1, 2)] == models
 
 
-def test_a_running_scheduler_is_used_with_its_resources(finished, features_only, options):
-    from distributed import LocalCluster
-
+def test_a_running_scheduler_is_used_with_its_resources(finished, features_only, options, here):
     shutil.copytree(finished.runs, "runs")
     for fold in (1, 2):
         shutil.rmtree(f"runs/roberta/fold-{fold}")
-    cluster = {"n_workers": 1, "threads_per_worker": 2, "host": "127.0.0.1", "dashboard_address": ":0"}
-    with LocalCluster(processes=False, protocol="tcp://", resources={"GPU": 1}, **cluster) as there:
-        where = ["--scheduler", there.scheduler_address, "--resource", "GPU=1"]
-        succeed("cv", "--systems", SYSTEMS, *options, *where)
+    succeed("cv", "--systems", SYSTEMS, *options, *here)
     assert same_results(Path("runs"), finished.runs)
 
 
