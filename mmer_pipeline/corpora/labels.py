@@ -187,7 +187,10 @@ def load_label_map(name: str) -> LabelMap:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:  # not TOML, not UTF-8, a number too long, tables too deep
-        raise UserError(f"Label map {path} is not TOML: {error}.") from None
+        raise UserError(
+            f"Label map {path} is not TOML: {error}. A name with other letters than a to z needs quotes: "
+            '"verärgert" = ["verärgert"].'
+        ) from None
     classes, drop = table.get("classes"), table.get("drop", [])
     if not (
         isinstance(classes, dict)

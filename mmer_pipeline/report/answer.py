@@ -76,10 +76,11 @@ def _compared(report: Report, best: System) -> str:
         pair, best, other = pair.reversed(), other, best
     value = pair.metrics[METRIC].strongest_value
     first, second = _called(report, best), _called(report, other)
+    ua = "UA" if pair.metrics[METRIC].is_about_systems else "pooled UA"
     if value < _SMALLEST:
-        lead = f"{first} and {second} are less than 0.1 points of UA apart"
+        lead = f"{first} and {second} are less than 0.1 points of {ua} apart"
     else:
-        lead = f"{first} leads by {_points(value)} points of UA over {second}"
+        lead = f"{first} leads by {_points(value)} points of {ua} over {second}"
         if len(report.systems) > 2 and report.against is None:
             lead += f", the second of {len(report.systems)} systems"
     return lead + _certainty(report, pair, best)
@@ -111,20 +112,19 @@ def _certainty(report: Report, pair: PairComparison, best: System) -> str:
         said, scope = f"with {dialogues} this cannot be told apart from chance, even for these trained models", ""
     if low_high is None:
         return f"; {said} (p = {p_value(p)}), and there are too few for an interval"
-    return f"; {said}: {scope}{_not_excluded(low_high, best)}{_corrected(report, low_high)}"
+    if low_high[0] > 0:  # the test and the interval disagree: do not tell the interval as what is possible
+        return f"; {said} (p = {p_value(p)}{_corrected(report)})"
+    return f"; {said}: {scope}{_not_excluded(low_high, best)}"
 
 
 def _not_excluded(low_high: Interval, best: System) -> str:
     low, high = low_high
-    if low >= 0:
-        return f"{best.title} may be {_points(low)} to {_points(high)} points ahead"
     return f"{best.title} may be up to {_points(high)} points ahead or up to {_points(-low)} points behind"
 
 
-def _corrected(report: Report, low_high: Interval) -> str:
-    """Explain an interval without 0 of a difference that is not significant."""
+def _corrected(report: Report) -> str:
     pairs = len(report.pairs)
-    return f" (p is corrected for {pairs} pairs, the interval is not)" if low_high[0] > 0 and pairs > 1 else ""
+    return f", corrected for {pairs} pairs" if pairs > 1 else ""
 
 
 def _why_only_these(found: MetricDifference) -> str:

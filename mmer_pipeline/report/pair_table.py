@@ -105,11 +105,18 @@ def differences(report: Report) -> Table:
         columns.append((Column("claim", "word"), lambda row: claims[rows.index(row)]))
     kind = "the reference" if report.against is not None else "the best"
     return table_of(
-        f"Differences to {other.title}, {kind}, in percentage points{'' if is_mixed else f', {claims[0]}'}.",
+        f"Differences to {other.title}, {kind}, in percentage points{'' if is_mixed else _of_what(claims)}.",
         rows,
         columns,
         [_short_note(report, set(claims))],
     )
+
+
+def _of_what(claims: Sequence[str]) -> str:
+    """Say about what all differences are, and of which values: not those of each column of scores."""
+    if not claims:
+        return ""
+    return f", {claims[0]}: of {'means over folds and seeds' if claims[0] == AGAIN else 'pooled values'}"
 
 
 def _short_note(report: Report, claims: Collection[str]) -> str:

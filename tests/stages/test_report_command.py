@@ -124,7 +124,7 @@ def test_a_column_of_an_imported_file_can_be_named():
     Path("x.csv").write_text(theirs().read_text().replace("prediction", "answer"))
     assert "missing columns: prediction" in call("--import", "x.csv", code=1).stderr
     shown = " ".join(call("--import", "x.csv", "--import-column", "prediction=answer").stdout.split())
-    assert "On made up, MMER (α = 0.1) leads by 25.0 points of UA over x (imported)" in shown
+    assert "On made up, MMER (α = 0.1) leads by 25.0 points of pooled UA over x (imported)" in shown
     assert "expected ROLE=COLUMN" in call("--import", "x.csv", "--import-column", "answer", code=2).stderr
 
 
