@@ -114,6 +114,7 @@ def workplace(tiny_text, tiny_speech, tmp_path_factory):
     return directory
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", RUN)
 def test_commands_run(page, workplace, tmp_path):
     shutil.copytree(workplace, tmp_path, dirs_exist_ok=True)

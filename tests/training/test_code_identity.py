@@ -116,6 +116,7 @@ def test_an_interrupted_fold_is_not_continued_with_edited_code(corpus, settings,
         train(settings, corpus)
 
 
+@pytest.mark.slow
 def test_cv_trains_again_exactly_the_folds_of_other_code(corpus, encoders, edit):
     from distributed import LocalCluster
 
