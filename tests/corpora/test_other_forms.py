@@ -10,6 +10,7 @@ from helpers.command_line import fail, succeed
 from helpers.other_forms import facts, read, record
 
 from mmer_pipeline.corpora.manifest import read_manifest
+from mmer_pipeline.corpora.readers import ReaderOptions, read_corpus
 from mmer_pipeline.errors import UserError
 
 # A folder per class.
@@ -114,6 +115,41 @@ def test_recordings_in_parquet_are_unpacked_once_beside_the_manifest(tmp_path: P
     stamps = [path.stat().st_mtime_ns for path in paths]
     assert "unchanged" in succeed(*arguments).stdout
     assert [path.stat().st_mtime_ns for path in paths] == stamps
+
+
+def write_embedded(path: Path, *speakers: str) -> None:
+    """Rows with recordings of equal size without paths; the bytes name the speaker."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    rows = [
+        {"audio": {"bytes": b"RIFF" + name.encode(), "path": None}, "emotion": "x", "speaker": name}
+        for name in speakers
+    ]
+    parquet.write_table(arrow.Table.from_pylist(rows), path)
+
+
+def recordings_of_speakers(root: Path, unpack_to: Path) -> list[tuple[str, bytes]]:
+    reading = read_corpus("huggingface", root, ReaderOptions(unpack_to=unpack_to))
+    return [(u.speaker, (reading.root / u.audio).read_bytes()) for u in reading.utterances]
+
+
+def test_unpacked_recordings_stay_with_their_rows_when_rows_change_places(tmp_path: Path) -> None:
+    """A recording of equal size that was there under the row's number was kept, though it was another row's."""
+    path = tmp_path / "calls.parquet"
+    for speakers in (("a", "b"), ("b", "a"), ("c", "b", "a")):
+        write_embedded(path, *speakers)
+        expected = [(name, b"RIFF" + name.encode()) for name in speakers]
+        assert recordings_of_speakers(path, tmp_path / "unpacked") == expected
+
+
+def test_parquet_files_of_one_name_in_two_folders_keep_their_recordings_apart(tmp_path: Path) -> None:
+    root = tmp_path / "corpus"
+    write_embedded(root / "de" / "train-0.parquet", "a", "s")
+    write_embedded(root / "en" / "train-0.parquet", "b", "s")
+    expected = [(name, b"RIFF" + name.encode()) for name in "asbs"]
+    assert recordings_of_speakers(root, tmp_path / "unpacked") == expected
+    reading = read_corpus("huggingface", root, ReaderOptions(unpack_to=tmp_path / "unpacked"))
+    assert len({u.audio for u in reading.utterances}) == len({u.utterance_id for u in reading.utterances}) == 4
+    assert len(set(reading.places)) == 4
 
 
 def test_a_file_that_is_not_parquet_is_refused(tmp_path: Path) -> None:

@@ -45,9 +45,11 @@ def read_huggingface(root: Path, options: ReaderOptions) -> Reading:
     rows = [row for path in metadata for row in _described(path, root)]
     for path in packed:
         part = PARTS.get(path.stem.partition("-")[0], PARTS.get(path.parent.name, ""))
+        below = path.relative_to(root) if root.is_dir() else Path(path.name)
+        unpacked = parquet_rows(path, options.unpack_to, below.with_suffix("").as_posix())
         rows += [
-            Row(f"{path.name}, row {number}", {**cells, PART: part})
-            for number, cells in enumerate(parquet_rows(path, options.unpack_to), start=1)
+            Row(f"{below.as_posix()}, row {number}", {**cells, PART: part})
+            for number, cells in enumerate(unpacked, start=1)
         ]
     if len({row.cells[PART] for row in rows}) < 2:
         rows = [Row(row.place, {name: cell for name, cell in row.cells.items() if name != PART}) for row in rows]

@@ -6,17 +6,19 @@ from datetime import timedelta
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from mmer_pipeline import files
+from mmer_pipeline import digests, files
 from mmer_pipeline.errors import UserError
 
 AT_A_TIME = 64  # rows in memory
+NAME_DIGITS = 16  # of the digest in the name of an unpacked recording
 _SIGNATURES = {b"RIFF": ".wav", b"fLaC": ".flac", b"OggS": ".ogg", b"ID3": ".mp3", b"FORM": ".aiff"}
 
 
-def parquet_rows(path: Path, unpack_to: Path | None = None) -> Iterator[dict[str, str]]:
+def parquet_rows(path: Path, unpack_to: Path | None = None, folder: str = "") -> Iterator[dict[str, str]]:
     """The rows of a Parquet file: column → text, class numbers as the names of their classes.
 
-    A recording is written below `unpack_to`, unless it is there already; its cell is the path relative to that folder.
+    A recording is written to the folder `folder` below `unpack_to`, unless it is there already; its cell is the path
+    relative to `unpack_to`. Its name contains a digest of its bytes, so that it stays with its row when rows change.
 
     Raises:
         UserError: the package pyarrow is missing, the file is not Parquet, or recordings are embedded where
@@ -32,12 +34,10 @@ def parquet_rows(path: Path, unpack_to: Path | None = None) -> Iterator[dict[str
     try:
         with arrow.parquet.ParquetFile(path) as source:
             classes = _class_names(source.schema_arrow.metadata or {})
-            number = 0
             for batch in source.iter_batches(batch_size=AT_A_TIME):
                 for row in _in_microseconds(batch).to_pylist():
-                    number += 1
                     yield {
-                        column: _unpacked(value, number, path, unpack_to)
+                        column: _unpacked(value, path, unpack_to, folder)
                         if isinstance(value, dict) and "bytes" in value
                         else _text(value, classes.get(column, ()))
                         for column, value in row.items()
@@ -71,18 +71,18 @@ def _in_microseconds(batch: Any) -> Any:
     return arrow.Table.from_batches([batch]).cast(arrow.schema(fields), safe=False)
 
 
-def _unpacked(value: dict[str, Any], number: int, source: Path, folder: Path | None) -> str:
-    """The path below `folder` of a row's recording, after its bytes have been written there."""
+def _unpacked(value: dict[str, Any], source: Path, unpack_to: Path | None, folder: str) -> str:
+    """The path below `unpack_to` of a row's recording, after its bytes have been written there."""
     data, path = value["bytes"], str(value.get("path") or "").replace("\\", "/")
     if data is None:
         return path
-    if folder is None:
+    if unpack_to is None:
         raise UserError(f"{source} contains recordings, and there is no folder to unpack them to.")
     suffix = next(
         (suffix for start, suffix in _SIGNATURES.items() if data.startswith(start)), PurePosixPath(path).suffix
     )
-    name = "-".join(filter(None, (f"{number:06d}", PurePosixPath(path).stem)))
-    target = folder / source.stem / f"{name}{suffix or '.wav'}"
+    name = "-".join(filter(None, (PurePosixPath(path).stem, digests.digest_of(data)[:NAME_DIGITS])))
+    target = unpack_to / folder / f"{name}{suffix or '.wav'}"
     if not target.is_file() or target.stat().st_size != len(data):
         files.write_bytes(target, data)
-    return target.relative_to(folder).as_posix()
+    return target.relative_to(unpack_to).as_posix()
