@@ -11,12 +11,14 @@ import re
 import shlex
 import warnings
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
 from mmer_pipeline import files, paths
 from mmer_pipeline.corpora.manifest import Manifest
+from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.csv_tables import read_csv_rows
 from mmer_pipeline.errors import UserError
 
@@ -75,7 +77,7 @@ def keep_speaker_folds(manifest: Manifest, count: int) -> None:
                 writer.writerow([speaker, fold])
 
 
-def linked_speakers(manifest: Manifest) -> dict[str, str]:
+def linked_speakers(utterances: Iterable[Utterance]) -> dict[str, str]:
     """Speaker → name of the group of speakers who are linked by shared dialogues, directly or through others.
 
     A dialogue is named by session and name, because two sessions may use the same name. A group has the name of its
@@ -83,9 +85,10 @@ def linked_speakers(manifest: Manifest) -> dict[str, str]:
     """
     from scipy.cluster.hierarchy import DisjointSet
 
-    links = DisjointSet(utterance.speaker for utterance in manifest.utterances)
+    links: DisjointSet = DisjointSet()
     first: dict[tuple[str, str], str] = {}  # dialogue → one of its speakers
-    for utterance in manifest.utterances:
+    for utterance in utterances:
+        links.add(utterance.speaker)
         if utterance.dialogue not in ("", utterance.utterance_id):  # otherwise unknown
             other = first.setdefault((utterance.session, utterance.dialogue), utterance.speaker)
             links.merge(other, utterance.speaker)
@@ -94,7 +97,7 @@ def linked_speakers(manifest: Manifest) -> dict[str, str]:
 
 def most_folds(manifest: Manifest) -> int:
     """The largest possible number of folds of grouped speakers; 1: there are none."""
-    return min(len(set(linked_speakers(manifest).values())), max(_class_counts(manifest).values()))
+    return min(len(set(linked_speakers(manifest.utterances).values())), max(_class_counts(manifest).values()))
 
 
 def group_speakers(manifest: Manifest, count: int) -> dict[str, int]:
@@ -107,7 +110,7 @@ def group_speakers(manifest: Manifest, count: int) -> dict[str, int]:
 
     if count < 2 or count > most_folds(manifest):
         raise UserError(_impossible(manifest, count))
-    group_of = linked_speakers(manifest)
+    group_of = linked_speakers(manifest.utterances)
     groups = [group_of[utterance.speaker] for utterance in manifest.utterances]
     classes = [str(manifest.label_map.class_of(utterance.emotion)) for utterance in manifest.utterances]
     for seed in range(SEED, SEED + TRIES):
@@ -128,7 +131,7 @@ def _class_counts(manifest: Manifest) -> Counter[str | None]:
 
 
 def _impossible(manifest: Manifest, count: int) -> str:
-    group_of = linked_speakers(manifest)
+    group_of = linked_speakers(manifest.utterances)
     speakers, groups = len(group_of), len(set(group_of.values()))
     most = most_folds(manifest)
     if count < 2 <= most:
@@ -160,7 +163,7 @@ def _read(path: Path, manifest: Manifest, count: int) -> dict[str, int]:
                 raise UserError(f"{row.where}: speaker {speaker!r} is already in fold {found[speaker]}.")
     except UserError as error:
         raise UserError(f"{error} {again}") from None
-    group_of = linked_speakers(manifest)
+    group_of = linked_speakers(manifest.utterances)
     if missing := sorted(group_of.keys() - found.keys()):
         more = " …" if len(missing) > NAMED else ""
         raise UserError(

@@ -4,7 +4,7 @@ import re
 import unicodedata
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePosixPath
 
 from mmer_pipeline.corpora import tables
@@ -72,6 +72,8 @@ def read_utterances_of(table: Table, root: Path, options: ReaderOptions) -> Read
             utterances.append(utterance)
             places.append(row.place)
     tables.refuse_faults(table.source, reader.faults)
+    if "session" not in columns.of:
+        utterances = _with_sessions(utterances)
     return Reading(
         root=root,
         source=table.source,
@@ -114,12 +116,20 @@ def _utterance(reader: _Reader, row: Row, others: tuple[str, ...]) -> Utterance 
         start_seconds=start,
         end_seconds=end,
         speaker=speaker,
-        session=cells["session"] or speaker,
+        session=cells["session"],
         dialogue=cells["dialogue"] or (name if "dialogue" in reader.columns.of else speaker),
         emotion=cells["emotion"],
         transcript=cells["transcript"],
         others=tuple((column, _composed(row.cells.get(column, ""))) for column in others),
     )
+
+
+def _with_sessions(utterances: list[Utterance]) -> list[Utterance]:
+    """Utterances whose sessions are the speakers; speakers linked by dialogues share that of the first of them."""
+    from mmer_pipeline.corpora.speaker_folds import linked_speakers
+
+    session_of = linked_speakers(utterances)
+    return [replace(utterance, session=session_of[utterance.speaker]) for utterance in utterances]
 
 
 def _cells(columns: Columns, row: Row) -> dict[str, str]:
@@ -200,9 +210,15 @@ def _notes(table: Table, reader: _Reader, utterances: list[Utterance]) -> list[s
         notes.append(reader.columns.line())
     if spelling := reader.finder.note():
         notes.append(spelling)
-    defaults = [text for meaning, text in DEFAULTS.items() if meaning not in reader.columns.of]
+    defaults = {meaning: text for meaning, text in DEFAULTS.items() if meaning not in reader.columns.of}
+    speakers, sessions = ({getattr(u, name) for u in utterances} for name in ("speaker", "session"))
+    if "session" in defaults and len(sessions) < len(speakers):
+        defaults["session"] = (
+            f"speakers of the same dialogues (column {reader.columns.name('dialogue')}) share a session, so that no "
+            f"session divides one: {len(speakers)} speakers, {len(sessions)} session{'s' * (len(sessions) > 1)}"
+        )
     if defaults:
-        notes.append("; ".join(defaults))
+        notes.append("; ".join(defaults.values()))
     whole = Counter(u.audio for u in utterances if u.start_seconds is None and u.end_seconds is None)
     repeated = [audio for audio, count in whole.items() if count > 1]
     if repeated:

@@ -101,7 +101,7 @@ def test_classes_are_balanced_where_neighbouring_speakers_have_the_same_one() ->
 
 def test_speakers_are_linked_by_dialogues_directly_and_through_others() -> None:
     manifest = in_dialogues(("a", "b"), ("b", "c"), ("d",), ("e", "f"))
-    assert linked_speakers(manifest) == {"a": "a", "b": "a", "c": "a", "d": "d", "e": "e", "f": "e"}
+    assert linked_speakers(manifest.utterances) == {"a": "a", "b": "a", "c": "a", "d": "d", "e": "e", "f": "e"}
     folds = group_speakers(manifest, 3)
     assert folds["a"] == folds["b"] == folds["c"]
     assert folds["e"] == folds["f"]
@@ -110,11 +110,11 @@ def test_speakers_are_linked_by_dialogues_directly_and_through_others() -> None:
 
 def test_two_sessions_may_use_the_same_name_for_a_dialogue() -> None:
     rows = [*in_dialogues(("a", "b")).utterances, *in_dialogues(("c", "d"), session="2").utterances]
-    assert linked_speakers(manifest_of(rows)) == {"a": "a", "b": "a", "c": "c", "d": "c"}
+    assert linked_speakers(rows) == {"a": "a", "b": "a", "c": "c", "d": "c"}
 
 
 def test_unknown_dialogues_link_nobody() -> None:
-    assert linked_speakers(corpus(3)) == {"s0": "s0", "s1": "s1", "s2": "s2"}
+    assert linked_speakers(corpus(3).utterances) == {"s0": "s0", "s1": "s1", "s2": "s2"}
 
 
 def test_too_many_folds_are_refused_with_the_largest_number() -> None:

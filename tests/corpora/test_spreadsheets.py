@@ -20,7 +20,9 @@ from helpers.spreadsheets import (
     write_text,
 )
 
+from mmer_pipeline.corpora.folds import make_fold
 from mmer_pipeline.corpora.manifest import Manifest, read_manifest
+from mmer_pipeline.corpora.readers import read_corpus
 from mmer_pipeline.corpora.utterances import COLUMNS
 
 
@@ -165,6 +167,29 @@ def test_a_column_can_be_recording_and_dialogue(calls: Path) -> None:
     prepared("csv", "--root", path, "--column", "dialogue=file")
     manifest = read_manifest(Path("out.csv"))
     assert [u.dialogue for u in manifest.utterances] == [u.audio for u in manifest.utterances]
+
+
+def test_two_party_calls_without_sessions_are_never_divided(calls: Path) -> None:
+    """The session was the speaker, so that both folds and clusters took the two speakers of a call apart."""
+    turns = [
+        ["anna/c1.wav", f"{who}{call}", emotion, f"call{call}"] for call in range(8) for who in "ab" for emotion in "xy"
+    ]
+    said = notes(write_text(calls / "t.csv", turns * 2, ["audio", "speaker", "emotion", "call"]))
+    assert "(column call) share a session, so that no session divides one: 16 speakers, 8 sessions" in said
+    assert "session is the speaker" not in said
+    manifest = read_manifest(Path("cache/manifest.csv"))
+    assert {(u.session, u.dialogue) for u in manifest.utterances} == {(f"a{n}", f"call{n}") for n in range(8)}
+    for number in range(1, 5):
+        fold = make_fold(manifest, number, column="4", validation="session", seed=1)
+        parts = [{manifest.utterances[i].dialogue for i in part} for part in (fold.train, fold.validation, fold.test)]
+        assert sum(map(len, parts)) == len(set().union(*parts)) == 8
+
+
+def test_speakers_who_are_linked_through_others_share_a_session_and_unknown_dialogues_link_nobody(calls: Path) -> None:
+    turns = [["c", "1"], ["b", "1"], ["b", "2"], ["a", "2"], ["d", ""], ["e", ""]]
+    rows = [["anna/c1.wav", speaker, "x", call] for speaker, call in turns]
+    reading = read_corpus("csv", write_text(calls / "t.csv", rows, ["audio", "speaker", "emotion", "call"]))
+    assert [u.session for u in reading.utterances] == ["a", "a", "a", "a", "d", "e"]
 
 
 def test_a_column_that_is_not_what_its_name_says_can_be_left_out(calls: Path) -> None:
