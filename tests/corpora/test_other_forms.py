@@ -67,6 +67,15 @@ def test_an_audiofolder_with_csv_and_with_json_lines(tmp_path: Path) -> None:
     assert [u.session for u in read("huggingface", tmp_path, session="part").utterances] == ["test", "train"]
 
 
+def test_a_row_of_metadata_with_too_many_cells_is_refused(tmp_path: Path) -> None:
+    """The row was lost without a word."""
+    record(tmp_path, "train/a.wav", "train/b.wav")
+    text = "file_name,speaker_id,emotion,text\na.wav,1,angry,Hello\nb.wav,2,sad,well, yes\n"
+    (tmp_path / "train/metadata.csv").write_text(text)
+    with pytest.raises(UserError, match=r"train/metadata\.csv, row 3: expected 4 cells, found 5"):
+        read("huggingface", tmp_path)
+
+
 def test_an_audiofolder_without_metadata_is_refused(tmp_path: Path) -> None:
     record(tmp_path, "angry/a.wav")
     with pytest.raises(UserError, match="use `mmer-pipe prepare folders`"):

@@ -6,7 +6,7 @@ Documentation of `datasets`: "Create an audio dataset". The metadata are `metada
 """
 
 import json
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from mmer_pipeline.corpora.readers.folder_walk import contents
 from mmer_pipeline.corpora.readers.parquet_rows import parquet_rows
 from mmer_pipeline.corpora.readers.reader_interface import ReaderOptions, Reading
 from mmer_pipeline.corpora.table_utterances import read_utterances_of
-from mmer_pipeline.corpora.tables import Row, Table, read_table
+from mmer_pipeline.corpora.tables import Row, Table, read_table, refuse_faults
 from mmer_pipeline.errors import UserError
 
 METADATA = "metadata"
@@ -39,10 +39,17 @@ def read_huggingface(root: Path, options: ReaderOptions) -> Reading:
         packed = [root]
     if not (metadata or packed):
         raise UserError(
-            f"{root} is no corpus of the library datasets: there is no {METADATA}.csv, {METADATA}.jsonl or Parquet "
+            f"{root} is not a corpus of the library datasets: there is no {METADATA}.csv, {METADATA}.jsonl or Parquet "
             f"file. Found: {contents(root)}. For a folder per class, use `mmer-pipe prepare folders`."
         )
-    rows = [row for path in metadata for row in _described(path, root)]
+    rows: list[Row] = []
+    faults: list[str] = []
+    for path in metadata:
+        more, faulty = _described(path, root)
+        rows += more
+        faults += faulty
+    if not (rows or packed):
+        refuse_faults(root, faults)
     for path in packed:
         part = PARTS.get(path.stem.partition("-")[0], PARTS.get(path.parent.name, ""))
         below = path.relative_to(root) if root.is_dir() else Path(path.name)
@@ -59,34 +66,39 @@ def read_huggingface(root: Path, options: ReaderOptions) -> Reading:
     if packed and options.unpack_to is not None and options.unpack_to.is_dir():
         audio = options.unpack_to
         notes = (f"recordings were unpacked to {audio}",)
-    table = Table(root, columns, tuple(rows), notes)
+    table = Table(root, columns, tuple(rows), notes, tuple(faults))
     given = {"audio": FILE_NAME} if FILE_NAME in columns else {}
     return read_utterances_of(table, audio, replace(options, columns={**given, **options.columns}))
 
 
-def _described(path: Path, root: Path) -> Iterator[Row]:
-    """The rows of a file of metadata, with paths relative to the root."""
+def _described(path: Path, root: Path) -> tuple[list[Row], list[str]]:
+    """The rows of a file of metadata, with paths relative to the root, and the faults of other rows."""
     folder = path.parent.relative_to(root)
     part = next((PARTS[name] for name in folder.parts if name in PARTS), "")
     place = (folder / path.name).as_posix()
-    for row in _metadata_rows(path):
+    found, faults = _metadata_rows(path)
+    rows = []
+    for row in found:
         cells = dict(row.cells)
         if cells.get(FILE_NAME):
             cells[FILE_NAME] = (folder / cells[FILE_NAME]).as_posix()
-        yield Row(f"{place}, {row.place}", {**cells, PART: part})
+        rows.append(Row(f"{place}, {row.place}", {**cells, PART: part}))
+    return rows, [f"{place}, {fault}" for fault in faults]
 
 
-def _metadata_rows(path: Path) -> Iterator[Row]:
+def _metadata_rows(path: Path) -> tuple[Sequence[Row], Sequence[str]]:
     if path.suffix == ".csv":
-        yield from read_table(path).rows
-    elif path.suffix == ".parquet":
-        yield from (Row(f"row {number}", cells) for number, cells in enumerate(parquet_rows(path), start=1))
-    else:
-        for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-            try:
-                entry = json.loads(line)
-            except ValueError as error:
-                raise UserError(f"{path}, line {number}: not JSON ({error}).") from None
-            if not isinstance(entry, dict):
-                raise UserError(f"{path}, line {number}: expected a JSON object, found {type(entry).__name__}.")
-            yield Row(f"line {number}", {key: "" if value is None else str(value) for key, value in entry.items()})
+        table = read_table(path)
+        return table.rows, table.faults
+    if path.suffix == ".parquet":
+        return [Row(f"row {number}", cells) for number, cells in enumerate(parquet_rows(path), start=1)], ()
+    rows = []
+    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
+        try:
+            entry = json.loads(line)
+        except ValueError as error:
+            raise UserError(f"{path}, line {number}: not JSON ({error}).") from None
+        if not isinstance(entry, dict):
+            raise UserError(f"{path}, line {number}: expected a JSON object, found {type(entry).__name__}.")
+        rows.append(Row(f"line {number}", {key: "" if value is None else str(value) for key, value in entry.items()}))
+    return rows, ()
