@@ -180,6 +180,20 @@ def test_tables_of_audformat_are_joined_and_codes_replaced_by_their_labels(tmp_p
     ]
 
 
+def test_a_row_of_audformat_with_too_many_cells_is_refused(tmp_path: Path) -> None:
+    """The row was lost without a word."""
+    write_database(tmp_path, "file,emotion\naudio/c1.wav,happy\naudio/c2.wav,angry,sad\n")
+    with pytest.raises(UserError, match=r"db\.emotion\.csv, row 3: expected 2 cells, found 3"):
+        read("audformat", tmp_path)
+
+
+def test_rows_of_audformat_without_an_emotion_are_left_out_and_counted(tmp_path: Path) -> None:
+    """They ended in a KeyError."""
+    reading = read("audformat", write_database(tmp_path, "file,emotion\naudio/c1.wav,\naudio/c2.wav,angry\n"))
+    assert [u.audio for u in reading.utterances] == ["audio/c2.wav"]
+    assert "rows without an emotion (emotion), left out: 1 (such as audio/c1.wav)" in reading.notes
+
+
 def test_segments_of_audformat_have_times_and_take_the_facts_of_their_file(tmp_path: Path) -> None:
     rows = [
         "audio/c1.wav,0 days 00:00:00.000000,0 days 00:00:00.400000,happy",

@@ -15,7 +15,7 @@ from mmer_pipeline.corpora.readers.folder_walk import contents
 from mmer_pipeline.corpora.readers.parquet_rows import parquet_rows
 from mmer_pipeline.corpora.readers.reader_interface import ReaderOptions, Reading
 from mmer_pipeline.corpora.table_utterances import read_utterances_of
-from mmer_pipeline.corpora.tables import Row, Table, read_table
+from mmer_pipeline.corpora.tables import Row, Table, read_table, refuse_faults
 from mmer_pipeline.errors import UserError
 
 HEADER = "db.yaml"
@@ -26,7 +26,7 @@ Key = tuple[str, ...]
 
 
 def read_audformat(root: Path, options: ReaderOptions) -> Reading:
-    """Read a database: every row of the tables that have an emotion.
+    """Read a database: the rows of the tables that have an emotion, except those without one, which a note counts.
 
     Raises:
         UserError: there is no header or table, no table has an emotion or two give different ones, or see
@@ -36,7 +36,7 @@ def read_audformat(root: Path, options: ReaderOptions) -> Reading:
 
     path = root / HEADER
     if not path.is_file():
-        raise UserError(f"{root} is no audformat database: there is no {HEADER}. Found: {contents(root)}.")
+        raise UserError(f"{root} is not an audformat database: there is no {HEADER}. Found: {contents(root)}.")
     try:
         header = yaml.safe_load(path.read_text(encoding="utf-8"))
         tables: dict[str, dict[str, Any]] = header["tables"] or {}
@@ -45,17 +45,26 @@ def read_audformat(root: Path, options: ReaderOptions) -> Reading:
         raise UserError(
             f"{path} is not the header of an audformat database ({type(error).__name__}: {error})."
         ) from None
-    read = {name: _rows(root, name, table, schemes) for name, table in tables.items()}
+    faults: list[str] = []
+    read = {name: _rows(root, name, table, schemes, faults) for name, table in tables.items()}
+    refuse_faults(root, faults)
     emotion, names = _emotion_tables(read, options, path)
     cells: dict[Key, dict[str, str]] = {}
     for name in names:
         for key, row in read[name].items():
             known = cells.setdefault(key, {})
-            if known.get(emotion, row[emotion]) != row[emotion]:
+            if emotion in row and known.get(emotion, row[emotion]) != row[emotion]:
                 raise UserError(
                     f"{root}: tables {', '.join(names)} give {key[0]} the emotions {known[emotion]} and {row[emotion]}."
                 )
             known.update(row)
+    unlabelled = [key for key, row in cells.items() if emotion not in row]
+    cells = {key: row for key, row in cells.items() if emotion in row}
+    notes = (
+        [f"rows without an emotion ({emotion}), left out: {len(unlabelled)} (such as {' '.join(unlabelled[0])})"]
+        if unlabelled
+        else []
+    )
     for name, other in read.items():
         if name not in names:
             for key, known in cells.items():
@@ -67,7 +76,8 @@ def read_audformat(root: Path, options: ReaderOptions) -> Reading:
     )
     given = {"audio": "file", "emotion": emotion}
     given |= {"start_seconds": "start", "end_seconds": "end"} if any(len(key) > 1 for key in cells) else {}
-    table = Table(root, columns if "start_seconds" in given else tuple(c for c in columns if c not in INDEX[1:]), rows)
+    used = columns if "start_seconds" in given else tuple(c for c in columns if c not in INDEX[1:])
+    table = Table(root, used, rows, tuple(notes))
     reading = read_utterances_of(table, root, replace(options, columns={**given, **options.columns}))
     return replace(reading, name=header.get("name") or reading.name)
 
@@ -88,14 +98,16 @@ def _emotion_tables(
 
 
 def _rows(
-    root: Path, name: str, table: dict[str, Any], schemes: dict[str, dict[str, Any]]
+    root: Path, name: str, table: dict[str, Any], schemes: dict[str, dict[str, Any]], faults: list[str]
 ) -> dict[Key, dict[str, str]]:
-    """File, and start and end of a segment → column → value of a table."""
+    """File, and start and end of a segment → column → value of a table; rows that do not fit it go to `faults`."""
     text, columnar = root / f"db.{name}.csv", root / f"db.{name}.parquet"
     if columnar.is_file():
         rows = list(parquet_rows(columnar))
     elif text.is_file():
-        rows = [dict(row.cells) for row in read_table(text).rows]
+        written = read_table(text)
+        rows = [dict(row.cells) for row in written.rows]
+        faults += [f"{text.name}, {fault}" for fault in written.faults]
     else:
         raise UserError(f"{root}: the table {name} is missing: expected {text.name} or {columnar.name}.")
     labels = {
