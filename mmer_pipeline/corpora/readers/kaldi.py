@@ -27,7 +27,7 @@ def read_kaldi(root: Path, options: ReaderOptions) -> Reading:
             `read_utterances_of`.
     """
     if not (root / RECORDINGS).is_file():
-        raise UserError(f"{root} is no Kaldi data directory: there is no {RECORDINGS}. Found: {contents(root)}.")
+        raise UserError(f"{root} is not a Kaldi data directory: there is no {RECORDINGS}. Found: {contents(root)}.")
     wanted = options.columns.get("emotion")
     emotions = wanted or next((name for name in EMOTION_FILES if (root / name).is_file()), None)
     if emotions is None:
