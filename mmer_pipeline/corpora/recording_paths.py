@@ -189,12 +189,23 @@ def audio_root(manifest_folder: Path, paths: Sequence[str]) -> Path:
 
 
 def recordings_below(root: Path) -> list[str]:
-    """The paths of all recordings below a folder, relative to it and sorted, without hidden ones."""
-    found = []
-    for folder, folders, names in os.walk(root):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        relative = Path(folder).relative_to(root)
-        found += [(relative / name).as_posix() for name in names if _is_recording(name)]
+    """The paths of all recordings below a folder, relative to it and sorted, without hidden ones.
+
+    Links to folders are followed after all other folders, and no folder is visited twice, so that links in a circle end
+    and a link to a folder below the root adds nothing.
+    """
+    found, visited, waiting = [], set(), [root]
+    while waiting:
+        for folder, folders, names in os.walk(waiting.pop(0)):
+            true_path = os.path.realpath(folder)
+            if true_path in visited:
+                folders.clear()
+                continue
+            visited.add(true_path)
+            here = Path(folder)
+            folders[:] = sorted(name for name in folders if not name.startswith("."))
+            waiting += [here / name for name in folders if (here / name).is_symlink()]
+            found += [(here / name).relative_to(root).as_posix() for name in names if _is_recording(name)]
     return sorted(found)
 
 

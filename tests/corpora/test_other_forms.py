@@ -40,6 +40,19 @@ def test_the_level_whose_names_are_emotions_is_the_emotion(tmp_path: Path, templ
     assert any("emotion ← folder" in note for note in reading.notes)
 
 
+def test_links_to_folders_are_followed_once_and_recordings_in_no_folder_are_counted(tmp_path: Path) -> None:
+    """Both were left out without a word."""
+    root = record(tmp_path / "corpus", "angry/anna/1.wav", "top.wav")
+    (root / "sad").symlink_to(record(tmp_path / "elsewhere", "bert/2.wav"))
+    (root / "angry" / "again").symlink_to(root)
+    (root / "all").symlink_to(root / "angry")
+    reading = read("folders", root)
+    assert [(u.audio, u.emotion) for u in reading.utterances] == [
+        ("angry/anna/1.wav", "angry"), ("sad/bert/2.wav", "sad"),
+    ]  # fmt: skip
+    assert "recordings in no folder of a class, left out: 1 (such as top.wav)" in reading.notes
+
+
 def test_a_level_can_be_named(tmp_path: Path) -> None:
     record(tmp_path, "x/p/1.wav", "y/q/2.wav")
     assert [u.emotion for u in read("folders", tmp_path).utterances] == ["x", "y"]

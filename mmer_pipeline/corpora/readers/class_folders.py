@@ -28,7 +28,8 @@ def read_folders(root: Path, options: ReaderOptions) -> Reading:
     Raises:
         UserError: there are no folders of recordings, nothing says who speaks, or see `read_utterances_of`.
     """
-    paths = [path for path in recordings_below(root) if "/" in path] if root.is_dir() else []
+    everything = recordings_below(root) if root.is_dir() else []
+    paths, outside = [path for path in everything if "/" in path], [path for path in everything if "/" not in path]
     if not paths:
         raise UserError(f"{root} has no folders with recordings, such as angry/call17.wav. Found: {contents(root)}.")
     depth = min(path.count("/") for path in paths)
@@ -49,7 +50,8 @@ def read_folders(root: Path, options: ReaderOptions) -> Reading:
             "--speaker-pattern REGEX, such as "
             f"'^[^_-]+' for what precedes the first _ or - in {example}; or make a folder per speaker in each class."
         )
-    table = Table(root, (FILE, *levels), tuple(rows))
+    notes = (f"recordings in no folder of a class, left out: {len(outside)} (such as {outside[0]})",) if outside else ()
+    table = Table(root, (FILE, *levels), tuple(rows), notes)
     return read_utterances_of(table, root, replace(options, columns={**given, **options.columns}))
 
 
