@@ -74,7 +74,7 @@ class RecordingFinder:
         if not self.spellings:
             return None
         how = ", ".join(f"{count} {spelling}" for spelling, count in self.spellings.most_common())
-        return f"recordings found although the table writes their paths otherwise: {how}"
+        return f"recordings found although the table spells their paths differently: {how}"
 
     def _find(self, written: str) -> str:
         if not written or "\0" in written:
@@ -119,12 +119,21 @@ class RecordingFinder:
         parts = PurePosixPath(path).parts[1:]
         ends = ["/".join(parts[first:]) for first in range(len(parts))] if ".." not in parts else []
         end = next((end for end in ends if self._on_disk(end) or self._with_extension(end)), None)
+        if path.startswith("/") and Path(path).is_file() and not self._is_same(path, end):
+            raise PathFault(
+                f"{written!r} is a recording outside the audio root {self.root}: expected one below it. Move the table "
+                "to a folder above all recordings, or give --root a folder above them"
+            )
         if end is None:
             raise _outside(written)
         other = self._absolute.setdefault(_plain(end), path)
         if _plain(other) != _plain(path):
             raise PathFault(f"{written!r} and {other!r} would both be {end} below {self.root}")
         return end
+
+    def _is_same(self, path: str, end: str | None) -> bool:
+        """Whether an absolute path and a path below the root are one file, as with links."""
+        return any((self.root / there).samefile(path) for there in (self._on_disk(end) if end else ()))
 
     def _on_disk(self, path: str) -> list[str]:
         """The paths on disk that differ from this one at most in case and in the form of accents."""

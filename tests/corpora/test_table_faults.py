@@ -109,6 +109,19 @@ def test_two_absolute_paths_are_not_one_recording(calls: Path) -> None:
     assert "would both be anna/c1.wav" in fail("prepare", "csv", "--root", write_text(calls / "t.csv", rows))
 
 
+def test_a_recording_outside_the_root_is_not_replaced_by_one_of_the_same_name(calls: Path, tmp_path: Path) -> None:
+    """`calls/anna/c1.wav` was taken for it."""
+    outside = tmp_path / "elsewhere" / "anna" / "c1.wav"
+    outside.parent.mkdir(parents=True)
+    shutil.copy(calls / "bert/c3.wav", outside)
+    path = write_text(calls / "t.csv", [[str(outside), *ROWS[0][1:]], *ROWS[1:]])
+    message = fail("prepare", "csv", "--root", path)
+    assert f"row 2, column audio: {str(outside)!r} is a recording outside the audio root {calls}" in message
+    outside.unlink()
+    outside.symlink_to(calls / "anna/c1.wav")
+    assert read_corpus("csv", path).utterances[0].audio == "anna/c1.wav"
+
+
 def test_another_form_of_accents_is_the_same_recording(calls: Path) -> None:
     (calls / "anna").rename(calls / unicodedata.normalize("NFD", "ännä"))
     rows = [[unicodedata.normalize("NFC", "ännä/c1"), *ROWS[0][1:]], ROWS[2]]
