@@ -79,8 +79,9 @@ class RecordingFinder:
     def _find(self, written: str) -> str:
         if not written or "\0" in written:
             raise PathFault("the path of the recording is empty" if not written else f"{written!r} is no path")
-        if not leaves_root(written) and self._is_there(written):
-            return written
+        plain = PurePosixPath(written).as_posix()  # without `./` and `//`, so that a recording has one path
+        if not leaves_root(written) and self._is_there(plain):
+            return plain
         path, spelling = written.replace("\\", "/"), "with backslashes" if "\\" in written else ""
         if path.startswith("/") or PureWindowsPath(path).drive:
             end = self._below_root(path, written)

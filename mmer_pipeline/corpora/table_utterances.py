@@ -44,7 +44,7 @@ class _Reader:
     finder: RecordingFinder
     speaker_pattern: re.Pattern[str] | None
     faults: list[str] = field(default_factory=list)
-    ids: Counter[str] = field(default_factory=Counter)  # made ids → rows so far
+    ids: Counter[str] = field(default_factory=Counter)  # id as first made → number of the last row that has it
     seen: dict[str, str] = field(default_factory=dict)  # utterance id → its row
 
 
@@ -179,8 +179,11 @@ def _made_id(reader: _Reader, audio: str, start: float | None) -> str:
     name = _composed("-".join((*path.parent.parts, path.stem)))
     if start is not None:
         name += "-" + f"{start:.3f}".rstrip("0").rstrip(".")
-    reader.ids[name] += 1
-    return name if reader.ids[name] == 1 else f"{name}-{reader.ids[name]}"
+    made = name
+    while reader.ids[name] == 0 or made in reader.seen:  # also another recording's, such as `call-2`
+        reader.ids[name] += 1
+        made = name if reader.ids[name] == 1 else f"{name}-{reader.ids[name]}"
+    return made
 
 
 def _check_times(table: Table, columns: Columns) -> None:

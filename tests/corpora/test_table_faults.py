@@ -139,6 +139,23 @@ def test_made_ids_stay_the_same_when_rows_are_added(calls: Path) -> None:
     assert ids == [["anna-c1", "anna-c2-1"], ["anna-c1", "anna-c2-1", "anna-c1-2", "anna-c2-3.25"]]
 
 
+def test_made_ids_are_unique_where_a_recording_has_the_name_of_another_ones_second_row(calls: Path) -> None:
+    """The third row was refused as a duplicate, although there is no column of ids."""
+    for name in ("call.wav", "call-2.wav"):
+        shutil.copy(calls / "anna/c1.wav", calls / name)
+    rows = [
+        [name, "", "", "Anna", "x", ""] for name in ("call.wav", "call.wav", "call-2.wav", "call.wav", "call-2.wav")
+    ]
+    utterances = read_corpus("csv", write_text(calls / "t.csv", rows)).utterances
+    assert [u.utterance_id for u in utterances] == ["call", "call-2", "call-2-2", "call-3", "call-2-3"]
+
+
+def test_a_recording_has_one_path_however_it_is_written(calls: Path) -> None:
+    """`./c1.wav` and `c1.wav` were two recordings."""
+    rows = [[path, *ROWS[0][1:]] for path in ("anna/c1.wav", "./anna/c1.wav", "anna//c1.wav", "anna/./c1.wav")]
+    assert {u.audio for u in read_corpus("csv", write_text(calls / "t.csv", rows)).utterances} == {"anna/c1.wav"}
+
+
 # Labels.
 
 
