@@ -117,11 +117,15 @@ def make_fold(
 
 def validation_obstacles(manifest: Manifest, column: str, *, text_disjoint: bool = False) -> dict[str, str]:
     """Each kind of validation part, "none" included, and why some fold cannot have it; "" if all folds can."""
+    try:
+        names, values = fold_names(manifest, column), fold_values(manifest, column)  # once: groups take long
+    except UserError as error:
+        return dict.fromkeys((*VALIDATIONS, "none"), str(error))
     obstacles = {}
     for choice in (*VALIDATIONS, "none"):
         try:
-            for number in range(1, len(fold_names(manifest, column)) + 1):
-                _make_fold(manifest, number, column, choice, 1, text_disjoint=text_disjoint)
+            for number in range(1, len(names) + 1):
+                _make_fold(manifest, number, column, choice, 1, text_disjoint=text_disjoint, values=values)
             obstacles[choice] = ""
         except UserError as error:
             obstacles[choice] = str(error)
@@ -129,8 +133,16 @@ def validation_obstacles(manifest: Manifest, column: str, *, text_disjoint: bool
 
 
 def _make_fold(
-    manifest: Manifest, number: int, column: str, validation: str, seed: int, *, text_disjoint: bool
+    manifest: Manifest,
+    number: int,
+    column: str,
+    validation: str,
+    seed: int,
+    *,
+    text_disjoint: bool,
+    values: Sequence[str] = (),
 ) -> Fold:
+    """Make a fold; `values` are the `fold_values`, if they are known already."""
     names = fold_names(manifest, column)
     if not 1 <= number <= len(names):
         raise UserError(
@@ -146,7 +158,7 @@ def _make_fold(
     if column == SPLIT:
         training, validating, test = _official_parts(manifest, validation)
     else:
-        values = fold_values(manifest, column)
+        values = values or fold_values(manifest, column)
         test = [i for i, value in enumerate(values) if value == held_out]
         rest = [i for i, value in enumerate(values) if value != held_out]
         units = values if group_count(column) else [u.session for u in manifest.utterances]

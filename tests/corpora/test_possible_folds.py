@@ -11,6 +11,7 @@ from mmer_pipeline.corpora.folds import make_fold
 from mmer_pipeline.corpora.labels import BUILT_IN
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.possible_folds import PossibleFolds, possible_folds
+from mmer_pipeline.corpora.speaker_folds import speaker_folds
 from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.errors import UserError
 
@@ -26,7 +27,10 @@ def corpus(sessions: int = 5, **cells: Callable[[Utterance], object]) -> Manifes
         for emotion in EMOTIONS
         for take in range(5)
     ]
-    changed = [replace(u, **{column: cell(u) for column, cell in cells.items()}) for u in rows]  # type: ignore[arg-type]
+    changed = [
+        replace(u, **{column: cell(u) for column, cell in cells.items()})  # type: ignore[arg-type]
+        for u in rows
+    ]
     return Manifest(Path("manifest.csv"), Path(), "made", BUILT_IN["iemocap-4"], tuple(changed))
 
 
@@ -54,6 +58,21 @@ def test_speakers_in_several_sessions_are_named_and_groups_suggested() -> None:
         make_fold(
             corpus(speaker=lambda u: u.speaker.replace("4M", "2M")), 2, column="session", validation="none", seed=1
         )
+
+
+def test_the_groups_of_speakers_are_computed_twice_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They were computed for each fold and validation part: eleven seconds with 1,000 speakers."""
+    calls = []
+
+    def counted(manifest: Manifest, count: int) -> dict[str, int]:
+        calls.append(count)
+        return speaker_folds(manifest, count)
+
+    monkeypatch.setattr("mmer_pipeline.corpora.folds.speaker_folds", counted)
+    found = possible_folds(corpus(11, speaker=lambda u: u.session))
+    assert found.recommended == "5"
+    assert set(found.validations.values()) == {""}
+    assert calls == [5, 5]  # the folds and the validation parts
 
 
 def test_many_sessions_are_possible_and_groups_suggested() -> None:

@@ -2,6 +2,7 @@
 
 import threading
 from collections import Counter
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -202,7 +203,7 @@ def test_several_processes_write_the_same_file() -> None:
         (lambda text: text.replace(",3", ",2"), "no speaker of fold 3 is in manifest.csv"),
     ],
 )
-def test_a_file_that_does_not_fit_is_refused_with_the_command(change, said: str) -> None:  # type: ignore[no-untyped-def]
+def test_a_file_that_does_not_fit_is_refused_with_the_command(change: Callable[[str], str], said: str) -> None:
     manifest, path = corpus(), paths.speaker_folds(Path("manifest.csv"), 3)
     keep_speaker_folds(manifest, 3)
     path.write_text(change(path.read_text()))
