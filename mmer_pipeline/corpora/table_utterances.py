@@ -14,7 +14,7 @@ from mmer_pipeline.corpora.readers.reader_interface import ReaderOptions, Readin
 from mmer_pipeline.corpora.recording_paths import PathFault, RecordingFinder
 from mmer_pipeline.corpora.segment_times import TimeFault, mixed_decimals, read_segment, read_time
 from mmer_pipeline.corpora.tables import Row, Table
-from mmer_pipeline.corpora.utterances import Utterance
+from mmer_pipeline.corpora.utterances import COLUMNS, Utterance
 from mmer_pipeline.errors import UserError
 
 DEFAULTS = {  # column → its value where the table has no such column
@@ -59,12 +59,14 @@ def read_utterances_of(table: Table, root: Path, options: ReaderOptions) -> Read
             faults, of which the message lists the first twenty with their row and column.
     """
     columns = match_columns(table.columns, options.columns, table.source)
+    if "start_seconds" not in columns.of and DURATION not in options.columns:
+        columns = replace(columns, of={meaning: name for meaning, name in columns.of.items() if meaning != DURATION})
     by_pattern = options.speaker_pattern is not None and "speaker" not in columns.of
     check_needed(columns, table.columns, table.source, derived=("speaker",) if by_pattern else ())
     _check_times(table, columns)
     pattern = _compiled(options.speaker_pattern) if by_pattern else None
     reader = _Reader(columns, RecordingFinder(root), pattern, faults=list(table.faults))
-    others = tuple(name for name in table.columns if name not in columns.of.values() and name not in MEANINGS)
+    others = tuple(name for name in table.columns if name not in columns.of.values() and name not in COLUMNS)
     utterances, places = [], []
     for row in table.rows:
         utterance = _utterance(reader, row, others)
@@ -151,9 +153,8 @@ def _audio(reader: _Reader, row: Row) -> str:
 
 def _segment(reader: _Reader, row: Row, cells: Mapping[str, str]) -> tuple[float | None, float | None]:
     times: dict[str, float | None] = dict.fromkeys(TIMES)
-    wanted = TIMES if "start_seconds" in reader.columns.of else TIMES[:2]  # a duration alone is only a fact
     try:
-        for meaning in wanted:
+        for meaning in TIMES:
             times[meaning] = read_time(cells[meaning])
         meaning = "end_seconds" if "end_seconds" in reader.columns.of else DURATION
         return read_segment(*times.values())

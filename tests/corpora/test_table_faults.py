@@ -76,6 +76,17 @@ def test_a_duration_stands_for_the_end(calls: Path) -> None:
     assert [(u.start_seconds, u.end_seconds) for u in read_corpus("csv", path).utterances] == [(0.1, 0.3), (0.7, 0.8)]
 
 
+def test_a_duration_without_starts_is_kept_as_a_fact_unless_it_is_named_as_the_end(calls: Path) -> None:
+    """It was shown as recognised and then lost."""
+    path = write_text(
+        calls / "t.csv", [["anna/c1.wav", "0.5", "Anna", "x"]], ["file", "duration", "speaker", "emotion"]
+    )
+    (fact,) = read_corpus("csv", path).utterances
+    assert (fact.end_seconds, fact.value("duration")) == (None, "0.5")
+    (segment,) = read_corpus("csv", path, ReaderOptions({"duration_seconds": "duration"})).utterances
+    assert (segment.start_seconds, segment.end_seconds) == (None, 0.5)
+
+
 # Paths.
 
 
