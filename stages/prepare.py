@@ -7,6 +7,7 @@ with the audio root, the corpus and the label map. Neither is rewritten if both 
 """
 
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -16,7 +17,7 @@ from mmer_pipeline.corpora import manifest as manifests
 from mmer_pipeline.corpora.columns import MEANINGS, parse_columns
 from mmer_pipeline.corpora.labels import BUILT_IN, IDENTITY, likely_misspellings
 from mmer_pipeline.corpora.published_counts import Agreement, compare
-from mmer_pipeline.corpora.readers import CORPORA, READERS, ReaderOptions, read_corpus
+from mmer_pipeline.corpora.readers import CORPORA, READERS, ReaderOptions, Reading, read_corpus
 from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.paths import unpacked_audio
@@ -93,12 +94,9 @@ def prepare(
     from stages.progress import Work
 
     path = common.manifest(manifest)
-    options = ReaderOptions(parse_columns(columns), speaker_pattern, unpacked_audio(path))
-    reading = read_corpus(corpus, root, options)
+    reading = _read(common, corpus, root, ReaderOptions(parse_columns(columns), speaker_pattern, unpacked_audio(path)))
     if path.resolve() == reading.source.resolve():
         raise UserError(f"{path}: refusing to overwrite the input. Give another --manifest or --cache-dir.")
-    for note in reading.notes:
-        say(common, f"note: {note}")
     with Work(common, "Checking", unit="recordings") as work:
         prepared = preparation.prepare(
             reading,
@@ -107,8 +105,7 @@ def prepare(
             drop_untranscribed=drop_untranscribed,
             progress=work.show,
         )
-    if strict:
-        _check_strictly(prepared, path)
+    _check_strictly(prepared, path, strict=strict)
     dropped = [u for u in reading.utterances if prepared.label_map.class_of(u.emotion) is None]
     title = name or _title(corpus, reading.name)
     agreement = compare(title, prepared.label_map, prepared.utterances, dropped)  # of another name, none is published
@@ -127,20 +124,36 @@ def prepare(
             "possible_folds": possible.as_dict(),
         }
     )
-    for note in filter(None, (_unspellable(prepared), _case_variants(prepared), _misspellings(prepared))):
-        say(common, f"note: {note}")
+    _say_notes(common, (_unspellable(prepared), _case_variants(prepared), _misspellings(prepared)))
     if common.tables:
         _print_summary(title, prepared, agreement)
         click.echo(f"{'wrote' if changed else 'unchanged:'} {path} ({len(prepared.utterances)} utterances)")
         click.echo("\n".join(possible.lines()))
+    suggest(common, _next_command(prepared, possible.recommended), "manifest")
+
+
+def _next_command(prepared: "Preparation", folds: str | None) -> str:
+    """The command that suggests itself next, given the recommended folds."""
     words = " --transcripts asr" if "untranscribed" in prepared.problems else ""
-    by_session = possible.recommended in ("session", None)
-    suggest(common, f"extract{words}" if by_session else f"cv --folds {possible.recommended}{words}", "manifest")
+    return f"extract{words}" if folds in ("session", None) else f"cv --folds {folds}{words}"
 
 
-def _check_strictly(prepared: "Preparation", path: Path) -> None:
-    """Raise a `UserError` if a problem excludes an utterance."""
-    if prepared.excluded:
+def _read(common: Common, corpus: str, root: Path, options: ReaderOptions) -> Reading:
+    """Read a corpus and show the reader's notes."""
+    reading = read_corpus(corpus, root, options)
+    _say_notes(common, reading.notes)
+    return reading
+
+
+def _say_notes(common: Common, notes: Iterable[str | None]) -> None:
+    """Show the notes that are not None."""
+    for note in filter(None, notes):
+        say(common, f"note: {note}")
+
+
+def _check_strictly(prepared: "Preparation", path: Path, *, strict: bool) -> None:
+    """Raise a `UserError` if a problem excludes an utterance and `--strict` is given."""
+    if strict and prepared.excluded:
         raise UserError(
             f"--strict: {len(prepared.excluded)} utterances have problems, so {path} was not written.\n"
             + "\n".join(prepared.problem_lines())
