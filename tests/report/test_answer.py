@@ -76,18 +76,19 @@ SITUATIONS = {
     "one fold": (
         report([system("MMER", 0.614, folds=1), system("RoBERTa", 0.6, folds=1)],
                [replace(pair(MMER, ROBERTA, 0.014, None, None, 0.5, {"why_not": "there is one part"}), clusters=5)]),
-        "On one held-out part of calls, MMER leads by 1.4 points of pooled UA over RoBERTa; with 5 dialogues this cannot be "
-        "told apart from chance, even for these trained models (p = 0.500), and there are too few for an interval.",
+        "On one held-out part of calls, MMER leads by 1.4 points of pooled UA over RoBERTa; with 5 dialogues this "
+        "cannot be told apart from chance, even for these trained models (p = 0.500), and there are too few for "
+        "an interval.",
     ),
     "one seed": (
         report([MMER, ROBERTA], [pair(MMER, ROBERTA, 0.05, 0.03, 0.07, 0.001, ONE)]),
-        "On calls, MMER leads by 5.0 points of pooled UA over RoBERTa (p = 0.001, 95 % interval +3.0 to +7.0), which holds "
-        "for these trained models only, as there is one seed.",
+        "On calls, MMER leads by 5.0 points of pooled UA over RoBERTa (p = 0.001, 95 % interval +3.0 to +7.0), which "
+        "holds for these trained models only, as there is one seed.",
     ),
     "one seed, tie": (
         report([MMER, ROBERTA], [pair(MMER, ROBERTA, 0.014, -0.011, 0.039, 0.2, ONE)]),
-        "On calls, MMER leads by 1.4 points of pooled UA over RoBERTa; with 25 dialogues this cannot be told apart from "
-        "chance, even for these trained models: MMER may be up to 3.9 points ahead or up to 1.1 points behind.",
+        "On calls, MMER leads by 1.4 points of pooled UA over RoBERTa; with 25 dialogues this cannot be told apart "
+        "from chance, even for these trained models: MMER may be up to 3.9 points ahead or up to 1.1 points behind.",
     ),
     "at chance": (
         report([system("MMER", 0.271), system("RoBERTa", 0.26)],
@@ -104,8 +105,8 @@ SITUATIONS = {
     "imported": (
         report([system("Theirs", 0.65, imported="theirs.csv"), MMER],
                [pair(system("Theirs", 0.65), MMER, 0.036, 0.01, 0.06, 0.01, {"why_not": f"theirs: {IMPORTED}"})]),
-        "On calls, Theirs (imported) leads by 3.6 points of pooled UA over MMER (p = 0.010, 95 % interval +1.0 to +6.0), "
-        "which holds for these trained models only, as one is imported.",
+        "On calls, Theirs (imported) leads by 3.6 points of pooled UA over MMER (p = 0.010, 95 % interval +1.0 to "
+        "+6.0), which holds for these trained models only, as one is imported.",
     ),
     "other corpus": (
         report([system("MMER", 0.614, again=0.08)], corpus="demo-synthetic", baselines=LOUDNESS),
@@ -129,8 +130,9 @@ def test_the_order_of_systems_and_of_a_pair_does_not_change_the_sentence(content
 def test_a_difference_that_is_shown_as_zero_is_not_called_none():
     content = report([MMER, ROBERTA], [pair(MMER, ROBERTA, 0.0002, -0.02, 0.021, 0.97, ONE)])
     assert answer(content) == (
-        "On calls, MMER and RoBERTa are less than 0.1 points of pooled UA apart; with 25 dialogues this cannot be told apart "
-        "from chance, even for these trained models: MMER may be up to 2.1 points ahead or up to 2.0 points behind."
+        "On calls, MMER and RoBERTa are less than 0.1 points of pooled UA apart; with 25 dialogues this cannot be told "
+        "apart from chance, even for these trained models: MMER may be up to 2.1 points ahead or up to 2.0 points "
+        "behind."
     )
 
 
@@ -140,9 +142,8 @@ def test_the_best_of_three_is_compared_with_the_second_and_with_a_reference_if_t
     pairs = [pair(MMER, ROBERTA, 0.014, 0.001, 0.026, 0.09, ONE), pair(MMER, third, 0.11, 0.08, 0.14, 0.001, ONE),
              pair(ROBERTA, third, 0.1, 0.07, 0.13, 0.001, ONE)]  # fmt: skip
     assert answer(report(systems, pairs)) == (
-        "On calls, MMER leads by 1.4 points of pooled UA over RoBERTa, the second of 3 systems; with 25 dialogues this cannot "
-        "be told apart from chance, even for these trained models: MMER may be 0.1 to 2.6 points ahead (p is corrected "
-        "for 3 pairs, the interval is not)."
+        "On calls, MMER leads by 1.4 points of pooled UA over RoBERTa, the second of 3 systems; with 25 dialogues this "
+        "cannot be told apart from chance, even for these trained models (p = 0.090, corrected for 3 pairs)."
     )
     against = report(systems, [pairs[1].reversed(), pairs[2].reversed()], against="wav2vec2")
     assert answer(against).startswith(
