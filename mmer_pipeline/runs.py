@@ -20,6 +20,7 @@ from mmer_pipeline.settings import DEFAULTS, Settings
 PREDICTION_COLUMNS = ("utterance_id", "fold", "speaker", "dialogue", "truth", "prediction")
 PROBABILITY_PREFIX = "probability_"  # followed by the name of a class
 TRANSCRIPT_COLUMN = "transcript_ctc"
+OF_A_FOLD = ("fold", "held_out")  # settings and inputs that differ between the folds of a run
 CODE = "code of "  # precedes the name of a module among the inputs of a run
 GATE_COLUMN = "gate"  # mean of the acoustic gate; only of systems that have one
 FINAL, VALIDATED = SELECTIONS = ("final", "validated")  # models of a fold: the last epoch, or the best on validation

@@ -40,13 +40,13 @@ from mmer_pipeline.report.run_results import (
 )
 from mmer_pipeline.report.stale_runs import training_notes
 from mmer_pipeline.report.utterance_facts import UtteranceFacts, read_utterance_facts
+from mmer_pipeline.runs import OF_A_FOLD
 from mmer_pipeline.scoring import statistics
 from mmer_pipeline.scoring.metrics import HEADLINE, calibration_error, rates_of_confusion, reliability
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.registry import describe_system, title
 
 MOST_CONFIDENT_ERRORS = 10
-_OF_A_FOLD = ("fold", "held_out")  # settings and inputs that differ between the folds of a run
 
 
 def make_report(
@@ -322,8 +322,8 @@ def _run(run: RunResults) -> trained_runs.TrainedRun:
     return trained_runs.TrainedRun(
         run=run.name,
         seed=run.seed,
-        settings={name: value for name, value in asdict(record.settings).items() if name not in _OF_A_FOLD},
-        inputs={name: value for name, value in record.inputs.items() if name not in _OF_A_FOLD},
+        settings={name: value for name, value in asdict(record.settings).items() if name not in OF_A_FOLD},
+        inputs={name: value for name, value in record.inputs.items() if name not in OF_A_FOLD},
         folds=tuple(
             trained_runs.TrainedFold(
                 fold=fold.number,

@@ -14,7 +14,7 @@ import numpy as np
 from mmer_pipeline import files, paths
 from mmer_pipeline.corpora.manifest import read_manifest
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.runs import RunRecord, read_evaluation_on, read_predictions
+from mmer_pipeline.runs import OF_A_FOLD, RunRecord, read_evaluation_on, read_predictions
 from mmer_pipeline.scoring import statistics
 from mmer_pipeline.scoring.metrics import Floats, Integers, rates_of_confusion
 from mmer_pipeline.suggested_commands import evaluate_command
@@ -23,7 +23,6 @@ if TYPE_CHECKING:  # it reads the report's content, which contains this module's
     from mmer_pipeline.report.run_results import SystemResults
 
 FOLDS, EVERYTHING = "folds", "everything"
-_OF_A_FOLD = ("fold", "held_out")  # settings and inputs that differ between the models of a run
 
 Interval = tuple[float, float]  # 95 %
 
@@ -106,7 +105,7 @@ def _models_of(run: Path, record: RunRecord, folds: Sequence[int]) -> Iterator[t
             mine = RunRecord.read(path.settings, "mmer-pipe train")
         except UserError:
             continue
-        if all(line.partition(":")[0] in _OF_A_FOLD for line in record.differences(mine)):
+        if all(line.partition(":")[0] in OF_A_FOLD for line in record.differences(mine)):
             yield number, mine
 
 

@@ -1,7 +1,6 @@
 """Read evaluated runs and group them into systems: runs that differ only in their seed are one system."""
 
 import re
-import shlex
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from mmer_pipeline.report.fold_scores import Confusion, Epoch, Evaluation
 from mmer_pipeline.report.report_content import Hole
 from mmer_pipeline.runs import (
     GATE_COLUMN,
+    OF_A_FOLD,
     PROBABILITY_PREFIX,
     RunRecord,
     best_epoch,
@@ -25,6 +25,7 @@ from mmer_pipeline.runs import (
     trained_folds,
 )
 from mmer_pipeline.scoring.metrics import Floats, Integers
+from mmer_pipeline.settings import Settings
 from mmer_pipeline.suggested_commands import evaluate_command, train_command
 
 _NEEDED_FACTS = ("corpus", "folds")
@@ -216,7 +217,7 @@ def _read_run(run: Path, leave_out: Container[int | None]) -> tuple[RunResults, 
         if number in leave_out:
             continue
         try:
-            record = RunRecord.read(paths.fold(run, number).settings, train_hint(run.name, number))
+            record = RunRecord.read(paths.fold(run, number).settings, train_command(Settings(fold=number), run.name, number))
             _check_facts(record, run, number)
         except UserError as error:
             missing[number] = str(error)
@@ -237,11 +238,6 @@ def _read_run(run: Path, leave_out: Container[int | None]) -> tuple[RunResults, 
         for number in {*range(1, total + 1)} - {*numbers}:
             missing[number] = f"not trained: {train_command(settings, run.name, number)}"
     return RunResults(run.name, tuple(results[number] for number in chosen), why_not_all if chosen else ""), missing
-
-
-def train_hint(run: str, number: int) -> str:
-    """The command that trains a fold whose settings are unknown."""
-    return f"mmer-pipe train --run {shlex.quote(run)} --fold {number}"
 
 
 def _check_facts(record: RunRecord, run: Path, number: int) -> None:
@@ -319,7 +315,7 @@ def _grouped(runs: Sequence[RunResults]) -> list[list[RunResults]]:
     for run in runs:
         for group in groups:
             if run.seed not in [other.seed for other in group] and not stale_runs.differences(
-                group[0].record, run.record, (*stale_runs.OF_A_FOLD, "seed")
+                group[0].record, run.record, (*OF_A_FOLD, "seed")
             ):
                 group.append(run)
                 break

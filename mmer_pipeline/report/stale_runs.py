@@ -7,13 +7,12 @@ from typing import TYPE_CHECKING, Any
 from mmer_pipeline.corpora.manifest import read_manifest
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.report.report_content import Hole
-from mmer_pipeline.runs import CODE, RunRecord
+from mmer_pipeline.runs import CODE, OF_A_FOLD, RunRecord
 from mmer_pipeline.suggested_commands import train_command
 
 if TYPE_CHECKING:
     from mmer_pipeline.report.run_results import RunResults, SystemResults
 
-OF_A_FOLD = ("fold", "held_out")  # settings and inputs that differ between the folds of a run
 SHARED_CODE = ("corpora.", "encoders.", "training.")  # packages of modules that all systems use
 SAID_VERSIONS = ("torch", "transformers")  # libraries of which another version may change last digits
 
