@@ -91,7 +91,9 @@ def build(
 ) -> Report:
     """Build the report, the system with the highest UA first; the same input gives the same report."""
     folds = max((len(system.runs[0].record.facts["folds"]) for system in systems if system.runs), default=0)
-    by_name = {system.name: _system(system, labels, facts, folds) for system in systems}
+    by_name = {
+        system.name: _system(system, labels, facts, folds if system.names_utterances else 0) for system in systems
+    }
     order = [system.name for system in ranking.ranked(list(by_name.values()))]
     rows = _set_apart([by_name[name] for name in order])
     systems = sorted(systems, key=lambda system: order.index(system.name))

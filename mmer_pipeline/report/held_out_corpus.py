@@ -9,7 +9,13 @@ from mmer_pipeline.report.utterance_facts import UtteranceFacts
 
 
 def held_out_corpus(systems: Sequence[SystemResults], labels: Sequence[str], facts: UtteranceFacts) -> HeldOutCorpus:
-    """Count the utterances of all systems; dialogues are those of the system with the most utterances."""
+    """Count the utterances of all systems; dialogues are those of the system with the most utterances.
+
+    Systems that do not name their utterances count only if no system does, and then the largest of them alone: theirs
+    may be the same utterances.
+    """
+    named = [system for system in systems if system.names_utterances]
+    systems = named or [max(systems, key=lambda system: len(system.held_out.truth))]
     truth: dict[str, str] = {}
     speakers: dict[str, str] = {}
     for system in systems:

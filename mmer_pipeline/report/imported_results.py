@@ -23,6 +23,11 @@ from mmer_pipeline.report.probabilities import predicted_class, read_probabiliti
 from mmer_pipeline.report.run_results import HeldOut, SystemResults
 
 ONE_PART = "all"  # the held-out value if neither our runs nor the file have folds
+NO_IDS = (
+    "{name} does not say which utterance a row is about, so it is scored by itself: it is compared with no other "
+    "system, and has no folds, speakers or dialogues of other systems. To compare it, add a column utterance_id, or "
+    "audio with the names of the recordings."
+)
 # Names of files that say nothing about the system; their folder does.
 GENERIC = re.compile(
     r"(test_?)?(predictions?|preds?|results?|outputs?|test|eval(uation)?|scores?|logits|emotions?)", re.IGNORECASE
@@ -76,6 +81,8 @@ def read_imports(
         system, labels, said = read_import(name, source, labels, known)
         found.append(system)
         notes += said
+        if not system.names_utterances and len(systems) + len(imports) > 1:
+            notes.append(NO_IDS.format(name=name))
     return found, list(labels), notes
 
 
@@ -85,7 +92,9 @@ def read_import(
     """Make a system from a file; return it with the classes and notes, one sentence each.
 
     Fold, speaker and dialogue of an utterance come from our runs if they have it, otherwise from the file. Its truth
-    comes from our runs if the file leaves it empty. Without `labels`, the file's own classes are taken.
+    comes from our runs if the file leaves it empty. Without `labels`, the file's own classes are taken. A file that
+    does not say which utterance a row is about is scored, but not matched with our runs by the order of its rows: equal
+    truths do not show that the utterances are equal.
 
     Raises:
         UserError: the file cannot be read, or has faults; the message has all of them.
@@ -97,11 +106,16 @@ def read_import(
     except UserError as error:
         raise UserError(f"{source.path}: {error}") from None
     _check_columns(file, columns, known)
-    ids, matched = _utterances(file, columns, known, faults)
+    names_utterances = bool({"utterance_id", "audio"} & columns.of.keys())
+    if names_utterances:
+        ids, matched = _utterances(file, columns, known, faults)
+    else:  # ids that no other system has, so that none is compared with it
+        ids, matched = [f"{name}: {record.where}" for record in file.records], ""
     labels = list(labels) or _own_classes(file, columns)
     names, how = _names(file, columns, labels, ids, known)
     probabilities, left_out = read_probabilities(file, columns, names, labels, faults)
-    rows = [_row(record, columns, name_, names, labels, known, faults, probabilities is not None)
+    ours = known if names_utterances else KnownUtterances()
+    rows = [_row(record, columns, name_, names, labels, ours, faults, probabilities is not None)
             for record, name_ in zip(file.records, ids, strict=True)]  # fmt: skip
     faults.raise_if_any()
     kept = [number for number, row in enumerate(rows) if row is not None]
@@ -126,11 +140,12 @@ def read_import(
         probabilities=probabilities,
     )
     held_outs = {row.place.fold: row.place.held_out for row in chosen}
-    system = SystemResults(name, (), source.path, held_outs, held_out)
+    system = SystemResults(name, (), source.path, held_outs, held_out, names_utterances=names_utterances)
     read_as = [part for part in (columns.described(), how, matched) if part]
     notes = [f"{name} was read with {'; '.join(read_as)}."] if read_as else []
     notes += [f"{name}: {left_out}"] if left_out else []
-    return system, labels, [*notes, *_coverage(name, held_out, known, len(rows) - len(kept)), *_unlike(name, held_out)]
+    notes += _coverage(name, held_out, known, len(rows) - len(kept)) if names_utterances else []
+    return system, labels, [*notes, *_unlike(name, held_out)]
 
 
 def _check_columns(file: PredictionFile, columns: Columns, known: KnownUtterances) -> None:
@@ -140,14 +155,14 @@ def _check_columns(file: PredictionFile, columns: Columns, known: KnownUtterance
         UserError: it does not; the message names all columns that are missing.
     """
     missing = []
-    if not {"utterance_id", "audio"} & columns.of.keys() and known and not known.order:
-        missing.append("utterance_id, or audio with the names of the recordings")
     of_classes = names_of([entry.name for entry in columns.classes], known.labels, known.corpus_labels).of.values()
     has_classes = any(entry.is_named for entry in columns.classes) or (known and set(of_classes) == set(known.labels))
     if not {"prediction", "scores"} & columns.of.keys() and not has_classes:
         missing.append("prediction")
     if "truth" not in columns.of and not known:
         missing.append("truth")
+    elif not {"truth", "utterance_id", "audio"} & columns.of.keys():
+        missing.append("utterance_id, or audio with the names of the recordings, or truth")
     if missing:
         raise UserError(
             f"{file.path}: missing columns: {'; '.join(missing)}. Found: {', '.join(file.columns)}. Columns of other "
@@ -160,8 +175,6 @@ def _utterances(
 ) -> tuple[list[str], str]:
     """Return the utterance id of every record, our own where it can be found, and how they were matched."""
     given = [role for role in ("utterance_id", "audio") if role in columns.of]
-    if not given:
-        return _in_order(file, columns, known)
     ids, by_recording = [], 0
     seen: dict[str, str] = {}
     for record in file.records:
@@ -177,22 +190,6 @@ def _utterances(
             faults.add(record.where, f"{given[0]} {name!r} already appears on {seen[name]}")
         ids.append(name)
     return ids, f"{by_recording:,} utterances found by the names of their recordings" if by_recording else ""
-
-
-def _in_order(file: PredictionFile, columns: Columns, known: KnownUtterances) -> tuple[list[str], str]:
-    """Take rows that do not name their utterances in the manifest's order, if the number and every truth agree."""
-    if not known:
-        return [f"row {number}" for number in range(1, len(file.records) + 1)], ""
-    names = names_of({_text(record, columns, "truth") for record in file.records}, known.labels, known.corpus_labels)
-    said = [names.translate(_text(record, columns, "truth")) for record in file.records]
-    ours = [known.labels[known.utterances[name].truth] for name in known.order]
-    if said == ours:
-        return list(known.order), "rows in the order of the manifest, with which every truth agrees"
-    raise UserError(
-        f"{file.path} does not say which utterance a row is about, and its {len(said):,} rows are not the "
-        f"{len(ours):,} of the manifest in the same order. Add a column utterance_id, or audio with the names of the "
-        "recordings."
-    )
 
 
 def _own_classes(file: PredictionFile, columns: Columns) -> list[str]:

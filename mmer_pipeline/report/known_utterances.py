@@ -27,7 +27,6 @@ class KnownUtterances:
 
     utterances: Mapping[str, Known] = field(default_factory=dict)  # by id
     labels: tuple[str, ...] = ()  # our classes
-    order: tuple[str, ...] = ()  # ids in the order of the manifest; (): there is none, or it has other utterances
     recordings: Mapping[str, str] = field(default_factory=dict)  # name of a recording without suffix → id, if unique
     paths: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # id → the parts of the recording's path
     corpus_labels: Mapping[str, str] = field(default_factory=dict)  # the corpus's own label → class
@@ -57,7 +56,6 @@ class KnownUtterances:
         return KnownUtterances(
             known,
             labels,
-            order=tuple(parts) if parts.keys() == known.keys() else (),
             recordings={_stem(path[-1]): name for name, path in parts.items() if stems[_stem(path[-1])] == 1},
             paths=parts,
             corpus_labels={old: new for new, group in manifest.label_map.classes.items() for old in group},

@@ -106,6 +106,7 @@ class SystemResults:
     held_outs: Mapping[int, str]  # fold → the value that it holds out
     held_out: HeldOut  # all folds and seeds
     validated: HeldOut | None = None  # the same of the validated models; None: a fold has none, or an import
+    names_utterances: bool = True  # False: an import whose rows say nothing about which utterance they are
 
     @property
     def validated_models(self) -> "SystemResults | None":
@@ -217,7 +218,8 @@ def _read_run(run: Path, leave_out: Container[int | None]) -> tuple[RunResults, 
         if number in leave_out:
             continue
         try:
-            record = RunRecord.read(paths.fold(run, number).settings, train_command(Settings(fold=number), run.name, number))
+            hint = train_command(Settings(fold=number), run.name, number)
+            record = RunRecord.read(paths.fold(run, number).settings, hint)
             _check_facts(record, run, number)
         except UserError as error:
             missing[number] = str(error)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from helpers.run_example import LABELS, TRUTH, write_run
 from scipy.special import softmax
+from sklearn.metrics import accuracy_score
 
 from mmer_pipeline.corpora.labels import LabelMap
 from mmer_pipeline.corpora.manifest import write_manifest
@@ -55,23 +56,23 @@ def labels_of(numbers):
     return [LABELS[number] for number in numbers]
 
 
-def test_scikit_learn_s_variables_in_the_order_of_the_manifest(tmp_path, known):
-    path, chances = tmp_path / "svm.csv", np.linspace(0.1, 0.9, len(IDS))
-    frame = pd.DataFrame(
-        {"y_true": TRUTHS, "y_pred": ["sad"] * len(IDS), "proba_sad": chances, "proba_happy": 1 - chances}
-    )
-    frame.to_csv(path)
-    held_out, notes = bring(path, known)
-    assert list(held_out.utterance_ids) == IDS
-    assert labels_of(held_out.truth) == TRUTHS
-    assert np.allclose(held_out.probabilities, np.stack([1 - chances, chances], axis=1))
-    assert notes[0] == (
-        "theirs was read with truth = y_true, prediction = y_pred; rows in the order of the manifest, with which every "
-        "truth agrees."
-    )
-    frame.iloc[::-1].to_csv(path)
-    with pytest.raises(UserError, match="does not say which utterance a row is about"):
-        bring(path, known)
+def test_scikit_learn_s_variables_without_ids_are_scored_but_not_matched(run, tmp_path):
+    """A file sorted by class has every truth of the manifest's order, and yet other utterances."""
+    frame = pd.DataFrame({"y_true": TRUTHS, "y_pred": ["sad"] * len(IDS), "proba_sad": 0.75, "proba_happy": 0.25})
+    frame.to_csv(tmp_path / "svm.csv")
+    report = make_report([run], [Import(tmp_path / "svm.csv"), Import(tmp_path / "svm.csv", "again")])
+    theirs = report.system("svm")
+    assert (theirs.utterances, theirs.folds_expected, theirs.is_complete, theirs.speakers) == (len(IDS), 1, True, ())
+    assert theirs.selections.final.summary["wa"].pooled == pytest.approx(accuracy_score(TRUTHS, frame.y_pred))
+    assert report.pairs == ()
+    assert report.held_out.utterances == len(IDS)
+    assert any("svm does not say which utterance a row is about, so it is scored by itself" in n for n in report.notes)
+
+
+def test_rows_without_ids_and_without_truths_are_refused(tmp_path, known):
+    (tmp_path / "t.csv").write_text("y_pred\nsad\n")
+    with pytest.raises(UserError, match=r"missing columns: utterance_id, or audio .*, or truth"):
+        bring(tmp_path / "t.csv", known)
 
 
 def test_the_trainer_s_label_ids_and_logits_with_the_model_s_config(tmp_path, known):

@@ -106,7 +106,7 @@ def test_a_spreadsheet_s_byte_order_mark_and_rounding_are_taken(tmp_path):
     ("text", "message"),
     [
         ("utterance_id,truth\na,b\n", r"missing columns: prediction\. Found: utterance_id, truth\. .*--import-column"),
-        ("truth\na\n", r"missing columns: utterance_id, or audio with the names of the recordings; prediction\. F"),
+        ("truth\na\n", r"missing columns: prediction\. F"),
         (f"{HEADER}\n", "no rows below its header"),
         ("", "no rows below its header"),
         (b"u\xff\xfe\x00", "not a UTF-8 CSV or JSON file"),
