@@ -16,6 +16,7 @@ from mmer_pipeline.corpora.folds import natural_order
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.report.class_names import ClassNames, class_number, names_of, numbered, numbers_by_truth
 from mmer_pipeline.report.import_faults import Faults
+from mmer_pipeline.report.import_notes import NO_IDS, coverage, other_folds, unlike
 from mmer_pipeline.report.known_utterances import Known, KnownUtterances
 from mmer_pipeline.report.prediction_columns import Columns, recognise
 from mmer_pipeline.report.prediction_files import PredictionFile, Record, Value, read_prediction_file
@@ -23,11 +24,6 @@ from mmer_pipeline.report.probabilities import predicted_class, read_probabiliti
 from mmer_pipeline.report.run_results import HeldOut, SystemResults
 
 ONE_PART = "all"  # the held-out value if neither our runs nor the file have folds
-NO_IDS = (
-    "{name} does not say which utterance a row is about, so it is scored by itself: it is compared with no other "
-    "system, and has no folds, speakers or dialogues of other systems. To compare it, add a column utterance_id, or "
-    "audio with the names of the recordings."
-)
 # Names of files that say nothing about the system; their folder does.
 GENERIC = re.compile(
     r"(test_?)?(predictions?|preds?|results?|outputs?|test|eval(uation)?|scores?|logits|emotions?)", re.IGNORECASE
@@ -144,8 +140,9 @@ def read_import(
     read_as = [part for part in (columns.described(), how, matched) if part]
     notes = [f"{name} was read with {'; '.join(read_as)}."] if read_as else []
     notes += [f"{name}: {left_out}"] if left_out else []
-    notes += _coverage(name, held_out, known, len(rows) - len(kept)) if names_utterances else []
-    return system, labels, [*notes, *_unlike(name, held_out)]
+    notes += coverage(name, held_out, known, len(rows) - len(kept)) if names_utterances else []
+    folds = [(_text(file.records[number], columns, "fold"), known.utterances.get(ids[number])) for number in kept]
+    return system, labels, [*notes, *other_folds(name, folds), *unlike(name, held_out)]
 
 
 def _check_columns(file: PredictionFile, columns: Columns, known: KnownUtterances) -> None:
@@ -303,39 +300,3 @@ def _text(record: Record, columns: Columns, role: str) -> str:
     """Return the text of a record's cell; "" if it has none, or a list."""
     value: Value = record.cells.get(columns.of.get(role, ""), "") if role in columns.of else ""
     return value if isinstance(value, str) else ""
-
-
-def _coverage(name: str, held_out: HeldOut, known: KnownUtterances, left_out: int) -> list[str]:
-    """Say what part of our runs an import has."""
-    notes, theirs = [], set(held_out.utterance_ids)
-    if left_out:
-        notes.append(f"{left_out:,} rows of {name} are left out: our runs do not have these utterances.")
-    if known and (more := len(theirs - known.utterances.keys())):
-        notes.append(
-            f"{name} has predictions for {more} utterances that are in none of our runs; comparisons leave them out."
-        )
-    fewer = len(known.utterances.keys() - theirs)
-    if fewer:
-        folds = sorted({place.fold for ours, place in known.utterances.items() if ours in theirs})
-        every = {place.fold for place in known.utterances.values()}
-        part = (
-            f", all in fold{'s' if len(folds) > 1 else ''} {', '.join(map(str, folds))}" if set(folds) < every else ""
-        )
-        notes.append(
-            f"{name} has predictions for {len(theirs & known.utterances.keys()):,} of the {len(known.utterances):,} "
-            f"utterances of our runs{part}. Its own row is about these alone; comparisons use the utterances that both "
-            "systems have."
-        )
-    return notes
-
-
-def _unlike(name: str, held_out: HeldOut) -> list[str]:
-    """Say if predictions are not the most probable classes."""
-    if held_out.probabilities is None:
-        return []
-    said = held_out.probabilities[np.arange(len(held_out.predicted)), held_out.predicted]
-    unlike = int((said < held_out.probabilities.max(axis=1)).sum())
-    return [
-        f"In {unlike} rows of {name} the prediction is not the most probable class. Scores use the prediction; "
-        "reliability and ECE use the most probable class."
-    ] if unlike else []  # fmt: skip

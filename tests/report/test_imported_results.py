@@ -9,6 +9,7 @@ from mmer_pipeline.report.imported_results import Import, name_of, read_import
 from mmer_pipeline.report.known_utterances import KnownUtterances
 from mmer_pipeline.report.run_results import read_systems
 
+IDS = [f"{fold}u{number}" for fold, truths in TRUTH.items() for number in range(len(truths))]
 HEADER = "utterance_id,truth,prediction,probability_happy,probability_sad"
 ROW = "1u0,happy,sad,0.25,0.75"
 
@@ -39,6 +40,24 @@ def test_fold_speaker_and_dialogue_are_those_of_our_own_runs(tmp_path, known):
         "theirs has predictions for 2 of the 12 utterances of our runs, all in folds 1, 2. Its own row is about these "
         "alone; comparisons use the utterances that both systems have."
     ]
+
+
+@pytest.mark.parametrize(
+    ("folds", "other"),
+    [
+        ({}, 0),
+        ({name: "c" if name[0] == "1" else "ab"[int(name[0]) - 2] for name in IDS}, 0),
+        ({"2u0": "1", "2u1": "3"}, 2),
+        (dict.fromkeys(IDS, "1"), 6),
+    ],
+    ids=["same", "other names", "two moved", "one fold"],
+)
+def test_folds_that_contradict_ours_are_counted_and_ours_kept(tmp_path, known, folds, other):
+    rows = "".join(f"{name},sad,{folds.get(name, name[0])}\n" for name in IDS)
+    system, notes = bring(tmp_path, f"utterance_id,prediction,fold\n{rows}", known, LABELS)
+    assert system.held_out.folds == tuple(int(name[0]) for name in IDS)
+    said = f"theirs has {other} of 12 utterances in other folds than our runs"
+    assert [note.startswith(said) for note in notes] == ([True] if other else [])
 
 
 def test_without_any_run_the_file_says_where_an_utterance_belongs(tmp_path):
