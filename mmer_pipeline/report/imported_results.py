@@ -175,12 +175,13 @@ def _utterances(
     ids, by_recording = [], 0
     seen: dict[str, str] = {}
     for record in file.records:
-        cells = [str(record.cells.get(columns.of[role], "")) for role in given]
-        name = next((cell for cell in cells if cell in known.utterances), None)
-        if name is None:
-            name = next((ours for cell in cells if (ours := known.by_recording(cell)) is not None), None)
+        utterance_id, audio = (_text(record, columns, role) for role in ("utterance_id", "audio"))
+        name: str | None = utterance_id
+        if name not in known.utterances:
+            name = known.by_recording(audio) or known.by_recording(utterance_id)
             by_recording += name is not None
-        name = name or next(filter(None, cells), "")
+        if name is None:
+            name = audio if audio in known.utterances else utterance_id or audio
         if not name:
             faults.add(record.where, f"{given[0]} is empty")
         elif seen.setdefault(name, record.where) != record.where:

@@ -64,6 +64,7 @@ class KnownUtterances:
     def by_recording(self, path: str) -> str | None:
         """Find an utterance by the path or name of its recording, or by a path that ends in the utterance id.
 
+        Recordings come first: with ids that are numbers, `1.wav` may be the recording of another utterance than 1.
         Slashes and backslashes are the same, and the suffix does not matter. None if there is none, or several have
         this recording.
         """
@@ -71,11 +72,13 @@ class KnownUtterances:
         if not parts:
             return None
         stem = _stem(parts[-1])
-        if stem in self.utterances:
-            return stem
         if stem in self.recordings:
             return self.recordings[stem]
-        ends = [name for name, own in self._by_stem(stem) if parts[-len(own) :] == own or own[-len(parts) :] == parts]
+        own = {name: (*path[:-1], _stem(path[-1])) for name, path in self._by_stem(stem)}
+        if not own:
+            return stem if stem in self.utterances else None
+        said = (*parts[:-1], stem)
+        ends = [name for name, path in own.items() if said[-len(path) :] == path or path[-len(said) :] == said]
         return ends[0] if len(ends) == 1 else None
 
     def _by_stem(self, stem: str) -> list[tuple[str, tuple[str, ...]]]:

@@ -16,7 +16,7 @@ from mmer_pipeline.errors import UserError
 from mmer_pipeline.report.build_report import make_report
 from mmer_pipeline.report.class_names import names_of, numbers_by_truth
 from mmer_pipeline.report.imported_results import Import, read_import
-from mmer_pipeline.report.known_utterances import KnownUtterances
+from mmer_pipeline.report.known_utterances import Known, KnownUtterances
 from mmer_pipeline.report.run_results import read_systems
 
 IDS = [f"{fold}u{number}" for fold, truths in TRUTH.items() for number in range(len(truths))]
@@ -134,6 +134,23 @@ def test_a_pipeline_s_labels_and_scores_without_truths(tmp_path, known, value):
 def test_a_recording_that_two_utterances_have_is_not_guessed(known):
     assert known.by_recording("same.wav") is None
     assert known.by_recording("/elsewhere/session-2/same.wav") == "2u1"
+
+
+def test_a_recording_is_found_before_an_id_of_the_same_name(tmp_path):
+    place = [Known(1, "1", "s", f"1/d{number}", number) for number in range(2)]
+    known = KnownUtterances(
+        {"1": place[0], "2": place[1]}, tuple(LABELS),
+        recordings={"2": "1", "1": "2"}, paths={"1": ("2.wav",), "2": ("1.wav",)},
+    )  # fmt: skip
+    (tmp_path / "t.csv").write_text("file,truth,prediction\n1.wav,sad,sad\n2,happy,sad\n")
+    held_out, _ = bring(tmp_path / "t.csv", known)
+    assert held_out.utterance_ids == ("2", "1")
+
+
+def test_the_suffix_of_a_recording_does_not_matter_where_names_repeat(known):
+    assert known.by_recording("session-2/same.npy") == "2u1"
+    assert known.by_recording("D:\\x\\session-1\\same") == "1u1"
+    assert known.by_recording("session-3/same.npy") is None
 
 
 def test_the_best_label_of_a_pipeline_is_not_the_truth(tmp_path, known):
