@@ -59,8 +59,8 @@ def read_table(path: Path) -> Table:
     return _table(path, rows, notes)
 
 
-def refuse_faults(source: Path, faults: Sequence[str]) -> None:
-    """Raise one error that lists the faults of a table, if there are any.
+def refuse_faults(source: Path, faults: Sequence[str], advice: str = "") -> None:
+    """Raise one error that lists the faults of a table, if there are any, and ends with the advice.
 
     Raises:
         UserError: there are; the first 20 are listed, the others counted.
@@ -68,11 +68,11 @@ def refuse_faults(source: Path, faults: Sequence[str]) -> None:
     if not faults:
         return
     if len(faults) == 1:
-        raise UserError(f"{source}, {faults[0]}.")
+        raise UserError(f"{source}, {faults[0]}. {advice}".rstrip())
     lines = [f"  {fault}" for fault in faults[:MOST_FAULTS]]
     if len(faults) > MOST_FAULTS:
-        lines.append(f"  and {len(faults) - MOST_FAULTS} more")
-    raise UserError(f"{source} has {len(faults)} faults:\n" + "\n".join(lines))
+        lines.append(f"  and {len(faults) - MOST_FAULTS} more faults")
+    raise UserError(f"{source} has {len(faults)} faults:\n" + "\n".join([*lines, advice]).rstrip())
 
 
 def _table(path: Path, numbered: Iterable[tuple[int, list[str]]], notes: Sequence[str]) -> Table:

@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-from mmer_pipeline.errors import UserError
-
-LISTED = 20  # faults that a message lists; the others are counted
+from mmer_pipeline.corpora.tables import refuse_faults
 
 
 class Faults:
@@ -22,17 +20,11 @@ class Faults:
         """Raise one error with all faults.
 
         Raises:
-            UserError: there is one.
+            UserError: there is one; `refuse_faults` limits how many are listed.
         """
-        if not self._places:
-            return
         lines = [_line(places, fault) for (fault, _), places in self._places.items()]
         advice = " ".join(dict.fromkeys(advice for _, advice in self._places if advice))
-        if len(lines) == 1:
-            raise UserError(f"{self.path}, {lines[0]}. {advice}".rstrip())
-        more = [f"and {len(lines) - LISTED} faults more"] if len(lines) > LISTED else []
-        listed = "\n  ".join([*lines[:LISTED], *more])
-        raise UserError(f"{self.path}: {len(lines)} faults:\n  {listed}\n{advice}".rstrip())
+        refuse_faults(self.path, lines, advice)
 
 
 def _line(places: list[str], fault: str) -> str:

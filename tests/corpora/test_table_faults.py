@@ -52,7 +52,7 @@ def test_many_faults_are_counted(calls: Path) -> None:
     message = fail("prepare", "csv", "--root", path)
     assert "has 50 faults" in message
     assert message.count("column speaker: empty") == MOST_FAULTS
-    assert "and 30 more" in message
+    assert "and 30 more faults" in message
 
 
 def test_the_same_id_twice_names_both_rows(calls: Path) -> None:

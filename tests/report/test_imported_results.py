@@ -175,6 +175,16 @@ def test_all_faults_are_in_one_message_and_equal_ones_on_one_line(tmp_path, know
     ]
 
 
+def test_many_faults_are_counted(tmp_path, known):
+    text = "utterance_id,truth,prediction\n" + "".join(f"{name},,odd{n}\n" for n, name in enumerate(IDS * 2))
+    with pytest.raises(UserError) as error:
+        bring(tmp_path, text, known, LABELS)
+    lines = str(error.value).splitlines()
+    assert lines[0].endswith("has 36 faults:")
+    assert lines[-1] == "  and 16 more faults"
+    assert len(lines) == 22
+
+
 def test_a_column_of_another_name_is_given(tmp_path, known):
     system, notes = bring(tmp_path, "utt;wahr;geraten\n1u0;Happy;SAD\n", known, LABELS,
                           {"truth": "wahr", "prediction": "geraten"})  # fmt: skip
