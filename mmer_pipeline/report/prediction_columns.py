@@ -75,8 +75,8 @@ def recognise(columns: Sequence[str], given: Mapping[str, str]) -> Columns:
     absent = [column for column in given.values() if column not in columns]
     if unknown:
         raise UserError(
-            f"--import-column {unknown[0]}=…: there is no such column. Expected one of {', '.join(roles)} or "
-            f"{PROBABILITY}_CLASS before the =, and the file's own name of it behind."
+            f"--import-column {unknown[0]}=…: there is no such role. Expected ROLE=COLUMN, where ROLE is one of "
+            f"{', '.join(roles)} or {PROBABILITY}_CLASS, and COLUMN is a column of the file."
         )
     if absent:
         raise UserError(f"column {absent[0]!r} (--import-column) is not in the file. Found: {', '.join(columns)}.")
