@@ -38,7 +38,7 @@ def read_columns(_context: click.Context, _parameter: click.Parameter, value: tu
 @click.option("--run", "names", multiple=True, metavar="NAME", callback=check_run_name,
               help="Run to report, with its other seeds; repeatable.  [the run of this chain, or all]")  # fmt: skip
 @click.option("--import", "imported", multiple=True, type=FILE,
-              help="Predictions of another system: CSV, JSON or JSON lines; repeatable.")  # fmt: skip
+              help="Predictions of another system: a table, JSON or JSON lines; repeatable.")  # fmt: skip
 @click.option("--name", "titles", multiple=True, metavar="NAME",
               help="Name of the first --import; repeatable for the next ones.  [the name of the file]")  # fmt: skip
 @click.option("--import-column", "columns", multiple=True, metavar="ROLE=COLUMN", callback=read_columns,

@@ -139,6 +139,7 @@ def read_import(
     system = SystemResults(name, (), source.path, held_outs, held_out, names_utterances=names_utterances)
     read_as = [part for part in (columns.described(), how, matched) if part]
     notes = [f"{name} was read with {'; '.join(read_as)}."] if read_as else []
+    notes += [f"{name}: {note}." for note in file.notes]
     notes += [f"{name}: {left_out}"] if left_out else []
     notes += coverage(name, held_out, known, len(rows) - len(kept)) if names_utterances else []
     folds = [(_text(file.records[number], columns, "fold"), known.utterances.get(ids[number])) for number in kept]
@@ -185,7 +186,7 @@ def _utterances(
         if not name:
             faults.add(record.where, f"{given[0]} is empty")
         elif seen.setdefault(name, record.where) != record.where:
-            faults.add(record.where, f"{given[0]} {name!r} already appears on {seen[name]}")
+            faults.add(record.where, f"{given[0]} {name!r} already appears in {seen[name]}")
         ids.append(name)
     return ids, f"{by_recording:,} utterances found by the names of their recordings" if by_recording else ""
 

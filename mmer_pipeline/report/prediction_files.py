@@ -1,22 +1,20 @@
-"""Read files of predictions, as other programs write them, as records: CSV, JSON and JSON lines.
+"""Read files of predictions, as other programs write them, as records: tables, JSON and JSON lines.
 
 A record has one utterance. What `pipeline("audio-classification")` of transformers returns for it, a list of
 `{"label": …, "score": …}`, becomes a prediction and a probability for each class.
 """
 
-import csv
-import io
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from mmer_pipeline.corpora.tables import read_table, refuse_faults
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.report.prediction_columns import PROBABILITY
 
 CONFIG = "config.json"  # of a Hugging Face model; its id2label names the classes
-SEPARATORS = ",;\t"
 _ROWS = ("predictions", "results", "rows", "data", "utterances")  # keys of a JSON object that hold all records
 
 Value = str | list[float]
@@ -25,7 +23,7 @@ Value = str | list[float]
 class Record(NamedTuple):
     """One utterance of a file."""
 
-    where: str  # for messages: "line 7", or "entry 7" of a JSON list
+    where: str  # for messages: "row 7" of a table, or "entry 7" of a JSON list
     cells: dict[str, Value]  # column → text, or the numbers of a list
 
 
@@ -38,60 +36,43 @@ class PredictionFile:
     records: tuple[Record, ...]
     classes: Mapping[int, str]  # number of a class → name, as the file or the model's config.json says; {}: unknown
     classes_from: str = ""  # the file that says it
+    notes: tuple[str, ...] = ()  # how a table was read, where that was not plain
 
 
 def read_prediction_file(path: Path) -> PredictionFile:
     """Read a file of predictions, and the names of classes from a `config.json` beside it.
 
     Raises:
-        UserError: the file is missing, cannot be read, or is neither CSV nor JSON; rows of the wrong length, all of
+        UserError: the file is missing, cannot be read, or is neither a table nor JSON; rows of the wrong length, all of
             which are named.
     """
-    text = _decode(path)
-    is_json = text.lstrip()[:1] in ("[", "{")
-    records, classes = _json(path, text) if is_json else (_csv(path, text), {})
-    if not records:
-        raise UserError(f"{path} has no {'entries' if is_json else 'rows below its header'}.")
+    text = _json_text(path)
+    notes: tuple[str, ...] = ()
+    classes: dict[int, str] = {}
+    if text is None:
+        table = read_table(path)
+        refuse_faults(path, table.faults)
+        notes = table.notes
+        records = [Record(row.place, {name: _cell(cell) for name, cell in row.cells.items()}) for row in table.rows]
+    else:
+        records, classes = _json(path, text)
+        if not records:
+            raise UserError(f"{path} has no entries.")
     where = path.name if classes else CONFIG
     columns = dict.fromkeys(name for record in records for name in record.cells)
-    return PredictionFile(path, tuple(columns), tuple(records), classes or _config_beside(path), where)
+    return PredictionFile(path, tuple(columns), tuple(records), classes or _config_beside(path), where, notes)
 
 
-def _decode(path: Path) -> str:
+def _json_text(path: Path) -> str | None:
+    """Return the text of a file that is JSON by its first character; None if it is a table."""
     if not path.exists():
-        raise UserError(f"{path} does not exist. Expected a file of predictions: CSV, JSON or JSON lines.")
+        raise UserError(f"{path} does not exist. Expected a file of predictions: a table, JSON or JSON lines.")
     try:
         data = path.read_bytes()
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}. Expected a CSV or JSON file.") from None
-    encoding = "utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig"
-    try:
-        return data.decode(encoding)
-    except UnicodeDecodeError as error:
-        raise UserError(f"{path} is not a UTF-8 CSV or JSON file: {error}. Save it as CSV, encoded in UTF-8.") from None
-
-
-def _csv(path: Path, text: str) -> list[Record]:
-    """Read comma-, semicolon- or tab-separated rows; blank lines are skipped."""
-    first = text.partition("\n")[0]
-    separator = max(SEPARATORS, key=first.count)
-    records, wrong = [], []
-    try:
-        reader = csv.reader(io.StringIO(text, newline=""), delimiter=separator, strict=True)
-        header = [name.strip() for name in next(reader, [])]
-        for cells in filter(None, reader):
-            where = f"line {reader.line_num}"
-            if len(cells) != len(header):
-                wrong.append(f"{where}: expected {len(header)} cells, found {len(cells)}")
-            else:
-                records.append(Record(where, {name: _cell(cell) for name, cell in zip(header, cells, strict=True)}))
-    except csv.Error as error:
-        raise UserError(f"{path} is not a CSV file: {error}. Save it as CSV, encoded in UTF-8.") from None
-    if repeated := sorted({name for name in header if name and header.count(name) > 1}):
-        raise UserError(f"{path}: column {', '.join(repeated)} appears twice. Keep one column of each name.")
-    if wrong:
-        raise UserError(f"{path}:\n  " + "\n  ".join(wrong) if len(wrong) > 1 else f"{path}, {wrong[0]}.")
-    return records
+        raise UserError(f"{path} cannot be read: {error.strerror}. Expected a table or a JSON file.") from None
+    text = data.decode(json.detect_encoding(data), errors="replace")
+    return text if text.lstrip()[:1] in ("[", "{") else None
 
 
 def _cell(text: str) -> Value:

@@ -1,6 +1,7 @@
 """Predictions from elsewhere: what is taken from whom, and one clear message for every bad file."""
 
 import numpy as np
+import openpyxl
 import pytest
 from helpers.run_example import LABELS, TRUTH, write_run
 
@@ -90,7 +91,7 @@ def test_a_file_that_is_alone_gives_the_classes(tmp_path):
 
 def test_an_empty_truth_without_any_run_is_refused(tmp_path):
     message = (
-        r"line 2: truth is empty, and no run has this utterance\. "
+        r"row 2: truth is empty, and no run has this utterance\. "
         r"Fill in the truth, or report the file together with a run of its corpus\."
     )
     with pytest.raises(UserError, match=message):
@@ -127,23 +128,23 @@ def test_a_spreadsheet_s_byte_order_mark_and_rounding_are_taken(tmp_path):
         ("utterance_id,truth\na,b\n", r"missing columns: prediction\. Found: utterance_id, truth\. .*--import-column"),
         ("truth\na\n", r"missing columns: prediction\. F"),
         (f"{HEADER}\n", "no rows below its header"),
-        ("", "no rows below its header"),
-        (b"u\xff\xfe\x00", "not a UTF-8 CSV or JSON file"),
-        (f'{HEADER}\n"1u0,happy', "not a CSV file"),
+        ("", "is empty"),
+        (b"u\xff\xfe\x00", "is not text in UTF-8"),
+        (f'{HEADER}\n"1u0,happy', "row 2: not CSV"),
         ("utterance_id,truth,truth,prediction\na,b,b,b\n", "column truth appears twice"),
-        (f"{HEADER}\n1u0,happy\n", "line 2: expected 5 cells, found 2"),
-        (f"{HEADER}\n{ROW},more,still\n", "line 2: expected 5 cells, found 7"),
-        (f"{HEADER}\n,happy,sad,0.5,0.5\n", "line 2: utterance_id is empty"),
-        (f"{HEADER}\n{ROW}\n{ROW}\n", "line 3: utterance_id '1u0' already appears on line 2"),
-        (f"{HEADER}\n1u0,happy,bored,0.5,0.5\n", "line 2: prediction is 'bored', expected one of happy, sad"),
-        (f"{HEADER}\n1u0,sad,sad,0.5,0.5\n", "line 2: the truth of 1u0 is sad, but happy in our runs"),
-        (f"{HEADER},fold\nnew,,sad,0.5,0.5,1\n", r"line 2: truth is empty, and our runs do not have this utterance"),
-        (f"{HEADER}\n1u0,happy,sad,0.5,x\n", "line 2: probability_sad is 'x'"),
-        (f"{HEADER}\n1u0,happy,sad,0.5,nan\n", "line 2: probability_sad is 'nan'"),
-        (f"{HEADER}\n1u0,happy,sad,1.5,-0.5\n", "line 2: probability_sad is '-0.5'"),
-        (f"{HEADER}\n1u0,happy,sad,2.5,0.75\n", "line 2: the probabilities add up to 3.25"),
+        (f"{HEADER}\n1u0,happy\n", "row 2: expected 5 cells, found 2"),
+        (f"{HEADER}\n{ROW},more,still\n", "row 2: expected 5 cells, found 7"),
+        (f"{HEADER}\n,happy,sad,0.5,0.5\n", "row 2: utterance_id is empty"),
+        (f"{HEADER}\n{ROW}\n{ROW}\n", "row 3: utterance_id '1u0' already appears in row 2"),
+        (f"{HEADER}\n1u0,happy,bored,0.5,0.5\n", "row 2: prediction is 'bored', expected one of happy, sad"),
+        (f"{HEADER}\n1u0,sad,sad,0.5,0.5\n", "row 2: the truth of 1u0 is sad, but happy in our runs"),
+        (f"{HEADER},fold\nnew,,sad,0.5,0.5,1\n", r"row 2: truth is empty, and our runs do not have this utterance"),
+        (f"{HEADER}\n1u0,happy,sad,0.5,x\n", "row 2: probability_sad is 'x'"),
+        (f"{HEADER}\n1u0,happy,sad,0.5,nan\n", "row 2: probability_sad is 'nan'"),
+        (f"{HEADER}\n1u0,happy,sad,1.5,-0.5\n", "row 2: probability_sad is '-0.5'"),
+        (f"{HEADER}\n1u0,happy,sad,2.5,0.75\n", "row 2: the probabilities add up to 3.25"),
         (f"{HEADER}\nnew,happy,sad,0.5,0.5\n", "none of its 1 utterances is in our runs: 'new' is not like '1u0'"),
-        (f"{HEADER},fold\nnew,happy,sad,0.5,0.5,first\n", "line 2: fold is 'first'"),
+        (f"{HEADER},fold\nnew,happy,sad,0.5,0.5,first\n", "row 2: fold is 'first'"),
         ("utterance_id,truth,prediction,probability_sad\n1u0,happy,sad,1\n", "expected probability_happy, prob"),
         ("utterance_id,truth,prediction\n1u0,,1\n", r"prediction is '1', expected one of .*config\.json"),
         ("[1]", "entry 1: expected an object with the recording"),
@@ -168,11 +169,30 @@ def test_all_faults_are_in_one_message_and_equal_ones_on_one_line(tmp_path, know
     with pytest.raises(UserError) as error:
         bring(tmp_path, text, known, LABELS)
     assert str(error.value).splitlines()[1:] == [
-        "  line 5: utterance_id is empty",
-        "  line 2 (and 1 more): prediction is 'bored', expected one of happy, sad",
-        "  line 4: the truth of 1u2 is sad, but happy in our runs",
+        "  row 5: utterance_id is empty",
+        "  row 2 (and 1 more): prediction is 'bored', expected one of happy, sad",
+        "  row 4: the truth of 1u2 is sad, but happy in our runs",
         "Both must be scored against the same labels: correct the file, or map its labels.",
     ]
+
+
+@pytest.mark.parametrize("form", ["sep=", "cp1252", "utf-16", "blank rows", "workbook"])
+def test_an_import_may_be_every_table_that_prepare_reads(tmp_path, known, form):
+    rows = [["utterance_id", "prediction", "Bemerkung"], ["1u0", "sad", "grün"], ["1u1", "happy", ""]]
+    text = "".join(";".join(row) + "\n" for row in rows)
+    if form == "workbook":
+        book = openpyxl.Workbook()
+        for row in rows:
+            book.active.append(row)
+        book.save(tmp_path / "t.xlsx")
+        data, name = (tmp_path / "t.xlsx").read_bytes(), "t.xlsx"
+    else:
+        marked = {"sep=": "sep=;\n" + text, "blank rows": text + ";;\n"}.get(form, text)
+        data, name = marked.encode(form if form in ("cp1252", "utf-16") else "utf-8"), "t.csv"
+    system, notes = bring(tmp_path, data, known, LABELS, name=name)
+    assert system.held_out.utterance_ids == ("1u0", "1u1")
+    assert system.held_out.predicted.tolist() == [1, 0]
+    assert any("not UTF-8" in note for note in notes) == (form == "cp1252")
 
 
 def test_many_faults_are_counted(tmp_path, known):
@@ -195,7 +215,10 @@ def test_a_column_of_another_name_is_given(tmp_path, known):
 @pytest.mark.parametrize(
     ("columns", "message"),
     [
-        ({"truht": "wahr"}, "--import-column truht=…: there is no such column"),
+        (
+            {"truht": "wahr"},
+            r"--import-column truht=…: there is no such role\. Expected ROLE=COLUMN, where",
+        ),
         ({"truth": "x"}, "'x' .* is not in the f"),
     ],
 )
