@@ -21,19 +21,6 @@ if TYPE_CHECKING:
     from mmer_pipeline.report.report_content import Report
 
 
-def read_columns(_context: click.Context, _parameter: click.Parameter, value: tuple[str, ...]) -> dict[str, str]:
-    """Read the values of `--import-column` as role → column.
-
-    Raises:
-        BadParameter: one is not ROLE=COLUMN.
-    """
-    pairs = [entry.partition("=") for entry in value]
-    for entry, (role, _, column) in zip(value, pairs, strict=True):
-        if not (role and column):
-            raise click.BadParameter(f"{entry!r}: expected ROLE=COLUMN, such as truth=label.")
-    return {role: column for role, _, column in pairs}
-
-
 @click.command(cls=GroupedCommand)
 @click.option("--run", "names", multiple=True, metavar="NAME", callback=check_run_name,
               help="Run to report, with its other seeds; repeatable.  [the run of this chain, or all]")  # fmt: skip
@@ -41,7 +28,7 @@ def read_columns(_context: click.Context, _parameter: click.Parameter, value: tu
               help="Predictions of another system: a table, JSON or JSON lines; repeatable.")  # fmt: skip
 @click.option("--name", "titles", multiple=True, metavar="NAME",
               help="Name of the first --import; repeatable for the next ones.  [the name of the file]")  # fmt: skip
-@click.option("--import-column", "columns", multiple=True, metavar="ROLE=COLUMN", callback=read_columns,
+@click.option("--import-column", "columns", multiple=True, metavar="ROLE=COLUMN",
               help="Column of imported files, such as truth=label; repeatable.  [found by its name]")  # fmt: skip
 @click.option("--against", metavar="NAME",
               help="System that all others are compared with, in place of all pairs.")  # fmt: skip
@@ -50,7 +37,7 @@ def read_columns(_context: click.Context, _parameter: click.Parameter, value: tu
 @common_options
 def report(
     common: Common, names: tuple[str, ...], imported: tuple[Path, ...], titles: tuple[str, ...],
-    columns: dict[str, str], against: str | None, output: Path | None,
+    columns: tuple[str, ...], against: str | None, output: Path | None,
 ) -> None:  # fmt: skip
     """Compare systems: scores, intervals, p-values.
 
@@ -61,12 +48,14 @@ def report(
             f"--name and --import-column are about files of --import: found {len(imported)} files and {len(titles)} "
             "names. The names are those of the first files, in order; a file without one is named after itself."
         )
+    from mmer_pipeline.corpora.columns import parse_assignments
     from mmer_pipeline.report.build_report import make_report
     from mmer_pipeline.report.imported_results import Import
     from mmer_pipeline.report.write_report import write_report
 
     chosen = _with_seeds(common, names) or _runs_to_report(common, needed=not imported)
-    imports = [Import(path, title, columns) for path, title in zip_longest(imported, titles)]
+    given = parse_assignments("--import-column", columns, "ROLE=COLUMN, such as truth=label")
+    imports = [Import(path, title, given) for path, title in zip_longest(imported, titles)]
     value = make_report([common.runs / name for name in chosen], imports, against=against)
     directory = output or common.runs / (chosen[0] if len(chosen) == 1 and not imported else paths.REPORT_NAME)
     written = write_report(value, directory)

@@ -98,16 +98,29 @@ def parse_columns(assignments: Sequence[str]) -> dict[str, str]:
     Raises:
         UserError: one has another form, or a meaning is unknown or given twice.
     """
+    given = parse_assignments("--column", assignments, "MEANING=COLUMN, such as speaker=Sprecher")
+    for meaning, column in given.items():
+        if meaning not in MEANINGS:
+            raise UserError(
+                f"--column {meaning}={column}: expected MEANING=COLUMN, such as speaker=Sprecher. "
+                f"Meanings: {', '.join(MEANINGS)}."
+            )
+    return given
+
+
+def parse_assignments(option: str, assignments: Sequence[str], expected: str) -> dict[str, str]:
+    """Read the values of an option that names columns, each "meaning=column"; `expected` describes one in messages.
+
+    Raises:
+        UserError: one has another form, or a meaning is given twice.
+    """
     given: dict[str, str] = {}
     for assignment in assignments:
         meaning, equals, column = (unicodedata.normalize("NFC", part).strip() for part in assignment.partition("="))
-        if not equals or meaning not in MEANINGS:
-            raise UserError(
-                f"--column {assignment}: expected MEANING=COLUMN, such as speaker=Sprecher. "
-                f"Meanings: {', '.join(MEANINGS)}."
-            )
+        if not (meaning and equals):
+            raise UserError(f"{option} {assignment}: expected {expected}.")
         if meaning in given:
-            raise UserError(f"--column {meaning} is given twice: {given[meaning]} and {column}.")
+            raise UserError(f"{option} {meaning} is given twice: {given[meaning]} and {column}.")
         given[meaning] = column
     return given
 

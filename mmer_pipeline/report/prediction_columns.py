@@ -64,15 +64,15 @@ class Columns:
 
 
 def recognise(columns: Sequence[str], given: Mapping[str, str]) -> Columns:
-    """Assign columns to roles: those that were given (role → column), then by `USUAL_NAMES`.
+    """Assign columns to roles: those that were given (role → column, "" for none), then by `USUAL_NAMES`.
 
     Raises:
         UserError: a given role does not exist, or its column is not in the file.
     """
     roles = [*USUAL_NAMES]
-    of_classes = {role: column for role, column in given.items() if role.startswith(f"{PROBABILITY}_")}
-    unknown = [role for role in given if role not in roles and role not in of_classes]
-    absent = [column for column in given.values() if column not in columns]
+    of_classes = {role: column for role, column in given.items() if column and role.startswith(f"{PROBABILITY}_")}
+    unknown = [role for role in given if role not in roles and not role.startswith(f"{PROBABILITY}_")]
+    absent = [column for column in given.values() if column and column not in columns]
     if unknown:
         raise UserError(
             f"--import-column {unknown[0]}=…: there is no such role. Expected ROLE=COLUMN, where ROLE is one of "
@@ -80,13 +80,13 @@ def recognise(columns: Sequence[str], given: Mapping[str, str]) -> Columns:
         )
     if absent:
         raise UserError(f"column {absent[0]!r} (--import-column) is not in the file. Found: {', '.join(columns)}.")
-    found = {role: column for role, column in given.items() if role in roles}
+    found = {role: column for role, column in given.items() if role in roles and column}
     plain = {_plain(column): column for column in reversed(columns)}  # of equals, the first
     guessed = []
     for role, names in USUAL_NAMES.items():
         taken = {*found.values(), *of_classes.values()}
         usual = next((plain[name] for name in names if name in plain and plain[name] not in taken), None)
-        if role not in found and usual is not None:
+        if role not in given and usual is not None:
             found[role] = usual
             if usual != role:
                 guessed.append(role)

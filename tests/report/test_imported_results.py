@@ -227,6 +227,13 @@ def test_a_given_column_that_does_not_exist_is_refused(tmp_path, known, columns,
         bring(tmp_path, "utterance_id,truth,prediction\n1u0,happy,sad\n", known, LABELS, columns)
 
 
+def test_a_role_that_the_file_does_not_have_is_given_without_a_column(tmp_path, known):
+    text = "utterance_id,label,prediction\n1u0,sad,sad\n"
+    with pytest.raises(UserError, match="the truth of 1u0 is sad, but happy in our runs"):
+        bring(tmp_path, text, known, LABELS)
+    assert bring(tmp_path, text, known, LABELS, {"truth": ""})[0].held_out.truth.tolist() == [0]
+
+
 def test_names_come_from_the_file_or_the_folder_of_a_file_that_says_nothing(tmp_path):
     named = {
         path: name_of(Import(tmp_path / path), ()) for path in ("a/svm.csv", "a/results.csv", "b/test_preds.jsonl")
