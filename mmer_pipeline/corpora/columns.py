@@ -80,7 +80,10 @@ def match_columns(header: Sequence[str], given: Mapping[str, str], source: Path)
         if meaning in given:
             found.update({meaning: given[meaning]} if given[meaning] else {})
             continue
-        candidates = _candidates(free, meaning) or (_candidates(header, meaning) if meaning in NEEDED else [])
+        names = USUAL_NAMES[meaning]
+        candidates = candidates_for(free, meaning, names)
+        if not candidates and meaning in NEEDED:
+            candidates = candidates_for(header, meaning, names)
         if len(candidates) > 1:
             options = " or ".join(f'--column {meaning}="{column}"' for column in candidates)
             ambiguous.append(f"  {meaning}: {options}, or --column {meaning}= for none")
@@ -154,9 +157,10 @@ def _check_given(header: Sequence[str], given: Mapping[str, str], source: Path) 
             )
 
 
-def _candidates(columns: Sequence[str], meaning: str) -> list[str]:
+def candidates_for(columns: Sequence[str], meaning: str, usual_names: str) -> list[str]:
+    """Return the columns that may have a meaning: those of its own name, or else those of the usual names."""
     own = (_key(meaning), _key(meaning.removesuffix("_seconds")))
-    usual = {_key(name) for name in USUAL_NAMES[meaning].split()}
+    usual = {_key(name) for name in usual_names.split()}
     return (
         [column for column in columns if column == meaning]
         or [column for column in columns if _key(column) in own]

@@ -234,6 +234,16 @@ def test_a_role_that_the_file_does_not_have_is_given_without_a_column(tmp_path, 
     assert bring(tmp_path, text, known, LABELS, {"truth": ""})[0].held_out.truth.tolist() == [0]
 
 
+def test_columns_are_matched_as_those_of_a_corpus(tmp_path, known):
+    text = "Utterance-ID;Gefühl;Prediccion\n1u0;happy;sad\n"
+    system, _ = bring(tmp_path, text, known, LABELS)
+    assert (system.held_out.truth.tolist(), system.held_out.predicted.tolist()) == ([0], [1])
+    text = "utt_id,y_pred,pred\n1u0,sad,happy\n"
+    with pytest.raises(UserError, match=r'prediction: --import-column prediction="y_pred" or .*prediction="pred", or'):
+        bring(tmp_path, text, known, LABELS)
+    assert bring(tmp_path, text, known, LABELS, {"prediction": "pred"})[0].held_out.predicted.tolist() == [0]
+
+
 def test_names_come_from_the_file_or_the_folder_of_a_file_that_says_nothing(tmp_path):
     named = {
         path: name_of(Import(tmp_path / path), ()) for path in ("a/svm.csv", "a/results.csv", "b/test_preds.jsonl")
