@@ -26,6 +26,11 @@ class FoldChoice:
     untrained: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # fold → classes not trained on
     refusal: str = ""  # why training would refuse it; "" if it would not
 
+    @property
+    def lacks_classes(self) -> bool:
+        """Whether a fold lacks a class in its held-out or its training part."""
+        return bool(self.untested or self.untrained)
+
     def line(self) -> str:
         """One line of text, beginning with the option."""
         if self.refusal:
@@ -137,10 +142,13 @@ def _missing(manifest: Manifest, parts: Mapping[str, set[str]]) -> dict[str, tup
 
 
 def _recommended(possible: Mapping[str, FoldChoice]) -> str | None:
-    """The folds to begin with: sessions, unless they are refused or many; then fewer, of grouped speakers."""
+    """The folds to begin with: sessions, unless they are refused, many, or lack classes that grouped speakers have."""
     number = next((folds for folds in possible if group_count(folds)), None)
-    if "session" in possible and (number is None or len(possible["session"].held_out) <= MANY_FOLDS):
-        return "session"
+    if "session" in possible:
+        sessions = possible["session"]
+        lacks_more = number is not None and sessions.lacks_classes and not possible[number].lacks_classes
+        if number is None or (len(sessions.held_out) <= MANY_FOLDS and not lacks_more):
+            return "session"
     return next((folds for folds in (SPLIT, number, "speaker") if folds in possible), None)
 
 

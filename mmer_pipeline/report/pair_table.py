@@ -116,7 +116,7 @@ def _of_what(claims: Sequence[str]) -> str:
     """Say about what all differences are, and of which values: not those of each column of scores."""
     if not claims:
         return ""
-    return f", {claims[0]}: of {'means over folds and seeds' if claims[0] == AGAIN else 'pooled values'}"
+    return f", between {'means of systems trained again' if claims[0] == AGAIN else 'pooled values of these models'}"
 
 
 def _short_note(report: Report, claims: Collection[str]) -> str:

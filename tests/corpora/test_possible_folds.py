@@ -98,6 +98,19 @@ def test_folds_that_lack_a_class_are_named() -> None:
     assert line(found, "session").endswith("; the training part lacks a class in 2 (happy, angry, sad)")
 
 
+def test_groups_are_suggested_where_sessions_lack_classes_that_groups_have() -> None:
+    def moved(u: Utterance) -> str:  # a session of one speaker, who is never neutral
+        return "happy" if u.speaker == "1F" else u.session
+
+    def never_neutral(u: Utterance) -> str:
+        return "sad" if u.speaker == "1F" and u.emotion == "neu" else u.emotion
+
+    found = possible_folds(corpus(session=moved, emotion=never_neutral))
+    assert "lacks a class in happy (neutral)" in line(found, "session")
+    assert "lacks" not in line(found, "5")
+    assert found.recommended == "5"
+
+
 def test_further_columns_are_listed_if_they_could_define_folds() -> None:
     found = possible_folds(
         corpus(

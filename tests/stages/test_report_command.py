@@ -189,7 +189,7 @@ def test_both_claims_fit_a_terminal():
     shown = call().stdout
     words = " ".join(shown.split())
     assert "Trained again: with other seeds, on other speakers." in words
-    assert "the best, in percentage points, trained again" in words
+    assert "the best, in percentage points, between means of systems trained again" in words
     table = [line for line in shown.splitlines() if line.startswith(("┃", "│", "┏", "└"))]
     assert max(map(len, table)) <= 80
 
