@@ -20,9 +20,9 @@ def methods(report: Report) -> Paragraphs:
     """Return the paragraphs."""
     trained = [system for system in report.systems if system.runs]
     found = [
-        ("Data and protocol", " ".join([_corpus(report), *_protocol(trained), *_incomplete(report)])),
-        ("Systems", " ".join([*_each(trained, method_facts.system), *_imports(report)])),
-        ("Training", " ".join(_each(trained, method_facts.training))),
+        ("Data and protocol", " ".join([_corpus(report), *_protocol(report), *_incomplete(report)])),
+        ("Systems", " ".join([*_each(report, method_facts.system), *_imports(report)])),
+        ("Training", " ".join(_each(report, method_facts.training))),
         ("Metrics", _metrics(report)),
         ("Statistics", " ".join(_statistics(report))),
         ("Software and hardware", " ".join(_environment(trained))),
@@ -54,9 +54,9 @@ def _corpus(report: Report) -> str:
     return f"We report results on {held_out} of {described}{listed}."
 
 
-def _protocol(trained: Sequence[System]) -> list[str]:
-    sentences = _each(trained, method_facts.protocol)
-    return [*sentences, *_each(trained, method_facts.validation), *_each(trained, method_facts.seeds)]
+def _protocol(report: Report) -> list[str]:
+    sentences = _each(report, method_facts.protocol)
+    return [*sentences, *_each(report, method_facts.validation), *_each(report, method_facts.seeds)]
 
 
 def _incomplete(report: Report) -> list[str]:
@@ -76,16 +76,18 @@ def _imports(report: Report) -> list[str]:
     ]
 
 
-def _each(systems: Sequence[System], describe: Callable[[System], list[str]]) -> list[str]:
-    """Describe systems: a sentence that holds for all is said once, others with the names of the systems.
+def _each(report: Report, describe: Callable[[System], list[str]]) -> list[str]:
+    """Describe trained systems: a sentence that holds for all is said once, others with the names of the systems.
+
+    Nothing is said of all systems if one of them was imported.
 
     In a sentence, "{}" becomes the names; "For {}, " at its start is left out if it holds for all.
     """
     said: dict[str, list[System]] = {}
-    for system in systems:
-        for sentence in describe(system):
+    for system in report.systems:
+        for sentence in describe(system) if system.runs else ():
             said.setdefault(sentence, []).append(system)
-    return [_named(sentence, of, len(systems)) for sentence, of in said.items()]
+    return [_named(sentence, of, len(report.systems)) for sentence, of in said.items()]
 
 
 def _named(sentence: str, of: Sequence[System], all_systems: int) -> str:

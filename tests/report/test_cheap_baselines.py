@@ -29,7 +29,9 @@ def corpus(tmp_path, tiny_corpus):
     record = SimpleNamespace(
         settings=SimpleNamespace(folds="session"), facts={"folds": ["1", "2"]}, inputs={"manifest": manifest.digest}
     )
-    system = SimpleNamespace(name="mmer", runs=(SimpleNamespace(record=record),), held_out=held_out)
+    system = SimpleNamespace(
+        name="mmer", runs=(SimpleNamespace(record=record),), held_out=held_out, names_utterances=True
+    )
     seconds = dict.fromkeys(held_out.utterance_ids, 0.5) | {held_out.utterance_ids[0]: 0.75}
     facts = UtteranceFacts({u.utterance_id: u.transcript for u in utterances}, seconds, [], [manifest])
     assert count == 16

@@ -112,6 +112,7 @@ def test_missing_folds_and_imports_are_said(tmp_path):
     assert "THE FOLLOWING FOLDS ARE MISSING" in text_of(report, "Data and protocol")
     assert "a, fold 3" in text_of(report, "Data and protocol")
     assert "The predictions of theirs (10 utterances) were imported; how it was trained" in text_of(report, "Systems")
+    assert "All systems" not in "".join(text for _, text in methods(report))  # nothing is known of theirs
     alone = make_report([], [theirs])
     assert [heading for heading, _ in methods(alone)] == ["Data and protocol", "Systems", "Metrics", "Statistics"]
 
