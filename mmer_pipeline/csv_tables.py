@@ -5,9 +5,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from mmer_pipeline.errors import UserError
-
-NAMED = 5  # repeated values that a message lists
+from mmer_pipeline.errors import UserError, first_few
 
 
 class Row(NamedTuple):
@@ -65,7 +63,7 @@ def check_unique(column: str, values: Iterable[tuple[str, str]]) -> None:
             repeated.setdefault(value, where)
     if repeated:
         first, *others = repeated
-        more = f" Also repeated: {', '.join(others[:NAMED])}{' …' if len(others) > NAMED else ''}." if others else ""
+        more = f" Also repeated: {first_few(others)}." if others else ""
         line = seen[first].rpartition(", ")[2]
         raise UserError(
             f"{repeated[first]}: {column} {first!r} already appears on {line}. Every row needs its own {column}.{more}"

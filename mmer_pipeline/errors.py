@@ -1,4 +1,8 @@
-"""The exception for errors that a user can fix, and its two special cases."""
+"""The exception for errors that a user can fix, its two special cases, and the names that messages list."""
+
+from collections.abc import Sequence
+
+NAMED = 5  # names that a message lists
 
 
 class UserError(Exception):
@@ -18,3 +22,8 @@ class OtherSettings(UserError):  # noqa: N818 (a state, not a fault)
     def __init__(self, message: str, changes: str) -> None:
         super().__init__(message)
         self.changes = changes  # "name: before → now", one per line
+
+
+def first_few(names: Sequence[str], most: int = NAMED) -> str:
+    """List the first names: "a, b, c …"."""
+    return ", ".join(names[:most]) + (" …" if len(names) > most else "")

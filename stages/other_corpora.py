@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmer_pipeline import paths
-from mmer_pipeline.errors import UserError
+from mmer_pipeline.errors import UserError, first_few
 from stages.extract import make_features
 from stages.shared_options import Common, say
 
@@ -63,10 +63,9 @@ def _warnings(results: Sequence[Mapping[str, Any]]) -> list[str]:
     if shared is None:
         return ["the training corpus no longer exists, so its overlap with this corpus was not checked."]
     if shared:
-        named = ", ".join(shared[:5]) + (" …" if len(shared) > 5 else "")
         return [
-            f"{len(shared)} speakers have the same name in the training corpus ({named}). If they are the same people, "
-            "this is not a test on other speakers."
+            f"{len(shared)} speakers have the same name in the training corpus ({first_few(shared)}). If they are the "
+            "same people, this is not a test on other speakers."
         ]
     return []
 

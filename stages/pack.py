@@ -74,7 +74,7 @@ def _members(model: "TrainedModel") -> str:
 
 def _scores(common: Common, run: str, model: "TrainedModel") -> "CrossValidation | None":
     """The scores for the model card: of the packed fold if it is a single one, otherwise of all evaluated folds."""
-    from mmer_pipeline.prediction.model_card import Score
+    from mmer_pipeline.prediction.card_facts import Score
     from mmer_pipeline.prediction.packing import CrossValidation
     from mmer_pipeline.report.build_report import make_report
 

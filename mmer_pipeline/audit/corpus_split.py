@@ -40,7 +40,7 @@ class Split:
 
     @property
     def unit(self) -> str:
-        """What a fold holds out: "session", "group of speakers"."""
+        """The noun for the part that a fold holds out: "session", "group of speakers"."""
         return fold_unit(self.column)
 
     @property

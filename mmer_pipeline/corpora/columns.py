@@ -158,7 +158,7 @@ def _check_given(header: Sequence[str], given: Mapping[str, str], source: Path) 
 
 
 def candidates_for(columns: Sequence[str], meaning: str, usual_names: str) -> list[str]:
-    """Return the columns that may have a meaning: those of its own name, or else those of the usual names."""
+    """Return the columns that may have a meaning: those named like the meaning, or else those with a usual name."""
     own = (_key(meaning), _key(meaning.removesuffix("_seconds")))
     usual = {_key(name) for name in usual_names.split()}
     return (

@@ -5,7 +5,7 @@ from collections.abc import Iterable
 from mmer_pipeline.corpora.readers.reader_interface import Reading
 from mmer_pipeline.corpora.recording_paths import recordings_below
 from mmer_pipeline.corpora.utterances import Utterance
-from mmer_pipeline.errors import UserError
+from mmer_pipeline.errors import UserError, first_few
 
 LARGE_SHARE = 0.5
 NAMED = 3  # paths and recordings that the message lists
@@ -24,13 +24,10 @@ def check_found(reading: Reading, candidates: Iterable[Utterance]) -> None:
     if len(missing) <= LARGE_SHARE * len(wanted):
         return
     there = recordings_below(reading.root)
-    found = f"{len(there)} recordings, such as {_listed(there)}" if there else "no recordings"
+    found = f"{len(there)} recordings, such as {first_few(there, NAMED)}" if there else "no recordings"
     raise UserError(
-        f"{reading.source}: {len(missing)} of {len(wanted)} recordings are missing, such as {_listed(missing)}.\n"
+        f"{reading.source}: {len(missing)} of {len(wanted)} recordings are missing, such as "
+        f"{first_few(missing, NAMED)}.\n"
         f"{reading.root.resolve()} contains {found}.\n"
         "Paths are relative to the folder of the table and may omit the extension: correct them, or move the table."
     )
-
-
-def _listed(paths: list[str]) -> str:
-    return ", ".join(paths[:NAMED]) + (" …" if len(paths) > NAMED else "")

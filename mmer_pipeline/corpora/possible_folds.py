@@ -17,7 +17,7 @@ NAMED = 3  # speakers or folds that a line lists
 
 @dataclass(frozen=True)
 class FoldChoice:
-    """What one value of `--folds` gives."""
+    """The folds that one value of `--folds` makes."""
 
     folds: str  # the value: "session", "speaker", another column, "5", "split"
     held_out: Mapping[str, int]  # what each fold holds out → utterances in it

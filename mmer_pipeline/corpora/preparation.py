@@ -15,7 +15,7 @@ from mmer_pipeline.corpora.labels import IDENTITY, LabelMap, identity_map, load_
 from mmer_pipeline.corpora.missing_recordings import check_found
 from mmer_pipeline.corpora.readers import Reading
 from mmer_pipeline.corpora.utterances import Utterance
-from mmer_pipeline.errors import UserError
+from mmer_pipeline.errors import UserError, first_few
 
 MAX_AUDIO_SECONDS = 60.0  # a longer utterance is more likely a recording that was not segmented
 MIN_AUDIO_SECONDS = 0.1  # five frames of wav2vec 2.0, too short for a word
@@ -212,9 +212,8 @@ def _check_unique(utterances: Iterable[Utterance]) -> None:
     counts = Counter(utterance.utterance_id for utterance in utterances)
     repeated = [name for name, count in counts.items() if count > 1]
     if repeated:
-        more = " …" if len(repeated) > NAMED else ""
         raise UserError(
-            f"{len(repeated)} utterance ids appear more than once: {', '.join(repeated[:NAMED])}{more}. Features and "
+            f"{len(repeated)} utterance ids appear more than once: {first_few(repeated)}. Features and "
             "predictions are stored by id, so every id must be unique. Check whether a folder was copied twice."
         )
 

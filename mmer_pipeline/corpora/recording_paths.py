@@ -40,7 +40,7 @@ MOST_TRIED, MOST_ABOVE = (
 )  # paths that decide where an audio root is, and folders above the manifest that are tried
 
 
-class PathFault(Exception):  # noqa: N818 (a part of a message)
+class PathError(Exception):
     """A path that names no recording, or several: the message is a clause without the row."""
 
 
@@ -63,7 +63,7 @@ class RecordingFinder:
         """The path of a recording relative to the root; the path as written (with `/`) if there is none.
 
         Raises:
-            PathFault: the path is empty or leaves the root, or several recordings fit.
+            PathError: the path is empty or leaves the root, or several recordings fit.
         """
         if written not in self._found:
             self._found[written] = self._find(written)
@@ -78,7 +78,7 @@ class RecordingFinder:
 
     def _find(self, written: str) -> str:
         if not written or "\0" in written:
-            raise PathFault("the path of the recording is empty" if not written else f"{written!r} is no path")
+            raise PathError("the path of the recording is empty" if not written else f"{written!r} is no path")
         plain = PurePosixPath(written).as_posix()  # without `./` and `//`, so that a recording has one path
         if not leaves_root(written) and self._is_there(plain):
             return plain
@@ -96,13 +96,13 @@ class RecordingFinder:
             (self._matching(path), "as a pattern"),
         ):
             if len(fitting) > 1:
-                raise PathFault(f"{written!r} fits {len(fitting)} recordings: {_listed(fitting)}")
+                raise PathError(f"{written!r} fits {len(fitting)} recordings: {_listed(fitting)}")
             if fitting:
                 if difference or _composed(fitting[0]) != _composed(path):
                     self.spellings[difference or "in another case"] += 1
                 return fitting[0]
         if "*" in path or "?" in path:
-            raise PathFault(f"the pattern {written!r} fits no recording")
+            raise PathError(f"the pattern {written!r} fits no recording")
         self.not_found[path] = written
         return path
 
@@ -121,7 +121,7 @@ class RecordingFinder:
         ends = ["/".join(parts[first:]) for first in range(len(parts))] if ".." not in parts else []
         end = next((end for end in ends if self._on_disk(end) or self._with_extension(end)), None)
         if path.startswith("/") and Path(path).is_file() and not self._is_same(path, end):
-            raise PathFault(
+            raise PathError(
                 f"{written!r} is a recording outside the audio root {self.root}: expected one below it. Move the table "
                 "to a folder above all recordings, or give --root a folder above them"
             )
@@ -129,7 +129,7 @@ class RecordingFinder:
             raise _outside(written)
         other = self._absolute.setdefault(_plain(end), path)
         if _plain(other) != _plain(path):
-            raise PathFault(f"{written!r} and {other!r} would both be {end} below {self.root}")
+            raise PathError(f"{written!r} and {other!r} would both be {end} below {self.root}")
         return end
 
     def _is_same(self, path: str, end: str | None) -> bool:
@@ -247,8 +247,8 @@ def _listed(paths: list[str]) -> str:
     return ", ".join(paths[:NAMED]) + (f" and {len(paths) - NAMED} more" if len(paths) > NAMED else "")
 
 
-def _outside(written: str) -> PathFault:
-    return PathFault(
+def _outside(written: str) -> PathError:
+    return PathError(
         f"audio path {written!r} leaves the audio root: expected a path relative to the root, without `..`, or an "
         "absolute one below it"
     )

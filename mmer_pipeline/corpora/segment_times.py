@@ -7,7 +7,7 @@ _CLOCK = re.compile(r"(?:(?P<days>\d+) days? )?(?:(?P<hours>\d+):)?(?P<minutes>\
 _DIGITS = 6  # decimals of a sum of two times: microseconds
 
 
-class TimeFault(Exception):  # noqa: N818 (a part of a message)
+class TimeError(Exception):
     """A cell that is not a time: the message is a clause without the row."""
 
 
@@ -21,7 +21,7 @@ def read_time(cell: str) -> float | None:
     """Read a time in seconds; an empty cell is None.
 
     Raises:
-        TimeFault: the cell is something else, or negative.
+        TimeError: the cell is something else, or negative.
     """
     if not cell:
         return None
@@ -32,7 +32,7 @@ def read_time(cell: str) -> float | None:
     except ValueError:
         value = -1.0
     if not 0.0 <= value < float("inf"):
-        raise TimeFault(
+        raise TimeError(
             f"{cell!r} is not a time: expected seconds (0 or more), such as 12.4 or 0:12.4, or an empty cell"
         )
     return value
@@ -42,12 +42,12 @@ def read_segment(start: float | None, end: float | None, duration: float | None)
     """The start and the end of a segment in seconds; the end may be given by the duration.
 
     Raises:
-        TimeFault: the segment does not end after its start.
+        TimeError: the segment does not end after its start.
     """
     if end is None and duration is not None:
         end = round((start or 0.0) + duration, _DIGITS)
     if end is not None and end <= (start or 0.0):
-        raise TimeFault(f"the segment ends at {end:g} s, not after its start at {start or 0.0:g} s")
+        raise TimeError(f"the segment ends at {end:g} s, not after its start at {start or 0.0:g} s")
     return start, end
 
 

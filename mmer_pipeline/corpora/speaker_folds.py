@@ -20,13 +20,12 @@ from mmer_pipeline import files, paths
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.csv_tables import read_csv_rows
-from mmer_pipeline.errors import UserError
+from mmer_pipeline.errors import UserError, first_few
 
 SEED = 0  # of the shuffle; if a fold gets no speaker, the next seed is tried
 TRIES = 20  # seeds
 USUAL_FOLDS = 5  # that messages suggest, if there are enough speakers
 COLUMNS = ("speaker", "fold")
-NAMED = 5  # speakers that a message lists
 _COUNT = re.compile(r"[1-9]\d{0,5}", re.ASCII)
 
 
@@ -165,10 +164,9 @@ def _read(path: Path, manifest: Manifest, count: int) -> dict[str, int]:
         raise UserError(f"{error} {again}") from None
     group_of = linked_speakers(manifest.utterances)
     if missing := sorted(group_of.keys() - found.keys()):
-        more = " …" if len(missing) > NAMED else ""
         raise UserError(
             f"{path} has no fold for {len(missing)} of the {len(group_of)} speakers of {manifest.path}: "
-            f"{', '.join(missing[:NAMED])}{more}. {again}"
+            f"{first_few(missing)}. {again}"
         )
     folds = {speaker: found[speaker] for speaker in group_of}
     if torn := sorted(speaker for speaker, group in group_of.items() if folds[speaker] != folds[group]):

@@ -11,8 +11,8 @@ from mmer_pipeline.corpora import tables
 from mmer_pipeline.corpora.columns import DURATION, MEANINGS, Columns, check_needed, match_columns
 from mmer_pipeline.corpora.labels import IDENTITY
 from mmer_pipeline.corpora.readers.reader_interface import ReaderOptions, Reading
-from mmer_pipeline.corpora.recording_paths import PathFault, RecordingFinder
-from mmer_pipeline.corpora.segment_times import TimeFault, mixed_decimals, read_segment, read_time
+from mmer_pipeline.corpora.recording_paths import PathError, RecordingFinder
+from mmer_pipeline.corpora.segment_times import TimeError, mixed_decimals, read_segment, read_time
 from mmer_pipeline.corpora.tables import Row, Table
 from mmer_pipeline.corpora.utterances import COLUMNS, Utterance
 from mmer_pipeline.errors import UserError
@@ -146,7 +146,7 @@ def _audio(reader: _Reader, row: Row) -> str:
     """The path of the recording: not normalised, since in another Unicode form it would name another file."""
     try:
         return reader.finder.find(row.cells.get(reader.columns.of["audio"], ""))
-    except PathFault as fault:
+    except PathError as fault:
         _fault(reader, row, "audio", str(fault))
         return ""
 
@@ -158,7 +158,7 @@ def _segment(reader: _Reader, row: Row, cells: Mapping[str, str]) -> tuple[float
             times[meaning] = read_time(cells[meaning])
         meaning = "end_seconds" if "end_seconds" in reader.columns.of else DURATION
         return read_segment(*times.values())
-    except TimeFault as fault:
+    except TimeError as fault:
         _fault(reader, row, meaning, str(fault))
         return None, None
 

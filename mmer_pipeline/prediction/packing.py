@@ -18,7 +18,8 @@ from mmer_pipeline.corpora.transcripts import NONE
 from mmer_pipeline.encoders.embedded import is_embedded
 from mmer_pipeline.encoders.encoder_files import SMALL_SUFFIXES
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.prediction.model_card import CardFacts, Score, model_card
+from mmer_pipeline.prediction.card_facts import CardFacts, Score
+from mmer_pipeline.prediction.model_card import model_card
 from mmer_pipeline.prediction.trained_model import SCHEMA, Member, TrainedModel, packed_settings
 from mmer_pipeline.runs import VALIDATED
 from mmer_pipeline.settings import Settings

@@ -25,7 +25,7 @@ _NUMBER = re.compile(r"(?:LABEL_)?(?P<number>\d+)(?:\.0+)?")
 
 @dataclass(frozen=True)
 class ClassNames:
-    """What the class names of a file mean."""
+    """The classes that the names in a file stand for."""
 
     of: Mapping[str, str]  # the file's name → our class
     how: str = ""  # what the numbers of classes mean: "0 = sad, 1 = happy (config.json)"; "": there are none

@@ -22,6 +22,7 @@ from mmer_pipeline.report.prediction_columns import Columns, recognise
 from mmer_pipeline.report.prediction_files import PredictionFile, Record, Value, read_prediction_file
 from mmer_pipeline.report.probabilities import predicted_class, read_probabilities
 from mmer_pipeline.report.run_results import HeldOut, SystemResults
+from mmer_pipeline.scoring.metrics import Floats
 
 ONE_PART = "all"  # the held-out value if neither our runs nor the file have folds
 # Names of files that say nothing about the system; their folder does.
@@ -121,19 +122,8 @@ def read_import(
             f"{source.path}: none of its {len(rows):,} utterances is in our runs: {ids[0]!r} is not like "
             f"{next(iter(known.utterances))!r}. Expected utterance ids, or the names of the recordings."
         )
-    probabilities = probabilities[kept] if probabilities is not None else None
-    predicted = [
-        row.predicted if row.predicted is not None else predicted_class(probabilities, at)
-        for at, row in enumerate(chosen)
-    ]
-    held_out = HeldOut(
-        utterance_ids=tuple(ids[number] for number in kept),
-        folds=tuple(row.place.fold for row in chosen),
-        speakers=tuple(row.place.speaker for row in chosen),
-        clusters=tuple(row.place.cluster for row in chosen),
-        truth=np.array([row.truth for row in chosen], dtype=np.int64),
-        predicted=np.array(predicted, dtype=np.int64),
-        probabilities=probabilities,
+    held_out = _held_out(
+        [ids[number] for number in kept], chosen, probabilities[kept] if probabilities is not None else None
     )
     held_outs = {row.place.fold: row.place.held_out for row in chosen}
     system = SystemResults(name, (), source.path, held_outs, held_out, names_utterances=names_utterances)
@@ -144,6 +134,32 @@ def read_import(
     notes += coverage(name, held_out, known, len(rows) - len(kept)) if names_utterances else []
     folds = [(_text(file.records[number], columns, "fold"), known.utterances.get(ids[number])) for number in kept]
     return system, labels, [*notes, *other_folds(name, folds), *unlike(name, held_out)]
+
+
+@dataclass(frozen=True)
+class _Row:
+    """The content of a record in terms of the report."""
+
+    truth: int
+    predicted: int | None  # None: the most probable class
+    place: Known
+
+
+def _held_out(ids: Sequence[str], rows: Sequence[_Row], probabilities: Floats | None) -> HeldOut:
+    """Join rows; `probabilities` `[N, C]` give the prediction of a row that names none."""
+    predicted = [
+        row.predicted if row.predicted is not None else predicted_class(probabilities, at)
+        for at, row in enumerate(rows)
+    ]
+    return HeldOut(
+        utterance_ids=tuple(ids),
+        folds=tuple(row.place.fold for row in rows),
+        speakers=tuple(row.place.speaker for row in rows),
+        clusters=tuple(row.place.cluster for row in rows),
+        truth=np.array([row.truth for row in rows], dtype=np.int64),
+        predicted=np.array(predicted, dtype=np.int64),
+        probabilities=probabilities,
+    )
 
 
 def _check_columns(file: PredictionFile, columns: Columns, known: KnownUtterances) -> None:
@@ -227,15 +243,6 @@ def _names(
     translated = {number: ours.of[name] for number, name in numbers.items() if name in ours.of}
     names = numbered(translated, [*values, *headings, *map(str, translated)], where)
     return ClassNames({**names_of(headings, labels, known.corpus_labels).of, **names.of}), names.how
-
-
-@dataclass(frozen=True)
-class _Row:
-    """What a record says."""
-
-    truth: int
-    predicted: int | None  # None: the most probable class
-    place: Known
 
 
 def _row(

@@ -7,6 +7,7 @@ import numpy as np
 
 from mmer_pipeline.corpora import synthetic
 from mmer_pipeline.corpora.folds import natural_order
+from mmer_pipeline.errors import first_few
 from mmer_pipeline.paths import encoder_name
 from mmer_pipeline.report import repeated_training
 from mmer_pipeline.report.comparisons import FEWEST_CLUSTERS
@@ -166,7 +167,7 @@ def _missing_classes(system: SystemResults, labels: Sequence[str]) -> str:
     ]
     if not missing:
         return ""
-    return f"{_named(missing)}; the UA of such a fold averages fewer classes."
+    return f"{first_few(missing, NAMED)}; the UA of such a fold averages fewer classes."
 
 
 def _rare_classes(system: SystemResults, labels: Sequence[str]) -> str:
@@ -178,9 +179,9 @@ def _rare_classes(system: SystemResults, labels: Sequence[str]) -> str:
     if not rare or len(set(rows.clusters)) == 1:
         return ""
     return (
-        f"{_named(rare)} {'occurs' if len(rare) == 1 else 'occur'} in one dialogue only. Resamples without a class are "
-        "drawn again, so its recall does not vary, and the intervals of UA and macro-F1 are too narrow, if they can be "
-        "given at all."
+        f"{first_few(rare, NAMED)} {'occurs' if len(rare) == 1 else 'occur'} in one dialogue only. Resamples without a "
+        "class are drawn again, so its recall does not vary, and the intervals of UA and macro-F1 are too narrow, if "
+        "they can be given at all."
     )
 
 
@@ -204,7 +205,7 @@ def _protocol(system: SystemResults) -> list[str]:
     if shared:
         notes.append(
             f"{system.name}: {len(shared)} speakers are in both the training and the held-out part "
-            f"({_named(shared)}), as in the corpus's own split. Known voices are easier."
+            f"({first_few(shared, NAMED)}), as in the corpus's own split. Known voices are easier."
         )
     left_out = [entry.get("utterances", {}).get("left_out", 0) for entry in facts]
     if any(left_out):
@@ -213,7 +214,3 @@ def _protocol(system: SystemResults) -> list[str]:
             "their words are also in the held-out part (`--text-disjoint`)."
         )
     return notes
-
-
-def _named(things: Sequence[str]) -> str:
-    return ", ".join(things[:NAMED]) + (" …" if len(things) > NAMED else "")

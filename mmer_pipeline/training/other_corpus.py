@@ -1,7 +1,7 @@
 """Score a run's trained models on a corpus that they were not trained on.
 
-The features of the other corpus are beside its manifest, where `--cache-dir` of its own puts them: two manifests may
-have the same name. Classes are matched by name, in the model's order.
+The features of the other corpus are in the folder of its manifest, as if that were its `--cache-dir`, since two
+manifests may have the same name. Classes are matched by name, in the model's order.
 """
 
 import shlex
@@ -18,7 +18,7 @@ from mmer_pipeline.corpora.readers import READERS
 from mmer_pipeline.corpora.transcripts import Alphabet
 from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.devices import is_main_process
-from mmer_pipeline.errors import UserError
+from mmer_pipeline.errors import UserError, first_few
 from mmer_pipeline.features.required_features import existing_features
 from mmer_pipeline.runs import RunRecord, read_evaluation_on
 from mmer_pipeline.settings import SAME, Settings
@@ -30,8 +30,6 @@ from mmer_pipeline.training.evaluation import ScoredFold, check_code, write_resu
 from mmer_pipeline.training.fold_inputs import Corpus, Encoders, make_examples, open_corpus
 from mmer_pipeline.training.inference import predict
 from mmer_pipeline.training.mixed_precision import make_accelerator
-
-NAMED = 5  # the most utterances or speakers that a message names
 
 
 def settings_on(settings: Settings) -> Settings:
@@ -110,13 +108,9 @@ def _refuse_shared(manifest: Manifest, training: Manifest, shared: list[str]) ->
     if shared:
         raise UserError(
             f"{len(shared)} of {len(manifest.utterances)} utterances of {manifest.path} are also in the training "
-            f"corpus, {training.path}: {_some(shared)}. They would not show how the models do on another corpus. "
+            f"corpus, {training.path}: {first_few(shared)}. They would not show how the models do on another corpus. "
             "Leave them out of one of the two manifests; to score the held-out parts, omit --manifest (or --test-on)."
         )
-
-
-def _some(names: list[str]) -> str:
-    return ", ".join(names[:NAMED]) + (" …" if len(names) > NAMED else "")
 
 
 def evaluate_on(run: Path, number: int, manifest: Manifest, *, cache: Path, device: str) -> tuple[dict[str, Any], bool]:

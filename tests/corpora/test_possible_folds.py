@@ -1,4 +1,4 @@
-"""What folds and validation parts a corpus allows, and which ones prepare suggests."""
+"""The folds and validation parts that a corpus allows, and those that prepare suggests."""
 
 from collections.abc import Callable
 from dataclasses import replace

@@ -20,7 +20,7 @@ def record(root: Path, *names: str) -> Path:
 
 
 def facts(reading: Reading) -> list[tuple[object, ...]]:
-    """What a reading says of each utterance."""
+    """Describe each utterance of a reading."""
     return [
         (u.utterance_id, u.audio, u.start_seconds, u.end_seconds, u.speaker, u.emotion, u.transcript)
         for u in reading.utterances

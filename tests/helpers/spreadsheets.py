@@ -56,5 +56,5 @@ def decimal_commas(row: list[str]) -> list[str]:
 
 
 def notes(*arguments: object) -> str:
-    """What `prepare csv --root …` says on standard error."""
+    """Return the standard error of `prepare csv --root …`."""
     return succeed("prepare", "csv", "--root", *arguments, "--keep-untranscribed").stderr

@@ -10,7 +10,8 @@ import pytest
 from huggingface_hub import EvalResult, ModelCard
 from markdown_it import MarkdownIt
 
-from mmer_pipeline.prediction.model_card import MOST_NAMED, CardFacts, Score, model_card
+from mmer_pipeline.prediction.card_facts import CardFacts, Score
+from mmer_pipeline.prediction.model_card import MOST_NAMED, model_card
 
 WA = Score("WA", "accuracy", mean=0.78391, deviation=0.0642, pooled=0.7902, low=0.74, high=0.841)
 UA = Score("UA", "recall", mean=0.75516, deviation=0.0777, pooled=0.7643, low=0.706, high=0.822)

@@ -14,7 +14,7 @@ from huggingface_hub import ModelCard
 from huggingface_hub.errors import HfHubHTTPError, HTTPError
 
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.prediction.model_card import Score
+from mmer_pipeline.prediction.card_facts import Score
 from mmer_pipeline.prediction.packing import CrossValidation, pack, push
 from mmer_pipeline.prediction.trained_model import find_model, model_of_run, read_packed_model
 

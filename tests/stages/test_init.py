@@ -17,7 +17,7 @@ from stages.init import SHOWN, settings_file
 
 @pytest.fixture
 def found(monkeypatch):
-    """What the command that reads the manifest was called with."""
+    """Record the arguments of the command that reads the manifest."""
     params = {}
 
     def look(*_, **__):
