@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from stages.setting_options import GroupedCommand, setting_options
-from stages.shared_options import DIRECTORY, Common, common_options, manifest_option, say
+from stages.shared_options import DIRECTORY, Common, common_options, manifest_option, say, suggest
 
 STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan", "ok": "green"}
 DETAILED = ("error", "warning")  # severities shown with meaning and examples in the terminal
@@ -59,6 +59,8 @@ def audit(
     say(common, f"wrote {', '.join(map(str, written))} in {time.monotonic() - began:.0f} s")
     if value["severities"]["error"]:
         click.get_current_context().exit(1)
+    is_untranscribed = not all(utterance.transcript for utterance in corpus.utterances)
+    suggest(common, "cv --transcripts asr" if is_untranscribed else "cv", "manifest", "folds")
 
 
 def _print_findings(value: dict[str, Any]) -> None:

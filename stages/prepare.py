@@ -124,18 +124,13 @@ def prepare(
             "possible_folds": possible.as_dict(),
         }
     )
-    _say_notes(common, (_unspellable(prepared), _case_variants(prepared), _misspellings(prepared)))
+    _say_notes(common, (_unspellable(prepared), _case_variants(prepared), _misspellings(prepared, reading)))
     if common.tables:
         _print_summary(title, prepared, agreement)
         click.echo(f"{'wrote' if changed else 'unchanged:'} {path} ({len(prepared.utterances)} utterances)")
         click.echo("\n".join(possible.lines()))
-    suggest(common, _next_command(prepared, possible.recommended), "manifest")
-
-
-def _next_command(prepared: "Preparation", folds: str | None) -> str:
-    """The command that suggests itself next, given the recommended folds."""
-    words = " --transcripts asr" if "untranscribed" in prepared.problems else ""
-    return f"extract{words}" if folds in ("session", None) else f"cv --folds {folds}{words}"
+    folds = possible.recommended
+    suggest(common, "audit" if folds in ("session", None) else f"audit --folds {folds}", "manifest")
 
 
 def _read(common: Common, corpus: str, root: Path, options: ReaderOptions) -> Reading:
@@ -170,10 +165,16 @@ def _case_variants(prepared: "Preparation") -> str | None:
     return f"classes that differ only in case: {', '.join(variants)}; merge them with a label map"
 
 
-def _misspellings(prepared: "Preparation") -> str | None:
-    """The note on rare classes whose names are similar to another's, if there are any."""
+def _misspellings(prepared: "Preparation", reading: Reading) -> str | None:
+    """The note on rare classes whose names are similar to another's, and where they are, if there are any."""
     counts = prepared.class_counts
-    pairs = [f"{rare} ({counts[rare]}) of {other} ({counts[other]})" for rare, other in likely_misspellings(counts)]
+    places: dict[str, list[str]] = {}
+    for number, utterance in enumerate(reading.utterances):
+        places.setdefault(prepared.label_map.class_of(utterance.emotion) or "", []).append(reading.place(number))
+    pairs = [
+        f"{rare} ({'; '.join(places[rare])}) of {other} ({counts[other]} utterances)"
+        for rare, other in likely_misspellings(counts)
+    ]
     if not pairs:
         return None
     return f"classes that may be misspellings: {', '.join(pairs)}; correct the labels, or merge them with a label map"

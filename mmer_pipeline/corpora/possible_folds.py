@@ -27,9 +27,9 @@ class FoldChoice:
     refusal: str = ""  # why training would refuse it; "" if it would not
 
     @property
-    def lacks_classes(self) -> bool:
-        """Whether a fold lacks a class in its held-out or its training part."""
-        return bool(self.untested or self.untrained)
+    def lacking(self) -> int:
+        """The number of folds that lack a class in the held-out or the training part."""
+        return len({*self.untested, *self.untrained})
 
     def line(self) -> str:
         """One line of text, beginning with the option."""
@@ -60,7 +60,11 @@ class PossibleFolds:
 
     def lines(self) -> list[str]:
         """The folds, one a line, and a line on validation."""
-        lines = [choice.line() for choice in self.choices]
+        lines = []
+        for number, choice in enumerate(self.choices):
+            before = self.choices[:number] if choice.held_out else ()
+            same = [other.folds for other in before if other.held_out == choice.held_out]
+            lines.append(f"--folds {choice.folds}: the folds of --folds {same[0]}" if same else choice.line())
         if self.recommended is None:
             return [*lines, "No folds are possible: at least two speakers are needed, so that one can be held out."]
         possible = [name for name, obstacle in self.validations.items() if not obstacle]
@@ -142,11 +146,11 @@ def _missing(manifest: Manifest, parts: Mapping[str, set[str]]) -> dict[str, tup
 
 
 def _recommended(possible: Mapping[str, FoldChoice]) -> str | None:
-    """The folds to begin with: sessions, unless they are refused, many, or lack classes that grouped speakers have."""
+    """The folds to begin with: sessions, or grouped speakers if sessions are refused, many, or lack more classes."""
     number = next((folds for folds in possible if group_count(folds)), None)
     if "session" in possible:
         sessions = possible["session"]
-        lacks_more = number is not None and sessions.lacks_classes and not possible[number].lacks_classes
+        lacks_more = number is not None and sessions.lacking > possible[number].lacking
         if number is None or (len(sessions.held_out) <= MANY_FOLDS and not lacks_more):
             return "session"
     return next((folds for folds in (SPLIT, number, "speaker") if folds in possible), None)

@@ -144,7 +144,7 @@ def test_prepare_says_what_is_possible_and_suggests_groups(manifest: Manifest) -
     result = succeed("prepare", "csv", "--root", "corpus", "--label-map", "iemocap-4", "--manifest", "cache/new.csv")
     assert "--folds session: refused; there is only one session, 1\n" in result.stdout
     assert "--folds 4: 4 folds, 4 utterances held out (speakers grouped, classes balanced)\n" in result.stdout
-    assert result.stderr.endswith("Next: mmer-pipe cv --folds 4 --manifest cache/new.csv\n")
+    assert result.stderr.endswith("Next: mmer-pipe audit --folds 4 --manifest cache/new.csv\n")
 
 
 @pytest.mark.parametrize("validation", ["session", "speaker"])

@@ -229,7 +229,7 @@ def test_the_command_writes_the_manifest_and_prints_the_table_and_the_next_comma
     assert "dropped by the label map: 3 utterances (xxx 2, fru 1)" in out
     assert "2 × recording damaged, truncated or not audio:" in out
     assert f"wrote {cache / 'manifest.csv'} (6 utterances)" in out
-    assert result.stderr.endswith(f"Next: mmer-pipe cv --folds 2 --cache-dir '{cache}'\n")
+    assert result.stderr.endswith(f"Next: mmer-pipe audit --folds 2 --cache-dir '{cache}'\n")
     rows = [line.replace("│", " ").split() for line in out.splitlines() if "│" in line]
     assert rows == [
         ["1", "3", "1", "0", "0", "4"],
@@ -247,7 +247,7 @@ def test_the_same_manifest_again_is_unchanged(troubled: Reading, tmp_path: Path)
     stamp = target.stat().st_mtime_ns
     again = succeed("prepare", *arguments)
     assert f"unchanged: {target}" in again.stdout
-    assert again.stderr.endswith(f"Next: mmer-pipe cv --folds 2 --manifest {target}\n")
+    assert again.stderr.endswith(f"Next: mmer-pipe audit --folds 2 --manifest {target}\n")
     assert target.stat().st_mtime_ns == stamp
 
 

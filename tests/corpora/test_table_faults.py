@@ -197,7 +197,7 @@ def test_a_class_that_may_be_misspelt_is_noted(calls: Path) -> None:
         row[1:3] = [f"0.{number}", "0.95"]
     rows[0][4] = "hapy"
     said = notes(write_text(calls / "t.csv", rows))
-    assert "classes that may be misspellings: hapy (1) of happy (3)" in said
+    assert f"classes that may be misspellings: hapy ({calls / 't.csv'}, row 2, column emotion) of happy (3" in said
     rows[0][4] = "calm"
     assert "misspelling" not in notes(write_text(calls / "t.csv", rows))
 

@@ -64,7 +64,7 @@ def test_the_command_says_what_it_kept_and_what_comes_next(manifest: Manifest) -
     assert REASON in fail(*arguments, "--drop-untranscribed")
     result = succeed(*arguments, "--strict")
     assert "16 × kept, but without a transcript (systems that read words need --transcripts asr or" in result.stdout
-    assert result.stderr.endswith("Next: mmer-pipe extract --transcripts asr\n")
+    assert result.stderr.endswith("Next: mmer-pipe audit\n")
     assert {u.transcript for u in read_manifest(Path("cache/manifest.csv")).utterances} == {""}
     Path("mmer.toml").write_text("[prepare]\nkeep-untranscribed = true\n")  # of an earlier version, as is the option
     assert "unchanged: cache/manifest.csv" in succeed(*arguments, "--keep-untranscribed").stdout
