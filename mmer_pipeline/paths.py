@@ -12,6 +12,7 @@ NO_FOLD = "none"  # of a model that is trained on everything
 CONFIG_NAME = "mmer.toml"
 ON_PREFIX = "on-"  # of the directories of a model's scores on other corpora, in the fold's
 REPORT_NAME = "report"  # directory, in the runs directory, of a report on several runs
+IMPORTS_REPORT_NAME = "report-with-imports"  # of one with imported predictions, which cv therefore does not replace
 WEIGHTS_NAME = "model.safetensors"  # the name that huggingface_hub's mixin uses
 REPORT_MARKDOWN, REPORT_HTML, REPORT_JSON = "report.md", "report.html", "report.json"
 REPORT_LATEX, REPORT_LATEX_COLUMN = "table.tex", "table-column.tex"  # as wide as a page; as a column

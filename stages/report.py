@@ -33,7 +33,8 @@ if TYPE_CHECKING:
 @click.option("--against", metavar="NAME",
               help="System that all others are compared with, in place of all pairs.")  # fmt: skip
 @click.option("--output", type=DIRECTORY,
-              help="Output directory.  [the run's directory, or <runs>/report for several]")  # fmt: skip
+              help="Output directory.  [the run's directory; for several <runs>/report, with --import "
+                   "<runs>/report-with-imports]")  # fmt: skip
 @common_options
 def report(
     common: Common, names: tuple[str, ...], imported: tuple[Path, ...], titles: tuple[str, ...],
@@ -57,7 +58,8 @@ def report(
     given = parse_assignments("--import-column", columns, "ROLE=COLUMN, such as truth=label")
     imports = [Import(path, title, given) for path, title in zip_longest(imported, titles)]
     value = make_report([common.runs / name for name in chosen], imports, against=against)
-    directory = output or common.runs / (chosen[0] if len(chosen) == 1 and not imported else paths.REPORT_NAME)
+    of_several = paths.IMPORTS_REPORT_NAME if imported else paths.REPORT_NAME
+    directory = output or common.runs / (chosen[0] if len(chosen) == 1 and not imported else of_several)
     written = write_report(value, directory)
     show_report(common, value)
     common.result(value.as_json())
@@ -130,9 +132,8 @@ def show_report(common: Common, value: "Report") -> None:
         line("Missing:")
         for text in hole_lines(value):
             line(f"  {text}")
-    for name, text in head(value).items():
-        if name != "Encoders":
-            line(text)
+    for text in head(value).values():
+        line(text)
     show(comparison_tables.overview(value))
     if value.pairs:
         show(pair_table.differences(value))

@@ -176,8 +176,8 @@ def check_run_name(_context: click.Context, _parameter: click.Parameter, value: 
     for name in (value,) if isinstance(value, str) else value or ():
         if name in ("", ".", "..") or "/" in name or "\\" in name:
             raise click.BadParameter(f"{name!r} is a path; expected the name of a directory in --runs-dir.")
-        if name == paths.REPORT_NAME:
-            raise click.BadParameter(f"{name!r} is reserved for reports on several runs; choose another name.")
+        if name in (paths.REPORT_NAME, paths.IMPORTS_REPORT_NAME):
+            raise click.BadParameter(f"{name!r} is reserved for reports; choose another name.")
     return value
 
 

@@ -14,9 +14,11 @@ NAMES = (
     paths.METHODS_MARKDOWN, paths.METHODS_LATEX, paths.REFERENCES,
 )  # fmt: skip
 
+PICTURES = (".png", ".svg", ".pdf")
+
 
 def write_report(report: Report, directory: Path) -> list[Path]:
-    """Write the files of `NAMES` and plots/ to a directory; return the files in order.
+    """Write the files of `NAMES` and plots/, without earlier pictures, to a directory; return the files in order.
 
     Each file is written whole or not at all; if the process is killed, the previous file stays.
 
@@ -28,6 +30,9 @@ def write_report(report: Report, directory: Path) -> list[Path]:
     from mmer_pipeline.report.report_plots import write_plots
 
     plots = write_plots(report, directory)
+    for path in set((directory / paths.PLOTS_NAME).glob("*")) - set(plots):
+        if path.suffix in PICTURES:
+            path.unlink()  # of a system that is no longer in the report
     pictures = [path.relative_to(directory).as_posix() for path in plots if path.suffix == ".png"]
     written = [directory / name for name in NAMES]
     files.write_text(written[0], markdown(report, pictures))

@@ -18,6 +18,7 @@ from mmer_pipeline.report import report_plots
 from mmer_pipeline.report.gate_content import ClassGates
 from mmer_pipeline.report.report_content import LengthBin, Reliability
 from mmer_pipeline.report.report_plots import figures, slugs, write_plots
+from mmer_pipeline.report.write_report import write_report
 from mmer_pipeline.scoring.metrics import ReliabilityBin
 
 
@@ -183,3 +184,14 @@ def test_file_names_are_safe_and_never_shared(report):
 def test_pyplot_is_not_imported():
     code = "import sys, mmer_pipeline.report.report_plots; sys.exit('matplotlib.pyplot' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_pictures_of_systems_that_are_no_longer_in_the_report_are_removed(report, tmp_path):
+    plots = tmp_path / "plots"
+    plots.mkdir()
+    for name in ("gone-confusion.pdf", "notes.txt"):
+        (plots / name).touch()
+    write_report(report, tmp_path)
+    assert not (plots / "gone-confusion.pdf").exists()
+    assert (plots / "notes.txt").exists()
+    assert (plots / "systems.pdf").exists()

@@ -97,13 +97,14 @@ def test_an_import_is_compared_with_the_runs():
     write_run(Path("runs/a"))
     report = json.loads(call("--import", theirs(), "--name", "Theirs 1", "--json").stdout)
     assert [system["title"] for system in report["systems"]] == ["MMER (α = 0.1)", "Theirs 1"]
-    assert "report.md" in written("runs/report")
+    assert "report.md" in written("runs/report-with-imports")
+    assert not Path("runs/report").exists()  # cv writes that one
 
 
 def test_an_import_alone_needs_no_run():
     shown = " ".join(call("--import", theirs(), "--name", "Theirs").stdout.split())
     assert "of an unknown corpus, Theirs has not been shown to be better than chance" in shown
-    assert "report.md" in written("runs/report")
+    assert "report.md" in written("runs/report-with-imports")
 
 
 def test_an_import_needs_a_name_of_its_own():
