@@ -136,7 +136,8 @@ def _why_only_these(found: MetricDifference) -> str:
 def _dialogues(report: Report, pair: PairComparison) -> str:
     if report.held_out is not None and report.held_out.dialogues is None:
         return f"{pair.clusters} utterances of unknown dialogues"
-    return "a single dialogue" if pair.clusters == 1 else f"{pair.clusters} dialogues"
+    unit = "speaker" if report.held_out is not None and report.held_out.dialogues_are_speakers else "dialogue"
+    return f"a single {unit}" if pair.clusters == 1 else f"{pair.clusters} {unit}s"
 
 
 def _seeds(seeds: tuple[int, ...]) -> str:

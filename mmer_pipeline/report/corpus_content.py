@@ -17,6 +17,7 @@ class HeldOutCorpus:
     dialogues: int | None  # None: unknown
     hours: float | None  # None: the length of an utterance is unknown
     classes: Mapping[str, int]  # utterances by true class, in the order of the labels
+    dialogues_are_speakers: bool = False  # the corpus names no dialogues: all utterances of a speaker count as one
 
 
 @dataclass(frozen=True)

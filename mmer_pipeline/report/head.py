@@ -1,9 +1,10 @@
-"""The head of the report: the corpus, its classes, the protocol and the encoders, one line each."""
+"""The head of the report: the corpus, its classes, the protocol and the inputs of systems, one line each."""
 
 from collections.abc import Iterable
 
 from mmer_pipeline.corpora.folds import SPLIT
 from mmer_pipeline.corpora.speaker_folds import fold_unit
+from mmer_pipeline.report.corpus_content import HeldOutCorpus
 from mmer_pipeline.report.report_content import Report
 from mmer_pipeline.report.wording import held_out_parts, percent, protocol
 
@@ -11,14 +12,12 @@ _VALIDATION = {"none": "no validation part", "speaker": "validation on one speak
 
 
 def head(report: Report) -> dict[str, str]:
-    """Return the lines by name: "Corpus", "Classes", "Protocol", "Encoders"; without those that are unknown."""
+    """Return the lines by name: "Corpus", "Classes", "Protocol", "Systems"; without those that are unknown."""
     lines = {
         "Corpus": _corpus(report),
         "Classes": _classes(report),
         "Protocol": protocol_line(report),
-        "Encoders": ", ".join(
-            dict.fromkeys(name for system in report.systems for name in system.encoders.used.values())
-        ),
+        "Systems": _systems(report),
     }
     return {name: line for name, line in lines.items() if line}
 
@@ -31,10 +30,16 @@ def _corpus(report: Report) -> str:
     parts = [
         f"{found.utterances:,}{of_all} utterances held out" if of_all else f"{found.utterances:,} utterances",
         f"{found.speakers} speakers" if found.speakers else "",
-        f"{found.dialogues} dialogues" if found.dialogues else "dialogues unknown",
+        _dialogues(found),
         f"{found.hours:.1f} hours" if found.hours is not None else "",
     ]
     return f"{report.corpus}: {', '.join(filter(None, parts))}"
+
+
+def _dialogues(found: HeldOutCorpus) -> str:
+    if found.dialogues_are_speakers:
+        return "no dialogues (each speaker counts as one)"
+    return f"{found.dialogues} dialogues" if found.dialogues else "dialogues unknown"
 
 
 def _classes(report: Report) -> str:
@@ -43,6 +48,16 @@ def _classes(report: Report) -> str:
     counts = report.held_out.classes
     total = max(1, sum(counts.values()))
     return ", ".join(f"{label} {count:,} ({percent(count / total, 0)} %)" for label, count in counts.items())
+
+
+def _systems(report: Report) -> str:
+    """Say what each system reads, and with which encoder: a title such as "wav2vec2" names neither."""
+    of: dict[str, list[str]] = {}
+    for system in report.systems:
+        if used := system.encoders.used:
+            of.setdefault(" and ".join(f"{kind} ({name})" for kind, name in used.items()), []).append(system.title)
+    verb = {True: "reads", False: "read"}
+    return "; ".join(f"{', '.join(titles)} {verb[len(titles) == 1]} {what}" for what, titles in of.items())
 
 
 def protocol_line(report: Report) -> str:

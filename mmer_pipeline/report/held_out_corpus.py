@@ -33,7 +33,14 @@ def held_out_corpus(systems: Sequence[SystemResults], labels: Sequence[str], fac
         dialogues=None if draws_utterances(largest) else len(set(largest.clusters)),
         hours=sum(facts.seconds[name] for name in truth) / 3600 if is_timed else None,
         classes={label: counts[label] for label in labels},
+        dialogues_are_speakers=_are_speakers(largest),
     )
+
+
+def _are_speakers(rows: HeldOut) -> bool:
+    """Whether every dialogue has the name of its only speaker, as `prepare` names dialogues that it does not know."""
+    cells = set(zip(rows.clusters, rows.folds, rows.speakers, strict=True))
+    return all(speaker and cluster in (speaker, f"{fold}/{speaker}") for cluster, fold, speaker in cells)
 
 
 def draws_utterances(rows: HeldOut) -> bool:

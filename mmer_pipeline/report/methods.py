@@ -126,6 +126,8 @@ def _statistics(report: Report) -> list[str]:
             f"dialogues: percentile bootstrap over whole dialogues with {SAMPLES:,} samples{cite('efron1993')}."
         )
     sentences += _tests(report, found)
+    if sentences and report.held_out is not None and report.held_out.dialogues_are_speakers:
+        sentences.append("As the corpus names no dialogues, all utterances of a speaker count as one dialogue.")
     return sentences
 
 

@@ -115,7 +115,7 @@ def _not_again(systems: Sequence[SystemResults], pairs: Sequence[PairComparison]
         return []
     note = f"What training again and testing on other speakers would give is unknown ({'; '.join(reasons)})."
     if any(reason.endswith(repeated_training.ONE_SEED) for reason in reasons):
-        note += " At least two seeds are needed, better three (`--seeds 1,2,3`)."
+        note += " At least two seeds are needed, preferably three (`--seeds 1,2,3`)."
     found = [entry.trained_again for pair in pairs for entry in pair.metrics.values()]
     needed = sorted(entry.units_needed for entry in found if entry.p is None and entry.units_needed is not None)
     if needed:

@@ -82,7 +82,7 @@ def test_with_one_seed_nothing_is_said_but_how_many_folds_the_difference_needs(t
     effect = differences.mean() / differences.std(ddof=1)
     assert found.units_needed == max(2, np.ceil(TTestPower().solve_power(effect, power=0.8, alpha=0.05)))
     (note,) = [note for note in report.notes if "training again" in note]
-    assert "(a, b: trained with one seed). At least two seeds are needed, better three (`--seeds 1,2,3`)." in note
+    assert "(a, b: trained with one seed). At least two seeds are needed, preferably three (`--seeds 1,2,3`)." in note
     assert f"{found.units_needed} " in note.partition("the observed differences need ")[2]
 
 

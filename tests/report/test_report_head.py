@@ -23,7 +23,9 @@ def test_utterances_speakers_dialogues_hours_and_class_balance_are_in_the_head()
     lines = head(replace(report_example(), held_out=CORPUS))
     assert lines["Corpus"] == "ravdess: 1,200 utterances, 24 speakers, 48 dialogues, 1.5 hours"
     assert lines["Classes"] == "happy 600 (50 %), angry 300 (25 %), neutral 300 (25 %), sad 0 (0 %)"
-    assert lines["Encoders"].endswith("moonshine-tiny-encoder")
+    assert "speech (moonshine-tiny-encoder)" in lines["Systems"]
+    by_speaker = head(replace(report_example(), held_out=replace(CORPUS, dialogues_are_speakers=True)))
+    assert "24 speakers, no dialogues (each speaker counts as one)" in by_speaker["Corpus"]
 
 
 def test_what_is_unknown_is_left_out_and_a_part_is_not_called_the_corpus():
