@@ -46,4 +46,5 @@ def hardware(device: torch.device) -> str:
     if cpuinfo.is_file():
         lines = cpuinfo.read_text(encoding="utf-8", errors="replace").splitlines()
         name = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), name)
-    return f"{name}, {usable_cores()} cores, {torch.get_num_threads()} threads"
+    counts = (("core", usable_cores()), ("thread", torch.get_num_threads()))
+    return ", ".join([name, *(f"{count} {unit}{'s' * (count != 1)}" for unit, count in counts)])

@@ -186,7 +186,8 @@ def test_pyplot_is_not_imported():
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_pictures_of_systems_that_are_no_longer_in_the_report_are_removed(report, tmp_path):
+def test_pictures_of_systems_that_are_no_longer_in_the_report_are_removed(report, tmp_path, monkeypatch):
+    monkeypatch.setattr(report_plots, "figures", lambda report: [("systems", report_plots.systems(report))])
     plots = tmp_path / "plots"
     plots.mkdir()
     for name in ("gone-confusion.pdf", "notes.txt"):
