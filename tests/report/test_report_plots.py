@@ -188,6 +188,7 @@ def test_pyplot_is_not_imported():
 
 def test_pictures_of_systems_that_are_no_longer_in_the_report_are_removed(report, tmp_path, monkeypatch):
     monkeypatch.setattr(report_plots, "figures", lambda report: [("systems", report_plots.systems(report))])
+    monkeypatch.setattr("mmer_pipeline.report.report_page.html", lambda _: "")
     plots = tmp_path / "plots"
     plots.mkdir()
     for name in ("gone-confusion.pdf", "notes.txt"):
