@@ -14,6 +14,8 @@ os.environ["HF_HOME"] = str(Path(tempfile.gettempdir()) / "mmer-pipeline-tests-h
 os.environ["XDG_CACHE_HOME"] = str(Path(tempfile.gettempdir()) / "mmer-pipeline-tests-cache")  # of converted models
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["OMP_NUM_THREADS"] = "1"
+# Dask's workers are forked from a process that has imported everything, which takes five seconds.
+os.environ["DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD"] = "forkserver"
 
 import numpy as np
 import pytest
@@ -41,6 +43,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the files with slow tests first: with one file a worker, none is left alone with a long one at the end."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
     items.sort(key=lambda item: item.path not in slow)  # a stable sort: files stay together
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _imports_of_workers() -> None:
+    """Name what jobs import to the server that Dask forks workers from; the server starts with the first worker."""
+    from distributed.utils import get_mp_context
+
+    encoders = [f"transformers.models.{name}.modeling_{name}" for name in ("roberta", "wav2vec2")]
+    stages = [f"mmer_pipeline.training.{name}" for name in ("fold", "evaluation")]
+    get_mp_context().set_forkserver_preload(["distributed", *encoders, *stages])
 
 
 def pytest_collection_finish() -> None:

@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from types import SimpleNamespace
 
+import dask
 import pytest
 
 from mmer_pipeline import cross_validation
@@ -164,6 +165,7 @@ def test_one_worker_computes_with_the_threads_that_train_has(monkeypatch):
         [sys.executable, "-c", "import torch; print(torch.get_num_threads())"],
         capture_output=True, text=True, check=True,
     )  # fmt: skip
-    with local_workers(1, devices=["0"]) as client:
+    new = dask.config.set({"distributed.worker.multiprocessing-method": "spawn"})  # it reads the variables at its start
+    with new, local_workers(1, devices=["0"]) as client:
         assert client.submit(about_this_process, 0).result().threads == int(answer.stdout)
     assert "OMP_NUM_THREADS" not in os.environ  # Dask writes it there when it is not kept from it
