@@ -6,6 +6,7 @@ Writes: the manifest (default `<cache>/manifest.csv`), one row per usable uttera
 with the audio root, the corpus and the label map. Neither is rewritten if both already have the same content.
 """
 
+import shlex
 from collections import Counter
 from collections.abc import Iterable
 from pathlib import Path
@@ -22,10 +23,15 @@ from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.paths import unpacked_audio
 from stages.setting_options import LeadingArgument
-from stages.shared_options import FILE, Common, common_options, say, suggest
+from stages.shared_options import FILE, Common, common_options, given_options, say, suggest
 
 if TYPE_CHECKING:
     from mmer_pipeline.corpora.preparation import Preparation
+
+RECORDED = (  # options that decide what the manifest contains and where it is
+    *("root", "columns", "speaker_pattern", "name", "manifest", "label_map", "max_audio_seconds", "drop_untranscribed"),
+    *("cache_dir", "config"),
+)
 
 
 @click.command(cls=LeadingArgument)
@@ -109,8 +115,9 @@ def prepare(
     dropped = [u for u in reading.utterances if prepared.label_map.class_of(u.emotion) is None]
     title = name or _title(corpus, reading.name)
     agreement = compare(title, prepared.label_map, prepared.utterances, dropped)  # of another name, none is published
+    command = shlex.join(["mmer-pipe", "prepare", corpus, *given_options(*RECORDED)])
     changed = manifests.write_manifest(
-        path, prepared.utterances, root=reading.root, corpus=title, label_map=prepared.label_map
+        path, prepared.utterances, root=reading.root, corpus=title, label_map=prepared.label_map, command=command
     )
     possible = possible_folds(manifests.read_manifest(path))
     common.result(

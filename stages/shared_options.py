@@ -116,21 +116,27 @@ def say(common: Common, message: str) -> None:
 
 def suggest(common: Common, command: str, *shared: str) -> None:
     """Suggest the next command, with the directories and the `shared` options that were given to this one."""
+    words = given_options("config", "cache_dir", "runs_dir", *shared)
+    root = click.get_current_context().find_root()
+    # Make and the demo run the next step themselves.
+    suppressed = common.quiet or "MAKELEVEL" in os.environ or root.obj == PART_OF_DEMO
+    root.meta[NEXT] = None if suppressed else shlex.join(["mmer-pipe", *shlex.split(command), *words])
+
+
+def given_options(*names: str) -> list[str]:
+    """Those of the named options that were given on the command line, before the command or after it, as typed."""
     context: click.Context | None = click.get_current_context()
     words = []
     while context is not None:
         words += [
             word
             for parameter in context.command.params
-            if parameter.name in ("config", "cache_dir", "runs_dir", *shared)
+            if parameter.name in names
             and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
             for word in _flag(parameter, {"preset": context.meta.get(PRESET), **context.params}[parameter.name])
         ]
         context = context.parent
-    root = click.get_current_context().find_root()
-    # Make and the demo run the next step themselves.
-    suppressed = common.quiet or "MAKELEVEL" in os.environ or root.obj == PART_OF_DEMO
-    root.meta[NEXT] = None if suppressed else shlex.join(["mmer-pipe", *shlex.split(command), *words])
+    return words
 
 
 def show_suggestion() -> None:
@@ -141,6 +147,8 @@ def show_suggestion() -> None:
 
 def _flag(parameter: click.Parameter, value: Any) -> list[str]:
     """A parameter as typed on the command line."""
+    if parameter.multiple:
+        return [word for one in value for word in (parameter.opts[0], str(one))]
     if isinstance(value, bool):
         return [parameter.opts[0] if value else parameter.secondary_opts[0]]
     return [parameter.opts[0], str(value)]

@@ -16,7 +16,7 @@ from mmer_pipeline import files, paths
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.transcripts import ASR, NONE, spoken_words
 from mmer_pipeline.csv_tables import read_csv_rows
-from mmer_pipeline.errors import UserError
+from mmer_pipeline.errors import UserError, first_few
 
 COLUMNS = ("utterance_id", "transcript", "input_digest", "input_stamp")
 
@@ -112,19 +112,16 @@ def check_gold(manifest: Manifest, readers: Sequence[str] = ()) -> None:
         return
     total = len(manifest.utterances)
     who = f", but {', '.join(readers)} read{'s' * (len(readers) == 1)} words" if readers else ""
-    ways = [
-        "automatic transcripts (--transcripts asr)",
-        "none (--transcripts none)",
-        "a system that only hears (wav2vec2, cai:alpha=0)",
-    ]
-    drop = (
-        " To leave these utterances out for all systems, run `mmer-pipe prepare` with --drop-untranscribed."
-        if len(missing) < total
-        else ""
+    ways = (
+        "automatic transcripts of all utterances (--transcripts asr), none (--transcripts none), or only systems that "
+        "hear (wav2vec2, cai:alpha=0)"
     )
+    if len(missing) == total:
+        raise UserError(f"None of the {total} utterances in {manifest.path} has a transcript{who}. Use {ways}.")
     raise UserError(
-        f"{len(missing)} of {total} utterances have no transcript in {manifest.path}, such as {missing[0]}{who}. Use "
-        f"{', '.join(ways[:-1])}, or {ways[-1]}.{drop}"
+        f"{len(missing)} of {total} utterances in {manifest.path} have no transcript ({first_few(missing)}){who}. All "
+        "systems must see the same utterances. To leave these out for all of them, run "
+        f"{manifest.command_with('--drop-untranscribed')}. To keep them, use {ways}."
     )
 
 

@@ -16,7 +16,7 @@ from mmer_pipeline.corpora.speaker_folds import (
     speaker_folds,
 )
 from mmer_pipeline.corpora.transcripts import spoken_words
-from mmer_pipeline.errors import UserError
+from mmer_pipeline.errors import UserError, first_few
 
 SPLIT = "split"  # `--folds split`: not a column, but the official split of a corpus such as MELD
 PARTS = ("train", "dev", "test")  # the sessions of such a corpus
@@ -250,10 +250,11 @@ def _without_words_of(manifest: Manifest, part: list[int], others: list[int]) ->
 def _check_transcribed(manifest: Manifest) -> None:
     missing = [u.utterance_id for u in manifest.utterances if not u.transcript]
     if missing:
+        some = len(missing) < len(manifest.utterances)
+        drop = f", or run {manifest.command_with('--drop-untranscribed')}" if some else ""
         raise UserError(
             f"--text-disjoint compares the words of all utterances, but {len(missing)} of {len(manifest.utterances)} "
-            f"have no transcript in {manifest.path}, such as {missing[0]}. Leave the option out, or run `mmer-pipe "
-            "prepare` with --drop-untranscribed."
+            f"in {manifest.path} have no transcript ({first_few(missing)}). Leave the option out{drop}."
         )
 
 

@@ -27,6 +27,7 @@ class Manifest:
     corpus: str  # the reader that made it, or "csv"
     label_map: LabelMap
     utterances: tuple[Utterance, ...]
+    command: str = ""  # that made it, as typed; "" if it was written by hand or by an earlier version
 
     @property
     def digest(self) -> str:
@@ -54,11 +55,15 @@ class Manifest:
         """The path of an utterance's recording."""
         return self.root / utterance.audio
 
+    def command_with(self, option: str) -> str:
+        """The command that makes the manifest with one more option, for messages."""
+        return f"`{self.command} {option}`" if self.command else f"`mmer-pipe prepare` again with {option}"
+
 
 def write_manifest(
-    path: Path, utterances: Iterable[Utterance], *, root: Path, corpus: str, label_map: LabelMap
+    path: Path, utterances: Iterable[Utterance], *, root: Path, corpus: str, label_map: LabelMap, command: str = ""
 ) -> bool:
-    """Write the CSV and, beside it, `manifest.json` with the audio root, the corpus and the label map.
+    """Write the CSV and, beside it, `manifest.json` with the audio root, the corpus, the label map and the command.
 
     Returns:
         Whether anything was written: False if both files already have this content.
@@ -69,6 +74,8 @@ def write_manifest(
     if path.suffix != ".csv":
         raise UserError(f"{path}: the name of a manifest must end in .csv, such as {path.with_suffix('.csv').name}.")
     facts: dict[str, Any] = {"corpus": corpus, "root": str(root.resolve()), "label_map": label_map.as_dict()}
+    if command:
+        facts["command"] = command
     facts_path = paths.manifest_facts(path)
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -103,13 +110,14 @@ def read_manifest(path: Path) -> Manifest:
         try:
             root, corpus = Path(facts["root"]), str(facts["corpus"])
             label_map = LabelMap.from_dict(facts["label_map"])
+            command = str(facts.get("command", ""))  # earlier versions did not write it
         except (KeyError, TypeError, AttributeError):
             raise UserError(
                 f"{facts_path} does not belong to a manifest: expected `root`, `corpus` and `label_map`. If `mmer-pipe "
                 "prepare` wrote it, run that command again. Otherwise rename it or the manifest beside it."
             ) from None
     else:
-        root, corpus = path.resolve().parent, "csv"
+        root, corpus, command = path.resolve().parent, "csv", ""
         label_map = identity_map({utterance.emotion for utterance in utterances})
     label_map.check(
         [u.emotion for u in utterances], lambda number: f"{path}, utterance {utterances[number].utterance_id}"
@@ -117,7 +125,7 @@ def read_manifest(path: Path) -> Manifest:
     kept = tuple(u for u in utterances if label_map.class_of(u.emotion) is not None)
     if not kept:
         raise UserError(f"{path}: label map {label_map.name} drops every utterance.")
-    return Manifest(path, root, corpus, label_map, kept)
+    return Manifest(path, root, corpus, label_map, kept, command)
 
 
 def _has_content(path: Path, facts: dict[str, Any]) -> bool:

@@ -29,10 +29,14 @@ PROBLEMS = {  # kind → meaning, in the order of the report
     "outside": "segment extends beyond its recording",
     "too_long": "recording too long",
     "no_transcript": "no transcript (left out, as --drop-untranscribed says)",
-    "untranscribed": "kept, but without a transcript (systems that read words need --transcripts asr or none; "
-    "`prepare --drop-untranscribed` leaves these utterances out)",
+    "untranscribed": "kept, but without a transcript (systems that read words need --transcripts asr or none, or "
+    "`prepare` with --drop-untranscribed, which leaves these utterances out)",
     "converted": "kept, but resampled or mixed down on every read (not 16 kHz mono)",
 }
+NO_WORDS = (  # in place of "untranscribed" if no utterance has a transcript
+    "no utterance has a transcript: systems that only hear (wav2vec2, cai:alpha=0) need none; `mmer-pipe transcribe` "
+    "makes transcripts, which the others read with --transcripts asr"
+)
 KEPT = ("untranscribed", "converted")  # the kinds that do not exclude the utterance
 
 
@@ -74,6 +78,9 @@ class Preparation:
         """The problems as text: one line per kind with its count, and the first few utterances below it."""
         lines = []
         for kind, ids in self.problems.items():
+            if kind == "untranscribed" and len(ids) == len(self.utterances):
+                lines.append(NO_WORDS)
+                continue
             lines.append(f"{len(ids)} × {PROBLEMS[kind]}:")
             reasons = {} if kind == "no_transcript" else self.reasons  # of the recording
             lines += [f"  {name}{': ' + reasons[name] if name in reasons else ''}" for name in ids[:NAMED]]

@@ -54,10 +54,10 @@ def test_words_that_nobody_wrote_are_refused_with_the_ways_out(manifest: Manifes
     with pytest.raises(UserError) as caught:
         with_source(partly, "gold", MODEL)
     assert str(caught.value) == (
-        f"2 of 16 utterances have no transcript in {manifest.path}, such as 1F-1-sad. Use automatic "
-        "transcripts (--transcripts asr), none (--transcripts none), or a system that only hears (wav2vec2, "
-        "cai:alpha=0). To leave these utterances out for all systems, run `mmer-pipe prepare` with "
-        "--drop-untranscribed."
+        f"2 of 16 utterances in {manifest.path} have no transcript (1F-1-sad, 1M-1-ang). All systems must see the "
+        "same utterances. To leave these out for all of them, run `mmer-pipe prepare` again with "
+        "--drop-untranscribed. To keep them, use automatic transcripts of all utterances (--transcripts asr), none "
+        "(--transcripts none), or only systems that hear (wav2vec2, cai:alpha=0)."
     )
 
 

@@ -258,7 +258,7 @@ def test_utterances_without_words_never_count_as_repeated() -> None:
 
 def test_text_disjoint_folds_are_refused_where_words_are_unknown() -> None:
     manifest = renamed(corpus(), transcript=lambda u: "" if u.utterance_id == "3Fneu1" else u.utterance_id)
-    with pytest.raises(UserError, match=r"1 of 200 have no transcript in manifest\.csv, such as 3Fneu1"):
+    with pytest.raises(UserError, match=r"1 of 200 in manifest\.csv have no transcript \(3Fneu1\)\. Leave .*, or run"):
         make_fold(manifest, 1, column="session", validation="none", seed=0, text_disjoint=True)
 
 

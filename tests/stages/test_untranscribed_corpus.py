@@ -1,6 +1,7 @@
 """A corpus without a single transcript, from the manifest to the report."""
 
 import json
+import shlex
 from pathlib import Path
 
 import pytest
@@ -47,7 +48,7 @@ def test_without_words(untranscribed, training, alphabet):
 
 def test_with_the_words_that_nobody_wrote(untranscribed, training):
     for command in (["extract", *training[:4]], ["train", *training], ["train", "--system", "cai", *training]):
-        assert "Use automatic transcripts (--transcripts asr), none (--transcripts none), or a" in fail(*command)
+        assert "Use automatic transcripts of all utterances (--transcripts asr), none (--transcripts" in fail(*command)
 
 
 def test_a_system_that_reads_no_words_needs_none(untranscribed, training):
@@ -84,12 +85,30 @@ def test_other_groups_make_a_trained_run_stale(untranscribed, training):
 def test_systems_that_read_words_are_refused_at_once_and_named(untranscribed, training, manifest):
     systems = ["cv", "--systems", "wav2vec2,mmer,cai,roberta", *training]
     said = fail(*systems)
-    assert "16 of 16 utterances have no transcript in" in said
-    assert "but mmer, cai, roberta read words. Use automatic transcripts (--transcripts asr)" in said
+    assert "None of the 16 utterances in cache/manifest.csv has a transcript" in said
+    assert "but mmer, cai, roberta read words. Use automatic transcripts" in said
     assert "--drop-untranscribed" not in said  # nothing would be left
     changed(manifest, lambda number, row: {"transcript": row.transcript if number else ""})
     said = fail(*systems)
-    assert "1 of 16 utterances have no transcript" in said
-    assert "run `mmer-pipe prepare` with --drop-untranscribed" in said
+    assert "1 of 16 utterances in cache/manifest.csv have no transcript (1F-1-hap)" in said
+    assert "run `mmer-pipe prepare` again with --drop-untranscribed" in said
     assert not Path("cache/features").exists()
     assert not Path("runs").exists()
+
+
+def test_the_command_in_the_refusal_repeats_the_options_and_leads_on(manifest, training):
+    source = Path("corpus/my calls.csv")
+    rows = manifest.path.read_text().replace("speaker", "voice").splitlines()
+    source.write_text("\n".join([*rows[:-2], *(row[: row.rindex(",") + 1] for row in rows[-2:])]) + "\n")
+    options = ["--label-map", "iemocap-4", "--column", "speaker=voice", "--column", "dialogue=", "--max-audio-seconds", 9]
+    succeed("--cache-dir", "my cache", "prepare", "csv", "--root", source, *options, "--name", "calls")
+    said = fail("train", "--system", "roberta", "--fold", 1, *training, "--cache-dir", "my cache")
+    assert "2 of 16 utterances in my cache/manifest.csv have no transcript (2M-1-neu, 2M-1-sad)" in said
+    command = said.partition("run `mmer-pipe ")[2].partition("`")[0]
+    assert shlex.split(command) == [
+        *("prepare", "csv", "--root", str(source), *map(str, options[2:6]), "--name", "calls", *options[:2]),
+        *("--max-audio-seconds", "9.0", "--cache-dir", "my cache", "--drop-untranscribed"),
+    ]
+    succeed(*shlex.split(command))
+    system = ["--system", "roberta", *training, "--cache-dir", "my cache"]
+    succeed("extract", *system[:6], "--cache-dir", "my cache", "train", *system, "--fold", 1)
