@@ -131,8 +131,7 @@ def given_options(*names: str) -> list[str]:
         words += [
             word
             for parameter in context.command.params
-            if parameter.name in names
-            and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
+            if parameter.name in names and context.get_parameter_source(parameter.name) is ParameterSource.COMMANDLINE
             for word in _flag(parameter, {"preset": context.meta.get(PRESET), **context.params}[parameter.name])
         ]
         context = context.parent

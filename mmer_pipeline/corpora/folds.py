@@ -216,8 +216,11 @@ def validation_overlap(manifest: Manifest, fold: Fold) -> Overlap:
     return Overlap(len(dialogues[0] & dialogues[1]), len(speakers[0] & speakers[1]))
 
 
-def overlap_warning(overlaps: Sequence[Overlap]) -> str:
-    """Say what the validation parts of folds share with their training parts; "" if they share nothing."""
+def overlap_warning(overlaps: Sequence[Overlap], apart: str = "") -> str:
+    """Say what the validation parts of folds share with their training parts; "" if they share nothing.
+
+    `apart` is the `--validation` that would keep it apart, which depends on the corpus and its folds.
+    """
     speakers = max((overlap.speakers for overlap in overlaps), default=0)
     dialogues = max((overlap.dialogues for overlap in overlaps), default=0)
     if not (speakers or dialogues):
@@ -225,10 +228,10 @@ def overlap_warning(overlaps: Sequence[Overlap]) -> str:
     counts = {"speaker": speakers, "dialogue": dialogues}
     shared = " and ".join(f"{count} {name}{'s' * (count > 1)}" for name, count in counts.items() if count)
     how = "" if speakers else ", through their other speakers"
+    remedy = f"; in a cross-validation, `--validation {apart}` keeps them apart" if apart else ""
     return (
         f"The validation part of a fold has up to {shared} in common with its training part{how}. Validation scores "
-        f"are therefore not those of new {'speakers' if speakers else 'conversations'}; in a cross-validation, "
-        "`--validation session` keeps the two parts apart."
+        f"are therefore not those of new {'speakers' if speakers else 'conversations'}{remedy}."
     )
 
 

@@ -3,7 +3,14 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from mmer_pipeline.corpora.asr_transcripts import check_gold
-from mmer_pipeline.corpora.folds import Fold, make_fold, missing_classes, overlap_warning, validation_overlap
+from mmer_pipeline.corpora.folds import (
+    Fold,
+    make_fold,
+    missing_classes,
+    overlap_warning,
+    validation_obstacles,
+    validation_overlap,
+)
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.speaker_folds import group_count, keep_speaker_folds
 from mmer_pipeline.corpora.transcripts import GOLD
@@ -58,8 +65,22 @@ def fold_warnings(manifest: Manifest, jobs: Iterable[Settings]) -> list[str]:
     made = [(settings, fold_of(settings, manifest)) for settings in distinct.values()]
     overlaps = [validation_overlap(manifest, fold) for settings, fold in made if settings.validation != "session"]
     folds = {(settings.folds, fold.number): fold for settings, fold in made if fold.number}
-    warnings = [overlap_warning(overlaps), _missing_classes_warning(manifest, list(folds.values()))]
+    apart = _validation_apart(manifest, [settings for settings, _ in made]) if overlap_warning(overlaps) else ""
+    warnings = [overlap_warning(overlaps, apart), _missing_classes_warning(manifest, list(folds.values()))]
     return [warning for warning in warnings if warning]
+
+
+def _validation_apart(manifest: Manifest, jobs: Sequence[Settings]) -> str:
+    """The `--validation` that keeps dialogues and speakers, or speakers at least, apart in all folds; "" if none can.
+
+    Whole sessions keep both apart. One speaker keeps speakers apart, which a fraction does not.
+    """
+    impossible = set()
+    for folds, text_disjoint in {(settings.folds, settings.text_disjoint) for settings in jobs}:
+        obstacles = validation_obstacles(manifest, folds, text_disjoint=text_disjoint)
+        impossible |= {choice for choice, obstacle in obstacles.items() if obstacle}
+    used = {settings.validation for settings in jobs}
+    return next((choice for choice in ("session", "speaker") if choice not in impossible | used), "")
 
 
 def _missing_classes_warning(manifest: Manifest, folds: Sequence[Fold]) -> str:

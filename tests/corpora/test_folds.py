@@ -335,10 +335,10 @@ def test_a_speaker_without_a_partner_shares_no_dialogue() -> None:
 
 def test_the_warning_says_what_is_shared_and_what_to_do() -> None:
     assert overlap_warning([]) == overlap_warning([Overlap(0, 0)]) == ""
-    partner = overlap_warning([Overlap(28, 0), Overlap(31, 0)])
+    partner = overlap_warning([Overlap(28, 0), Overlap(31, 0)], "session")
     assert "up to 31 dialogues in common with its training part, through their other speakers" in partner
     assert "not those of new conversations" in partner
-    assert "`--validation session`" in partner
+    assert "`--validation session` keeps them apart" in partner
     both = overlap_warning([Overlap(1, 8)])
     assert "up to 8 speakers and 1 dialogue in common with its training part. Validation" in both
-    assert "not those of new speakers" in both
+    assert both.endswith("not those of new speakers.")  # nothing can be recommended

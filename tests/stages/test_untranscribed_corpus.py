@@ -100,14 +100,15 @@ def test_the_command_in_the_refusal_repeats_the_options_and_leads_on(manifest, t
     source = Path("corpus/my calls.csv")
     rows = manifest.path.read_text().replace("speaker", "voice").splitlines()
     source.write_text("\n".join([*rows[:-2], *(row[: row.rindex(",") + 1] for row in rows[-2:])]) + "\n")
-    options = ["--label-map", "iemocap-4", "--column", "speaker=voice", "--column", "dialogue=", "--max-audio-seconds", 9]
-    succeed("--cache-dir", "my cache", "prepare", "csv", "--root", source, *options, "--name", "calls")
+    options = ["--label-map", "iemocap-4", "--column", "speaker=voice", "--column", "dialogue="]
+    limit = ["--max-audio-seconds", "9.0"]
+    succeed("--cache-dir", "my cache", "prepare", "csv", "--root", source, *options, *limit, "--name", "calls")
     said = fail("train", "--system", "roberta", "--fold", 1, *training, "--cache-dir", "my cache")
     assert "2 of 16 utterances in my cache/manifest.csv have no transcript (2M-1-neu, 2M-1-sad)" in said
     command = said.partition("run `mmer-pipe ")[2].partition("`")[0]
     assert shlex.split(command) == [
-        *("prepare", "csv", "--root", str(source), *map(str, options[2:6]), "--name", "calls", *options[:2]),
-        *("--max-audio-seconds", "9.0", "--cache-dir", "my cache", "--drop-untranscribed"),
+        *("prepare", "csv", "--root", str(source), *options[2:], "--name", "calls", *options[:2]),
+        *(*limit, "--cache-dir", "my cache", "--drop-untranscribed"),
     ]
     succeed(*shlex.split(command))
     system = ["--system", "roberta", *training, "--cache-dir", "my cache"]

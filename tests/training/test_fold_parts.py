@@ -21,6 +21,23 @@ def test_the_warning_is_about_the_folds_of_all_jobs_and_makes_each_fold_once(man
     assert len(made) == 1 + 2
 
 
+@pytest.mark.parametrize(
+    ("sessions", "validation", "shared", "apart"),
+    [
+        (2, "0.5", "speakers", "`--validation speaker`"),  # another session would leave nothing to train on
+        (3, "0.5", "speakers", "`--validation session`"),
+        (2, "speaker", "dialogues", ""),
+    ],
+)
+def test_only_validation_parts_that_are_possible_are_recommended(tiny_corpus, sessions, validation, shared, apart):
+    manifest = tiny_corpus(sessions=sessions)
+    together = tuple(replace(u, dialogue=u.emotion) for u in manifest.utterances)
+    jobs = [Settings(fold=number, validation=validation) for number in (1, 2)]
+    (warning,) = fold_parts.fold_warnings(replace(manifest, utterances=together), jobs)
+    remedy = f"; in a cross-validation, {apart} keeps them apart." if apart else "."
+    assert warning.endswith(f"not those of new {'conversations' if shared == 'dialogues' else shared}{remedy}")
+
+
 def test_nothing_is_said_of_the_speakers_that_an_official_split_shares(manifest):
     parts = {"1F": "train", "1M": "train", "2F": "dev", "2M": "test"}
     utterances = tuple(replace(u, session=parts[u.speaker], speaker="one") for u in manifest.utterances)
