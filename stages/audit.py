@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from stages.setting_options import GroupedCommand, setting_options
-from stages.shared_options import DIRECTORY, Common, common_options, manifest_option, say, suggest
+from stages.shared_options import DIRECTORY, Common, common_options, last_written, manifest_option, say, suggest
 
 STYLES = {"error": "bold red", "warning": "yellow", "note": "cyan", "ok": "green"}
 DETAILED = ("error", "warning")  # severities shown with meaning and examples in the terminal
@@ -75,7 +75,8 @@ def _print_findings(value: dict[str, Any]) -> None:
     counts, held_out = value["counts"]["all"], len(value["held_out"])
     folds = f"{held_out} fold" + ("s" if held_out > 1 else "")
     title = f"{value['corpus']}: {counts['utterances']:,} utterances, {folds} by "
-    table = Table(title=title + fold_unit(value["folds"]), title_justify="left", show_lines=True)
+    title += f"{fold_unit(value['folds'])}\n{value['manifest']}, written {last_written(Path(value['manifest']))}"
+    table = Table(title=Text(title, style="table.title"), title_justify="left", show_lines=True)
     table.add_column("")
     table.add_column("finding", ratio=1)
     table.add_column("count", max_width=22)

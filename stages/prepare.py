@@ -8,7 +8,8 @@ with the audio root, the corpus and the label map. Neither is rewritten if both 
 
 import shlex
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,7 +24,7 @@ from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.paths import unpacked_audio
 from stages.setting_options import LeadingArgument
-from stages.shared_options import FILE, Common, common_options, given_options, say, suggest
+from stages.shared_options import FILE, Common, common_options, given_options, last_written, say, suggest
 
 if TYPE_CHECKING:
     from mmer_pipeline.corpora.preparation import Preparation
@@ -100,10 +101,12 @@ def prepare(
     from stages.progress import Work
 
     path = common.manifest(manifest)
-    reading = _read(common, corpus, root, ReaderOptions(parse_columns(columns), speaker_pattern, unpacked_audio(path)))
+    options = ReaderOptions(parse_columns(columns), speaker_pattern, unpacked_audio(path))
+    with _keeping(path):
+        reading = _read(common, corpus, root, options)
     if path.resolve() == reading.source.resolve():
         raise UserError(f"{path}: refusing to overwrite the input. Give another --manifest or --cache-dir.")
-    with Work(common, "Checking", unit="recordings") as work:
+    with _keeping(path), Work(common, "Checking", unit="recordings") as work:
         prepared = preparation.prepare(
             reading,
             preparation.choose_label_map(reading, label_map),
@@ -111,7 +114,7 @@ def prepare(
             drop_untranscribed=drop_untranscribed,
             progress=work.show,
         )
-    _check_strictly(prepared, path, strict=strict)
+        _check_strictly(prepared, path, strict=strict)
     dropped = [u for u in reading.utterances if prepared.label_map.class_of(u.emotion) is None]
     title = name or _title(corpus, reading.name)
     agreement = compare(title, prepared.label_map, prepared.utterances, dropped)  # of another name, none is published
@@ -138,6 +141,20 @@ def prepare(
         click.echo("\n".join(possible.lines()))
     folds = possible.recommended
     suggest(common, "audit" if folds in ("session", None) else f"audit --folds {folds}", "manifest")
+
+
+@contextmanager
+def _keeping(manifest: Path) -> Iterator[None]:
+    """Where preparation fails, say that other commands would still read the manifest of an earlier one, if there is."""
+    try:
+        yield
+    except UserError as error:
+        if not manifest.is_file():
+            raise
+        raise UserError(
+            f"{error}\n{manifest} is unchanged, and other commands would read it: it was written "
+            f"{last_written(manifest)}."
+        ) from error
 
 
 def _read(common: Common, corpus: str, root: Path, options: ReaderOptions) -> Reading:

@@ -8,6 +8,7 @@ import shlex
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,11 @@ def say(common: Common, message: str) -> None:
     """Print a progress message on standard error; standard output is reserved for results."""
     if not common.quiet:
         click.echo(message, err=True)
+
+
+def last_written(path: Path) -> str:
+    """When a file was last written, in local time: "2026-03-14 15:09"."""
+    return f"{datetime.fromtimestamp(path.stat().st_mtime):%Y-%m-%d %H:%M}"
 
 
 def suggest(common: Common, command: str, *shared: str) -> None:

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -199,3 +200,19 @@ def test_a_part_of_a_step_has_some_seconds(asked):
 def test_tf32_is_refused_where_no_gpu_has_it(manifest, encoders, training):
     succeed("extract", *encoders)
     assert "--precision fp32" in fail(*training, "--precision", "tf32", "--device", "cpu")
+
+
+@pytest.mark.parametrize("fault", ["--label-map ravdess-4", "--strict", "--column speaker=nobody"])
+def test_a_failed_prepare_says_which_earlier_manifest_the_other_commands_would_read(manifest, fault):
+    source = Path("corpus/mine.csv")
+    source.write_text(manifest.path.read_text().replace("1F-1-hap.wav", "gone.wav"))
+    prepare = ["prepare", "csv", "--root", source, "--label-map", "iemocap-4"]
+    manifest.path.rename("kept.csv")
+    assert "unchanged" not in fail(*prepare, *fault.split())  # there is none yet
+    Path("kept.csv").rename(manifest.path)
+    os.utime(manifest.path, (0, datetime(2026, 3, 14, 15, 9).timestamp()))
+    written = "cache/manifest.csv is unchanged, and other commands would read it: it was written 2026-03-14 15:09."
+    assert fail(*prepare, *fault.split()).endswith(f"\n{written}\n")
+    shown = succeed("audit", "--no-audio").stdout
+    assert "tones: 16 utterances, 2 folds by session" in shown
+    assert "cache/manifest.csv, written 2026-03-14 15:09" in shown
