@@ -39,7 +39,8 @@ def system_facts(report: Report, system: System) -> list[tuple[str, str]]:
         ),
     ]
     if first is not None:
-        trained, unspelt = first.trained_parameters, first.without_ctc_target
+        trained = first.trained_parameters
+        unspelt = first.without_ctc_target if system.runs[0].settings["alpha"] else None  # 0: there is no CTC head
         facts += [
             ("trained", f"{trained:,} parameters" if trained is not None else ""),
             ("without CTC target", f"{unspelt} training utterances (first fold)" if unspelt is not None else ""),

@@ -68,6 +68,14 @@ def test_the_facts_of_a_system_are_those_that_are_known():
     assert list(theirs) == ["imported", "held out"]
 
 
+def test_only_systems_with_a_ctc_head_say_how_many_utterances_have_no_ctc_target():
+    report = report_example()
+    said = {system.name: "without CTC target" in dict(system_facts(report, system)) for system in report.systems}
+    heads = {system.name: system.spelling is not None for system in report.systems}
+    assert said == heads
+    assert set(said.values()) == {True, False}
+
+
 def test_facts_of_an_older_run_are_read():
     facts = {"device": "cpu", "platform": "p", "python": "3", "git_commit": None, "versions": {}}
     read = JobFacts.read(facts)
