@@ -5,6 +5,7 @@ These are the record of a fold (`settings.json`), its epochs (`metrics.jsonl`), 
 
 import csv
 import platform
+import re
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields
@@ -22,8 +23,10 @@ PROBABILITY_PREFIX = "probability_"  # followed by the name of a class
 TRANSCRIPT_COLUMN = "transcript_ctc"
 OF_A_FOLD = ("fold", "held_out")  # settings and inputs that differ between the folds of a run
 CODE = "code of "  # precedes the name of a module among the inputs of a run
+SYSTEM_FILE = "system_file"  # the input of a run that is the digest of its system's own file
 GATE_COLUMN = "gate"  # mean of the acoustic gate; only of systems that have one
 FINAL, VALIDATED = SELECTIONS = ("final", "validated")  # models of a fold: the last epoch, or the best on validation
+_DIGEST = re.compile(r"[0-9a-f]{16}")
 _LIBRARIES = ("mmer-pipeline", "torch", "transformers", "accelerate", "numpy", "scikit-learn", "h5py")
 
 
@@ -88,14 +91,26 @@ class RunRecord:
         values = {
             name: [known.get(name, DEFAULTS.get(name)) for known in (mine, theirs)] for name in {**mine, **theirs}
         }
-        return [f"{name}: {_said(name, a)} → {_said(name, b)}" for name, (a, b) in values.items() if a != b]
+        return [_difference(self.settings, name, a, b) for name, (a, b) in values.items() if a != b]
 
 
-def _said(name: str, value: Any) -> str:
-    """A setting or an input in a message."""
+def input_title(settings: Settings, name: str) -> str:
+    """The name of an input in messages: "text features"; of a system's own file, that of the file."""
+    if name == SYSTEM_FILE:
+        return Path(settings.system.rpartition(":")[0]).name
+    return name.replace("_", " ")
+
+
+def _difference(settings: Settings, name: str, before: Any, after: Any) -> str:
+    """A setting or an input that differs; digests, which tell nobody anything, are left out."""
+    if name == SYSTEM_FILE:
+        return f"{input_title(settings, name)}: edited since the run was trained"
     if name.startswith(CODE):
-        return f"version {value[:8]}" if value else "original"
-    return repr(value)
+        before, after = (f"version {value[:8]}" if value else "original" for value in (before, after))
+        return f"{name}: {before} → {after}"
+    if all(isinstance(value, str) and _DIGEST.fullmatch(value) for value in (before, after)):
+        return f"{name}: changed since the run was trained"
+    return f"{name}: {before!r} → {after!r}"
 
 
 def environment(device: str) -> dict[str, Any]:

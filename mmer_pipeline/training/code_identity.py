@@ -31,11 +31,10 @@ from typing import Any
 
 from mmer_pipeline import files
 from mmer_pipeline.digests import digest_of_result, digest_of_texts
-from mmer_pipeline.runs import CODE
+from mmer_pipeline.runs import CODE, SYSTEM_FILE
 from mmer_pipeline.systems.registry import SYSTEMS, file_of_system, find_system
 
 PACKAGE = "mmer_pipeline"
-SYSTEM_FILE = "system_file"  # the name of the same for a system's own file
 MAJOR_VERSIONS = {"torch": "2", "transformers": "5"}  # with which version 0.1.0 trained: not in the identity
 RELEASED = Path(__file__).with_suffix(".json")
 

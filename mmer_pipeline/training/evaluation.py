@@ -4,7 +4,7 @@ A fold has the model of the last epoch and, if it was trained with a validation 
 """
 
 import shlex
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,16 @@ from mmer_pipeline.corpora.transcripts import Alphabet
 from mmer_pipeline.devices import is_main_process
 from mmer_pipeline.digests import digest_of_result
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.runs import RunRecord, read_evaluation, read_metrics, validated_epoch, write_predictions
+from mmer_pipeline.runs import (
+    RunRecord,
+    input_title,
+    read_evaluation,
+    read_metrics,
+    validated_epoch,
+    write_predictions,
+)
 from mmer_pipeline.scoring.metrics import Predictions, score
+from mmer_pipeline.settings import Settings
 from mmer_pipeline.suggested_commands import train_command
 from mmer_pipeline.training.build_model import load_model
 from mmer_pipeline.training.code_identity import advice, changed_code
@@ -62,7 +70,7 @@ def score_fold(run: Path, record: RunRecord, *, cache: Path, device: str, direct
     changed = [name for name, digest in digests.items() if record.inputs.get(name) != digest]
     if changed:
         raise UserError(
-            f"Changed since {directory} was trained: {', '.join(changed).replace('_', ' ')} (corpus "
+            f"Changed since {directory} was trained: {_listed(settings, changed)} (corpus "
             f"{manifest.path}). Train the fold again: `{command} --restart`."
         )
     alphabet = Alphabet(tuple(model.alphabet)) if model.alphabet else None
@@ -129,9 +137,14 @@ def check_code(record: RunRecord, run: Path) -> None:
     if changed:
         raise UserError(
             f"Changed since {paths.fold(run, settings.fold).directory} was trained: "
-            f"{', '.join(changed).replace('_', ' ')}. Train the fold again:\n  "
+            f"{_listed(settings, changed)}. Train the fold again:\n  "
             f"{train_command(settings, run.name, settings.fold)} --restart{advice(changed)}"
         )
+
+
+def _listed(settings: Settings, changed: Sequence[str]) -> str:
+    """The inputs that have changed, in a message."""
+    return ", ".join(input_title(settings, name) for name in changed)
 
 
 def write_results(scored: ScoredFold, weights: Path, predictions: Path) -> dict[str, Any]:

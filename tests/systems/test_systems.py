@@ -225,7 +225,7 @@ def test_a_system_from_a_file_is_known_by_its_name_and_content_wherever_it_is(co
     assert not train(settings_of("b/mine.py:last-frame"), corpus)
     with Path("b/mine.py").open("a") as file:
         file.write("CHANGED = True\n")
-    with pytest.raises(UserError, match="system_file"):
+    with pytest.raises(UserError, match=r"mine\.py: edited since"):
         train(settings_of("b/mine.py:last-frame"), corpus)
     Path("a/mine.py").unlink()
     registry._systems_of_file.cache_clear()

@@ -18,7 +18,7 @@ from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.registry import settings_for
 from mmer_pipeline.training import code_identity
 from mmer_pipeline.training.code_identity import Module, code_of, current_modules, record_changes, released_modules
-from mmer_pipeline.training.evaluation import evaluate_fold
+from mmer_pipeline.training.evaluation import check_code, evaluate_fold
 from mmer_pipeline.training.other_corpus import evaluate_on
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "last_frame.py"
@@ -205,8 +205,10 @@ def test_a_system_s_file_counts_without_its_comments_and_as_earlier_versions_cou
     mine.write_text(f"# reworded\n{source}")
     assert not train(own, corpus)
     mine.write_text(f"{source}\nMORE = 1\n")
-    with pytest.raises(OtherSettings, match="system_file"):
+    with pytest.raises(OtherSettings, match=r"inputs:\n  mine\.py: edited since the run was trained\n"):
         train(own, corpus)
+    with pytest.raises(UserError, match=r"Changed since runs/mmer/fold-1 was trained: mine\.py\. Train the fold again"):
+        check_code(RunRecord.read(FOLD.settings, ""), RUN)
     mine.write_text(source)
     record = RunRecord.read(FOLD.settings, "")
     as_bytes = {"system_file": code_identity.digest_of_result(mine)}
