@@ -256,8 +256,12 @@ def _row(
         return None
     truth, predicted = (_class(record, columns, role, names, labels, faults) for role in ("truth", "prediction"))
     if ours is not None and truth is not None and ours.truth != truth:
-        faults.add(where, f"the truth of {name} is {labels[truth]}, but {labels[ours.truth]} in our runs",
-                   "Both must be scored against the same labels: correct the file, or map its labels.")  # fmt: skip
+        said = _text(record, columns, "truth")
+        meant = labels[truth] if said == labels[truth] else f"{labels[truth]} ({said!r})"
+        faults.add(where, f"the truth of {name} is {meant}, but {labels[ours.truth]} in our runs",
+                   f"Both must be scored against the same labels{known.label_map_line()}. Correct the file or the "
+                   "label map; or give --import-column truth=, so that the file's truth is not read, but that of our "
+                   "runs.")  # fmt: skip
     if not _text(record, columns, "truth"):
         truth = None if ours is None else ours.truth
         if ours is None:

@@ -61,6 +61,14 @@ class KnownUtterances:
             corpus_labels={old: new for new, group in manifest.label_map.classes.items() for old in group},
         )
 
+    def label_map_line(self) -> str:
+        """The label map in a message: " (our label map: happy = hap, exc; angry = ang)"; "" if it renames nothing."""
+        if all(old == new for old, new in self.corpus_labels.items()):
+            return ""
+        of = {label: [old for old, new in self.corpus_labels.items() if new == label] for label in self.labels}
+        lines = [f"{label} = {', '.join(names)}" for label, names in of.items()]
+        return f" (our label map: {'; '.join(lines)})"
+
     def by_recording(self, path: str) -> str | None:
         """Find an utterance by the path or name of its recording, or by a path that ends in the utterance id.
 

@@ -1,5 +1,7 @@
 """Predictions from elsewhere: what is taken from whom, and one clear message for every bad file."""
 
+from dataclasses import replace
+
 import numpy as np
 import openpyxl
 import pytest
@@ -172,8 +174,20 @@ def test_all_faults_are_in_one_message_and_equal_ones_on_one_line(tmp_path, know
         "  row 5: utterance_id is empty",
         "  row 2 (and 1 more): prediction is 'bored', expected one of happy, sad",
         "  row 4: the truth of 1u2 is sad, but happy in our runs",
-        "Both must be scored against the same labels: correct the file, or map its labels.",
+        "Both must be scored against the same labels. Correct the file or the label map; or give --import-column "
+        "truth=, so that the file's truth is not read, but that of our runs.",
     ]
+
+
+def test_a_conflict_through_a_label_map_shows_the_map_and_the_way_out_works(tmp_path, known):
+    mapped = replace(known, corpus_labels={"hap": "happy", "sadness": "happy", "sad": "sad"})  # sadness: a slip
+    text = "utterance_id,truth,prediction\n1u0,hap,sad\n1u3,sadness,sad\n"
+    with pytest.raises(UserError) as error:
+        bring(tmp_path, text, mapped, LABELS)
+    assert "row 3: the truth of 1u3 is happy ('sadness'), but sad in our runs" in str(error.value)
+    assert "same labels (our label map: happy = hap, sadness; sad = sad). Correct" in str(error.value)
+    system, _ = bring(tmp_path, text, mapped, LABELS, {"truth": ""})
+    assert system.held_out.truth.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("form", ["sep=", "cp1252", "utf-16", "blank rows", "workbook"])
