@@ -10,8 +10,8 @@ import csv
 import re
 import shlex
 import warnings
-from collections import Counter
-from collections.abc import Iterable
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -20,7 +20,7 @@ from mmer_pipeline import files, paths
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.csv_tables import read_csv_rows
-from mmer_pipeline.errors import UserError, first_few
+from mmer_pipeline.errors import NAMED, UserError, first_few
 
 SEED = 0  # of the shuffle; if a fold gets no speaker, the next seed is tried
 TRIES = 20  # seeds
@@ -135,7 +135,12 @@ def _impossible(manifest: Manifest, count: int) -> str:
     most = most_folds(manifest)
     if count < 2 <= most:
         return f"--folds {count} leaves nothing to train on. Expected 2 to {most}, or a column of the manifest."
-    has = f"{manifest.path} has {speakers} speaker{'s' * (speakers != 1)}"
+    if speakers == 1:
+        return (
+            f"--folds {count}: all rows of {manifest.path} have the speaker {next(iter(group_of))}. No folds are "
+            "possible. If that is not who speaks, name another column: `mmer-pipe prepare … --column speaker=COLUMN`."
+        )
+    has = f"{manifest.path} has {speakers} speakers"
     if groups < speakers:
         has += f", of whom those in the same dialogues must be in the same fold, which leaves {groups} group" + (
             "s" if groups > 1 else ""
@@ -143,7 +148,27 @@ def _impossible(manifest: Manifest, count: int) -> str:
     if most < groups:
         has += f", but no class with more than {most} utterance{'s' * (most > 1)}"
     possible = f"The largest possible number is {most}." if most > 1 else "No number of folds is possible."
-    return f"--folds {count}: {has}. {possible}"
+    return f"--folds {count}: {has}. {possible}{_links(manifest, count)}"
+
+
+def _links(manifest: Manifest, count: int) -> str:
+    """Name the few speakers without whom so many folds would be possible, as agents who take all calls; else ""."""
+    rest: Sequence[Utterance] = manifest.utterances
+    named = []
+    while len(groups := set(linked_speakers(rest).values())) < count and groups and len(named) < NAMED:
+        dialogues: dict[str, set[tuple[str, str]]] = defaultdict(set)  # of each speaker
+        for utterance in rest:
+            dialogues[utterance.speaker].add((utterance.session, utterance.dialogue))
+        busiest = min(dialogues, key=lambda speaker: (-len(dialogues[speaker]), speaker))
+        named.append(f"{busiest} (in {len(dialogues[busiest])} dialogues)")
+        rest = [utterance for utterance in rest if utterance.speaker != busiest]
+    if not named or len(groups) < count:
+        return ""
+    return (
+        f" The others are linked by {', '.join(named)}. Leave these rows out of your table, and there are "
+        f"{len(groups)} groups. Or, if another column names who speaks, run `mmer-pipe prepare … --column "
+        "speaker=COLUMN`. Or use --folds speaker, which keeps speakers apart, but not their dialogues."
+    )
 
 
 def _read(path: Path, manifest: Manifest, count: int) -> dict[str, int]:

@@ -135,7 +135,7 @@ def test_one_speaker_allows_no_folds() -> None:
     found = possible_folds(corpus(1, speaker=lambda _: "one"))
     assert found.recommended is None
     assert "at least two speakers are needed" in found.lines()[-1]
-    assert line(found, "2").startswith("--folds 2: refused; manifest.csv has 1 speaker.")
+    assert line(found, "2").startswith("--folds 2: refused; all rows of manifest.csv have the speaker one. ")
 
 
 def test_prepare_says_what_is_possible_and_suggests_groups(manifest: Manifest) -> None:

@@ -131,6 +131,31 @@ def test_too_many_folds_are_refused_with_the_largest_number() -> None:
         group_speakers(corpus(), 1)
 
 
+@pytest.mark.parametrize(
+    ("agents", "count", "said"),
+    [
+        ("x", 5, r"The others are linked by x \(in 6 dialogues\)\. Leave these rows .* there are 6 groups\."),
+        ("xy", 5, r"linked by x \(in 5 dialogues\), y \(in 5 dialogues\)\. Leave .* 6 groups\. .*--folds speaker"),
+        ("x", 7, r"leaves 1 group\. No number of folds is possible\.$"),  # nor without the agent
+    ],
+)
+def test_speakers_who_link_all_others_are_named_with_the_ways_out(agents: str, count: int, said: str) -> None:
+    """Of a call centre whose agents take all calls it was only said that no folds are possible."""
+    calls = [(f"caller{number}", agents[number % len(agents)]) for number in range(6)]
+    both = [(f"caller{number}", *agents) for number in range(len(agents) - 1)]  # who called all agents
+    manifest = in_dialogues(*calls, *(both * 2))
+    with pytest.raises(UserError, match=said):
+        group_speakers(manifest, count)
+    if count < 7:
+        callers = replace(manifest, utterances=tuple(u for u in manifest.utterances if u.speaker not in agents))
+        assert most_folds(callers) == 6
+
+
+def test_a_column_that_names_the_same_speaker_in_all_rows_is_questioned() -> None:
+    with pytest.raises(UserError, match=r"all rows of manifest\.csv have the speaker agent\..*--column speaker=COLUMN"):
+        group_speakers(in_dialogues(("agent",), ("agent",)), 2)
+
+
 def test_more_folds_than_utterances_of_any_class_are_refused() -> None:
     manifest = manifest_of([utterance(f"s{n}", EMOTIONS[n % 4], 0) for n in range(8)])
     with pytest.raises(UserError, match=r"8 speakers, but no class with more than 2 utterances\. .* is 2\."):
