@@ -37,7 +37,7 @@ class Job:
     @property
     def run(self) -> str:
         """Name of the run's directory in the runs directory."""
-        return self.name if self.settings.seed == 1 else f"{self.name}-seed{self.settings.seed}"
+        return paths.run_name(self.name, self.settings.seed)
 
     def paths(self, runs: Path) -> paths.FoldPaths:
         """The fold's files."""

@@ -184,6 +184,11 @@ MODEL_DESCRIPTION = "mmer_model.json"  # of a packed model; its presence marks t
 MODEL_CARD = "README.md"
 
 
+def run_name(name: str, seed: int) -> str:
+    """The name of a system's run with a seed: its own for seed 1, otherwise with the seed after it."""
+    return name if seed == 1 else f"{name}-seed{seed}"
+
+
 def fold(run: Path, number: int) -> FoldPaths:
     """The files of fold `number` of a run directory, counted from 1; 0: the model that holds nothing out."""
     return FoldPaths(run / f"fold-{fold_name(number)}")

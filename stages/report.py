@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 
 @click.command(cls=GroupedCommand)
 @click.option("--run", "names", multiple=True, metavar="NAME", callback=check_run_name,
-              help="Run to report, with its other seeds; repeatable.  [the run of this chain, or all]")  # fmt: skip
+              help="Run to report, with its other seeds unless they are named too; repeatable.  "
+                   "[the run of this chain, or all]")  # fmt: skip
 @click.option("--import", "imported", multiple=True, type=FILE,
               help="Predictions of another system: a table, JSON or JSON lines; repeatable.")  # fmt: skip
 @click.option("--name", "titles", multiple=True, metavar="NAME",
@@ -69,7 +70,7 @@ def report(
 
 
 def _with_seeds(common: Common, names: Sequence[str]) -> list[str]:
-    """Return the named runs, each with the runs of its other seeds.
+    """Return the named runs, each with the runs of its other seeds; without them if one of those is named too.
 
     Raises:
         UserError: a run does not exist.
@@ -83,7 +84,7 @@ def _with_seeds(common: Common, names: Sequence[str]) -> list[str]:
             there = sorted(path.parent.name for path in common.runs.glob("*/fold-1"))
             raise UserError(f"There is no run {name} in {common.runs}. Runs: {', '.join(there) or 'none'}.")
         seeds = sorted((path.name for path in common.runs.glob(f"{glob.escape(name)}-seed[0-9]*")), key=natural_order)
-        found += [name, *seeds]
+        found += [name, *([] if set(seeds) & set(names) else seeds)]
     return list(dict.fromkeys(found))
 
 

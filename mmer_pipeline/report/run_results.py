@@ -1,6 +1,5 @@
 """Read evaluated runs and group them into systems: runs that differ only in their seed are one system."""
 
-import re
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,12 +9,11 @@ import numpy as np
 from mmer_pipeline import paths
 from mmer_pipeline.corpora.speaker_folds import group_count
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.report import stale_runs
+from mmer_pipeline.report import seed_groups, stale_runs
 from mmer_pipeline.report.fold_scores import Confusion, Epoch, Evaluation
 from mmer_pipeline.report.report_content import Hole
 from mmer_pipeline.runs import (
     GATE_COLUMN,
-    OF_A_FOLD,
     PROBABILITY_PREFIX,
     RunRecord,
     best_epoch,
@@ -33,7 +31,6 @@ _NOT_OURS = (
     "{path} lacks {lacking}, so mmer-pipe did not write it. To compare predictions from elsewhere, use "
     "`mmer-pipe report --import predictions.csv --name NAME`."
 )
-_SEED_SUFFIX = re.compile(r"-seed\d+$")
 
 Failures = Mapping[str, Mapping[int | None, str]]  # run → fold (None: all of it) → why it is not there
 
@@ -125,7 +122,7 @@ def read_systems(runs: Sequence[Path], failures: Failures | None = None) -> tupl
 
     `failures` names the folds that the caller knows to have failed, whatever is on disk, with the reason: run → fold
     (None: the whole run) → reason. A run whose folds have different settings, or whose manifest has changed, is missing
-    if others can be reported.
+    if others can be reported. So is a run that was never begun, of a seed that other systems have.
 
     Raises:
         UserError: no fold is evaluated, or the runs cannot be compared.
@@ -154,7 +151,9 @@ def read_systems(runs: Sequence[Path], failures: Failures | None = None) -> tupl
     found, stale = stale_runs.without_stale(found)
     holes += stale
     _check_same_corpus(found)
-    return [_system(name, group) for name, group in _named(_grouped(found)).items()], holes
+    groups = seed_groups.grouped(found)
+    holes += seed_groups.missing_seeds(groups, runs)
+    return [_system(name, group) for name, group in groups.items()], holes
 
 
 def check_same_truth(systems: Sequence[SystemResults], labels: Sequence[str]) -> None:
@@ -309,31 +308,6 @@ def _check_same_corpus(runs: Sequence[RunResults]) -> None:
             f"These runs use different corpora or classes, which one report cannot compare:\n  {listed}\n"
             "Name the runs that belong together: mmer-pipe report --run NAME --run NAME …"
         )
-
-
-def _grouped(runs: Sequence[RunResults]) -> list[list[RunResults]]:
-    """Group the runs that differ only in their seed, sorted by seed; a second run with a seed starts a new group."""
-    groups: list[list[RunResults]] = []
-    for run in runs:
-        for group in groups:
-            if run.seed not in [other.seed for other in group] and not stale_runs.differences(
-                group[0].record, run.record, (*OF_A_FOLD, "seed")
-            ):
-                group.append(run)
-                break
-        else:
-            groups.append([run])
-    return [sorted(group, key=lambda run: run.seed) for group in groups]
-
-
-def _named(groups: Sequence[Sequence[RunResults]]) -> dict[str, Sequence[RunResults]]:
-    """Name each system after its first run without the seed suffix, or in full if two systems would share a name."""
-    bases = [_SEED_SUFFIX.sub("", group[0].name) for group in groups]
-    named: dict[str, Sequence[RunResults]] = {}
-    for group, base in zip(groups, bases, strict=True):
-        others = [run.name for other in groups if other is not group for run in other]
-        named[base if bases.count(base) == 1 and base not in others else group[0].name] = group
-    return named
 
 
 def _system(name: str, runs: Sequence[RunResults]) -> SystemResults:

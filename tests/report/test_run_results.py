@@ -281,3 +281,38 @@ def test_systems_that_were_trained_by_other_code_are_named(tmp_path):
     ]
     (note,) = training_notes(read_systems(runs)[0])
     assert note.startswith("b: trained by another version of training.step than a;")
+
+
+def write_seeds(folder, **seeds):
+    """Runs of systems that differ in α, with these seeds."""
+    return [
+        write_run(folder / paths.run_name(name, seed), alpha=alpha, seed=seed)
+        for alpha, (name, numbers) in zip((0.1, 0.2, 0.3), seeds.items(), strict=False)
+        for seed in numbers
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seeds", "missing"),
+    [
+        ({"a": [1, 2, 3], "b": [1, 2, 3]}, []),
+        ({"a": [1, 2, 3], "b": [1, 2]}, ["b-seed3"]),
+        ({"a": [1, 2, 3], "b": [1]}, ["b-seed2", "b-seed3"]),
+        ({"a": [2, 3], "b": [1, 2, 3]}, ["a"]),
+        ({"a": [1], "b": [7]}, []),  # one seed each, though another one
+    ],
+)
+def test_a_run_of_a_seed_that_was_never_begun_is_missing_where_another_system_has_it(tmp_path, seeds, missing):
+    holes = read_systems(write_seeds(tmp_path, **seeds))[1]
+    assert [(hole.run, hole.fold) for hole in holes] == [(name, None) for name in missing]
+
+
+def test_the_missing_run_of_a_seed_is_named_with_the_command_that_makes_it(tmp_path):
+    runs = write_seeds(tmp_path, a=[1, 2], b=[1])
+    command = "mmer-pipe train --run b-seed2 --alpha 0.2 --seed 2"
+    why = f"not trained with seed 2, as others are: {command}"
+    assert read_systems(runs)[1] == [Hole("b-seed2", None, why)]
+    paths.fold(tmp_path / "b-seed2", 1).model.mkdir(parents=True)  # begun, and not evaluated
+    assert read_systems(runs)[1] == [Hole("b-seed2", None, why)]
+    write_run(tmp_path / "b-seed2", alpha=0.2, seed=2)
+    assert read_systems(runs)[1] == []  # left out by the person who named the others

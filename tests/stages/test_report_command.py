@@ -168,6 +168,13 @@ def test_a_run_brings_its_other_seeds_and_one_that_is_not_there_is_refused():
     assert "There is no run nope in runs. Runs: a, a-seed10, a-seed2, b." in message
 
 
+def test_seeds_that_are_named_are_all_that_are_reported():
+    for name, seed in (("a", 1), ("a-seed2", 2), ("a-seed3", 3)):
+        write_run(Path("runs") / name, seed=seed)
+    assert json.loads(call("--run", "a", "--run", "a-seed3", "--json").stdout)["systems"][0]["seeds"] == [1, 3]
+    assert json.loads(call("--run", "a-seed2", "--json").stdout)["systems"][0]["seeds"] == [2]
+
+
 def test_systems_that_were_trained_otherwise_are_noted():
     write_run(Path("runs/a"))
     write_run(Path("runs/b"), alpha=0.5, schedule="linear")
