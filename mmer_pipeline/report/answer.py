@@ -9,7 +9,7 @@ from mmer_pipeline.report.pair_table import is_significant
 from mmer_pipeline.report.ranking import METRIC, claimed, is_at_chance, pair_of, ranked, reference
 from mmer_pipeline.report.repeated_training import IMPORTED, INCOMPLETE, ONE_SEED
 from mmer_pipeline.report.report_content import Interval, MetricDifference, PairComparison, Report, System
-from mmer_pipeline.report.wording import chance, p_value, percent, signed
+from mmer_pipeline.report.wording import chance, p_value, percent, signed, unit
 
 _SMALLEST = 0.0005  # a difference below it is shown as 0.0 points
 
@@ -58,7 +58,7 @@ def _alone(report: Report, system: System) -> str:
     best = report.baselines.best if report.baselines else None
     if best is not None and best.ua < found.value:
         said += f" and {_points(found.value - best.ua)} above the best cheap baseline, {best.name}"
-    return said if found.interval else f"{said}; there are too few dialogues to say how certain that is"
+    return said if found.interval else f"{said}; there are too few {unit(report)}s to say how certain that is"
 
 
 def _compared(report: Report, best: System) -> str:
@@ -136,8 +136,8 @@ def _why_only_these(found: MetricDifference) -> str:
 def _dialogues(report: Report, pair: PairComparison) -> str:
     if report.held_out is not None and report.held_out.dialogues is None:
         return f"{pair.clusters} utterances of unknown dialogues"
-    unit = "speaker" if report.held_out is not None and report.held_out.dialogues_are_speakers else "dialogue"
-    return f"a single {unit}" if pair.clusters == 1 else f"{pair.clusters} {unit}s"
+    one = unit(report)
+    return f"a single {one}" if pair.clusters == 1 else f"{pair.clusters} {one}s"
 
 
 def _seeds(seeds: tuple[int, ...]) -> str:

@@ -108,7 +108,7 @@ def build(
         pairs=pairs,
         table_1=published_results.table_1(rows, comparable=comparable),
         holes=tuple(holes),
-        notes=(*corpus_notes(corpus), *facts.notes, *notes, *notes_of(systems, pairs, labels)),
+        notes=(*corpus_notes(corpus), *facts.notes, *notes, *notes_of(systems, pairs, labels, held_out.unit)),
         validated_pairs=compare_all(validated, len(labels), against) if len(validated) == len(systems) else (),
         against=against,
         held_out=held_out,

@@ -24,9 +24,12 @@ from mmer_pipeline.report.wording import (
     chance,
     epoch_caveat,
     folds_and_seeds,
+    has_intervals,
     interval,
     percent,
+    pooled_interval,
     signed,
+    unit,
 )
 from mmer_pipeline.scoring.metrics import HEADLINE
 from mmer_pipeline.scoring.statistics import COMPARED
@@ -73,21 +76,22 @@ def overview(report: Report) -> Table:
     is_even = all(system.is_complete for system in report.systems) and len(
         {line.folds for line, system in zip(lines, report.systems, strict=True) if not system.imported}
     ) < 2  # fmt: skip
+    in_brackets = " (95\u00a0%)" if has_intervals(report) else ""
     columns: list[Filled[_Line]] = [
         (Column("system", "text"), lambda line: line.name),
         (Column("UA"), lambda line: line.ua),
         (Column("UA, 95\u00a0%", group=AGAIN), lambda line: line.again)
         if has_again
-        else (Column("UA pooled (95\u00a0%)"), lambda line: line.pooled),
+        else (Column(f"UA pooled{in_brackets}"), lambda line: line.pooled),
         (Column("WA"), lambda line: line.wa),
         *([] if is_even else [(Column("folds ×\u00a0seeds", priority=1), lambda line: line.folds)]),
     ]
     at_chance = any(is_at_chance(report, system) for system in report.systems)
     missing = report.baselines.missing if report.baselines else ""
     about = (
-        "trained again: interval with other seeds, on other speakers"
+        "trained again: 95 % interval with other seeds, on other speakers"
         if has_again
-        else "pooled: interval for these models, on other dialogues"
+        else f"pooled: {pooled_interval(report)}"
     )
     return grouped_table_of(
         f"Final, percent: mean ± standard deviation over folds and seeds; {about}.",
@@ -160,7 +164,7 @@ def headline(report: Report) -> Table:
     return table_of(
         "Final: last epoch, no selection. Percent: mean ± sample standard deviation over folds and seeds; "
         + ("trained again: 95 % interval of the mean for other seeds and speakers; " if has_again else "")
-        + "pooled over all held-out predictions, with the 95 % interval for these models on other dialogues.",
+        + f"pooled over all held-out predictions ({pooled_interval(report)}).",
         report.systems,
         columns,
         [f"Guessing gives a UA of {percent(chance(report))}. {epoch_caveat(report)}".rstrip()],
@@ -185,8 +189,12 @@ def pooled(report: Report) -> Table:
         (Column("CER"), lambda system: percent(system.spelling.cer) if system.spelling else NOTHING),
     ]
     return table_of(
-        "Final, percent. In brackets: 95 % bootstrap interval for these models on other dialogues; it resamples whole "
-        "dialogues, not utterances.",
+        (
+            f"Final, percent. In brackets: {pooled_interval(report)}, from a bootstrap of whole {unit(report)}s, not "
+            "utterances."
+            if has_intervals(report)
+            else f"Final, percent: {pooled_interval(report)}."
+        ),
         report.systems,
         columns,
         ["ECE: expected calibration error. WER and CER: of the greedy transcripts of CTC heads, mean over folds and "

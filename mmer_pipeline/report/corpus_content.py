@@ -19,6 +19,11 @@ class HeldOutCorpus:
     classes: Mapping[str, int]  # utterances by true class, in the order of the labels
     dialogues_are_speakers: bool = False  # the corpus names no dialogues: all utterances of a speaker count as one
 
+    @property
+    def unit(self) -> str:
+        """The name of what is drawn as a whole: "dialogue" or "speaker"."""
+        return "speaker" if self.dialogues_are_speakers else "dialogue"
+
 
 @dataclass(frozen=True)
 class Baseline:

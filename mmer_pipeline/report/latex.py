@@ -13,7 +13,7 @@ from mmer_pipeline.report.published_figures import CORPUS
 from mmer_pipeline.report.references import MMER, OF_TABLE_1, cite, latex_cited, of_corpus, of_system
 from mmer_pipeline.report.report_content import Report
 from mmer_pipeline.report.table_rendering import Table, as_latex
-from mmer_pipeline.report.wording import ALPHA_NOTE, epoch_caveat, not_comparable, protocol
+from mmer_pipeline.report.wording import ALPHA_NOTE, epoch_caveat, not_comparable, protocol, unit
 
 KIND = (
     f"Published: as in Table 1 of the MMER paper{cite(MMER)}, with what the figure most likely is; oracle: at the "
@@ -86,7 +86,7 @@ def _notes(report: Report) -> list[str]:
     """Say what the columns of our systems are, which publications they are from, and what is not known."""
     reference = ranking.reference(report)
     again = "of the mean, for these systems trained again with other seeds and tested on other speakers"
-    models = "of the value pooled over all predictions, for these trained models on other dialogues"
+    models = f"of the value pooled over all predictions, for these trained models on other {unit(report)}s"
     summaries = [system.selections.final.summary["wa"] for system in report.systems]
     is_again = any(entry.trained_again is not None and entry.trained_again.interval_95 for entry in summaries)
     mixed = paper_table.has_mixed_claims(report)

@@ -67,7 +67,7 @@ def _system(report: Report, system: System) -> list[str]:
     parts.append(
         "".join(f"- {name}: {markdown_text(value)}\n" for name, value in provenance_tables.system_facts(report, system))
     )
-    parts += _section("Scores", single_system_tables.scores(system), 3)
+    parts += _section("Scores", single_system_tables.scores(report, system), 3)
     parts += _section("Folds", single_system_tables.folds(system), 3)
     parts += _section("Classes", single_system_tables.classes(system.per_class, system.counted), 3)
     parts += _section("Confusion", single_system_tables.confusion(system.confusion, report.labels), 3)

@@ -10,7 +10,7 @@ from typing import Any
 from mmer_pipeline.report import method_facts, references
 from mmer_pipeline.report.references import cite, latex_cited
 from mmer_pipeline.report.report_content import MetricDifference, Report, System
-from mmer_pipeline.report.wording import chance, hole_lines, percent
+from mmer_pipeline.report.wording import chance, hole_lines, percent, unit
 from mmer_pipeline.scoring.statistics import SAMPLES, has_all_swaps
 
 Paragraphs = list[tuple[str, str]]  # heading, text
@@ -122,12 +122,15 @@ def _statistics(report: Report) -> list[str]:
         )
     if any(summary.interval_95 for summary in summaries):
         sentences.append(
-            f"95 % intervals of values pooled over all held-out utterances are about these trained models on other "
-            f"dialogues: percentile bootstrap over whole dialogues with {SAMPLES:,} samples{cite('efron1993')}."
+            "95 % intervals of values pooled over all held-out utterances are about these trained models on other "
+            f"{unit(report)}s: percentile bootstrap over whole {unit(report)}s with {SAMPLES:,} "
+            f"samples{cite('efron1993')}."
         )
+    if not sentences:
+        sentences.append(f"No intervals are given: there are too few {unit(report)}s.")
     sentences += _tests(report, found)
-    if sentences and report.held_out is not None and report.held_out.dialogues_are_speakers:
-        sentences.append("As the corpus names no dialogues, all utterances of a speaker count as one dialogue.")
+    if unit(report) == "speaker":
+        sentences.append("The corpus names no dialogues, so all utterances of a speaker are kept together.")
     return sentences
 
 
@@ -145,7 +148,8 @@ def _tests(report: Report, found: Sequence[MetricDifference]) -> list[str]:
         of = {True: "all swaps", False: f"{SAMPLES:,} random swaps"}
         sentences.append(
             "Differences between these trained models are tested with a paired randomisation test over whole "
-            f"dialogues, two-sided, with {' or '.join(of[is_all] for is_all in sorted(swaps))}{cite('noreen1989')}."
+            f"{unit(report)}s, two-sided, with {' or '.join(of[is_all] for is_all in sorted(swaps))}"
+            f"{cite('noreen1989')}."
         )
     family = "all pairs of systems" if report.against is None else (
         f"the comparisons with {report.system(report.against).title}"

@@ -21,7 +21,6 @@ from mmer_pipeline.scoring.statistics import has_all_swaps
 from mmer_pipeline.scoring.trained_again import MOST_UNITS
 from mmer_pipeline.settings import OPTIMISATION, OPTIONS
 
-FEW_CLUSTERS = 15  # below it a bootstrap interval is too narrow to be trusted
 NAMED = 8  # the most speakers or folds that a note names
 
 UNKNOWN_DIALOGUES = (
@@ -53,11 +52,16 @@ def corpus_notes(corpus: str) -> list[str]:
     ]
 
 
-def notes_of(systems: Sequence[SystemResults], pairs: Sequence[PairComparison], labels: Sequence[str]) -> list[str]:
-    """Note few or unknown dialogues, single seeds, imports, rare classes, automatic transcripts, and protocols."""
+def notes_of(
+    systems: Sequence[SystemResults], pairs: Sequence[PairComparison], labels: Sequence[str], unit: str
+) -> list[str]:
+    """Note few or unknown dialogues, single seeds, imports, rare classes, automatic transcripts, and protocols.
+
+    `unit` names the dialogues: "speaker" if all utterances of one count as one (`HeldOutCorpus.unit`).
+    """
     paired = {name for pair in pairs for name in (pair.first, pair.second)}
     return [
-        *_few_clusters(systems, pairs),
+        *_few_clusters(systems, pairs, unit),
         *_together((system.name, UNKNOWN_DIALOGUES) for system in systems if draws_utterances(system.held_out)),
         *_not_again([system for system in systems if system.name in paired], pairs, len(labels)),
         *_together(
@@ -66,8 +70,8 @@ def notes_of(systems: Sequence[SystemResults], pairs: Sequence[PairComparison], 
             if system.imported is not None
         ),
         *_together((system.name, _missing_classes(system, labels)) for system in systems),
-        *_together((system.name, _dialogues_in_several_folds(system)) for system in systems),
-        *_together((system.name, _rare_classes(system, labels)) for system in systems),
+        *_together((system.name, _dialogues_in_several_folds(system, unit)) for system in systems),
+        *_together((system.name, _rare_classes(system, labels, unit)) for system in systems),
         *_automatic_transcripts(systems),
         *_together((system.name, ctc_note(system)) for system in systems if system.runs),
         *_trained_otherwise([system for system in systems if system.runs]),
@@ -86,22 +90,20 @@ def _together(said: Iterable[tuple[str, str]]) -> list[str]:
     return [f"{', '.join(of)}: {sentence}" for sentence, of in names.items()]
 
 
-def _few_clusters(systems: Sequence[SystemResults], pairs: Sequence[PairComparison]) -> list[str]:
+def _few_clusters(systems: Sequence[SystemResults], pairs: Sequence[PairComparison], unit: str) -> list[str]:
     in_pairs = [pair.clusters for pair in pairs]
     few = min([*(len(set(system.held_out.clusters)) for system in systems), *in_pairs])
-    if few >= FEW_CLUSTERS:
+    if few >= FEWEST_CLUSTERS:
         return []
     if few == 1:
-        return ["A single dialogue gives no interval and no p-value."]
-    note = f"Intervals from {few} dialogues are too narrow to be trusted."
-    if few < FEWEST_CLUSTERS:
-        note = (
-            f"No interval is given for trained models: {few} dialogues are too few for a bootstrap, which needs at "
-            f"least {FEWEST_CLUSTERS}."
-        )
-    if in_pairs and (fewest := min(in_pairs)) < FEW_CLUSTERS:
+        return [f"A single {unit} gives no interval and no p-value."]
+    note = (
+        f"No interval is given for trained models: {few} {unit}s are too few for a bootstrap, which needs at least "
+        f"{FEWEST_CLUSTERS}."
+    )
+    if in_pairs and (fewest := min(in_pairs)) < FEWEST_CLUSTERS:
         below = "below" if has_all_swaps(fewest) else "far below"
-        note += f" The p-values are valid, but with {fewest} dialogues they cannot fall {below} {2 / 2**fewest:.2g}."
+        note += f" The p-values are valid, but with {fewest} {unit}s they cannot fall {below} {2 / 2**fewest:.2g}."
     return [note]
 
 
@@ -126,7 +128,7 @@ def _not_again(systems: Sequence[SystemResults], pairs: Sequence[PairComparison]
     return [note]
 
 
-def _dialogues_in_several_folds(system: SystemResults) -> str:
+def _dialogues_in_several_folds(system: SystemResults, unit: str) -> str:
     """Say that the folds are not independent of each other."""
     rows = system.held_out
     folds_of: dict[str, set[int]] = {}
@@ -136,8 +138,8 @@ def _dialogues_in_several_folds(system: SystemResults) -> str:
     if not shared or len(system.runs) < 2:
         return ""
     return (
-        f"{shared} of {len(folds_of)} dialogues are in several folds, which are therefore not independent; intervals "
-        "of systems trained again may be too narrow. Prefer folds that keep dialogues whole."
+        f"{shared} of {len(folds_of)} {unit}s are in several folds, which are therefore not independent; intervals "
+        f"of systems trained again may be too narrow. Prefer folds that keep {unit}s whole."
     )
 
 
@@ -170,7 +172,7 @@ def _missing_classes(system: SystemResults, labels: Sequence[str]) -> str:
     return f"{first_few(missing, NAMED)}; the UA of such a fold averages fewer classes."
 
 
-def _rare_classes(system: SystemResults, labels: Sequence[str]) -> str:
+def _rare_classes(system: SystemResults, labels: Sequence[str], unit: str) -> str:
     """Name the classes whose recall a resample of dialogues cannot change, because only one dialogue has them."""
     rows = system.held_out
     cells = set(zip(rows.truth.tolist(), rows.clusters, strict=True))
@@ -179,7 +181,7 @@ def _rare_classes(system: SystemResults, labels: Sequence[str]) -> str:
     if not rare or len(set(rows.clusters)) == 1:
         return ""
     return (
-        f"{first_few(rare, NAMED)} {'occurs' if len(rare) == 1 else 'occur'} in one dialogue only. Resamples without a "
+        f"{first_few(rare, NAMED)} {'occurs' if len(rare) == 1 else 'occur'} in one {unit} only. Resamples without a "
         "class are drawn again, so its recall does not vary, and the intervals of UA and macro-F1 are too narrow, if "
         "they can be given at all."
     )

@@ -52,6 +52,7 @@ class ScoresOnOther:
     recall: Mapping[str, float]  # by class that the corpus has, mean over models
     confusion: tuple[tuple[int, ...], ...]  # rows are the truth; all models together
     shared_speakers: int | None  # names that the training corpus has too; None: not checked
+    clusters_are_speakers: bool = False  # the corpus names no dialogues: all utterances of a speaker count as one
 
 
 @dataclass(frozen=True)
@@ -62,6 +63,7 @@ class _Model:
     evaluation: Mapping[str, Any]
     utterance_ids: tuple[str, ...]
     clusters: tuple[str, ...]
+    clusters_are_speakers: bool
     truth: Integers  # [N]
     predicted: Integers  # [N]
 
@@ -136,6 +138,7 @@ def _read(directory: Path, evaluation: Mapping[str, Any], labels: Sequence[str],
         evaluation,
         utterance_ids=tuple(row["utterance_id"] for row in rows),
         clusters=tuple(row["dialogue"] or row["utterance_id"] for row in rows),
+        clusters_are_speakers=all(row["dialogue"] and row["dialogue"] == row["speaker"] for row in rows),
         truth=np.array([number[row["truth"]] for row in rows], dtype=np.int64),
         predicted=np.array([number[row["prediction"]] for row in rows], dtype=np.int64),
     )
@@ -172,4 +175,5 @@ def _scores(system: str, models: Sequence[_Model], labels: Sequence[str]) -> Sco
         recall={label: scores["recall"] for label, scores in per_class.items() if scores["support"]},
         confusion=tuple(map(tuple, confusion.tolist())),
         shared_speakers=None if first["shared_speakers"] is None else len(first["shared_speakers"]),
+        clusters_are_speakers=models[0].clusters_are_speakers,
     )

@@ -65,7 +65,7 @@ def other_corpora(report: Report) -> Table:
     return grouped_table_of(
         f"Trained on {report.corpus}, tested on other corpora. Percent: mean ± sample standard deviation over models "
         "(each fold and seed is one), and the 95 % interval of the mean, which resamples the other corpus's dialogues "
-        "and the models. No row is part of any number above.",
+        "(speakers, if it names none) and the models. No row is part of any number above.",
         [(_heading(rows[0]), rows) for rows in groups],
         columns,
         _notes(report, [rows[0] for rows in groups]),
@@ -74,7 +74,11 @@ def other_corpora(report: Report) -> Table:
 
 def _heading(row: ScoresOnOther) -> str:
     count = f"{len(row.classes)} class{'es' if len(row.classes) > 1 else ''}"
-    return f"{row.corpus}: {row.utterances} utterances, {row.clusters} dialogues, {count}"
+    return f"{row.corpus}: {row.utterances} utterances, {_clusters(row)}, {count}"
+
+
+def _clusters(row: ScoresOnOther) -> str:
+    return f"{row.clusters} {'speaker' if row.clusters_are_speakers else 'dialogue'}{'s' if row.clusters > 1 else ''}"
 
 
 def _notes(report: Report, corpora: list[ScoresOnOther]) -> list[str]:
@@ -89,7 +93,7 @@ def _notes(report: Report, corpora: list[ScoresOnOther]) -> list[str]:
         else:
             notes.append(f"Guessing gives a UA of {percent(1 / len(row.classes))} on {row.corpus}.")
         if 1 < row.clusters < FEWEST_CLUSTERS:
-            notes.append(f"{row.corpus}: {row.clusters} dialogues are too few for an interval.")
+            notes.append(f"{row.corpus}: {_clusters(row)} are too few for an interval.")
         if row.shared_speakers:
             notes.append(
                 f"{row.corpus}: {row.shared_speakers} speakers have a name that also occurs in training; if they are "

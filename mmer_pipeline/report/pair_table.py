@@ -19,12 +19,13 @@ from mmer_pipeline.report.wording import (
     METRIC_NAMES,
     MODELS,
     NOTHING,
-    PAIRS_NOTE,
+    claims_note,
     needed,
     p_value,
     percent,
     signed,
     signed_interval,
+    unit,
 )
 from mmer_pipeline.scoring.statistics import COMPARED
 
@@ -62,13 +63,13 @@ def pairs(report: Report) -> Table:
         (Column("at most"), _at_most),
         (Column("would need", "word"), _would_need),
         (Column("utterances", priority=2), lambda row: str(row.pair.utterances)),
-        (Column("dialogues", priority=2), lambda row: str(row.pair.clusters)),
+        (Column(f"{unit(report)}s", priority=2), lambda row: str(row.pair.clusters)),
     ]
     return grouped_table_of(
         "First − second, final, in percentage points, on the utterances that both have.",
         [(METRIC_NAMES[metric], of_metric) for metric, of_metric in rows.items()],
         columns,
-        [_bold(rows["wa"], rows["ua"]), PAIRS_NOTE, _how_to_read(report)],
+        [_bold(rows["wa"], rows["ua"]), claims_note(report), _how_to_read(report)],
     )
 
 
@@ -123,7 +124,7 @@ def _short_note(report: Report, claims: Collection[str]) -> str:
     """Say what the differences are about."""
     meanings = {
         AGAIN: "with other seeds, on other speakers",
-        MODELS: "on other dialogues; training again may give another result",
+        MODELS: f"on other {unit(report)}s; training again may give another result",
     }
     said = " ".join(f"{name.capitalize()}: {meaning}." for name, meaning in meanings.items() if name in claims)
     number = len(report.pairs)

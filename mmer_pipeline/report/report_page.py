@@ -18,10 +18,12 @@ from mmer_pipeline.report.other_corpora_table import other_corpora
 from mmer_pipeline.report.report_content import Report
 from mmer_pipeline.report.wording import (
     MEANING,
-    PAIRS_NOTE,
     chance,
+    claims_note,
     has_published_figures,
     percent,
+    pooled_interval,
+    unit,
 )
 
 TEMPLATE = "report.html.jinja"
@@ -41,10 +43,12 @@ def html(report: Report) -> str:
         has_published_figures=has_published_figures(report),
         known=[name for name in MEANING if any(name in system.selections.known for system in report.systems)],
         MEANING=MEANING,
-        PAIRS_NOTE=PAIRS_NOTE,
+        claims_note=claims_note(report),
         other_corpora=other_corpora,
         PAPER=PAPER,
         chance=chance(report),
+        unit=unit(report),
+        pooled_interval=pooled_interval(report),
         slugs=report_plots.slugs(report),
         hue_of={system.name: HUES.index(report_plots.hue(report, system)) + 1 for system in report.systems},
         plots={name: inline(figure, name) for name, figure in report_plots.figures(report)},

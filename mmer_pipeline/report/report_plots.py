@@ -17,7 +17,7 @@ from matplotlib.ticker import MaxNLocator
 from mmer_pipeline import files, paths
 from mmer_pipeline.pages.plotting import HUES, INK, WIDTH, pdf, png, styled, svg
 from mmer_pipeline.report.report_content import Curve, Report, System
-from mmer_pipeline.report.wording import METRIC_NAMES, chance, gate, percent
+from mmer_pipeline.report.wording import METRIC_NAMES, chance, gate, has_intervals, percent
 
 
 def hue(report: Report, system: System) -> str:
@@ -57,7 +57,8 @@ def systems(report: Report) -> Figure:
             again = summary.trained_again.interval_95 if summary.trained_again else None
             has_again = has_again or again is not None
             if again:
-                axes.plot(100 * np.array(again), [y, y], "|-", color=colour, linewidth=0.7, markersize=4.2)
+                of_mean = 100 * np.array([again[0], summary.mean, again[1]])
+                axes.plot(of_mean, [y, y, y], "|-", color=colour, linewidth=0.7, markersize=4.2)
             if summary.interval_95:
                 axes.plot(100 * np.array(summary.interval_95), [y, y], color=colour, linewidth=1.85)
             axes.plot(100 * summary.pooled, y, marker, color=colour, markersize=5)
@@ -72,9 +73,12 @@ def systems(report: Report) -> Figure:
     axes.grid(visible=False, axis="y")
     axes.set_xlabel("percent of the held-out utterances, final epoch")
     axes.margins(x=0.04)
-    again_handle = Line2D([], [], color=INK, marker="|", linewidth=0.7, markersize=4.2, label="95 %, trained again")
+    again_handle = Line2D(
+        [], [], color=INK, marker="|", linewidth=0.7, markersize=4.2, label="mean and 95 %, trained again"
+    )
+    pooled = "pooled, 95 % interval" if has_intervals(report) else "pooled"
     handles = [
-        Line2D([], [], color=INK, marker="o", linewidth=1.7, label="pooled, 95 % interval"),
+        Line2D([], [], color=INK, marker="o", linewidth=1.7 * has_intervals(report), label=pooled),
         *([again_handle] if has_again else []),
         Line2D([], [], color=INK, marker="o", linewidth=0, markersize=2, alpha=0.6, label="one fold and seed"),
         Line2D([], [], color=INK, linewidth=1, linestyle=(0, (2, 1.2)), label=f"chance, UA ({guessing:.0f})"),

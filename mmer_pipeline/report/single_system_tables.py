@@ -9,6 +9,7 @@ from mmer_pipeline.report.report_content import (
     ConfidentError,
     FoldScores,
     MetricSummary,
+    Report,
     System,
 )
 from mmer_pipeline.report.table_rendering import Cell, Column, Filled, Table, grouped_table_of, table_of
@@ -24,13 +25,14 @@ from mmer_pipeline.report.wording import (
     gate,
     interval,
     percent,
+    pooled_interval,
     signed_gate,
 )
 from mmer_pipeline.scoring.metrics import HEADLINE
 from mmer_pipeline.scoring.statistics import COMPARED
 
 
-def scores(system: System) -> Table:
+def scores(report: Report, system: System) -> Table:
     """Every metric under each selection, mean and pooled."""
 
     def summary(name: str, of: Callable[[MetricSummary], Cell]) -> Callable[[str], Cell]:
@@ -53,7 +55,7 @@ def scores(system: System) -> Table:
         + (" Trained again: interval of the mean for other seeds and speakers." if has_again else ""),
         HEADLINE,
         columns,
-        ["The interval of the pooled value is for these models on other dialogues."],
+        [f"The pooled value: {pooled_interval(report)}."],
     )
 
 

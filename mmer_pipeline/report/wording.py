@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from mmer_pipeline.corpora.speaker_folds import group_count
 from mmer_pipeline.report import published_figures
 from mmer_pipeline.report.report_content import Interval, Report, System, TrainedAgain
+from mmer_pipeline.scoring.statistics import COMPARED
 
 METRIC_NAMES = {"wa": "WA", "ua": "UA", "wf1": "WF1", "macro_f1": "macro-F1"}
 MEANING = {
@@ -20,11 +21,6 @@ ALPHA_NOTE = (
 HELD_OUT = {"session": "sessions", "speaker": "speakers", "split": "the corpus's own test part"}
 AGAIN = "trained again"  # the claim about systems
 MODELS = "these models"  # the claim about trained models
-PAIRS_NOTE = (
-    "Trained again: these systems with other seeds and on other speakers, which is what a paper claims (mean over "
-    "folds and seeds, both random). These models: the models that were trained, on other dialogues (pooled; bootstrap "
-    "and randomisation test over whole dialogues); training again may give another result."
-)
 GATE_MEANING = (
     "The gate is the share of the word-aware speech that the model passed on: near 1 it was passed on, near 0 it was "
     "shut out (g of eq. 2, mean over words and channels). It shows what the model passed on, not why it decided; "
@@ -40,6 +36,32 @@ GATE_EXTREMES = "An utterance is called speech-driven or text-driven in comparis
 ONE_FOLD = "one held-out part"
 NOTHING = "–"
 SMALL = 0.001  # p-values below it get a fourth decimal
+
+
+def unit(report: Report) -> str:
+    """Name what is drawn as a whole: "dialogue", or "speaker" where the corpus names no dialogues."""
+    return "dialogue" if report.held_out is None else report.held_out.unit
+
+
+def has_intervals(report: Report) -> bool:
+    """Whether a pooled value has an interval; none has if there are too few dialogues."""
+    return any(system.selections.final.summary[metric].interval_95 for system in report.systems for metric in COMPARED)
+
+
+def pooled_interval(report: Report) -> str:
+    """Say what the interval of a pooled value is about, or why there is none."""
+    if has_intervals(report):
+        return f"95 % interval for these models on other {unit(report)}s"
+    return f"no interval, as there are too few {unit(report)}s"
+
+
+def claims_note(report: Report) -> str:
+    """Say what the two claims are about."""
+    return (
+        "Trained again: these systems with other seeds and on other speakers, which is what a paper claims (mean over "
+        f"folds and seeds, both random). These models: the models that were trained, on other {unit(report)}s (pooled; "
+        f"bootstrap and randomisation test over whole {unit(report)}s); training again may give another result."
+    )
 
 
 def held_out_parts(folds: str) -> str | None:

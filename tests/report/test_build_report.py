@@ -118,7 +118,7 @@ def test_a_pair_is_compared_on_shared_utterances_each_counting_once(tmp_path):
 
 def test_few_dialogues_of_one_system_are_said_without_any_pair(tmp_path, run):
     too_few = (
-        "No interval is given for trained models: 6 dialogues are too few for a bootstrap, which needs at least 8."
+        "No interval is given for trained models: 6 dialogues are too few for a bootstrap, which needs at least 20."
     )
     assert too_few in make_report([run]).notes
     write_fold(tmp_path / "one", 1, [0, 1], [[0, 1]])

@@ -80,8 +80,11 @@ def test_only_the_tests_that_were_made_are_described(both, tmp_path, monkeypatch
     assert "with all swaps [@noreen1989]" in found  # six dialogues
     assert "Holm's method [@holm1979] over all pairs of systems (1 comparison)" in found
     assert "random effects" in found  # the interval of the system with two seeds
-    monkeypatch.setattr("mmer_pipeline.report.comparisons.FEWEST_CLUSTERS", 2)
     alone = make_report([write_run(tmp_path / "c")])
+    assert text_of(alone, "Statistics") == "No intervals are given: there are too few dialogues."
+    monkeypatch.setattr("mmer_pipeline.report.comparisons.FEWEST_CLUSTERS", 2)
+    alone = make_report([tmp_path / "c"])
+    assert "95 % intervals of values pooled" in text_of(alone, "Statistics")
     assert "Holm" not in text_of(alone, "Statistics")
     assert "random effects" not in text_of(alone, "Statistics")
 

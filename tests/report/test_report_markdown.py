@@ -17,7 +17,7 @@ from helpers.run_example import write_run
 from mmer_pipeline import paths
 from mmer_pipeline.report.build_report import make_report
 from mmer_pipeline.report.markdown import markdown
-from mmer_pipeline.report.wording import ALPHA_NOTE, PAIRS_NOTE
+from mmer_pipeline.report.wording import ALPHA_NOTE, claims_note
 
 
 @pytest.fixture
@@ -77,7 +77,7 @@ def test_with_several_seeds_pairs_say_both_claims(everything):
 
 
 def test_what_interval_and_p_are_about_stands_under_the_pairs(report):
-    assert PAIRS_NOTE in section(markdown(report), "All pairs")
+    assert claims_note(report) in section(markdown(report), "All pairs")
 
 
 def test_of_imports_it_is_said_that_their_epoch_is_not_known(report, everything):

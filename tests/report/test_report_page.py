@@ -26,7 +26,7 @@ from mmer_pipeline.pages.plotting import HUES
 from mmer_pipeline.report.paper_table import KIND_NOTE, SAME_KIND_NOTE
 from mmer_pipeline.report.report_content import MetricDifference
 from mmer_pipeline.report.report_page import PAPER, html
-from mmer_pipeline.report.wording import ALPHA_NOTE, PAIRS_NOTE
+from mmer_pipeline.report.wording import ALPHA_NOTE, claims_note
 
 chromium = pytest.fixture(scope="module")(browser)
 
@@ -193,7 +193,7 @@ def test_one_held_out_part_is_called_no_cross_validation():
 
 
 def test_what_interval_and_p_are_about_is_said_under_the_pairs_and_in_the_glossary(source):
-    assert source.count(PAIRS_NOTE) == 2
+    assert source.count(claims_note(report_example())) == 2
 
 
 def test_the_caption_says_what_is_not_known_of_an_import(page):

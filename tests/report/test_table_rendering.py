@@ -60,7 +60,7 @@ def every_table(report):
     yield from (provenance_tables.environment(report), provenance_tables.jobs(report))
     for system in report.systems:
         yield from (
-            single_system_tables.scores(system),
+            single_system_tables.scores(report, system),
             single_system_tables.folds(system),
             single_system_tables.speakers(system),
             single_system_tables.lengths(system),
@@ -127,7 +127,7 @@ def test_no_table_is_wider_than_the_terminal_and_none_is_cut(width):
         comparison_tables.headline(report),
         pair_table.pairs(report),
         paper_table.table_1(with_comparable(report)),
-        single_system_tables.scores(system),
+        single_system_tables.scores(report, system),
         single_system_tables.folds(system),
         single_system_tables.classes(system.per_class, system.counted),
         single_system_tables.confusion(system.confusion, report.labels),

@@ -66,7 +66,7 @@ def test_every_format_shows_validated_intervals_and_pairs(tmp_path):
     runs = [write_validated(tmp_path / "a"), write_validated(tmp_path / "b", flipped=2, alpha=0.5)]
     report = make_report(runs)
     assert "validated WA pooled (95" in as_markdown(comparison_tables.selections(report))
-    scores = as_markdown(single_system_tables.scores(report.systems[0]))
+    scores = as_markdown(single_system_tables.scores(report, report.systems[0]))
     assert "validated pooled (95" in scores
     assert "oracle pooled (95" not in scores
     table = pair_table.validated_pairs(report)
