@@ -86,13 +86,15 @@ def _notes(report: Report) -> list[str]:
     """Say what the columns of our systems are, which publications they are from, and what is not known."""
     reference = ranking.reference(report)
     again = "of the mean, for these systems trained again with other seeds and tested on other speakers"
-    models = f"of the value pooled over all predictions, for these trained models on other {unit(report)}s"
+    models = f"for these trained models on other {unit(report)}s"
     summaries = [system.selections.final.summary["wa"] for system in report.systems]
     is_again = any(entry.trained_again is not None and entry.trained_again.interval_95 for entry in summaries)
     mixed = paper_table.has_mixed_claims(report)
     notes = []
     if is_again or any(entry.interval_95 for entry in summaries):
-        notes.append(f"95\u00a0%: interval {again if is_again else models}" + (f"; †: {models}." if mixed else "."))
+        of_pooled = f"the value pooled over all predictions, with its interval {models}"
+        said = f"interval {again}" if is_again else f"interval of the value pooled over all predictions, {models}"
+        notes.append(f"95\u00a0%: {said}" + (f"; †: {of_pooled}." if mixed else "."))
     if report.pairs:
         best = "the reference" if report.against is not None else "the best UA"
         family = "its comparisons" if report.against is not None else "all pairs"
@@ -110,9 +112,11 @@ def _caption(report: Report) -> str:
     how = protocol(system.folds_expected for system in report.systems)
     if seeds:
         how += f", {' or '.join(map(str, seeds))} {'seed' if seeds == [1] else 'seeds'}"
+    is_pooled = paper_table.estimate_name(report) == "pooled"
+    estimate = "pooled over all predictions" if is_pooled else "mean ± standard deviation over folds and seeds"
     text = latex_cited(
         f"Speech emotion recognition on {report.corpus}{cite(*of_corpus(report.corpus))} in percent: {how}; final: "
-        "mean ± standard deviation over folds and seeds at the last epoch, without selection."
+        f"{estimate} at the last epoch, without selection."
     )
     if report.holes or not all(system.is_complete for system in report.systems):
         text += " \\textbf{Folds are missing: the numbers are not a cross-validation.}"

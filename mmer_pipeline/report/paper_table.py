@@ -11,7 +11,7 @@ from itertools import groupby
 from mmer_pipeline.report.comparison_tables import mean_and_sd
 from mmer_pipeline.report.published_figures import Fact, PublishedKind
 from mmer_pipeline.report.published_results import ALPHA_FACTOR
-from mmer_pipeline.report.ranking import pair_of, reference
+from mmer_pipeline.report.ranking import claimed, pair_of, reference
 from mmer_pipeline.report.report_content import MetricDifference, Report, System, Table1Row
 from mmer_pipeline.report.table_rendering import Cell, Column, Filled, RowGroup, Table, grouped_table_of, table_of
 from mmer_pipeline.report.wording import (
@@ -20,6 +20,7 @@ from mmer_pipeline.report.wording import (
     NOTHING,
     SMALL,
     folds_and_seeds,
+    has_intervals,
     interval,
     not_comparable,
     p_value,
@@ -92,8 +93,8 @@ def page_results(report: Report) -> Table:
     for metric in COMPARED:
         name = METRIC_NAMES[metric]
         columns += [
-            (Column("mean", group=name), _mean(metric)),
-            (Column("95\u00a0%", group=name), _interval(report, metric)),
+            (Column(estimate_name(report), group=name), _estimate(report, metric)),
+            (Column("95\u00a0%", group=name), _interval(metric)),
             (Column("p", group=name), _p(report, metric)),
         ]
     return table_of("", report.systems, columns)
@@ -105,8 +106,8 @@ def column_results(report: Report) -> Table:
     def columns(metric: str) -> list[Filled[System]]:
         return [
             (Column("system", "text"), _with_facts if metric == COMPARED[0] else _with_paper_alpha),
-            (Column("mean"), _mean(metric)),
-            (Column("95\u00a0%"), _interval(report, metric)),
+            (Column(estimate_name(report)), _estimate(report, metric)),
+            (Column("95\u00a0%"), _interval(metric)),
             (Column("p"), _p(report, metric)),
         ]
 
@@ -194,24 +195,37 @@ def _published_method(row: Table1Row) -> Cell:
     return Cell(row.method, f"(ours: α = {ALPHA_FACTOR * row.paper_alpha:g})" if row.paper_alpha else "")
 
 
-def _mean(metric: str) -> Callable[[System], Cell]:
-    return lambda system: mean_and_sd(system.selections.final.summary[metric])
+def estimate_name(report: Report) -> str:
+    """Name the estimates of our systems: "pooled" if all are; where only some are, a dagger marks these."""
+    return "pooled" if all(_is_pooled(report, one, metric) for one in report.systems for metric in COMPARED) else "mean"
+
+
+def _is_pooled(report: Report, system: System, metric: str) -> bool:
+    """Whether a system's interval is that of the pooled value, so that this is the estimate which it belongs to."""
+    return has_intervals(report) and not _is_again(system, metric)
+
+
+def _estimate(report: Report, metric: str) -> Callable[[System], Cell]:
+    """Give the value that the interval is of: the mean over folds and seeds, or the pooled value."""
+    dagger = "†" if has_mixed_claims(report) else ""
+
+    def cell(system: System) -> Cell:
+        summary = system.selections.final.summary[metric]
+        return Cell(percent(summary.pooled) + dagger) if _is_pooled(report, system, metric) else mean_and_sd(summary)
+
+    return cell
 
 
 def _is_again(system: System, metric: str) -> bool:
-    again = system.selections.final.summary[metric].trained_again
-    return again is not None and again.interval_95 is not None
+    return claimed(system.selections.final.summary[metric]).is_about_systems
 
 
-def _interval(report: Report, metric: str) -> Callable[[System], Cell | str]:
-    """Give the interval of the widest claim; a dagger marks those about these models where both occur."""
-    mixed = has_mixed_claims(report)
+def _interval(metric: str) -> Callable[[System], str]:
+    """Give the interval of the widest claim."""
 
-    def cell(system: System) -> Cell | str:
-        summary = system.selections.final.summary[metric]
-        if summary.trained_again is not None and summary.trained_again.interval_95 is not None:
-            return interval(summary.trained_again.interval_95)
-        return NOTHING if summary.interval_95 is None else interval(summary.interval_95) + ("†" if mixed else "")
+    def cell(system: System) -> str:
+        low_high = claimed(system.selections.final.summary[metric]).interval
+        return NOTHING if low_high is None else interval(low_high)
 
     return cell
 

@@ -58,7 +58,10 @@ def test_a_row_has_folds_utterances_intervals_and_corrected_p_against_the_best(t
     of_best, of_other = rows(text)[1:]
     assert of_best.split(" & ")[1:3] == ["3", "12"]
     assert of_best.split(" & ")[5] == "--"
-    assert f" & {low}--{high} & {p} & " in of_other
+    pooled = f"{100 * other.selections.final.summary['wa'].pooled:.2f}"  # what the interval is of: not the mean
+    assert f" & {pooled} & {low}--{high} & {p} & " in of_other
+    assert "& Pooled & 95" in text
+    assert "final: pooled over all predictions at the last epoch" in text
     assert r"p: against MMER ($\alpha$~=~0.2) (the best UA) for these trained models, corrected by Holm" in text
     caption = re.search(r"\\caption\{(.*)\}\n", text).group(1)
     assert "on made up in percent: 3-fold cross-validation, 1 seed;" in caption
@@ -104,7 +107,9 @@ def test_what_is_about_these_models_alone_is_marked_where_other_rows_are_about_s
     of = {name: next(row for row in rows(text) if name in row) for name in ("MMER", "RoBERTa")}
     assert r"\dag{}" not in of["MMER"]
     assert of["RoBERTa"].count(r"\dag{}") == 4
-    assert r"\dag{}: of the value pooled over all predictions, for these trained models" in text
+    assert r"\dag{}: the value pooled over all predictions, with its interval for these trained models" in text
+    pooled = report_example().system("roberta").selections.final.summary["wa"].pooled
+    assert rf" & {100 * pooled:.2f}\dag{{}} & " in of["RoBERTa"]
     assert r" & 9/10 & " in of["RoBERTa"]
     assert r" & \textless{}0.001\dag{} & " in of["RoBERTa"]
 
