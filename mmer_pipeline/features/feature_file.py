@@ -6,12 +6,15 @@ Datasets: `values [total_rows, dim]`, `offsets [N + 1]` int64, and for each of t
 need not be read again to find its `input_digest`; empty for text). Attributes: the schema version, the fields of
 `FeatureIdentity`, and the versions of the libraries that computed the values.
 
-All offsets are known before the first row is computed. The layout is therefore contiguous (a reader maps the values
-without a lock, and a writer writes rows directly at their offset, a hundred times faster than through HDF5), rows may
+All offsets are known before the first row is computed. The layout is therefore contiguous (a reader reads rows
+without a lock, and a writer writes them directly at their offset, a hundred times faster than through HDF5), rows may
 arrive in any order, and a killed writer leaves a valid file in which some digests are empty.
 """
 
 import json
+import os
+import re
+import weakref
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -20,10 +23,13 @@ from typing import Any
 import h5py
 import numpy as np
 
-from mmer_pipeline.digests import SHORT, digest_of
+from mmer_pipeline.digests import DIGEST_BYTES, SHORT, digest_of
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.features import hdf5_parts
 
 SCHEMA_VERSION = 1
+DTYPES = ("float16", "float32")
+_DIGEST_OR_NOTHING = re.compile(rf"([0-9a-f]{{{2 * DIGEST_BYTES}}})?").fullmatch
 
 
 @dataclass(frozen=True)
@@ -57,8 +63,7 @@ class Row:
     stamp: str = ""  # of the recording: while it is unchanged, so is the input digest
 
 
-def _file_state(path: Path) -> tuple[int, ...]:
-    stat = path.stat()
+def _state(stat: os.stat_result) -> tuple[int, ...]:
     return stat.st_ino, stat.st_size, stat.st_mtime_ns
 
 
@@ -67,8 +72,31 @@ def value_digest(values: np.ndarray) -> str:
     return digest_of(np.ascontiguousarray(values).tobytes())
 
 
+def _read_identity(file: h5py.File) -> FeatureIdentity:
+    values = {field.name: hdf5_parts.text_attribute(file, field.name) for field in fields(FeatureIdentity)}
+    return FeatureIdentity(**values)
+
+
+def identity_of(path: Path) -> FeatureIdentity | None:
+    """The identity of the file at `path`; None if there is no feature file."""
+    try:
+        with h5py.File(path, "r") as file:
+            return _read_identity(file)
+    except hdf5_parts.FAULTS:
+        return None
+
+
+def _finite(values: np.ndarray) -> bool:
+    """Whether all values are finite; on float16, six times as fast as `np.isfinite`."""
+    exponent = {2: 0x7C00, 4: 0x7F800000}[values.itemsize]  # all bits of it are set in infinity and NaN
+    return not values.size or bool((values.view(f"u{values.itemsize}") & exponent).max() < exponent)
+
+
 class FeatureFile:
-    """A feature file opened for reading; its values are memory-mapped, so it can be used in any process.
+    """A feature file opened for reading, whose structure has been checked; it can be used in any process.
+
+    Values are read when they are asked for. They are not mapped into memory: if the file were cut short meanwhile, the
+    system would end the process without a message.
 
     Raises:
         UserError: the file is missing or truncated, has another schema, or is not a feature file; the message names
@@ -76,39 +104,65 @@ class FeatureFile:
     """
 
     def __init__(self, path: Path, command: str = "mmer-pipe extract") -> None:
-        self.path = path
+        self.path, self.command = path, command
+        self._descriptor: int | None = None
         if not path.is_file():
             raise UserError(f"No features at {path}. Run `{command}` to compute them.")
-        again = f"Delete it and run `{command}`."
-        self._state = _file_state(path)
         try:
+            self._state = _state(path.stat())
             with h5py.File(path, "r") as file:
-                version = file.attrs.get("schema_version")
+                version = hdf5_parts.number_attribute(file, "schema_version")
                 if version != SCHEMA_VERSION:
+                    again = f"Run `{command}` to compute it again."
                     raise UserError(f"{path} has schema {version}, expected {SCHEMA_VERSION}. {again}")
-                self.identity = FeatureIdentity(**{f.name: str(file.attrs[f.name]) for f in fields(FeatureIdentity)})
-                self.versions: Mapping[str, str] = json.loads(file.attrs["library_versions"])
-                values = file["values"]
-                self.shape: tuple[int, int] = values.shape
-                self._dtype = np.dtype(self.identity.dtype)
-                self._offset = values.id.get_offset()
-                self.offsets: np.ndarray = file["offsets"][:]
-                self.utterance_ids: list[str] = list(file["utterance_id"].asstr()[:])
-                self.input_digests: list[str] = list(file["input_digest"].asstr()[:])
-                self.value_digests: list[str] = list(file["value_digest"].asstr()[:])
-                self.stamps: list[str] = list(file["input_stamp"].asstr()[:])
-        except (OSError, KeyError, ValueError) as error:
-            raise UserError(f"{path} is not a complete feature file ({error}). {again}") from None
-        size = path.stat().st_size
-        if self._offset is None or self._offset + self._bytes > size:
-            expected = "its values" if self._offset is None else f"{self._offset + self._bytes} bytes"
-            raise UserError(f"{path} is truncated: expected {expected}, found a file of {size} bytes. {again}")
+                self._read_attributes(file)
+                self._read_datasets(file, self._state[1])
+        except hdf5_parts.FAULTS as error:
+            reason = " ".join(str(error).split())[:300] or type(error).__name__
+            raise UserError(
+                f"{path} is not a complete feature file ({reason}). Run `{command}` to compute it again."
+            ) from None
         self.index = {utterance_id: row for row, utterance_id in enumerate(self.utterance_ids)}
-        self._map: np.ndarray | None = None
 
-    @property
-    def _bytes(self) -> int:
-        return self.shape[0] * self.shape[1] * self._dtype.itemsize
+    def _read_attributes(self, file: h5py.File) -> None:
+        self.identity = _read_identity(file)
+        if self.identity.dtype not in DTYPES:
+            raise ValueError(f"dtype: expected {' or '.join(DTYPES)}, found {self.identity.dtype!r}")
+        self._dtype = np.dtype(self.identity.dtype)
+        versions = json.loads(hdf5_parts.text_attribute(file, "library_versions"))
+        if not isinstance(versions, dict):
+            raise ValueError(f"library_versions: expected a JSON object, found a {type(versions).__name__}")
+        self.versions: Mapping[str, str] = versions
+
+    def _read_datasets(self, file: h5py.File, size: int) -> None:
+        values = hdf5_parts.dataset(file, "values", 2, size)
+        offsets = hdf5_parts.dataset(file, "offsets", 1, size)
+        for found, expected in ((values, self._dtype), (offsets, np.dtype(np.int64))):
+            if found.dtype != expected:
+                raise ValueError(f"{found.name[1:]}: expected {expected}, found {found.dtype}")
+        self.shape: tuple[int, int] = values.shape
+        self._start = values.id.get_offset()
+        self.offsets: np.ndarray = offsets[:]
+        self.utterance_ids = hdf5_parts.texts(file, "utterance_id", size)
+        rows, count = self.shape[0], len(self.utterance_ids)
+        if self.shape[1] < 1:
+            raise ValueError(f"values: expected rows of at least one number, found shape {self.shape}")
+        if len(set(self.utterance_ids)) != count:
+            raise ValueError("utterance_id: two utterances have the same id")
+        rising = len(self.offsets) == count + 1 and (self.offsets[1:] >= self.offsets[:-1]).all()
+        if not rising or (self.offsets[0], self.offsets[-1]) != (0, rows):
+            raise ValueError(f"offsets: expected {count + 1} rising numbers from 0 to {rows}, found others")
+        self.input_digests, self.value_digests, self.stamps = (
+            self._digests(file, name, size) for name in ("input_digest", "value_digest", "input_stamp")
+        )
+
+    def _digests(self, file: h5py.File, name: str, size: int) -> list[str]:
+        digests = hdf5_parts.texts(file, name, size)
+        if len(digests) != len(self.utterance_ids) or not all(map(_DIGEST_OR_NOTHING, digests)):
+            raise ValueError(
+                f"{name}: expected {len(self.utterance_ids)} digests of {2 * DIGEST_BYTES} hex digits, found others"
+            )
+        return digests
 
     @property
     def dim(self) -> int:
@@ -136,30 +190,61 @@ class FeatureFile:
         return int(self.offsets[row + 1] - self.offsets[row])
 
     def rows(self, utterance_id: str) -> np.ndarray:
-        """The values of one utterance `[length, dim]`, mapped from the file."""
+        """The values of one utterance `[length, dim]`; raises as `at`."""
         return self.at(self.index[utterance_id])
 
     def at(self, row: int) -> np.ndarray:
-        """The values `[length, dim]` of the utterance at this position in the file (0: the first).
+        """Read the values `[length, dim]` of the utterance at this position in the file (0: the first).
 
         Raises:
-            UserError: the file was replaced between opening it and mapping its values.
+            UserError: the file was replaced between opening it and reading the first values; it or these values were
+                changed since; or it cannot be read.
         """
-        if self._map is None:
-            mapped = np.memmap(self.path, dtype=self._dtype, mode="r", offset=self._offset, shape=self.shape)
-            self._map = mapped.view(np.ndarray)  # the same memory; slicing a plain array takes a fifth of the time
-            if _file_state(self.path) != self._state:  # the offsets and the values come from different files
-                raise UserError(
-                    f"{self.path} was replaced by another process while it was being read. Run the same command again."
-                )
-        return self._map[self.offsets[row] : self.offsets[row + 1]]
+        values = np.empty((self.length(row), self.dim), self._dtype)
+        try:
+            descriptor = self._open() if self._descriptor is None else self._descriptor
+            missing = values.data.cast("B") if values.size else memoryview(b"")
+            position = self._start + int(self.offsets[row]) * self.dim * self._dtype.itemsize
+            while missing:  # the system returns at most 2 GiB at once
+                count = os.preadv(descriptor, [missing], position)
+                if not count:
+                    raise UserError(
+                        f"{self.path} was cut short while it was being read. Run `{self.command}` to compute it again."
+                    )
+                missing, position = missing[count:], position + count
+            changed = _state(os.fstat(descriptor)) != self._state
+        except OSError as error:
+            raise UserError(
+                f"{self.path} cannot be read ({error.strerror}). Run the same command again; if that fails, too, "
+                f"delete the file and run `{self.command}`."
+            ) from None
+        if changed and value_digest(values) != self.value_digests[row]:
+            raise UserError(
+                f"{self.path}: the values of {self.utterance_ids[row]} were changed while they were being read. "
+                f"Run `{self.command}` to compute them again."
+            )
+        return values
+
+    def _open(self) -> int:
+        descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
+        weakref.finalize(self, os.close, descriptor)
+        if _state(os.fstat(descriptor)) != self._state:  # the offsets and the values come from different files
+            raise UserError(
+                f"{self.path} was replaced or changed by another process while it was being read. "
+                "Run the same command again."
+            )
+        self._descriptor = descriptor
+        return descriptor
 
     def is_intact(self, row: int) -> bool:
-        """Whether one utterance's rows have been written and are unchanged since."""
-        return bool(self.value_digests[row]) and value_digest(self.at(row)) == self.value_digests[row]
+        """Whether one utterance's rows have been written, are unchanged since, and are finite."""
+        if not self.value_digests[row]:
+            return False
+        values = self.at(row)
+        return value_digest(values) == self.value_digests[row] and _finite(values)
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_map": None}  # each process maps the file itself
+        return {**self.__dict__, "_descriptor": None}  # each process opens the file itself
 
 
 def open_features(path: Path, expected: FeatureIdentity | None, inputs: Mapping[str, str], command: str) -> FeatureFile:

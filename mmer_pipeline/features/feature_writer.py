@@ -26,13 +26,17 @@ class FeatureWriter:
     """
 
     def __init__(self, path: Path, identity: FeatureIdentity, dim: int, plan: Sequence[Row]) -> None:
-        self.path, self.plan = path, plan
+        self.path, self.plan, self.dim = path, plan, dim
         self._dtype, self._row_bytes = np.dtype(identity.dtype), dim * np.dtype(identity.dtype).itemsize
         self.partial = paths.partial_features(path)
         self._offsets = np.concatenate([[0], np.cumsum([row.length for row in plan])]).astype(np.int64)
         with files.explain_disk_full(path):
             path.parent.mkdir(parents=True, exist_ok=True)
-            sources = [file for file in (_usable(path, identity), _usable(self.partial, identity)) if file is not None]
+            sources = [
+                file
+                for file in (_usable(path, identity, dim), _usable(self.partial, identity, dim))
+                if file is not None
+            ]
             fresh = self.partial.with_suffix(".new")
             try:
                 _create(fresh, identity, dim, plan, self._offsets)
@@ -122,7 +126,7 @@ def _being_written(path: Path) -> UserError:
     return UserError(f"{path} is being written by another process. Wait until it has finished, or stop it.")
 
 
-def _usable(path: Path, identity: FeatureIdentity) -> FeatureFile | None:
+def _usable(path: Path, identity: FeatureIdentity, dim: int) -> FeatureFile | None:
     """Open a file as a source of rows; None if it cannot be one (a truncated file is simply computed again)."""
     if not path.is_file():
         return None
@@ -134,7 +138,7 @@ def _usable(path: Path, identity: FeatureIdentity) -> FeatureFile | None:
         raise _being_written(path) from None
     except (OSError, UserError):
         return None
-    return None if identity.mismatches(file.identity) else file
+    return None if file.dim != dim or identity.mismatches(file.identity) else file
 
 
 def _create(path: Path, identity: FeatureIdentity, dim: int, plan: Sequence[Row], offsets: np.ndarray) -> None:

@@ -1,8 +1,7 @@
 """Reading a feature file: the values that were written, and the files that are refused."""
 
-import mmap
 import multiprocessing
-import pickle
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -26,7 +25,7 @@ from helpers.feature_files import (
 from mmer_pipeline.digests import digest_of, digest_of_recording
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.features.feature_file import SCHEMA_VERSION, FeatureFile, FeatureIdentity, Row, open_features
-from mmer_pipeline.features.feature_writer import FeatureWriter
+from mmer_pipeline.features.feature_writer import FeatureWriter, update_stamps
 
 EXTRACT = "mmer-pipe extract --some-option"
 
@@ -62,16 +61,27 @@ def test_the_file_is_what_the_design_says_to_any_hdf5_reader(path: Path) -> None
         np.testing.assert_array_equal(file["values"][:], np.concatenate([values_of(n) for n in range(len(PLAN))]))
 
 
-def test_rows_are_mapped_and_not_read(path: Path) -> None:
+def test_a_file_cut_short_while_it_is_read_is_one_message(path: Path) -> None:
     write(path)
-    file = FeatureFile(path)
-    mapped = file.at(2)
-    owner = mapped
-    while isinstance(owner, np.ndarray):
-        owner = owner.base
-    assert isinstance(owner, mmap.mmap)
-    assert not mapped.flags.writeable
-    assert np.shares_memory(mapped, file.rows(PLAN[2].utterance_id))
+    file = FeatureFile(path, EXTRACT)
+    np.testing.assert_array_equal(file.at(0), values_of(0))
+    os.truncate(path, path.stat().st_size - 1)  # mapped values would end the process with SIGBUS
+    np.testing.assert_array_equal(file.at(3), values_of(3))
+    with pytest.raises(UserError, match=f"was cut short while it was being read.*{EXTRACT}"):
+        file.at(4)
+
+
+def test_values_changed_while_they_are_read_are_refused_and_new_stamps_are_not(path: Path) -> None:
+    write(path)
+    file = FeatureFile(path, EXTRACT)
+    file.at(0)
+    update_stamps(path, {PLAN[1].utterance_id: digest_of(b"touched")})
+    np.testing.assert_array_equal(file.at(1), values_of(1))
+    with h5py.File(path, "r+") as changed:
+        changed["values"][-1, -1] += 1
+    np.testing.assert_array_equal(file.at(3), values_of(3))
+    with pytest.raises(UserError, match=f"{PLAN[4].utterance_id} were changed while.*{EXTRACT}"):
+        file.at(4)
 
 
 def sum_of(file: FeatureFile, number: int) -> float:
@@ -82,20 +92,19 @@ def test_a_reader_goes_to_another_process(path: Path) -> None:
     write(path)
     file = FeatureFile(path)
     expected = [sum_of(file, number) for number in range(len(PLAN))]
-    assert b"memmap" not in pickle.dumps(file)
     with multiprocessing.get_context("spawn").Pool(1) as pool:
         assert pool.starmap(sum_of, [(file, number) for number in range(len(PLAN))]) == expected
 
 
 def test_a_reader_never_mixes_its_offsets_with_the_values_of_a_newer_file(path: Path) -> None:
     write(path)
-    mapped, unmapped = FeatureFile(path), FeatureFile(path)
-    mapped.at(0)
+    opened, unopened = FeatureFile(path), FeatureFile(path)
+    opened.at(0)
     with FeatureWriter(path, IDENTITY, DIM, PLAN[::-1]) as writer:
         writer.finish()
-    np.testing.assert_array_equal(mapped.at(4), values_of(4))
+    np.testing.assert_array_equal(opened.at(4), values_of(4))
     with pytest.raises(UserError, match="was replaced"):
-        unmapped.at(4)
+        unopened.at(4)
 
 
 def test_where_the_encoder_lies_does_not_matter(path: Path) -> None:

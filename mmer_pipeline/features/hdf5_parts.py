@@ -1,0 +1,95 @@
+"""Parts of an HDF5 file that anybody may have written.
+
+Nothing outside the file is opened (links, virtual datasets, external storage), and nothing is read that would be larger
+than the file. All faults of the file end in one of the exceptions in `FAULTS`.
+"""
+
+import math
+from typing import Any
+
+import h5py
+import numpy as np
+
+# h5py has no common base for the errors of damaged files; the messages are the library's.
+FAULTS = (OSError, LookupError, ValueError, TypeError, RuntimeError, MemoryError, OverflowError)
+
+_LAYOUTS = {h5py.h5d.CONTIGUOUS: "contiguous", h5py.h5d.CHUNKED: "chunked or compressed", h5py.h5d.COMPACT: "compact"}
+
+
+def text_attribute(file: h5py.File, name: str) -> str:
+    """Read an attribute that is one string.
+
+    Raises:
+        ValueError: it is missing or has another type; others of `FAULTS` if the file is damaged.
+    """
+    value = _attribute(file, name)
+    if not isinstance(value, str):
+        raise ValueError(f"attribute {name}: expected a string, found {type(value).__name__}")
+    return value
+
+
+def number_attribute(file: h5py.File, name: str) -> int | None:
+    """Read an attribute that is one integer; None if it is missing or has another type.
+
+    Raises:
+        FAULTS: the file is damaged.
+    """
+    value = _attribute(file, name) if name in file.attrs else None
+    return int(value) if isinstance(value, np.integer) else None
+
+
+def _attribute(file: h5py.File, name: str) -> Any:
+    if name not in file.attrs:
+        raise ValueError(f"attribute {name} is missing")
+    shape = file.attrs.get_id(name).shape
+    if shape != ():
+        raise ValueError(f"attribute {name}: expected one value, found shape {shape}")
+    return file.attrs[name]
+
+
+def dataset(file: h5py.File, name: str, rank: int, size: int) -> h5py.Dataset:
+    """Open a dataset whose values are in one piece within a file of `size` bytes.
+
+    Raises:
+        ValueError: it is missing, a link, has another rank or layout, or exceeds the file; others of `FAULTS` if the
+            file is damaged.
+    """
+    link = file.get(name, getlink=True)
+    if link is None:
+        raise ValueError(f"{name} is missing")
+    if not isinstance(link, h5py.HardLink):
+        raise ValueError(f"{name} is a link to another place, which is not followed")
+    found = file[name]
+    if not isinstance(found, h5py.Dataset):
+        raise ValueError(f"{name}: expected a dataset, found a {type(found).__name__.lower()}")
+    if found.ndim != rank:
+        raise ValueError(f"{name}: expected {rank} dimensions, found shape {found.shape}")
+    plan = found.id.get_create_plist()
+    layouts = {
+        h5py.h5d.CONTIGUOUS: "contiguous",
+        h5py.h5d.CHUNKED: "chunked or compressed",
+        h5py.h5d.COMPACT: "compact",
+    }
+    layout = layouts.get(plan.get_layout(), "virtual, which leads to other files")
+    if layout == "contiguous" and plan.get_external_count():
+        layout = "in another file, which is not opened"
+    if layout != "contiguous":
+        raise ValueError(f"{name}: expected contiguous values in this file, found that they are {layout}")
+    offset = found.id.get_offset()
+    end = None if offset is None else offset + math.prod(found.shape) * found.dtype.itemsize
+    if end is None or end > size:
+        expected = f"the values of {name}" if end is None else f"{end} bytes"
+        raise ValueError(f"truncated: expected {expected}, found a file of {size} bytes")
+    return found
+
+
+def texts(file: h5py.File, name: str, size: int) -> list[str]:
+    """Read a list of strings, stored with a fixed length, from a file of `size` bytes.
+
+    Raises:
+        FAULTS: see `dataset`; the values are not strings, or not UTF-8.
+    """
+    found = dataset(file, name, 1, size)
+    if found.dtype.kind != "S":
+        raise ValueError(f"{name}: expected strings of one length, found {found.dtype}")
+    return [value.decode() for value in found[:].tolist()]
