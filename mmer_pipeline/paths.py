@@ -1,5 +1,6 @@
 """Locations of all files: every file name of the project is defined here and only here."""
 
+import hashlib
 import os
 import re
 from dataclasses import dataclass
@@ -92,6 +93,16 @@ def speech_features(cache: Path, manifest: Path, encoder: str, dtype: str) -> Pa
 def partial_features(path: Path) -> Path:
     """The feature file that an extraction fills before it is renamed to `path`."""
     return path.with_suffix(".partial.h5")
+
+
+def features_of_namesake(path: Path, place: str) -> Path:
+    """The feature file of an encoder in the directory `place`, if `path` has those of another one of the same name."""
+    return path.with_suffix(f".{hashlib.sha256(place.encode()).hexdigest()[:8]}{path.suffix}")
+
+
+def verified_features(path: Path) -> Path:
+    """The note that the values of the feature file `path` have been compared with their digests."""
+    return path.with_name(f".{path.name}.verified")
 
 
 def partial_results(path: Path) -> Path:

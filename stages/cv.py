@@ -187,7 +187,7 @@ def _extract(
     """Compute the missing features of the jobs; returns an error message for each request that failed.
 
     Raises:
-        UserError: the features of two encoders would be stored in the same file.
+        UserError: the files of two ASR models, or of two revisions of an encoder, would be the same.
     """
     from mmer_pipeline.features.required_features import requests_of
     from stages.progress import Stopped
@@ -197,10 +197,12 @@ def _extract(
     requests: dict[Path, Any] = {}
     for request in wanted:
         path = request.path(common.cache, corpus.path)
-        if requests.setdefault(path, request) != request:
+        other = requests.setdefault(path, request)
+        # Two encoders of one name get a file each; which is whose is known once one of them has been written.
+        if other != request and (other.encoder == request.encoder or request.kind == "transcripts"):
             raise UserError(
-                f"The features of {request.encoder} and {requests[path].encoder} (or of two revisions) would be "
-                f"stored in the same file, {path}. Rename one encoder's directory, or use another --cache-dir for it."
+                f"The results of {request.encoder} and {other.encoder} (or of two revisions) would be "
+                f"stored in the same file, {path}. Rename one model's directory, or use another --cache-dir for it."
             )
     for request in wanted:
         try:

@@ -81,6 +81,15 @@ class TextTokenizer:
         return found
 
 
+def hidden_size(files: EncoderFiles) -> int:
+    """d_t, the size of a hidden state.
+
+    Raises:
+        UserError: the configuration cannot be used.
+    """
+    return int(read_config(files).hidden_size)
+
+
 def _max_tokens(config: Any, tokenizer: Any) -> int:
     """Number of tokens that the model has positions for (RoBERTa's positions start after the padding index)."""
     positions = int(getattr(config, "max_position_embeddings", 512))

@@ -4,6 +4,7 @@ A feature file is up to date if it has the expected identity and the input diges
 utterances. This check loads no model.
 """
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,9 +15,9 @@ from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.transcripts import ASR, GOLD, encoder_text
 from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.digests import digest_of, digest_of_recording, stamp_of
-from mmer_pipeline.encoders.encoder_files import EncoderFiles
+from mmer_pipeline.encoders.encoder_files import EncoderFiles, resolve_encoder
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.features.feature_file import FeatureFile, FeatureIdentity
+from mmer_pipeline.features.feature_file import FeatureFile, FeatureIdentity, identity_of
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.registry import reads_speech_features, reads_text_features
 
@@ -46,8 +47,10 @@ class Request:
         if self.kind == "text":
             slugs = {GOLD: "", ASR: f"asr-{paths.encoder_slug(self.asr_model)}"}
             source = slugs.get(self.transcripts, self.transcripts)
-            return paths.text_features(cache, manifest, self.encoder, self.annotations, self.dtype, source)
-        return paths.speech_features(cache, manifest, self.encoder, self.dtype)
+            path = paths.text_features(cache, manifest, self.encoder, self.annotations, self.dtype, source)
+        else:
+            path = paths.speech_features(cache, manifest, self.encoder, self.dtype)
+        return _own_file(path, self.encoder, self.revision)
 
 
 def requests_of(settings: Settings) -> list[Request]:
@@ -58,8 +61,36 @@ def requests_of(settings: Settings) -> list[Request]:
     if reads_text_features(settings):
         found += [text_request(settings, source) for source in dict.fromkeys(settings.sources)]
     if reads_speech_features(settings):
-        found.append(Request("speech", settings.speech_encoder, settings.speech_revision, settings.dtype))
+        found.append(speech_request(settings))
     return found
+
+
+def _own_file(path: Path, name: str, revision: str | None) -> Path:
+    """`path`, or another file if `path` has the features of another encoder of this name that still exists."""
+    place = _place(name)
+    own = paths.features_of_namesake(path, place)
+    if own.is_file() or not path.is_file():
+        return own if own.is_file() else path
+    identity = identity_of(path)
+    if identity is None or _place(identity.encoder) == place:
+        return path
+    try:
+        resolve_encoder(identity.encoder, identity.revision or None)
+        is_same = resolve_encoder(name, revision).digest() == identity.encoder_digest
+    except UserError:  # one of the two is not here any more
+        return path
+    return path if is_same else own
+
+
+def _place(name: str) -> str:
+    """Where an encoder is: the path of its directory, or the id of one that is none."""
+    directory = Path(name).expanduser()
+    return os.path.realpath(directory) if directory.is_dir() else name
+
+
+def speech_request(settings: Settings) -> Request:
+    """The speech features."""
+    return Request("speech", settings.speech_encoder, settings.speech_revision, settings.dtype)
 
 
 def text_request(settings: Settings, source: str) -> Request:
@@ -137,6 +168,21 @@ def _state(path: Path, utterance: Utterance) -> tuple[int, int]:
 
 def _stamp(utterance: Utterance, state: tuple[int, int]) -> str:
     return stamp_of(utterance.audio, *state, utterance.start_seconds, utterance.end_seconds)
+
+
+def row_length(encoder: EncoderFiles, kind: str) -> int:
+    """Numbers in a row of an encoder's features of this kind; its weights are not loaded.
+
+    Raises:
+        UserError: its configuration cannot be used.
+    """
+    if kind == "text":
+        from mmer_pipeline.encoders.text import hidden_size
+
+        return hidden_size(encoder)
+    from mmer_pipeline.encoders.speech import speech_outline
+
+    return speech_outline(encoder).front_dim
 
 
 def existing_features(path: Path, identity: FeatureIdentity | None) -> FeatureFile | None:

@@ -19,7 +19,7 @@ from mmer_pipeline.corpora.transcripts import Alphabet
 from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.devices import is_main_process
 from mmer_pipeline.errors import UserError, first_few
-from mmer_pipeline.features.required_features import existing_features
+from mmer_pipeline.features.required_features import existing_features, speech_request
 from mmer_pipeline.runs import RunRecord, read_evaluation_on
 from mmer_pipeline.settings import SAME, Settings
 from mmer_pipeline.suggested_commands import place_of, train_command
@@ -87,7 +87,7 @@ def check_recordings(manifest: Manifest, training: Manifest, settings: Settings,
     if not reads_speech_features(settings):
         return
     found = [
-        existing_features(paths.speech_features(directory, path, settings.speech_encoder, settings.dtype), None)
+        existing_features(speech_request(settings).path(directory, path), None)
         for directory, path in ((cache, training.path), (manifest.path.parent, manifest.path))
     ]
     theirs, mine = (None if file is None else dict(zip(file.utterance_ids, file.input_digests, strict=True))

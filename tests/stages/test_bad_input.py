@@ -66,9 +66,10 @@ def test_a_features_file_cut_in_half_is_named_with_what_to_do(manifest, encoders
 def test_features_of_another_encoder_are_refused(tmp_path, manifest, encoders, training):
     from mmer_pipeline.demo.encoders import tiny_speech_encoder
 
-    succeed("extract", *encoders)
-    other = tiny_speech_encoder(tmp_path / "other" / Path(encoders[3]).name, seed=7)  # same name, other weights
-    message = fail(*training[:4], str(other), *training[5:])
+    encoder = tiny_speech_encoder(tmp_path / "encoder")
+    succeed("extract", *encoders[:3], encoder)
+    tiny_speech_encoder(encoder, seed=7)  # other weights
+    message = fail(*training[:4], encoder, *training[5:])
     assert "another encoder" in message
     assert "encoder digest" in message
 

@@ -186,13 +186,17 @@ def test_a_fold_that_is_named_twice_is_one_job_and_a_repeated_seed_is_refused(tm
     assert "a seed appears twice" in invoke("cv", "--seeds", "1,01").stderr
 
 
-def test_two_encoders_whose_features_would_lie_in_one_file_are_refused(tiny_corpus, tiny_text, tmp_path):
+def test_two_models_whose_results_would_lie_in_one_file_are_refused(tiny_corpus, tiny_text, tmp_path):
     tiny_corpus(tmp_path)
     for name in ("a", "b"):
         shutil.copytree(tiny_text, f"{name}/model")
-    result = invoke("cv", "--systems", "roberta:text-encoder=a/model,roberta:text-encoder=b/model")
-    assert result.exit_code == 1
-    assert "would be stored in the same file" in result.stderr
+    for systems in (
+        "roberta:transcripts=asr:asr-model=a/model,roberta:transcripts=asr:asr-model=b/model",
+        f"roberta:text-encoder={tiny_text},roberta:text-encoder={tiny_text}:text-revision=main",
+    ):
+        result = invoke("cv", "--systems", systems)
+        assert result.exit_code == 1
+        assert "would be stored in the same file" in result.stderr
 
 
 @pytest.mark.parametrize("against", ["cai", "mmer-alpha-0.1", "roberta"])
