@@ -8,6 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,18 +17,20 @@ from mmer_pipeline.corpora.asr_transcripts import with_source
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.transcripts import encoder_text
 from mmer_pipeline.encoders.encoder_files import EncoderFiles, resolve_encoder
-from mmer_pipeline.features.feature_file import Row
+from mmer_pipeline.features.feature_file import FeatureFile, Row
 from mmer_pipeline.features.feature_writer import FeatureWriter, update_stamps
 from mmer_pipeline.features.required_features import (
     Request,
     count_frames,
     covers,
     existing_features,
+    row_length,
     speech_identity,
     speech_inputs,
     text_identity,
     text_inputs,
 )
+from mmer_pipeline.features.verification import damaged_rows, note_intact, refuse_damaged
 
 if TYPE_CHECKING:  # workers imports torch, transformers and Dask, which are not needed if nothing is missing
     from mmer_pipeline.features.workers import Item, Rows
@@ -86,7 +89,7 @@ def extract_text(
     inputs = text_inputs(manifest, annotations)
     existing = existing_features(path, identity)
     utterances = manifest.utterances
-    if existing and covers(existing, inputs):
+    if existing and covers(existing, inputs) and not damaged_rows(existing, partial(row_length, encoder, "text")):
         return Extraction(path, 0, len(utterances))
 
     from mmer_pipeline.encoders.text import TextTokenizer
@@ -118,11 +121,12 @@ def extract_speech(
     existing = existing_features(path, identity)
     inputs = speech_inputs(manifest, existing.known_inputs if existing else None)
     utterances = manifest.utterances
-    if existing and covers(existing, inputs):
+    if existing and covers(existing, inputs) and not damaged_rows(existing, partial(row_length, encoder, "speech")):
         touched = {key: stamp for key, stamp in inputs.stamps.items() if existing.stamps[existing.index[key]] != stamp}
         if touched:
             with suppress(OSError):  # if the file is read-only, the recordings are merely read again next time
                 update_stamps(path, touched)
+                note_intact(path)
         return Extraction(path, 0, len(utterances))
 
     from mmer_pipeline.encoders.speech import speech_outline
@@ -173,3 +177,4 @@ def _fill(
             writer.write(rows)
             execution.progress(len(rows), total)
     writer.finish()
+    refuse_damaged(FeatureFile(writer.path), lambda: writer.dim)  # the disk gives back what it was given

@@ -2,9 +2,9 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
-from mmer_pipeline import paths
 from mmer_pipeline.corpora.asr_transcripts import with_source
 from mmer_pipeline.corpora.folds import SPLIT, Fold, fold_values
 from mmer_pipeline.corpora.manifest import Manifest
@@ -13,8 +13,10 @@ from mmer_pipeline.corpora.utterances import COLUMNS
 from mmer_pipeline.digests import digest_of_texts
 from mmer_pipeline.encoders.encoder_files import EncoderFiles, resolve_encoder
 from mmer_pipeline.encoders.text import TextTokenizer
+from mmer_pipeline.errors import UserError
 from mmer_pipeline.features import required_features
 from mmer_pipeline.features.feature_file import FeatureFile, open_features
+from mmer_pipeline.features.verification import refuse_damaged
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.suggested_commands import extract_command, transcribe_command
 from mmer_pipeline.systems.base import EmotionModel
@@ -119,18 +121,31 @@ def _open_text(
     path = required_features.text_request(settings, source).path(cache, manifest.path)
     encoder = encoders.text if encoders else None
     identity = required_features.text_identity(encoder, policy, dtype) if encoder else None
-    return open_features(path, identity, texts, extract_command(settings, place))
+    file = open_features(path, identity, texts, extract_command(settings, place))
+    return refuse_damaged(file, partial(_row_length, file, settings))
 
 
 def _open_speech(
     manifest: Manifest, settings: Settings, cache: Path, encoders: Encoders | None, place: str
 ) -> FeatureFile:
-    path = paths.speech_features(cache, manifest.path, settings.speech_encoder, settings.dtype)
+    path = required_features.speech_request(settings).path(cache, manifest.path)
     encoder = encoders.speech if encoders else None
     identity = required_features.speech_identity(encoder, settings.dtype) if encoder else None
     existing = required_features.existing_features(path, identity)
     recordings = required_features.speech_inputs(manifest, existing.known_inputs if existing else None)
-    return open_features(path, identity, recordings.digests, extract_command(settings, place))
+    file = open_features(path, identity, recordings.digests, extract_command(settings, place))
+    return refuse_damaged(file, partial(_row_length, file, settings))
+
+
+def _row_length(file: FeatureFile, settings: Settings) -> int | None:
+    """Numbers in a row that the encoder gives; None if it is not here any more, or another one."""
+    try:
+        found = Encoders.of(settings)
+    except UserError:
+        return None
+    encoder = found.text if file.identity.kind == "text" else found.speech
+    is_same = encoder is not None and encoder.digest() == file.identity.encoder_digest
+    return required_features.row_length(encoder, file.identity.kind) if encoder and is_same else None
 
 
 def ctc_alphabet(settings: Settings, transcripts: Iterable[str]) -> Alphabet | None:
