@@ -3,12 +3,13 @@
 import logging
 import os
 import signal
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from typing import Any
 
 import dask
 import torch
-from distributed import Client, LocalCluster, Nanny, Scheduler, SpecCluster, Worker, WorkerPlugin
+from distributed import Client, Nanny, Scheduler, Security, SpecCluster, Worker, WorkerPlugin
 
 from mmer_pipeline.devices import usable_cores
 from mmer_pipeline.errors import UserError
@@ -25,29 +26,22 @@ _NO_LOGS = {"distributed.admin.low-level-log-length": 0}  # they would keep thou
 
 
 @contextmanager
-def connect(scheduler: str) -> Iterator[Client]:
+def connect(scheduler: str | Client) -> Iterator[Client]:
     """Connect to "threads" or "processes" on this machine, or to the Dask scheduler at an address.
+
+    A client that is connected already is used as it is.
 
     Raises:
         UserError: no scheduler answers at the address.
     """
-    if scheduler == "processes":
+    if isinstance(scheduler, Client):
+        yield scheduler
+    elif scheduler == "processes":
         with local_workers(usable_cores()) as client:
             yield client
     elif scheduler == "threads":
-        options = {
-            "n_workers": 1,
-            "threads_per_worker": min(MAX_THREADS, usable_cores()),
-            "processes": False,
-            "memory_limit": 0,  # otherwise Dask spills batches to disk when other programs fill the memory
-            "silence_logs": logging.ERROR,
-            "dashboard_address": ":0",  # any free port
-        }
-        with (
-            dask.config.set(_NO_LOGS),
-            LocalCluster(**options) as cluster,
-            Client(cluster, set_as_default=False) as client,
-        ):
+        options = {"nthreads": min(MAX_THREADS, usable_cores()), "memory_limit": 0, "protocol": "inproc://"}
+        with _local_cluster({0: {"cls": _Worker, "options": options}}, {"protocol": "inproc://"}) as client:
             yield client
     else:
         try:
@@ -69,16 +63,19 @@ def local_workers(count: int, devices: Sequence[str] = ()) -> Iterator[Client]:
     so that it computes the same digits on a CPU; several share the cores, unless `OMP_NUM_THREADS` is set. If a worker
     dies, its task fails at once with `KilledWorker`. Only this process handles Ctrl-C and SIGTERM; when it dies, for
     whatever reason, its workers die with it.
+
+    The processes listen on the loopback alone, and talk only to those that have the certificate made for this call:
+    whoever can reach a Dask process without one can run code as its owner.
     """
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    listening = {"protocol": "tls://", "host": _HERE, "security": Security.temporary()}
     workers = {
         number: {
             "cls": Nanny,
             "options": {
+                **listening,
+                "worker_class": _Worker,
                 "nthreads": 1,
-                "host": _HERE,
                 "memory_limit": 0,  # Dask's limit per thread has no relation to the memory of a job
-                "dashboard": False,
                 "silence_logs": logging.CRITICAL,
                 "env": worker_environment(number, count, devices),
                 "plugins": (_WorkerSetup(),),
@@ -86,23 +83,41 @@ def local_workers(count: int, devices: Sequence[str] = ()) -> Iterator[Client]:
         }
         for number in range(count)
     }
-    scheduler = {
-        "cls": Scheduler,
-        "options": {
-            "host": _HERE,
-            "port": 0,
-            "dashboard": False,
-            "dashboard_address": f"{_HERE}:0",  # of its health page, which cannot be switched off
-            "allowed_failures": 0,
-        },
-    }
-    # By default Dask limits each worker to one thread, by changing the environment of this process.
+    with _local_cluster(workers, {**listening, "port": 0, "allowed_failures": 0}) as client:
+        yield client
+
+
+@contextmanager
+def _local_cluster(workers: Mapping[int, Any], scheduler: Mapping[str, Any]) -> Iterator[Client]:
+    """Start a scheduler with these options, these workers, and a client."""
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    # By default Dask limits each worker process to one thread, by changing the environment of this process.
     with (
         dask.config.set({**_NO_LOGS, "distributed.nanny.pre-spawn-environ": {}}),
-        SpecCluster(workers=workers, scheduler=scheduler, silence_logs=logging.CRITICAL) as cluster,
+        SpecCluster(
+            workers=workers,
+            scheduler={"cls": _Scheduler, "options": {"dashboard": False, **scheduler}},
+            security=scheduler.get("security"),
+            silence_logs=logging.CRITICAL,
+        ) as cluster,
         Client(cluster, set_as_default=False) as client,
     ):
         yield client
+
+
+class _WithoutPages:
+    """Part of a scheduler or worker that serves no web pages: Dask would let every user of the machine read them."""
+
+    def start_http_server(self, *_: object, **__: object) -> None:
+        """Start none."""
+
+
+class _Scheduler(_WithoutPages, Scheduler):
+    pass
+
+
+class _Worker(_WithoutPages, Worker):
+    pass
 
 
 def worker_environment(number: int, count: int, devices: Sequence[str]) -> dict[str, str]:

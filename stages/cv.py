@@ -119,11 +119,10 @@ def cv(
         device=common.device, save_seconds=60 * save_minutes, keep_state=keep_state, restart=restart,
     )  # fmt: skip
     with _client(common, scheduler, workers or 1, resources) as client:
-        address = str(client.scheduler_info()["address"])
-        errors = _extract(common, corpus, jobs, address, resources)
+        errors = _extract(common, corpus, jobs, client, resources)
         reasons = {job: [errors[r] for r in requests_of(job.settings) if r in errors] for job in jobs}
         settings = [job.settings for job in jobs if not reasons[job]]
-        extract_other_corpora(common, others_read, corpus, settings, address, resources)
+        extract_other_corpora(common, others_read, corpus, settings, client, resources)
         outcomes = [Outcome(job, "failed", message=reasons[job][0]) for job in jobs if reasons[job]]
         with CrossValidationProgress(common, workspace.runs, jobs) as progress:
             for outcome in outcomes:
@@ -182,7 +181,7 @@ def _client(common: Common, scheduler: str | None, workers: int, resources: Mapp
 
 
 def _extract(
-    common: Common, corpus: "Manifest", jobs: "Sequence[Job]", scheduler: str, resources: Mapping[str, float]
+    common: Common, corpus: "Manifest", jobs: "Sequence[Job]", scheduler: "Client", resources: Mapping[str, float]
 ) -> dict[Any, str]:
     """Compute the missing features of the jobs; returns an error message for each request that failed.
 

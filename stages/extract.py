@@ -18,6 +18,8 @@ from stages.shared_options import Common, common_options, manifest_option, say, 
 from stages.transcribe import make_transcripts
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from mmer_pipeline.corpora.manifest import Manifest
     from mmer_pipeline.features.extraction import Extraction
     from mmer_pipeline.features.required_features import Request
@@ -59,7 +61,7 @@ def make_features(
     common: Common,
     request: "Request",
     corpus: "Manifest",
-    scheduler: str,
+    scheduler: "str | Client",
     resources: Mapping[str, float] | None = None,
 ) -> "Extraction | Transcription":
     """Compute the missing rows of one feature file, or the missing automatic transcripts.

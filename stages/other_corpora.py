@@ -13,6 +13,8 @@ from stages.extract import make_features
 from stages.shared_options import Common, say
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from mmer_pipeline.corpora.manifest import Manifest
     from mmer_pipeline.settings import Settings
 
@@ -105,7 +107,7 @@ def extract_other_corpora(
     others: "Sequence[Manifest]",
     training: "Manifest",
     jobs: "Sequence[Settings]",
-    scheduler: str,
+    scheduler: "Client",
     resources: Mapping[str, float],
 ) -> None:
     """Compute the missing features of other corpora, beside their manifests, and compare their recordings.

@@ -1,7 +1,12 @@
-"""The threads and the GPU of each worker process. For the processes themselves see tests/stages/test_cv.py."""
+"""Workers on this machine: their threads and GPUs, and who can reach them."""
+
+import os
+import socket
 
 import pytest
 import torch
+from distributed import Client, Security
+from helpers.sockets import listening
 
 from mmer_pipeline import cluster
 from mmer_pipeline.cluster import devices_to_share, worker_environment
@@ -42,7 +47,45 @@ def test_workers_share_the_gpus_that_this_process_sees(machine, monkeypatch):
     assert devices_to_share("auto") == []
 
 
-def test_several_workers_share_the_cores(monkeypatch):
-    monkeypatch.delenv("OMP_NUM_THREADS")
-    with cluster.local_workers(2) as client:
-        assert set(client.run(torch.get_num_threads).values()) == {max(1, usable_cores() // 2)}
+@pytest.fixture(scope="module")
+def two_workers():
+    """The client of two worker processes, which were started where nothing is said about threads."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("OMP_NUM_THREADS")
+        with cluster.local_workers(2) as client:
+            yield client
+
+
+def test_several_workers_share_the_cores(two_workers):
+    assert set(two_workers.run(torch.get_num_threads).values()) == {max(1, usable_cores() // 2)}
+
+
+def test_nobody_without_the_certificate_of_this_run_reaches_a_worker(two_workers):
+    """Neither the scheduler, nor a worker, nor the process that watches a worker: each would run what it is sent."""
+    workers = two_workers.scheduler_info()["workers"]
+    addresses = [two_workers.scheduler.address, *workers, *(worker["nanny"] for worker in workers.values())]
+    ports = {int(address.rpartition(":")[2]) for address in addresses}
+    assert {port for _, port in listening(os.getpid())} == ports
+    for address in addresses:
+        assert address.startswith("tls://127.0.0.1:")
+        plain = address.replace("tls://", "tcp://")
+        for strange, security in ((plain, Security()), (address, Security.temporary())):
+            with pytest.raises(OSError):
+                Client(strange, security=security, timeout=0.3, set_as_default=False)
+
+
+def test_workers_in_threads_listen_on_nothing():
+    before = listening(os.getpid())
+    with cluster.connect("threads") as client:
+        assert client.submit(os.getpid).result() == os.getpid()
+        assert listening(os.getpid()) == before
+
+
+def test_sockets_on_all_addresses_are_found():
+    """Without this, the tests of listening could pass because nothing is ever found."""
+    with socket.socket() as four, socket.socket(socket.AF_INET6) as six:
+        for listener in (four, six):
+            listener.bind(("", 0))
+            listener.listen()
+        expected = {("0.0.0.0", four.getsockname()[1]), ("::", six.getsockname()[1])}
+        assert expected <= listening(os.getpid())

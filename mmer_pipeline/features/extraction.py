@@ -33,6 +33,8 @@ from mmer_pipeline.features.required_features import (
 from mmer_pipeline.features.verification import damaged_rows, note_intact, refuse_damaged
 
 if TYPE_CHECKING:  # workers imports torch, transformers and Dask, which are not needed if nothing is missing
+    from distributed import Client
+
     from mmer_pipeline.features.workers import Item, Rows
 
 # Dask's overhead is about 4 ms per task. If there are many batches, several are combined into one task; there are still
@@ -47,7 +49,7 @@ class Execution:
     """Where an extraction computes, and whom it tells."""
 
     device: str
-    scheduler: str  # "threads", "processes", or the address of a Dask scheduler
+    scheduler: str | Client  # "threads", "processes", the address of a Dask scheduler, or a client of one
     progress: Progress
     resources: Mapping[str, float] | None = None  # of a scheduler's worker, needed by one batch
 

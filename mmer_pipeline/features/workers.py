@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 import torch
-from distributed import KilledWorker, as_completed
+from distributed import Client, KilledWorker, as_completed
 from torch import Tensor
 
 from mmer_pipeline import audio, cluster
@@ -214,12 +214,12 @@ def release_encoders() -> None:
 def run(
     job: Callable[[Sequence[Item]], Rows],
     batches: Sequence[Sequence[Item]],
-    scheduler: str,
+    scheduler: str | Client,
     resources: Mapping[str, float] | None = None,
 ) -> Iterator[Rows]:
     """Run `job` on every batch and yield the results in the order in which they are finished.
 
-    `scheduler` is "threads" or "processes" on this machine, or the address of a Dask scheduler; `resources` are the
+    `scheduler` is as for `cluster.connect`; `resources` are the
     resources of one of its workers that a batch needs.
 
     Raises:

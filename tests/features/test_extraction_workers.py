@@ -1,5 +1,6 @@
 """Batches, tasks and schedulers of an extraction: the same rows in every way of working, and stops in the middle."""
 
+import os
 import threading
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from helpers.extraction import (
     speech_extraction,
     text_extraction,
 )
+from helpers.sockets import listening
 
 from mmer_pipeline import audio, cluster
 from mmer_pipeline.corpora.manifest import Manifest
@@ -25,12 +27,21 @@ small_batches = pytest.fixture(batches_of_a_few)
 
 @pytest.mark.slow
 def test_processes_write_what_threads_write(manifest: Manifest, text: Work, speech: Work, small_batches: None) -> None:
+    """And listen on nothing, or for one another."""
+    before, found = listening(os.getpid()), []
+
+    def watch(*_: int) -> None:
+        found.append(listening(os.getpid()) - before)
+
     for extract, name in ((text, "text.h5"), (speech, "speech.h5")):
-        extract(manifest, scheduler="threads")
+        extract(manifest, scheduler="threads", progress=watch)
+        assert set().union(*found) == set()
         threads = FeatureFile(Path(name))
         values = [np.array(threads.at(row)) for row in range(16)]
         Path(name).unlink()
-        extract(manifest, scheduler="processes")
+        extract(manifest, scheduler="processes", progress=watch)
+        assert {host for sockets in found for host, _ in sockets} == {"127.0.0.1"}
+        found.clear()
         processes = FeatureFile(Path(name))
         assert processes.value_digests == threads.value_digests
         for row in range(16):

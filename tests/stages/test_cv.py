@@ -13,9 +13,11 @@ from types import SimpleNamespace
 
 import pytest
 from helpers.command_line import invoke, succeed
+from helpers.sockets import listening
 
 from mmer_pipeline import paths
 from mmer_pipeline.runs import read_metrics
+from stages.cv_progress import CrossValidationProgress
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -34,8 +36,16 @@ def finished(tmp_path_factory, tiny_corpus, options):
     directory = tmp_path_factory.mktemp("finished")
     tiny_corpus(directory)
     places = ["--cache-dir", directory / "cache", "--runs-dir", directory / "runs"]
-    result = succeed(*places, "--json", "cv", "--systems", SYSTEMS, *options)
-    return SimpleNamespace(directory=directory, runs=directory / "runs", result=json.loads(result.stdout))
+    sockets, before, tick = set(), listening(os.getpid()), CrossValidationProgress.tick
+
+    def watch(progress):
+        sockets.update(listening(os.getpid()) - before)
+        tick(progress)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CrossValidationProgress, "tick", watch)
+        said = json.loads(succeed(*places, "--json", "cv", "--systems", SYSTEMS, *options).stdout)
+    return SimpleNamespace(directory=directory, runs=directory / "runs", result=said, sockets=sockets)
 
 
 @pytest.fixture
@@ -88,6 +98,11 @@ def test_a_cross_validation_leaves_a_run_a_system_and_the_report(finished):
     report = json.loads((finished.runs / "report" / "report.json").read_text())
     assert sorted(system["name"] for system in report["systems"]) == ["mmer-no-gate", "roberta", "wav2vec2"]
     assert report["holes"] == []
+
+
+def test_a_cross_validation_listens_on_the_loopback_alone(finished):
+    """Seen several times a second while it ran."""
+    assert {host for host, _ in finished.sockets} == {"127.0.0.1"}
 
 
 def test_a_fold_trained_by_train_has_the_digits_of_one_trained_by_cv(finished, features_only, encoders, options):
