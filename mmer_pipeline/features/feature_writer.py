@@ -30,7 +30,7 @@ class FeatureWriter:
         self._dtype, self._row_bytes = np.dtype(identity.dtype), dim * np.dtype(identity.dtype).itemsize
         self.partial = paths.partial_features(path)
         self._offsets = np.concatenate([[0], np.cumsum([row.length for row in plan])]).astype(np.int64)
-        with files.explain_disk_full(path):
+        with files.explain_disk_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             sources = [
                 file
@@ -89,7 +89,7 @@ class FeatureWriter:
 
     def write(self, rows: Iterable[tuple[int, np.ndarray]]) -> None:
         """Write the rows of some utterances: pairs of number in the plan and values `[length, dim]`."""
-        with files.explain_disk_full(self.path):
+        with files.explain_disk_errors(self.path):
             for number, values in rows:
                 self._put(number, values)
 
@@ -97,7 +97,7 @@ class FeatureWriter:
         """Rename the partial file to its final name; every row must have been written."""
         digests = self._file["value_digest"].asstr()[:]
         assert all(digests), "finish() before every row was written"
-        with files.explain_disk_full(self.path):
+        with files.explain_disk_errors(self.path):
             self.close()
             self.partial.replace(self.path)
 

@@ -47,6 +47,7 @@ def pack(
     revision and digest. The speech encoder is part of the weights.
 
     Raises:
+        Busy: another process is packing to `output`.
         UserError: `output` has other files, the text encoder has changed, or the system comes from a file.
     """
     if file_of_system(model.settings.system):
@@ -63,7 +64,8 @@ def pack(
             f"{output} contains files that are not part of a packed model: {', '.join(others)}. Packing again would "
             "delete them: move them away, or give a new directory with --output."
         )
-    with files.replacing_directory(output.resolve()) as temporary:
+    output = output.resolve()
+    with files.locked(paths.lock_of(output)), files.replacing_directory(output) as temporary:
         for member, name in zip(model.members, _member_names(model), strict=True):
             (temporary / name).mkdir()
             for path in (member.directory / "config.json", member.directory / paths.WEIGHTS_NAME):

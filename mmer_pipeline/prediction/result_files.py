@@ -197,7 +197,7 @@ class ResultFile:
 
     def _append(self, value: Mapping[str, Any]) -> None:
         # Opened for each line, so that the line is written, or the disk is full, when this returns.
-        with files.explain_disk_full(self.partial), self.partial.open("ab") as stream:
+        with files.explain_disk_errors(self.partial), self.partial.open("ab") as stream:
             stream.write(files.json_line(value).encode())
 
 

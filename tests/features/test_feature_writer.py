@@ -240,7 +240,7 @@ def test_a_disk_that_fills_while_rows_are_written_is_said(path: Path, monkeypatc
 
 
 def test_another_error_of_the_disk_keeps_its_traceback(path: Path) -> None:
-    assert not files.is_disk_full(PermissionError(13, "Permission denied"))
+    assert files.explanation_of(PermissionError(13, "Permission denied"), path) is None
     path.parent.write_text("a file where a folder should be")
     with pytest.raises(OSError):
         FeatureWriter(path, IDENTITY, DIM, PLAN)

@@ -1,0 +1,131 @@
+"""Run the fault harness: `make faults`, or `python -m faults --help` with tests/ on the path.
+
+Every result is kept, so that the next call goes on with other seeds, after it has repeated the trials that found
+something.
+"""
+
+import argparse
+import importlib
+import shutil
+import sys
+import tempfile
+import time
+import traceback
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import conftest  # noqa: F401 (sets the environment of everything that is imported later)
+
+from faults import shim
+from faults.results import FOUND, HELD, Results
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+# The kinds of faults and their modules. A module has CASES and `trial(case, seed, workplace)`, or, if it needs no
+# command in a child, `run(seed, directory)`; it may be missing.
+KINDS = {
+    "kills": "faults.kills",
+}
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A case of a kind with a seed."""
+
+    kind: str
+    case: str
+    seed: int
+
+
+def main() -> None:
+    """Run trials until the time is up, and print the table."""
+    options = _options()
+    slot = options.slot.resolve()
+    slot.mkdir(parents=True, exist_ok=True)
+    if not shim.is_loaded():
+        shim.restart_with_shim(slot, "faults", sys.argv[1:])
+    results = Results(options.results)
+    if options.table:
+        print(results.table())
+        return
+    from faults import children
+
+    children.import_everything()
+    from faults.workplace import Workplace
+
+    modules = {kind: found for kind in options.kinds if (found := _module(kind)) is not None}
+    workplace, began = Workplace(slot), time.monotonic()
+    for done, trial in enumerate(_trials(options, modules, results)):
+        if done == options.trials or time.monotonic() - began > 60 * options.minutes:
+            break
+        entry = _run(trial, modules[trial.kind], workplace)
+        results.add(entry)
+        if entry["result"] == FOUND:
+            print(f"FOUND {trial.kind}, {trial.case}, seed {trial.seed}: {entry['detail']}", flush=True)
+    print(results.table())
+    if not options.keep:
+        shutil.rmtree(slot)
+    if results.to_repeat():
+        sys.exit(1)
+
+
+def _options() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="python -m faults", description=__doc__)
+    parser.add_argument("--minutes", type=float, default=float("inf"), help="stop after so many minutes")
+    parser.add_argument("--trials", type=int, default=-1, help="stop after so many trials")
+    parser.add_argument("--kinds", type=lambda text: text.split(","), default=list(KINDS), help="faults, by commas")
+    parser.add_argument("--cases", type=lambda text: text.split(","), help="commands, by commas")
+    parser.add_argument("--first-seed", type=int, default=0, help="the first seed of this process")
+    parser.add_argument("--step", type=int, default=1, help="between seeds; with it, several processes share them")
+    parser.add_argument("--results", type=Path, default=REPOSITORY / "reports/faults/results.jsonl")
+    parser.add_argument("--slot", type=Path, default=Path(tempfile.gettempdir()) / "mmer-pipeline-faults",
+                        help="directory to work in; each process needs its own")  # fmt: skip
+    parser.add_argument("--keep", action="store_true", help="keep that directory")
+    parser.add_argument("--table", action="store_true", help="print the table of the results and do nothing else")
+    return parser.parse_args()
+
+
+def _module(kind: str) -> ModuleType | None:
+    try:
+        return importlib.import_module(KINDS[kind])
+    except ModuleNotFoundError as error:
+        if error.name != KINDS[kind]:
+            raise
+        return None
+
+
+def _trials(options: argparse.Namespace, modules: dict[str, ModuleType], results: Results) -> Iterator[Trial]:
+    """Trials to repeat, and then one of each kind and case in turn, so that a short run is a fair sample."""
+    cases = [
+        (kind, case)
+        for kind, module in modules.items()
+        for case in getattr(module, "CASES", [""])
+        if options.cases is None or case in options.cases
+    ]
+    yield from (Trial(*key) for key in results.to_repeat() if key[:2] in cases)
+    seed = options.first_seed
+    while True:
+        for kind, case in cases:
+            if (kind, case, seed) not in results.last:
+                yield Trial(kind, case, seed)
+        seed += options.step
+
+
+def _run(trial: Trial, module: ModuleType, workplace: Any) -> dict[str, Any]:
+    from faults.workplace import FoundError
+
+    began = time.monotonic()
+    entry: dict[str, Any] = {"kind": trial.kind, "case": trial.case, "seed": trial.seed, "result": HELD}
+    try:
+        entry |= module.trial(trial.case, trial.seed, workplace)
+    except FoundError as error:
+        entry |= {"result": FOUND, "detail": str(error)}
+    except Exception:
+        entry |= {"result": FOUND, "detail": traceback.format_exc()}
+    return {**entry, "seconds": round(time.monotonic() - began, 2)}
+
+
+if __name__ == "__main__":
+    main()
