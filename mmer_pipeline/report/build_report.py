@@ -338,6 +338,7 @@ def _run(run: RunResults) -> trained_runs.TrainedRun:
             )
             for fold in run.folds
         ),
+        speech_encoder=run.folds[0].speech_encoder,
     )
 
 

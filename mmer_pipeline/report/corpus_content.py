@@ -4,7 +4,7 @@ See `report_content.py`; rates are fractions.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True)
@@ -18,6 +18,7 @@ class HeldOutCorpus:
     hours: float | None  # None: the length of an utterance is unknown
     classes: Mapping[str, int]  # utterances by true class, in the order of the labels
     dialogues_are_speakers: bool = False  # the corpus names no dialogues: all utterances of a speaker count as one
+    merged_labels: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # class → its labels, if several
 
     @property
     def unit(self) -> str:

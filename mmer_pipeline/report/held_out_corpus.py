@@ -1,7 +1,7 @@
 """Count what was held out: utterances, speakers, dialogues, hours and classes."""
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from mmer_pipeline.report.corpus_content import HeldOutCorpus
 from mmer_pipeline.report.run_results import HeldOut, SystemResults
@@ -34,7 +34,19 @@ def held_out_corpus(systems: Sequence[SystemResults], labels: Sequence[str], fac
         hours=sum(facts.seconds[name] for name in truth) / 3600 if is_timed else None,
         classes={label: counts[label] for label in labels},
         dialogues_are_speakers=_are_speakers(largest),
+        merged_labels=_merged_labels(truth.keys(), labels, facts),
     )
+
+
+def _merged_labels(ids: Collection[str], labels: Sequence[str], facts: UtteranceFacts) -> dict[str, tuple[str, ...]]:
+    """Return the classes that have several of the corpus's labels, with those that occur."""
+    found: dict[str, Counter[str]] = {label: Counter() for label in labels}
+    for manifest in facts.manifests:
+        for utterance in manifest.utterances:
+            label = manifest.label_map.class_of(utterance.emotion)
+            if utterance.utterance_id in ids and label in found:
+                found[label][utterance.emotion] += 1
+    return {label: tuple(sorted(of)) for label, of in found.items() if len(of) > 1}
 
 
 def _are_speakers(rows: HeldOut) -> bool:

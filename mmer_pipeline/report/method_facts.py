@@ -8,10 +8,12 @@ from typing import Any
 
 from mmer_pipeline.corpora.speaker_folds import fold_unit
 from mmer_pipeline.corpora.transcripts import ASR, GOLD
+from mmer_pipeline.paths import encoder_name
+from mmer_pipeline.report.architectures import architecture, spec_augment
 from mmer_pipeline.report.references import cite, of_encoder
 from mmer_pipeline.report.report_content import System
 from mmer_pipeline.report.trained_runs import JsonObject
-from mmer_pipeline.report.wording import held_out_parts
+from mmer_pipeline.report.wording import held_out_parts, percent
 from mmer_pipeline.settings import DEFAULTS, SAME
 from mmer_pipeline.systems.registry import describe_system
 
@@ -92,7 +94,7 @@ def system(system: System) -> list[str]:
         ]
         sentences.append(f"{{}} {{reads}} {listed([inputs[kind] for kind in reads])} with {listed(encoders)}.")
     if "text" in reads:
-        words = {GOLD: "the corpus's transcripts", ASR: "automatic transcripts"}
+        words = {GOLD: "the corpus's transcripts", ASR: _automatic(system)}
         source, test = str(settings.get("transcripts", GOLD)), str(settings.get("test_transcripts", SAME))
         said = words.get(source, "no words")
         said += "" if test in (SAME, source) else f" in training and {words.get(test, 'no words')} in the held-out part"
@@ -100,10 +102,19 @@ def system(system: System) -> list[str]:
         sentences.append(f"For {{}}, the words are {said}; annotations such as [LAUGHTER] are {marks}.")
         tuned = settings.get("finetune_text")
         sentences.append("For {}, the text encoder was " + ("fine-tuned." if tuned else "frozen."))
+    sentences += architecture(system)
     parameters = sorted({p for entry in _facts(system) if (p := entry.get("trained_parameters")) is not None})
     if parameters:
         sentences.append(f"{{}} {{was}} trained with {_range(parameters)} trainable parameters.")
     return sentences
+
+
+def _automatic(system: System) -> str:
+    """Name the ASR model of automatic transcripts, and their word error rate where it is known."""
+    used = next((found for entry in _facts(system) if (found := entry.get("asr_transcripts"))), None)
+    model = encoder_name(str(used["asr_model"] if used else _settings(system)["asr_model"]))
+    rate = f" (word error rate {percent(used['wer'], 1)} %)" if used and used["wer"] is not None else ""
+    return f"automatic transcripts of {model}{cite(*of_encoder(model))}{rate}"
 
 
 def training(system: System) -> list[str]:
@@ -126,8 +137,7 @@ def training(system: System) -> list[str]:
         f"For {{}}, the loss is {loss}.",
         f"For {{}}, dropout outside the encoders is {get('dropout'):g}, and the number format is {get('precision')}.",
     ]
-    if get("spec_augment") and system.encoders.speech:
-        sentences.append(f"For {{}}, SpecAugment{cite('specaugment')} follows the speech encoder's configuration.")
+    sentences += spec_augment(system)
     others = {
         "head_learning_rate": "the parts that are not pretrained have a peak learning rate of {:g}",
         "layer_decay": "the learning rate falls by a factor of {:g} from each encoder layer to the one below",

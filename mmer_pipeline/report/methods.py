@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 from mmer_pipeline.report import method_facts, references
+from mmer_pipeline.report.corpus_content import MAJORITY
 from mmer_pipeline.report.references import cite, latex_cited
 from mmer_pipeline.report.report_content import MetricDifference, Report, System
 from mmer_pipeline.report.wording import chance, hole_lines, percent, unit
@@ -23,7 +24,7 @@ def methods(report: Report) -> Paragraphs:
         ("Data and protocol", " ".join([_corpus(report), *_protocol(report), *_incomplete(report)])),
         ("Systems", " ".join([*_each(report, method_facts.system), *_imports(report)])),
         ("Training", " ".join(_each(report, method_facts.training))),
-        ("Metrics", _metrics(report)),
+        ("Metrics", " ".join(filter(None, [_metrics(report), _baselines(report)]))),
         ("Statistics", " ".join(_statistics(report))),
         ("Software and hardware", " ".join(_environment(trained))),
     ]
@@ -51,7 +52,12 @@ def _corpus(report: Report) -> str:
     held_out = f"{several}{max(counts):,} utterances" if largest.is_complete else f"{max(counts):,} utterances so far"
     described = f"the corpus {report.corpus}{cite(*references.of_corpus(report.corpus))}"
     listed = f" of {len(classes)} classes: {method_facts.listed(classes)}" if largest.is_complete else ""
-    return f"We report results on {held_out} of {described}{listed}."
+    merged = [
+        f"{method_facts.listed(of)} (as {label})"
+        for label, of in (report.held_out.merged_labels if report.held_out else {}).items()
+    ]
+    joined = f" Labels of the corpus were merged: {'; '.join(merged)}." if merged else ""
+    return f"We report results on {held_out} of {described}{listed}.{joined}"
 
 
 def _protocol(report: Report) -> list[str]:
@@ -106,6 +112,17 @@ def _metrics(report: Report) -> str:
         "recalls of the classes that occur in the held-out part, for which guessing gives "
         f"{percent(chance(report), 1)} %. Results are given as mean ± sample standard deviation over folds and "
         "seeds, each fold and seed counted once."
+    )
+
+
+def _baselines(report: Report) -> str:
+    """Say what the cheap baselines are."""
+    names = [row.name for row in report.baselines.rows if row.name != MAJORITY] if report.baselines else []
+    if not names:
+        return ""
+    return (
+        f"For comparison, logistic regressions were fitted and tested on the same folds, each on nothing but one of: "
+        f"{'; '.join(names)}. Their classes are balanced for UA."
     )
 
 

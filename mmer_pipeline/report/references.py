@@ -19,7 +19,13 @@ OF_TABLE_1 = {  # the number in the list of the MMER paper → key
     36: "pappagari2020", 37: "peng2020", 38: "chen2021", 39: "padi2022", 40: "makiuchi2021",
 }  # fmt: skip
 _OF_SYSTEMS = {"mmer": MMER, "cai": "cai2021"}
-_OF_ENCODERS = {"facebook/wav2vec2": "wav2vec2", "roberta-": "roberta", "FacebookAI/roberta": "roberta"}
+_OF_ENCODERS = {  # what the name of an encoder or ASR model begins with, after its owner's where that may differ
+    r"facebook/wav2vec2": "wav2vec2",
+    r"(FacebookAI/)?roberta-": "roberta",
+    r"(.*/)?moonshine": "moonshine",
+    r"(.*/)?(all-)?minilm": "minilm",
+    r"(.*/)?whisper": "whisper",
+}
 _ENTRY = re.compile(r"^@\w+\{(?P<key>[^,]+),.*?^\}$", re.MULTILINE | re.DOTALL)
 _CITED = re.compile(r"\[(@[\w-]+(?:; @[\w-]+)*)\]")
 
@@ -41,8 +47,8 @@ def of_system(system: System) -> Sequence[str]:
 
 
 def of_encoder(name: str) -> Sequence[str]:
-    """Return the key of an encoder's publication; none if it is not known."""
-    return [key for start, key in _OF_ENCODERS.items() if name.startswith(start)]
+    """Return the key of the publication of an encoder or ASR model; none if it is not known."""
+    return [key for start, key in _OF_ENCODERS.items() if re.match(start, name, re.IGNORECASE)]
 
 
 def latex_cited(text: str) -> str:

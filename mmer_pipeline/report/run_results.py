@@ -10,8 +10,10 @@ from mmer_pipeline import paths
 from mmer_pipeline.corpora.speaker_folds import group_count
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.report import seed_groups, stale_runs
+from mmer_pipeline.report.architectures import read_speech_encoder
 from mmer_pipeline.report.fold_scores import Confusion, Epoch, Evaluation
 from mmer_pipeline.report.report_content import Hole
+from mmer_pipeline.report.trained_runs import JsonObject
 from mmer_pipeline.runs import (
     GATE_COLUMN,
     PROBABILITY_PREFIX,
@@ -59,6 +61,7 @@ class FoldResult:
     epochs: tuple[Epoch, ...]
     held_out: HeldOut
     validated: HeldOut | None  # predictions of the validated model; None: the fold has none
+    speech_encoder: JsonObject | None = None  # facts of its configuration; None: unknown
 
     def chosen(self, selection: str) -> tuple[int, Confusion] | None:
         """Return the epoch that a selection takes and its held-out confusion; None if it cannot choose."""
@@ -275,7 +278,7 @@ def _read_fold(run: Path, number: int, record: RunRecord) -> FoldResult:
     if not epochs:
         again = train_command(record.settings, run.name, number)
         raise UserError(f"{fold.metrics.name} is missing: {again} --restart")
-    return FoldResult(number, record, evaluated, epochs, held_out, validated)
+    return FoldResult(number, record, evaluated, epochs, held_out, validated, read_speech_encoder(fold))
 
 
 def _held_out(predictions: Path, record: RunRecord, labels: Sequence[str]) -> HeldOut:

@@ -77,3 +77,4 @@ class TrainedRun:
     settings: Mapping[str, SettingValue]  # by name, without the fold
     inputs: JsonObject  # digests of manifest and features, labels, alphabet
     folds: tuple[TrainedFold, ...]
+    speech_encoder: JsonObject | None = None  # type and SpecAugment in its configuration; None: unknown

@@ -1,15 +1,23 @@
 """The methods section: every statement is what the runs record."""
 
+import json
 import re
 from dataclasses import replace
 
+import numpy as np
 import pytest
 from helpers.report_example import report_example
 from helpers.run_example import write_import, write_run
 
+from mmer_pipeline.corpora.labels import LabelMap
 from mmer_pipeline.report.build_report import make_report
+from mmer_pipeline.report.corpus_content import MAJORITY, Baseline, Baselines
+from mmer_pipeline.report.held_out_corpus import held_out_corpus
 from mmer_pipeline.report.imported_results import Import
 from mmer_pipeline.report.methods import methods, methods_latex, methods_markdown
+from mmer_pipeline.report.references import bibliography
+from mmer_pipeline.report.run_results import HeldOut, SystemResults
+from mmer_pipeline.report.utterance_facts import UtteranceFacts
 
 FACTS = {
     "utterances": {"train": 8, "validation": 0, "test": 4, "left_out": 0},
@@ -67,6 +75,105 @@ def test_encoders_have_their_revisions_and_publications(both):
     assert "For MMER (α = 0.2), the text encoder was frozen." in systems
     assert "For RoBERTa (fine-tuned), the text encoder was fine-tuned." in systems
     assert "All systems were trained with 1,234,567 trainable parameters." in systems
+
+
+@pytest.mark.parametrize(
+    ("settings", "sentences"),
+    [
+        (
+            {"system": "wav2vec2", "alpha": 0.0},
+            ["The convolutional front end of the speech encoder was frozen, and its transformer layers were",
+             "The emotion head is a linear layer that reads the mean of the speech encoder's frames."],
+        ),
+        (
+            {"system": "cai"},
+            ["The CTC head is a linear layer over 3 symbols that reads every frame of the speech encoder."],
+        ),
+        (
+            {"system": "roberta", "alpha": 0.0, "finetune_text": True, "text_pooling": "pooler"},
+            ["The emotion head is a linear layer that reads the encoder's pooler"],
+        ),
+        (
+            {"system": "mmer"},
+            ["cross-modal attention [@mmer2022]: frames attend to words, and words attend to the result (R); words "
+             "attend to frames (Q); Q is scaled by a gate, the sigmoid of a linear map of R and Q; a linear layer "
+             "makes one fused vector per word of R and Q.",
+             "reads the mean of the speech encoder's frames and the mean of the fused words."],
+        ),
+        ({"system": "mmer", "gate": False, "r_branch": False}, [": words attend to frames (Q); a linear layer makes"]),
+        ({"system": "mmer", "pooled": "text", "text_self_attention": True},
+         ["A transformer layer is applied to the words first.", "reads the mean of the text encoder's tokens."]),
+    ],
+)  # fmt: skip
+def test_the_architecture_is_described(tmp_path, settings, sentences):
+    report = make_report([write_run(tmp_path / "a", inputs={"alphabet": ["", "a", "b"]}, **settings)])
+    said = text_of(report, "Systems")
+    for sentence in sentences:
+        assert sentence in said
+    assert ("CTC head" in said) == (settings["system"] in ("mmer", "cai"))
+    assert ("cross-modal" in said) == (settings["system"] == "mmer" and settings.get("pooled") != "text")
+
+
+WAV2VEC2 = {
+    "model_type": "wav2vec2", "apply_spec_augment": True, "mask_time_prob": 0.05, "mask_time_length": 10,
+    "mask_feature_prob": 0.0, "mask_feature_length": 10,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("config", "settings", "said"),
+    [
+        (WAV2VEC2, {}, "SpecAugment [@specaugment] masks spans of 10 frames (share 0.05), as"),
+        ({**WAV2VEC2, "apply_spec_augment": False}, {}, "SpecAugment was not applied, as the"),
+        ({**WAV2VEC2, "mask_time_prob": 0.0}, {}, "SpecAugment was not applied, as the"),
+        ({"model_type": "moonshine"}, {}, "SpecAugment was not applied: the speech encoder (moonshine) has none."),
+        (WAV2VEC2, {"spec_augment": False}, "SpecAugment was turned off."),
+        (None, {}, "SpecAugment [@specaugment] was applied if the speech encoder has it"),
+    ],
+)
+def test_spec_augment_is_said_as_the_trained_encoder_s_configuration_has_it(tmp_path, config, settings, said):
+    run = write_run(tmp_path / "a", **settings)
+    if config:
+        (run / "fold-1" / "model" / "config.json").write_text(json.dumps({"speech": {"config": config}}))
+    assert said in text_of(make_report([run]), "Training")
+
+
+def test_encoders_of_the_package_index_and_asr_models_are_cited(tmp_path):
+    used = {"asr_model": "openai/whisper-base", "wer": 0.123, "utterances": 12}
+    run = write_run(tmp_path / "a", text_encoder="embedded/minilm-l6", speech_encoder="embedded/moonshine-tiny",
+                    transcripts="asr", asr_model="openai/whisper-base", facts={"asr_transcripts": used})  # fmt: skip
+    said = text_of(make_report([run]), "Systems")
+    assert "the text encoder embedded/minilm-l6 [@minilm]" in said
+    assert "the speech encoder embedded/moonshine-tiny [@moonshine]" in said
+    assert "automatic transcripts of openai/whisper-base [@whisper] (word error rate 12.3 %)" in said
+    known = bibliography([methods_latex(make_report([run]))])
+    assert all(f"{{{key}," in known for key in ("minilm", "moonshine", "whisper"))
+
+
+def test_merged_labels_are_those_that_occur(tmp_path, tiny_corpus):
+    manifest = tiny_corpus(tmp_path)
+    classes = {"happy": ("hap", "exc"), "sad": ("ang", "neu", "sad")}  # nothing is excited
+    manifest = replace(manifest, label_map=LabelMap("two", classes, ()))
+    ids, speakers = zip(*((u.utterance_id, u.speaker) for u in manifest.utterances), strict=True)
+    truth = np.array([int(u.emotion != "hap") for u in manifest.utterances])
+    rows = HeldOut(ids, (1,) * len(ids), speakers, speakers, truth, truth, None)
+    system = SystemResults("a", (), tmp_path, {1: "1"}, rows)
+    found = held_out_corpus([system], ["happy", "sad"], UtteranceFacts(manifests=[manifest]))
+    assert found.merged_labels == {"sad": ("ang", "neu", "sad")}
+
+
+def test_merged_labels_and_cheap_baselines_are_said(tmp_path):
+    report = make_report([write_run(tmp_path / "a")])
+    assert "merged" not in text_of(report, "Data and protocol")
+    assert "regression" not in text_of(report, "Metrics")
+    held_out = replace(report.held_out, merged_labels={"happy": ("exc", "hap")})
+    baselines = Baselines((Baseline(MAJORITY, 0.5, 0.5, None), Baseline("loudness", 0.4, 0.4, None)))
+    report = replace(report, held_out=held_out, baselines=baselines)
+    assert "Labels of the corpus were merged: exc and hap (as happy)." in text_of(report, "Data and protocol")
+    said = text_of(report, "Metrics")
+    assert (
+        "logistic regressions were fitted and tested on the same folds, each on nothing but one of: loudness." in said
+    )
 
 
 def test_mixed_versions_and_hardware_are_all_said(both):
