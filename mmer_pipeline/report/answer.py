@@ -98,7 +98,7 @@ def _certainty(report: Report, pair: PairComparison, best: System) -> str:
     low_high, p = found.strongest
     dialogues = _dialogues(report, pair)
     if p is None:
-        return f"; {dialogues} cannot tell this from chance"
+        return f"; {dialogues} cannot tell this from luck"
     if is_significant(found):
         numbers = f"p = {p_value(p)}" + (f", 95 % interval {_signed(low_high)}" if low_high else "")
         if found.is_about_systems:
@@ -107,9 +107,9 @@ def _certainty(report: Report, pair: PairComparison, best: System) -> str:
     if found.is_about_systems:
         again = found.trained_again
         units = f"{again.units} {again.unit}s and {_seeds(again.seeds)}"
-        said, scope = f"with {units} this cannot be told apart from chance", "trained again, "
+        said, scope = f"with {units} this cannot be told apart from luck", "trained again, "
     else:
-        said, scope = f"with {dialogues} this cannot be told apart from chance, even for these trained models", ""
+        said, scope = f"with {dialogues} this cannot be told apart from luck, even for these trained models", ""
     if low_high is None:
         return f"; {said} (p = {p_value(p)}), and there are too few for an interval"
     if low_high[0] > 0:  # the test and the interval disagree: do not tell the interval as what is possible

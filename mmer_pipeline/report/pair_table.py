@@ -1,6 +1,6 @@
 """The table of pairs of systems: what holds for the systems when they are trained again, and for these models."""
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from typing import NamedTuple
 
@@ -13,7 +13,7 @@ from mmer_pipeline.report.report_content import (
     System,
     TrainedAgain,
 )
-from mmer_pipeline.report.table_rendering import Cell, Column, Filled, Table, grouped_table_of, table_of
+from mmer_pipeline.report.table_rendering import Cell, Column, Filled, Table, grouped_table_of
 from mmer_pipeline.report.wording import (
     AGAIN,
     METRIC_NAMES,
@@ -39,7 +39,11 @@ class _Row(NamedTuple):
     found: MetricDifference
 
 
-_Compared = tuple[System, PairComparison]  # a system, and its difference to the reference
+class _Compared(NamedTuple):
+    """The difference of a system to the reference in one metric."""
+
+    system: System
+    found: MetricDifference
 
 
 def is_significant(found: MetricDifference) -> bool:
@@ -78,44 +82,36 @@ def differences(report: Report) -> Table:
     other = reference(report)
     found = [(system, pair_of(report, system, other)) for system in report.systems if system is not other]
     rows = [(system, pair) for system, pair in found if pair is not None]
-    claims = [AGAIN if pair.metrics[METRIC].is_about_systems else MODELS for _, pair in rows]
-    is_mixed = len(set(claims)) > 1
-
-    def difference(metric: str) -> Callable[[_Compared], Cell]:
-        def cell(row: _Compared) -> Cell:
-            found = row[1].metrics[metric]
-            return _difference(found.strongest_value, found.strongest[0], is_significant(found))
-
-        return cell
-
-    def p_holm(metric: str) -> Callable[[_Compared], Cell]:
-        return lambda row: Cell(
-            p_value(row[1].metrics[metric].strongest[1]), strong=is_significant(row[1].metrics[metric])
-        )
-
+    claims = dict.fromkeys(_claim(pair.metrics[METRIC]) for _, pair in rows)
     columns: list[Filled[_Compared]] = [
-        (Column("system", "text"), lambda row: Cell(row[0].title, system=row[0].name)),
+        (Column("system", "text"), lambda row: Cell(row.system.title, system=row.system.name)),
+        (
+            Column("difference (95\u00a0%)"),
+            lambda row: _difference(row.found.strongest_value, row.found.strongest[0], is_significant(row.found)),
+        ),
+        (Column("p (Holm)"), lambda row: Cell(p_value(row.found.strongest[1]), strong=is_significant(row.found))),
     ]
-    for metric in SHOWN:
-        name, priority = METRIC_NAMES[metric], 0 if metric == METRIC else 1
-        columns += [
-            (Column("difference (95\u00a0%)", group=name, priority=priority), difference(metric)),
-            (Column("p (Holm)", group=name, priority=priority), p_holm(metric)),
-        ]
-    if is_mixed:
-        columns.append((Column("claim", "word"), lambda row: claims[rows.index(row)]))
+    if len(claims) > 1:
+        columns.append((Column("claim", "word"), lambda row: _claim(row.found)))
     kind = "the reference" if report.against is not None else "the best"
-    return table_of(
-        f"Differences to {other.title}, {kind}, in percentage points{'' if is_mixed else _of_what(claims)}.",
-        rows,
+    return grouped_table_of(
+        f"Differences to {other.title}, {kind}, in percentage points{_of_what(list(claims))}.",
+        [
+            (METRIC_NAMES[metric], [_Compared(system, pair.metrics[metric]) for system, pair in rows])
+            for metric in SHOWN
+        ],
         columns,
-        [_short_note(report, set(claims))],
+        [_short_note(report, claims)],
     )
 
 
+def _claim(found: MetricDifference) -> str:
+    return AGAIN if found.is_about_systems else MODELS
+
+
 def _of_what(claims: Sequence[str]) -> str:
-    """Say about what all differences are, and of which values: not those of each column of scores."""
-    if not claims:
+    """Say about what all differences are, and of which values: not those of each column of scores; "" if mixed."""
+    if len(claims) != 1:
         return ""
     return f", between {'means of systems trained again' if claims[0] == AGAIN else 'pooled values of these models'}"
 

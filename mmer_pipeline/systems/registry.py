@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 from mmer_pipeline.digests import digest_of_texts
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.paths import encoder_name
 from mmer_pipeline.settings import DEFAULTS, OPTIONAL_SETTINGS, RECIPES, Settings
 
 if TYPE_CHECKING:
@@ -255,13 +256,21 @@ _VARIANTS = {  # settings in which the authors' code differs from the paper, and
     "spec_augment": "no SpecAugment",
     "text_pooling": "pooler",
 }
+_NAMED_AFTER = {"wav2vec2": "speech_encoder", "roberta": "text_encoder"}  # systems whose title is that of an encoder
 _ANNOTATIONS = {"keep": "annotations kept", "mask": "annotations masked"}
 
 
 def title(settings: Mapping[str, Any]) -> str:
-    """The title of a system in a table, with the settings that distinguish it: "MMER (α = 0.1, no gate)"."""
+    """The title of a system in a table, with the settings that distinguish it: "MMER (α = 0.1, no gate)".
+
+    A system that is named after an encoder and has another one says so: "wav2vec2 (moonshine-tiny)".
+    """
     system = describe_system(settings["system"])
     notes = [f"α = {settings['alpha']:g}"] if "alpha" in system.options else []
+    if named_after := _NAMED_AFTER.get(settings["system"]):
+        encoder = encoder_name(settings[named_after])
+        if settings["system"] not in re.sub("[^a-z0-9]", "", encoder.lower()):
+            notes.append(encoder.rpartition("/")[2])
     notes += [note for name, note in _REMOVED.items() if name in system.options and not settings[name]]
     if "pooled" in system.options and settings["pooled"] in _POOLED:
         notes.append(_POOLED[settings["pooled"]])

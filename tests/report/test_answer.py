@@ -71,13 +71,13 @@ SITUATIONS = {
         report([MMER, ROBERTA],
                [pair(MMER, ROBERTA, 0.014, 0.002, 0.026, 0.03, trained_again(0.014, -0.011, 0.039, 0.2))]),
         "On calls, MMER leads by 1.4 points of UA over RoBERTa; with 5 folds and 3 seeds this cannot be told apart "
-        "from chance: trained again, MMER may be up to 3.9 points ahead or up to 1.1 points behind.",
+        "from luck: trained again, MMER may be up to 3.9 points ahead or up to 1.1 points behind.",
     ),
     "one fold": (
         report([system("MMER", 0.614, folds=1), system("RoBERTa", 0.6, folds=1)],
                [replace(pair(MMER, ROBERTA, 0.014, None, None, 0.5, {"why_not": "there is one part"}), clusters=5)]),
         "On one held-out part of calls, MMER leads by 1.4 points of pooled UA over RoBERTa; with 5 dialogues this "
-        "cannot be told apart from chance, even for these trained models (p = 0.500), and there are too few for "
+        "cannot be told apart from luck, even for these trained models (p = 0.500), and there are too few for "
         "an interval.",
     ),
     "one seed": (
@@ -88,7 +88,7 @@ SITUATIONS = {
     "one seed, tie": (
         report([MMER, ROBERTA], [pair(MMER, ROBERTA, 0.014, -0.011, 0.039, 0.2, ONE)]),
         "On calls, MMER leads by 1.4 points of pooled UA over RoBERTa; with 25 dialogues this cannot be told apart "
-        "from chance, even for these trained models: MMER may be up to 3.9 points ahead or up to 1.1 points behind.",
+        "from luck, even for these trained models: MMER may be up to 3.9 points ahead or up to 1.1 points behind.",
     ),
     "at chance": (
         report([system("MMER", 0.271), system("RoBERTa", 0.26)],
@@ -131,7 +131,7 @@ def test_a_difference_that_is_shown_as_zero_is_not_called_none():
     content = report([MMER, ROBERTA], [pair(MMER, ROBERTA, 0.0002, -0.02, 0.021, 0.97, ONE)])
     assert answer(content) == (
         "On calls, MMER and RoBERTa are less than 0.1 points of pooled UA apart; with 25 dialogues this cannot be told "
-        "apart from chance, even for these trained models: MMER may be up to 2.1 points ahead or up to 2.0 points "
+        "apart from luck, even for these trained models: MMER may be up to 2.1 points ahead or up to 2.0 points "
         "behind."
     )
 
@@ -143,7 +143,7 @@ def test_the_best_of_three_is_compared_with_the_second_and_with_a_reference_if_t
              pair(ROBERTA, third, 0.1, 0.07, 0.13, 0.001, ONE)]  # fmt: skip
     assert answer(report(systems, pairs)) == (
         "On calls, MMER leads by 1.4 points of pooled UA over RoBERTa, the second of 3 systems; with 25 dialogues this "
-        "cannot be told apart from chance, even for these trained models (p = 0.090, corrected for 3 pairs)."
+        "cannot be told apart from luck, even for these trained models (p = 0.090, corrected for 3 pairs)."
     )
     against = report(systems, [pairs[1].reversed(), pairs[2].reversed()], against="wav2vec2")
     assert answer(against).startswith(
@@ -154,7 +154,7 @@ def test_the_best_of_three_is_compared_with_the_second_and_with_a_reference_if_t
 def test_a_single_dialogue_says_nothing_about_others():
     alone = replace(pair(MMER, ROBERTA, 0.014, None, None, None, ONE), clusters=1)
     assert answer(report([MMER, ROBERTA], [alone])) == (
-        "On calls, MMER leads by 1.4 points of pooled UA over RoBERTa; a single dialogue cannot tell this from chance."
+        "On calls, MMER leads by 1.4 points of pooled UA over RoBERTa; a single dialogue cannot tell this from luck."
     )
 
 

@@ -263,7 +263,7 @@ def test_the_schema_of_report_json_is_kept(tmp_path):
         "curve": ["seed", "fold", "epochs", "ce", "ctc", "wa", "ua", "validation_wa", "oracle_epoch",
                   "validated_epoch"],
         "error": ["utterance_id", "fold", "speaker", "truth", "prediction", "probabilities", "transcript"],
-        "run": ["run", "seed", "settings", "inputs", "folds"],
+        "run": ["run", "seed", "settings", "inputs", "folds", "speech_encoder"],
         "job": ["fold", "held_out", "utterances", "facts", "training_seconds", "utterances_per_second",
                 "gradient_norms"],
         "pair": ["first", "second", "utterances", "clusters", "metrics"],

@@ -15,6 +15,7 @@ from helpers.report_example import (
 from helpers.run_example import write_run
 
 from mmer_pipeline import paths
+from mmer_pipeline.report import pair_table
 from mmer_pipeline.report.build_report import make_report
 from mmer_pipeline.report.markdown import markdown
 from mmer_pipeline.report.wording import ALPHA_NOTE, claims_note
@@ -170,10 +171,13 @@ def test_systems_come_in_the_order_of_ua_with_chance_below_them(tmp_path):
     assert order == sorted(order)
     text = section(markdown(make_report(runs)), "Are the differences real?")
     assert "Differences to MMER (α = 0.5), the best" in text
-    assert len(re.findall(r"\| MMER \(α = 0\.1\) \| −\d", text)) == 1
+    assert len(re.findall(r"\| MMER \(α = 0\.1\) \| −\d", text)) == 2  # UA and WA
+    table = pair_table.differences(make_report(runs))
+    assert table.essential() == table  # nothing is left out where there is little room, as on a telephone
+    assert [group.title for group in table.groups] == ["UA", "WA"]
     text = section(markdown(make_report(runs, against="a")), "Are the differences real?")
     assert "Differences to MMER (α = 0.1), the reference" in text
-    assert len(re.findall(r"\| MMER \(α = 0\.5\) \| \+\d", text)) == 1
+    assert len(re.findall(r"\| MMER \(α = 0\.5\) \| \+\d", text)) == 2
 
 
 def test_no_interval_is_given_for_few_dialogues_and_the_reason_is_said(tmp_path):

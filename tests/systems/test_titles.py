@@ -32,6 +32,24 @@ def test_titles_say_what_sets_a_system_apart():
     assert title(asdict(settings_for("mmer", fold=1, gate=False, alpha=0.0))) == "MMER (α = 0, no gate)"
 
 
+@pytest.mark.parametrize(
+    ("system", "encoder", "expected"),
+    [
+        ("wav2vec2", "embedded/moonshine-tiny", "wav2vec2 (moonshine-tiny)"),
+        ("wav2vec2", "facebook/hubert-base-ls960", "wav2vec2 (hubert-base-ls960)"),
+        ("wav2vec2", "/models/wav2vec2-large", "wav2vec2"),
+        ("wav2vec2", "facebook/wav2vec2-xls-r-300m", "wav2vec2"),
+        ("roberta", "embedded/minilm-l6", "RoBERTa (minilm-l6, frozen)"),
+        ("roberta", "FacebookAI/xlm-roberta-base", "RoBERTa (frozen)"),
+        ("mmer", "embedded/minilm-l6", "MMER (α = 0.1)"),
+        ("cai", "embedded/moonshine-tiny", "Cai et al. (α = 0.1)"),
+    ],
+)
+def test_a_system_named_after_an_encoder_names_the_one_that_it_has(system, encoder, expected):
+    kind = "speech_encoder" if system in ("wav2vec2", "cai") else "text_encoder"
+    assert title(asdict(settings_for(system, fold=1, **{kind: encoder}))) == expected
+
+
 def test_titles_say_where_a_system_is_built_as_in_the_authors_code():
     recipe = RECIPES["reference"]
     assert {name: title(asdict(settings_for(name, fold=1, **recipe[name]))) for name in SYSTEMS} == {
