@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
@@ -15,6 +16,7 @@ Command = TypeVar("Command", bound=Callable[..., Any])
 
 PRESET = "mmer.preset"  # key in click's `meta`
 OWN, GENERAL = "Options", "General options"  # headings: options of one command, options of all commands
+MISSPELT = 0.8  # similarity (difflib) of an unknown option to one that is probably meant: --seed and --seeds have 0.92
 _TYPES = get_type_hints(Settings)
 
 
@@ -28,6 +30,21 @@ class GroupedOption(click.Option):
 
 class GroupedCommand(click.Command):
     """A command whose help shows options in groups: its own, then those of `Settings`, then the general ones."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Parse the command line; name the other commands that have an option which this one lacks."""
+        try:
+            return super().parse_args(ctx, args)
+        except click.NoSuchOption as error:
+            option, group = error.option_name, ctx.parent.command if ctx.parent else None
+            known = group.commands if isinstance(group, click.Group) else {}
+            others = [name for name, command in known.items() if any(option in p.opts for p in command.params)]
+            is_misspelt = get_close_matches(option, error.possibilities or (), cutoff=MISSPELT)
+            if is_misspelt or not others:
+                raise
+            commands = " or ".join(f"`mmer-pipe {name} {option}`" for name in others)
+            said = f"No such option '{option}' of {ctx.info_name}. Use {commands}."
+            raise click.NoSuchOption(option, said, ctx=ctx) from None
 
     def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write a section for each group."""

@@ -1,13 +1,15 @@
 """The utterances of our own runs, by which those of an imported file are found."""
 
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path, PurePosixPath
 
 from mmer_pipeline.corpora.manifest import read_manifest
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.report.run_results import SystemResults
+
+_Parts = tuple[str, ...]  # of a path
 
 
 @dataclass(frozen=True)
@@ -27,8 +29,7 @@ class KnownUtterances:
 
     utterances: Mapping[str, Known] = field(default_factory=dict)  # by id
     labels: tuple[str, ...] = ()  # our classes
-    recordings: Mapping[str, str] = field(default_factory=dict)  # name of a recording without suffix → id, if unique
-    paths: Mapping[str, tuple[str, ...]] = field(default_factory=dict)  # id → the parts of the recording's path
+    paths: Mapping[str, _Parts] = field(default_factory=dict)  # id → the parts of the recording's path
     corpus_labels: Mapping[str, str] = field(default_factory=dict)  # the corpus's own label → class
 
     def __bool__(self) -> bool:
@@ -52,11 +53,9 @@ class KnownUtterances:
         except UserError:  # the report says so in another place
             return KnownUtterances(known, labels)
         parts = {u.utterance_id: _parts(u.audio) for u in manifest.utterances if u.utterance_id in known}
-        stems = Counter(_stem(path[-1]) for path in parts.values())
         return KnownUtterances(
             known,
             labels,
-            recordings={_stem(path[-1]): name for name, path in parts.items() if stems[_stem(path[-1])] == 1},
             paths=parts,
             corpus_labels={old: new for new, group in manifest.label_map.classes.items() for old in group},
         )
@@ -76,27 +75,40 @@ class KnownUtterances:
         Slashes and backslashes are the same, and the suffix does not matter. None if there is none, or several have
         this recording.
         """
-        parts = _parts(path)
-        if not parts:
+        said = _without_suffix(_parts(path))
+        if not said:
             return None
-        stem = _stem(parts[-1])
-        if stem in self.recordings:
-            return self.recordings[stem]
-        own = {name: (*path[:-1], _stem(path[-1])) for name, path in self._by_stem(stem)}
-        if not own:
+        stem = said[-1]
+        of_name = self._by_end.get((stem,), ())
+        if not of_name:
             return stem if stem in self.utterances else None
-        said = (*parts[:-1], stem)
-        ends = [name for name, path in own.items() if said[-len(path) :] == path or path[-len(said) :] == said]
-        return ends[0] if len(ends) == 1 else None
+        found = set(of_name) if len(of_name) == 1 else set(self._by_end.get(said, ()))
+        for start in range(len(said)):
+            found.update(self._by_path.get(said[start:], ()))
+        return found.pop() if len(found) == 1 else None
 
-    def _by_stem(self, stem: str) -> list[tuple[str, tuple[str, ...]]]:
-        """Return the utterances whose recording has this name, which several folders may have."""
-        return [(name, path) for name, path in self.paths.items() if _stem(path[-1]) == stem]
+    @cached_property
+    def _by_path(self) -> dict[_Parts, list[str]]:
+        """The utterances of each recording, by its path without suffix."""
+        found: dict[_Parts, list[str]] = {}
+        for name, path in self.paths.items():
+            found.setdefault(_without_suffix(path), []).append(name)
+        return found
+
+    @cached_property
+    def _by_end(self) -> dict[_Parts, list[str]]:
+        """The first two utterances whose recordings have a path that ends so."""
+        found: dict[_Parts, list[str]] = {}
+        for path, names in self._by_path.items():
+            for start in range(len(path)):
+                of_end = found.setdefault(path[start:], [])
+                of_end += names[: 2 - len(of_end)]
+        return found
+
+
+def _without_suffix(path: _Parts) -> _Parts:
+    return (*path[:-1], PurePosixPath(path[-1]).stem) if path else path
 
 
 def _parts(path: str) -> tuple[str, ...]:
     return PurePosixPath(path.strip().replace("\\", "/")).parts
-
-
-def _stem(name: str) -> str:
-    return PurePosixPath(name).stem

@@ -140,7 +140,7 @@ def test_a_recording_is_found_before_an_id_of_the_same_name(tmp_path):
     place = [Known(1, "1", "s", f"1/d{number}", number) for number in range(2)]
     known = KnownUtterances(
         {"1": place[0], "2": place[1]}, tuple(LABELS),
-        recordings={"2": "1", "1": "2"}, paths={"1": ("2.wav",), "2": ("1.wav",)},
+        paths={"1": ("2.wav",), "2": ("1.wav",)},
     )  # fmt: skip
     (tmp_path / "t.csv").write_text("file,truth,prediction\n1.wav,sad,sad\n2,happy,sad\n")
     held_out, _ = bring(tmp_path / "t.csv", known)
@@ -151,6 +151,26 @@ def test_the_suffix_of_a_recording_does_not_matter_where_names_repeat(known):
     assert known.by_recording("session-2/same.npy") == "2u1"
     assert known.by_recording("D:\\x\\session-1\\same") == "1u1"
     assert known.by_recording("session-3/same.npy") is None
+
+
+class Counted(dict):
+    """A dictionary that counts how often somebody goes through all of it."""
+
+    walks = 0
+
+    def items(self):
+        self.walks += 1
+        return super().items()
+
+
+@pytest.mark.parametrize("path", ["{}/same.wav", "corpus/{}/same.wav", "{}\\same"])
+def test_each_of_many_recordings_of_the_same_name_is_found_without_looking_at_all_others(path):
+    ids = [f"u{number}" for number in range(100)]
+    paths = Counted({name: ("corpus", name, "same.wav") for name in ids})
+    known = KnownUtterances({name: Known(1, "1", "s", "d", 0) for name in ids}, tuple(LABELS), paths=paths)
+    assert [known.by_recording(path.format(name)) for name in ids] == ids
+    assert known.by_recording("same.wav") is None
+    assert paths.walks == 1
 
 
 def test_the_best_label_of_a_pipeline_is_not_the_truth(tmp_path, known):

@@ -24,6 +24,19 @@ def training(encoders):
     return ["train", *encoders, "--epochs", "2", "--learning-rate", "1e-3"]
 
 
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("cv --import x.csv", "No such option '--import' of cv. Use `mmer-pipe report --import`."),
+        ("evaluate --alpha 3", "of evaluate. Use `mmer-pipe train --alpha` or `mmer-pipe cv --alpha`."),
+        ("train --seeds 1,2", "No such option '--seeds'. Did you mean '--seed'?"),
+        ("report --nonsense", "No such option '--nonsense'."),
+    ],
+)
+def test_an_option_that_only_another_command_has_is_said_to_be_its(line, said):
+    assert said in fail(*line.split(), code=2)
+
+
 def test_one_chain_goes_from_a_corpus_to_a_report(tmp_path, manifest, encoders):
     written_by_hand = tmp_path / "corpus" / "manifest.csv"
     written_by_hand.write_bytes(manifest.path.read_bytes())
