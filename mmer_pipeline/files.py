@@ -45,9 +45,7 @@ def explanation_of(error: Exception, path: Path) -> str | None:
     if number not in _DISK_ERRORS:
         return None
     problem, remedy = _DISK_ERRORS[number]
-    return (
-        f"{problem}: {path} could not be written.\nFinished files are kept. {remedy} and run the same command again."
-    )
+    return f"{problem}: {path} could not be written.\nFinished files are kept. {remedy} and run the same command again."
 
 
 @contextmanager

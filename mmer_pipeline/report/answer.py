@@ -100,7 +100,7 @@ def _certainty(report: Report, pair: PairComparison, best: System) -> str:
     if p is None:
         return f"; {dialogues} cannot tell this from luck"
     if is_significant(found):
-        numbers = f"p = {p_value(p)}" + (f", 95 % interval {_signed(low_high)}" if low_high else "")
+        numbers = _p(p) + (f", 95 % interval {_signed(low_high)}" if low_high else "")
         if found.is_about_systems:
             return f", which also holds for systems trained again and tested on other speakers ({numbers})"
         return f" ({numbers}), which holds for these trained models only{_why_only_these(found)}"
@@ -111,10 +111,15 @@ def _certainty(report: Report, pair: PairComparison, best: System) -> str:
     else:
         said, scope = f"with {dialogues} this cannot be told apart from luck, even for these trained models", ""
     if low_high is None:
-        return f"; {said} (p = {p_value(p)}), and there are too few for an interval"
+        return f"; {said} ({_p(p)}), and there are too few for an interval"
     if low_high[0] > 0:  # the test and the interval disagree: do not tell the interval as what is possible
-        return f"; {said} (p = {p_value(p)}{_corrected(report)})"
+        return f"; {said} ({_p(p)}{_corrected(report)})"
     return f"; {said}: {scope}{_not_excluded(low_high, best)}"
+
+
+def _p(value: float) -> str:
+    text = p_value(value)
+    return f"p {text[0]} {text[1:]}" if text.startswith("<") else f"p = {text}"
 
 
 def _not_excluded(low_high: Interval, best: System) -> str:

@@ -154,8 +154,7 @@ def column_published(report: Report) -> Table:
 def has_mixed_claims(report: Report) -> bool:
     """Whether some intervals or p-values are about systems trained again and others about these models only."""
     found = {_is_again(system, metric) for system in report.systems for metric in COMPARED}
-    with_p = {found_p.is_about_systems for system in report.systems for found_p in _compared(report, system)}
-    return len(found | with_p) > 1
+    return len(found | {entry.is_about_systems for one in report.systems for entry in _compared(report, one)}) > 1
 
 
 def paper_alpha(system: System) -> float | None:

@@ -35,7 +35,7 @@ LOWEST_GATES = "Lowest: most text-driven"
 GATE_EXTREMES = "An utterance is called speech-driven or text-driven in comparison with the others of the same model."
 ONE_FOLD = "one held-out part"
 NOTHING = "–"
-SMALL = 0.001  # p-values below it get a fourth decimal
+SMALL, SMALLEST = 0.001, 0.0001  # p-values below the first get a fourth decimal; below the second, none is given
 
 
 def unit(report: Report) -> str:
@@ -91,9 +91,11 @@ def signed_interval(low_high: Interval) -> str:
 
 
 def p_value(value: float | None) -> str:
-    """Format a p-value with three decimals, or four if it is very small; None gives –."""
+    """Format a p-value with three decimals, or four if it is very small, or "<0.0001"; None gives –."""
     if value is None:
         return NOTHING
+    if value < SMALLEST:
+        return f"<{SMALLEST:.4f}"
     return f"{value:.4f}" if value < SMALL else f"{value:.3f}"
 
 

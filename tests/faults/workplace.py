@@ -219,4 +219,6 @@ def different(expected: Mapping[str, bytes | None], found: Mapping[str, bytes | 
 
 def _where(expected: bytes, found: bytes) -> str:
     first = next((i for i, (a, b) in enumerate(zip(expected, found, strict=False)) if a != b), len(expected))
-    return f" at byte {first}: {expected[max(0, first - 40) : first + 40]!r}, {found[max(0, first - 40) : first + 40]!r}"
+    return (
+        f" at byte {first}: {expected[max(0, first - 40) : first + 40]!r}, {found[max(0, first - 40) : first + 40]!r}"
+    )

@@ -24,7 +24,7 @@ def test_number_formats():
     assert (signed(0.0268), signed(-0.0268), signed(-0.00001)) == ("+2.68", "−2.68", "0.00")
     assert interval((0.7, 0.812)) == "70.0–81.2"
     assert signed_interval((-0.01, 0.02)) == "−1.0, +2.0"
-    assert (p_value(0.0312), p_value(0.0002), p_value(1.0), p_value(None)) == ("0.031", "0.0002", "1.000", "–")
+    assert [p_value(p) for p in (0.0312, 0.0002, 1e-7, 1.0, None)] == ["0.031", "0.0002", "<0.0001", "1.000", "–"]
     assert (duration(4.5), duration(4210.3)) == ("0:00:04", "1:10:10")
     assert [plain(value) for value in (None, True, 1e-5, 100, ["a", "b"])] == ["–", "yes", "1e-05", "100", "a b"]
 
