@@ -83,10 +83,11 @@ def differences(report: Report) -> Table:
     found = [(system, pair_of(report, system, other)) for system in report.systems if system is not other]
     rows = [(system, pair) for system, pair in found if pair is not None]
     claims = dict.fromkeys(_claim(pair.metrics[METRIC]) for _, pair in rows)
+    has_interval = any(pair.metrics[metric].strongest[0] for _, pair in rows for metric in SHOWN)
     columns: list[Filled[_Compared]] = [
         (Column("system", "text"), lambda row: Cell(row.system.title, system=row.system.name)),
         (
-            Column("difference (95\u00a0%)"),
+            Column("difference (95\u00a0%)" if has_interval else "difference"),
             lambda row: _difference(row.found.strongest_value, row.found.strongest[0], is_significant(row.found)),
         ),
         (Column("p (Holm)"), lambda row: Cell(p_value(row.found.strongest[1]), strong=is_significant(row.found))),
@@ -101,7 +102,7 @@ def differences(report: Report) -> Table:
             for metric in SHOWN
         ],
         columns,
-        [_short_note(report, claims)],
+        [_short_note(report, claims, has_interval=has_interval)],
     )
 
 
@@ -116,7 +117,7 @@ def _of_what(claims: Sequence[str]) -> str:
     return f", between {'means of systems trained again' if claims[0] == AGAIN else 'pooled values of these models'}"
 
 
-def _short_note(report: Report, claims: Collection[str]) -> str:
+def _short_note(report: Report, claims: Collection[str], *, has_interval: bool) -> str:
     """Say what the differences are about."""
     meanings = {
         AGAIN: "with other seeds, on other speakers",
@@ -125,9 +126,10 @@ def _short_note(report: Report, claims: Collection[str]) -> str:
     said = " ".join(f"{name.capitalize()}: {meaning}." for name, meaning in meanings.items() if name in claims)
     number = len(report.pairs)
     over = f" over {number} pairs" if number > 1 else ""
+    possible = "whatever its interval covers is possible" if has_interval else "without an interval, nothing limits it"
     return (
         f"{said} In bold: p < {SIGNIFICANT} after Holm's correction{over}. A difference that is not in bold has not "
-        "been shown to be zero: whatever its interval covers is possible."
+        f"been shown to be zero: {possible}."
     )
 
 

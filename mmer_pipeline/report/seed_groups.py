@@ -58,5 +58,5 @@ def missing_seeds(systems: Mapping[str, Sequence["RunResults"]], asked: Sequence
             if run.name in folders or any(run.glob("fold-*/evaluation.json")):
                 continue
             command = train_command(replace(settings, seed=seed), run.name)
-            holes.append(Hole(run.name, None, f"not trained with seed {seed}, as others are: {command}"))
+            holes.append(Hole(run.name, None, f"not trained with seed {seed}, though another system is: {command}"))
     return holes

@@ -7,7 +7,7 @@ from helpers.run_example import TRUTH, write_fold, write_run
 
 from mmer_pipeline import files, paths
 from mmer_pipeline.digests import digest_of_result
-from mmer_pipeline.report import comparison_tables, report_plots
+from mmer_pipeline.report import comparison_tables, pair_table, report_plots
 from mmer_pipeline.report.build_report import make_report
 from mmer_pipeline.report.latex import latex_page
 from mmer_pipeline.report.markdown import markdown
@@ -28,6 +28,7 @@ def test_intervals_that_cover_too_little_are_not_given_and_their_place_says_why(
     assert (found.interval_95 is not None, found.p is not None) == (is_given, True)
     table = comparison_tables.overview(report)
     assert table.columns[2].title == "UA pooled" + " (95\u00a0%)" * is_given
+    assert pair_table.differences(report).columns[1].title == "difference" + " (95\u00a0%)" * is_given
     assert ("pooled: no interval, as there are too few dialogues." in table.caption) != is_given
     assert any("19 dialogues are too few for a bootstrap" in note for note in report.notes) != is_given
 

@@ -310,7 +310,7 @@ def test_a_run_of_a_seed_that_was_never_begun_is_missing_where_another_system_ha
 def test_the_missing_run_of_a_seed_is_named_with_the_command_that_makes_it(tmp_path):
     runs = write_seeds(tmp_path, a=[1, 2], b=[1])
     command = "mmer-pipe train --run b-seed2 --alpha 0.2 --seed 2"
-    why = f"not trained with seed 2, as others are: {command}"
+    why = f"not trained with seed 2, though another system is: {command}"
     assert read_systems(runs)[1] == [Hole("b-seed2", None, why)]
     paths.fold(tmp_path / "b-seed2", 1).model.mkdir(parents=True)  # begun, and not evaluated
     assert read_systems(runs)[1] == [Hole("b-seed2", None, why)]
