@@ -47,7 +47,7 @@ def bench(tmp_path):
         (predict, 3),
         (report, 1),
         (significance, 4),
-        (few_dialogues, 7),
+        (few_dialogues, 8),
         (clipping, 13),
     ],
 )
