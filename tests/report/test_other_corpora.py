@@ -17,7 +17,8 @@ from mmer_pipeline.runs import PREDICTION_COLUMNS, RunRecord
 TRUTH = [0, 0, 0, 1]  # in two dialogues
 
 
-def write_scores(run, number, predicted, *, corpus="calls", truth=TRUTH, digest="m", manifest="/nowhere/calls.csv"):
+def write_scores(run, number, predicted, *, corpus="calls", truth=TRUTH, digest="m", manifest="/nowhere/calls.csv",
+                 dialogue="d"):  # fmt: skip
     """Scores of a fold's made-up model on a made-up corpus."""
     fold = paths.fold(run, number)
     there = fold.on(corpus)
@@ -26,7 +27,7 @@ def write_scores(run, number, predicted, *, corpus="calls", truth=TRUTH, digest=
         writer = csv.writer(stream)
         writer.writerow(PREDICTION_COLUMNS)
         for i, (right, said) in enumerate(zip(truth, predicted, strict=True)):
-            writer.writerow([f"u{i}", number, f"s{i % 2}", f"d{i % 2}", LABELS[right], LABELS[said]])
+            writer.writerow([f"u{i}", number, f"s{i % 2}", f"{dialogue}{i % 2}", LABELS[right], LABELS[said]])
     evaluation = {
         "identity": RunRecord.read(fold.settings, "").digest,
         "corpus": corpus,
@@ -46,7 +47,7 @@ def run(tmp_path):
     run = write_run(tmp_path / "mmer")
     for number, predicted in enumerate(([0, 0, 0, 1], [0, 0, 1, 1], [0, 0, 1, 0]), start=1):
         write_scores(run, number, predicted)
-        write_scores(run, number, [1, 1, number % 2], corpus="read", truth=[0, 0, 0])
+        write_scores(run, number, [1, 1, number % 2], corpus="read", truth=[0, 0, 0], dialogue="s")
     return run
 
 
@@ -110,9 +111,11 @@ def test_the_table_says_what_the_other_corpus_lacks_and_gives_no_interval_from_t
     table = other_corpora(report)
     assert [group.title for group in table.groups] == [
         "calls: 4 utterances, 2 dialogues, 2 classes",
-        "read: 3 utterances, 2 dialogues, 1 class",
+        "read: 3 utterances, 2 speakers, 1 class",  # it names no dialogues
     ]
     said = " ".join(table.notes)
+    assert "calls: 2 dialogues are too few for an interval." in said
+    assert "read: 2 speakers are too few for an interval." in said
     assert "read has only happy; the models also know sad, and predicting one of them is an error." in said
     assert "Guessing gives a UA of 50.00 on calls." in said
     assert [cell.text for cell in table.rows[0]][3] == "–"
