@@ -217,21 +217,18 @@ def validation_overlap(manifest: Manifest, fold: Fold) -> Overlap:
 
 
 def overlap_warning(overlaps: Sequence[Overlap], apart: str = "") -> str:
-    """Say what the validation parts of folds share with their training parts; "" if they share nothing.
-
-    `apart` is the `--validation` that would keep it apart, which depends on the corpus and its folds.
-    """
+    """Say what validation parts share with training parts, and which `--validation` keeps it `apart`; "" if nothing."""
     speakers = max((overlap.speakers for overlap in overlaps), default=0)
     dialogues = max((overlap.dialogues for overlap in overlaps), default=0)
     if not (speakers or dialogues):
         return ""
-    counts = {"speaker": speakers, "dialogue": dialogues}
-    shared = " and ".join(f"{count} {name}{'s' * (count > 1)}" for name, count in counts.items() if count)
-    how = "" if speakers else ", through their other speakers"
+    counts = ((speakers, "speaker"), (dialogues, "dialogue"))
+    shared = " and ".join(f"{count} {name}{'s' * (count > 1)}" for count, name in counts if count)
     remedy = f"; in a cross-validation, `--validation {apart}` keeps them apart" if apart else ""
     return (
-        f"The validation part of a fold has up to {shared} in common with its training part{how}. Validation scores "
-        f"are therefore not those of new {'speakers' if speakers else 'conversations'}{remedy}."
+        f"The validation part of a fold has up to {shared} in common with its training part"
+        f"{'' if speakers else ', through their other speakers'}. Validation scores are therefore not those of new "
+        f"{'speakers' if speakers else 'conversations'}{remedy}."
     )
 
 
@@ -253,8 +250,8 @@ def _without_words_of(manifest: Manifest, part: list[int], others: list[int]) ->
 def _check_transcribed(manifest: Manifest) -> None:
     missing = [u.utterance_id for u in manifest.utterances if not u.transcript]
     if missing:
-        some = len(missing) < len(manifest.utterances)
-        drop = f", or run {manifest.command_with('--drop-untranscribed')}" if some else ""
+        command = manifest.command_with("--drop-untranscribed")
+        drop = f", or run {command}" if len(missing) < len(manifest.utterances) else ""
         raise UserError(
             f"--text-disjoint compares the words of all utterances, but {len(missing)} of {len(manifest.utterances)} "
             f"in {manifest.path} have no transcript ({first_few(missing)}). Leave the option out{drop}."

@@ -154,7 +154,7 @@ def _impossible(manifest: Manifest, count: int) -> str:
 def _links(manifest: Manifest, count: int) -> str:
     """Name the few speakers without whom so many folds would be possible, as agents who take all calls; else ""."""
     rest: Sequence[Utterance] = manifest.utterances
-    named = []
+    named: list[str] = []
     while len(groups := set(linked_speakers(rest).values())) < count and groups and len(named) < NAMED:
         dialogues: dict[str, set[tuple[str, str]]] = defaultdict(set)  # of each speaker
         for utterance in rest:
