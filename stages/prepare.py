@@ -213,9 +213,8 @@ def _title(reader: str, name: str | None) -> str:
 
 def _unspellable(prepared: "Preparation") -> str | None:
     """The note on letters that the default CTC alphabet lacks, if there are any."""
-    missing = Counter(
-        letter for u in prepared.utterances for letter in set(Alphabet(WAV2VEC2_ALPHABET).unspellable(u.transcript))
-    )
+    alphabet = Alphabet(WAV2VEC2_ALPHABET)
+    missing = Counter(letter for u in prepared.utterances for letter in sorted(set(alphabet.unspellable(u.transcript))))
     if not missing:
         return None
     letters = ", ".join(letter for letter, _ in missing.most_common(8)) + (" …" if len(missing) > 8 else "")

@@ -50,15 +50,15 @@ class Columns:
     """The columns of a table by meaning."""
 
     of: Mapping[str, str]  # meaning → the table's column; only meanings that the table has
-    guessed: bool  # whether any was found by a usual name
 
     def name(self, meaning: str) -> str:
         """The table's name of a column, for messages; its meaning if the table has no such column."""
         return self.of.get(meaning, meaning)
 
     def line(self) -> str:
-        """The guess as one line: "Columns: audio ← file, speaker ← agent"."""
-        return "columns: " + ", ".join(f"{meaning} ← {column}" for meaning, column in self.of.items())
+        """The columns of other names as one line: "columns: audio ← file, speaker ← agent"; "" if there are none."""
+        renamed = [f"{meaning} ← {column}" for meaning, column in self.of.items() if meaning != column]
+        return f"columns: {', '.join(renamed)}" if renamed else ""
 
 
 def match_columns(header: Sequence[str], given: Mapping[str, str], source: Path) -> Columns:
@@ -75,7 +75,6 @@ def match_columns(header: Sequence[str], given: Mapping[str, str], source: Path)
     free = [column for column in header if column not in given.values()]
     found: dict[str, str] = {}
     ambiguous: list[str] = []
-    guessed = False
     for meaning in MEANINGS:
         if meaning in given:
             found.update({meaning: given[meaning]} if given[meaning] else {})
@@ -89,10 +88,9 @@ def match_columns(header: Sequence[str], given: Mapping[str, str], source: Path)
             ambiguous.append(f"  {meaning}: {options}, or --column {meaning}= for none")
         elif candidates:
             found[meaning] = candidates[0]
-            guessed = guessed or candidates[0] != meaning
     if ambiguous:
         raise UserError(f"{source}: several columns may have the same meaning. Choose one:\n" + "\n".join(ambiguous))
-    return Columns(found, guessed or any(given.values()))
+    return Columns(found)
 
 
 def parse_columns(assignments: Sequence[str]) -> dict[str, str]:

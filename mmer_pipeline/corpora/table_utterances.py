@@ -17,14 +17,6 @@ from mmer_pipeline.corpora.tables import Row, Table
 from mmer_pipeline.corpora.utterances import COLUMNS, Utterance
 from mmer_pipeline.errors import UserError
 
-DEFAULTS = {  # column → its value where the table has no such column
-    "utterance_id": "utterance ids are made of the recording's path and the start",
-    "start_seconds": "every utterance is a whole recording (no columns of times)",
-    "session": "the session is the speaker, so a fold holds out a speaker",
-    "dialogue": "the dialogue is the speaker, so intervals resample speakers, the cautious choice "
-    "(--column dialogue=… names a column of calls or scenes)",
-    "transcript": "there are no transcripts",
-}
 TIMES = ("start_seconds", "end_seconds", DURATION)
 # Of a folder or file whose name says nothing about the corpus.
 _PLAIN_NAMES = frozenset(
@@ -51,8 +43,9 @@ class _Reader:
 def read_utterances_of(table: Table, root: Path, options: ReaderOptions) -> Reading:
     """Make utterances of a table's rows; `root` is the folder to which paths of recordings are relative.
 
-    Only columns of the recording, the emotion and the speaker are needed; see `DEFAULTS` for the others. Columns
-    without a meaning are kept.
+    Only columns of the recording, the emotion and the speaker are needed. Ids are made of the recording's path and the
+    start; without times an utterance is a whole recording; sessions and dialogues are the speakers. Columns without a
+    meaning are kept.
 
     Raises:
         UserError: a needed column is missing or may be several columns, the speaker pattern is wrong, or rows have
@@ -209,20 +202,8 @@ def _check_times(table: Table, columns: Columns) -> None:
 
 
 def _notes(table: Table, reader: _Reader, utterances: list[Utterance]) -> list[str]:
-    notes = list(table.notes)
-    if reader.columns.guessed:
-        notes.append(reader.columns.line())
-    if spelling := reader.finder.note():
-        notes.append(spelling)
-    defaults = {meaning: text for meaning, text in DEFAULTS.items() if meaning not in reader.columns.of}
-    speakers, sessions = ({getattr(u, name) for u in utterances} for name in ("speaker", "session"))
-    if "session" in defaults and len(sessions) < len(speakers):
-        defaults["session"] = (
-            f"speakers of the same dialogues (column {reader.columns.name('dialogue')}) share a session, so that no "
-            f"session divides one: {len(speakers)} speakers, {len(sessions)} session{'s' * (len(sessions) > 1)}"
-        )
-    if defaults:
-        notes.append("; ".join(defaults.values()))
+    said = (reader.columns.line(), reader.finder.note(), _absent(reader.columns, utterances))
+    notes = [*table.notes, *filter(None, said)]
     whole = Counter(u.audio for u in utterances if u.start_seconds is None and u.end_seconds is None)
     repeated = [audio for audio, count in whole.items() if count > 1]
     if repeated:
@@ -231,6 +212,24 @@ def _notes(table: Table, reader: _Reader, utterances: list[Utterance]) -> list[s
             "whole recording. Name columns of times, if there are any, with --column start_seconds=… and end_seconds=…"
         )
     return notes
+
+
+def _absent(columns: Columns, utterances: list[Utterance]) -> str:
+    """Say what is assumed in place of columns that the table does not have; "" if it has all that matter."""
+    units = [name for name in ("session", "dialogue") if name not in columns.of]
+    assumed = [] if "start_seconds" in columns.of else ["times (an utterance is a whole recording)"]
+    if units:
+        assumed.append(f"{' or '.join(f'{name}s' for name in units)} (each speaker is one)")
+    speakers, sessions = ({getattr(u, name) for u in utterances} for name in ("speaker", "session"))
+    if units == ["session"] and len(sessions) < len(speakers):
+        assumed[-1] = (
+            f"sessions (speakers of the same dialogues share one: {len(speakers)} speakers, {len(sessions)} "
+            f"session{'s' * (len(sessions) > 1)})"
+        )
+    if not assumed:
+        return ""
+    named = "; calls or scenes are dialogues: --column dialogue=COLUMN" if "dialogue" in units else ""
+    return f"no columns of {', '.join(assumed)}{named}"
 
 
 def _compiled(pattern: str | None) -> re.Pattern[str]:

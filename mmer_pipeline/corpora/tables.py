@@ -19,7 +19,7 @@ from mmer_pipeline.errors import UserError
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
 WORKBOOK_SUFFIXES = (".xlsx", ".xlsm")
 SUFFIXES = (*TEXT_SUFFIXES, *WORKBOOK_SUFFIXES)
-DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs"}
+DELIMITERS = ",;\t"
 FALLBACK = "cp1252"  # of Windows in Western Europe and America, where a spreadsheet exports CSV in it
 MOST_FAULTS = 20  # that a message lists
 _SEPARATOR_LINE = re.compile(r'\A"?sep=([,;\t|])"?\r?\n')  # spreadsheets write and hide it
@@ -109,15 +109,11 @@ def _text(path: Path) -> tuple[list[str], Iterable[tuple[int, list[str]]]]:
     header = re.split(r"[\r\n]", text.lstrip(), maxsplit=1)[0]
     delimiter = marked[1] if marked else max(DELIMITERS, key=header.count)
     notes = []
-    if delimiter != ",":
-        notes.append(f"{path.name} is separated by {DELIMITERS.get(delimiter, repr(delimiter))}")
     if encoding == FALLBACK:
         notes.append(
             f"{path.name} is not UTF-8, so it was read as {FALLBACK} (Windows, Western Europe); if names or words look "
             "wrong, save it as CSV in UTF-8"
         )
-    elif encoding != "utf-8-sig":
-        notes.append(f"{path.name} is encoded in {encoding.upper()}")
     return notes, _text_rows(path, text, delimiter)
 
 

@@ -70,4 +70,4 @@ def test_the_command_says_what_it_kept_and_what_comes_next(manifest: Manifest) -
     Path("mmer.toml").write_text("[prepare]\nkeep-untranscribed = true\n")  # of an earlier version, as is the option
     assert "unchanged: cache/manifest.csv" in succeed(*arguments, "--keep-untranscribed").stdout
     source.write_text(source.read_text().replace(",transcript", ""))
-    assert "note: there are no transcripts" in succeed(*arguments, "--keep-untranscribed").stderr
+    assert "no utterance has a transcript" in succeed(*arguments, "--keep-untranscribed").stdout
