@@ -14,7 +14,7 @@ from mmer_pipeline.settings import DEFAULTS, OPTIONS, PRESETS
 from stages.setting_options import GroupedCommand
 from stages.shared_options import Common, common_options, say, suggest
 
-SHOWN = (*PRESETS["small"], "batch_size", "folds", "validation")  # settings that people change first
+SHOWN = (*PRESETS["small"], "batch_size", "folds", "validation")  # settings that people change first, of any preset
 HEAD = """\
 # Settings of mmer-pipe in this directory, written by `mmer-pipe init`. Options on the command line override them.
 cache-dir = {cache}  # manifests and features
@@ -56,7 +56,8 @@ def init(common: Common, preset: str | None) -> None:
 def settings_file(preset: str, cache: Path, runs: Path) -> str:
     """The text of mmer.toml: directories, the preset, and its values as comments."""
     values = {**DEFAULTS, **PRESETS[preset]}
-    lines = [f"# {name.replace('_', '-')} = {_toml(values[name])}  # {OPTIONS[name].help}" for name in SHOWN]
+    shown = dict.fromkeys([*SHOWN, *PRESETS[preset]])
+    lines = [f"# {name.replace('_', '-')} = {_toml(values[name])}  # {OPTIONS[name].help}" for name in shown]
     head = HEAD.format(cache=_toml(str(cache)), runs=_toml(str(runs)), preset=_toml(preset))
     return head + "\n".join(line if len(line) <= 120 else line.partition("  # ")[0] for line in lines) + "\n" + TAIL
 

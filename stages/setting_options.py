@@ -119,7 +119,8 @@ def _preset(command: Any) -> Any:
     return click.option(
         "--preset", type=click.Choice(tuple(PRESETS)), default="paper", show_default=True, is_eager=True,
         expose_value=False, callback=_use_preset,
-        help="Defaults: the paper's, or encoders and settings for a laptop that need no model hub.",
+        help="Defaults: the paper's; small: for a laptop, with encoders that need no model hub; large: for larger "
+             "encoders.",
     )(command)  # fmt: skip
 
 
