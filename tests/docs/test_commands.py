@@ -35,7 +35,6 @@ FENCE = re.compile(
     r"^```(?P<language>\w*)(?: title=\"(?P<title>[^\"]+)\")?[^\n]*\n(?P<text>.*?)^```$",
     re.MULTILINE | re.DOTALL,
 )
-INCLUDED = re.compile(r"^--8<-- \"(?P<path>[^\"]+\.py)\"\n", re.MULTILINE)  # by the extension snippets
 MARK = re.compile(r"needs [\w ]+|takes minutes|run by (?P<file>\S+)")
 COMMANDS = ("sh", "console")
 SETTINGS_FILE = "mmer.toml"
@@ -65,8 +64,7 @@ class Block:
 
 
 def blocks_of(page: Path) -> list[Block]:
-    text = INCLUDED.sub(lambda match: (ROOT / match["path"]).read_text("utf-8"), page.read_text("utf-8"))
-    found = FENCE.finditer(text)
+    found = FENCE.finditer(page.read_text("utf-8"))
     return [Block(page.name, match["mark"], match["language"], match["title"], match["text"]) for match in found]
 
 
@@ -138,6 +136,12 @@ def test_settings_files_have_keys_that_exist(block, tmp_path):
     (tmp_path / SETTINGS_FILE).write_text(block.text, encoding="utf-8")
     result = invoke("report", "--help")
     assert result.exit_code == 0, result.output
+
+
+def test_a_system_on_a_page_is_the_tested_example():
+    """The page included it when the site was built; read as a file, it had no example."""
+    blocks = {block.title: block.text for block in BLOCKS["docs/adding-a-system.md"] if block.language == "python"}
+    assert blocks == {"last_frame.py": (ROOT / "examples" / "last_frame.py").read_text("utf-8")}
 
 
 @pytest.mark.parametrize("block", LABEL_MAPS, ids=lambda block: block.page)
