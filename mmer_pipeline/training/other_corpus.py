@@ -54,14 +54,15 @@ def check_classes(manifest: Manifest, labels: Iterable[str]) -> None:
     unknown = [label for label in found if label not in labels]
     if unknown:
         reader = manifest.corpus if manifest.corpus in READERS else "CORPUS"
-        command = ["--root", str(manifest.root), "--manifest", str(manifest.path), "--name", manifest.corpus]
+        options = ["--root", str(manifest.root), "--manifest", str(manifest.path), "--name", manifest.corpus]
+        command = manifest.command or f"mmer-pipe prepare {reader} {shlex.join(options)}"
         raise UserError(
             f"{manifest.corpus} has classes that the models do not know: {', '.join(unknown)}.\n"
             f"  classes of {manifest.path}: {', '.join(found)}\n"
             f"  classes of the models: {', '.join(labels)}\n"
             "Classes are matched by name. Write a label map that assigns the corpus's labels to the models' classes "
             "and drops the others, and prepare the corpus again:\n"
-            f"  mmer-pipe prepare {reader} {shlex.join(command)} --label-map labels.toml"
+            f"  {command} --label-map labels.toml"
         )
 
 

@@ -81,6 +81,20 @@ def test_a_class_that_the_models_do_not_know_is_refused_with_the_command_that_ma
         assert "--name elsewhere --label-map labels.toml" in message
 
 
+def test_the_command_that_maps_the_classes_is_the_one_that_prepared_the_corpus(place):
+    write_other(Path("other"))
+    table = Path("other/corpus/calls.csv")
+    table.write_text(Path(OTHER).read_text().replace("speaker", "voice").replace(",sad,", ",bored,"))
+    prepare = ["prepare", "csv", "--root", table, "--column", "speaker=voice", "--manifest", OTHER]
+    succeed(*prepare)
+    said = fail("evaluate", "--manifest", OTHER)
+    command = said.splitlines()[-1].removeprefix("  mmer-pipe ")
+    assert shlex.split(command) == [*map(str, prepare), "--label-map", "labels.toml"]
+    Path("labels.toml").write_text('drop = ["bored"]\n[classes]\nhappy = ["hap"]\nangry = ["ang"]\nneutral = ["neu"]\n')
+    succeed(*shlex.split(command))
+    assert "Run `mmer-pipe extract" in fail("evaluate", "--manifest", OTHER)  # the classes are in order
+
+
 def test_recordings_of_the_training_corpus_are_refused_under_other_names(place, encoders):
     write_other(Path("other"), gain=1)
     extract_other(encoders)
