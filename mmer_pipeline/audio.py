@@ -1,46 +1,37 @@
 """Recordings: read them as 16 kHz mono, and detect damaged files.
 
 A file is truncated if its WAV header states more bytes than the file has, if its FLAC or MP3 stream ends before the
-stated length, or if its Ogg stream has no closing page. An MP3 without a stated length, and the rarer formats that
-libsndfile reads, cannot be checked: they are taken to be complete.
+stated length, or if its Ogg stream has no closing page. FLAC has checksums, which its decoder checks, and so has Ogg
+(see `audio_containers`). An MP3 without a stated length, and the rarer formats that libsndfile reads, cannot be
+checked: they are taken to be complete.
 """
 
 import io
 import os
-import struct
+import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
 import soundfile
 import soxr
 
-from mmer_pipeline.errors import UserError
+from mmer_pipeline.audio_containers import AudioError as AudioError
+from mmer_pipeline.audio_containers import check_container, check_ogg_pages, truncated
 
 SAMPLE_RATE = 16_000  # Hz, the input rate of every speech encoder
 MOST_CHANNELS = 64  # of an array; what has more is [channels, samples]
-LARGEST = 10.0  # of an array's floats: clipped recordings exceed 1 a little, integers that were not scaled by far
-LEAST_RATE, MOST_RATE = 1_000, 1_000_000  # Hz; of samples in memory, another one is a mistake, such as kHz
+LARGEST = 10.0  # of floats: clipped recordings exceed 1 a little, integers that were not scaled by far
+LEAST_RATE, MOST_RATE = 1_000, 1_000_000  # Hz; another one is a mistake, such as kHz
 SEGMENT_TOLERANCE_SECONDS = 0.01  # how far a segment may extend beyond the file, since times are rounded
 BLOCK_FRAMES = 1 << 18  # decoded at a time; a stated length may be wrong, so it is never allocated at once
+BLOCK_CHANNELS = 8  # of more, fewer frames are decoded at a time
 UNKNOWN_FRAMES = 2**63 - 1  # libsndfile's length of a FLAC stream that was written to a pipe
-OGG_PAGE_BYTES = 65_307  # the longest possible page (RFC 3533, section 6)
-
-Fault = Literal["missing", "unreadable", "empty", "outside"]
-
-
-class AudioError(UserError):
-    """A recording that cannot be used: `fault` is the reason as one word, `reason` as a clause without the path."""
-
-    def __init__(self, path: Path, fault: Fault, reason: str) -> None:
-        self.fault = fault
-        self.reason = reason
-        super().__init__(f"{path}: {reason}.")
 
 
 @dataclass(frozen=True)
@@ -68,19 +59,21 @@ class AudioInfo:
         Raises:
             AudioError: the segment is not within the recording ("outside") or is shorter than a sample.
         """
-        first = round((start_seconds or 0.0) * self.sample_rate_hz)
-        last = self.frames if end_seconds is None else round(end_seconds * self.sample_rate_hz)
+        start, end = start_seconds or 0.0, self.duration_seconds if end_seconds is None else end_seconds
+        beyond = self.duration_seconds + 2 * SEGMENT_TOLERANCE_SECONDS  # a time may be too large to be a frame
+        first = round(min(start, beyond) * self.sample_rate_hz)
+        last = self.frames if end_seconds is None else round(min(end, beyond) * self.sample_rate_hz)
         if first >= self.frames or last > self.frames + SEGMENT_TOLERANCE_SECONDS * self.sample_rate_hz:
-            end = "the end" if end_seconds is None else f"{end_seconds:g} s"
+            until = "the end" if end_seconds is None else f"{end_seconds:g} s"
             raise AudioError(
                 self.path,
                 "outside",
-                f"the segment from {start_seconds or 0.0:g} s to {end} is not within "
+                f"the segment from {start:g} s to {until} is not within "
                 f"the recording, which is {self.duration_seconds:.3f} s long",
             )
         last = min(last, self.frames)
         if last <= first:
-            raise AudioError(self.path, "empty", f"the segment at {start_seconds or 0.0:g} s has no samples")
+            raise AudioError(self.path, "empty", f"the segment at {start:g} s has no samples")
         return first, last
 
 
@@ -91,13 +84,27 @@ def probe(path: Path) -> AudioInfo:
     stream or a value that is not a number.
 
     Raises:
-        AudioError: the file is missing, unreadable, truncated, has no samples, or contains NaN or infinity.
+        AudioError: the file is missing, unreadable, truncated, has no samples, or contains NaN, infinity or values far
+            beyond -1 … 1; its header contradicts itself, or states a rate that no recording has.
     """
     with _opened(path) as sound:
-        frames = int(sound.frames)
+        info = _info(sound, path)
         if not _is_integer_wav(sound):
-            frames = sum(len(block) for block in _blocks(sound, path, frames))
-        return _info(sound, path, frames)
+            for _ in _blocks(sound, path, info.frames):
+                pass
+        if sound.format == "OGG":
+            check_ogg_pages(path)
+        return info
+
+
+def probe_header(path: Path) -> AudioInfo:
+    """Return a recording's rate, channels and length according to its header.
+
+    Raises:
+        AudioError: see `probe`, for faults that the header reveals.
+    """
+    with _opened(path) as sound:
+        return _info(sound, path)
 
 
 def load(path: Path, start_seconds: float | None = None, end_seconds: float | None = None) -> npt.NDArray[np.float32]:
@@ -109,7 +116,7 @@ def load(path: Path, start_seconds: float | None = None, end_seconds: float | No
         AudioError: see `probe`; also if the segment is not within the recording.
     """
     with _opened(path) as sound:
-        first, last = _info(sound, path, int(sound.frames)).segment(start_seconds, end_seconds)
+        first, last = _info(sound, path).segment(start_seconds, end_seconds)
         sound.seek(first)
         samples: npt.NDArray[np.float32] = np.concatenate(list(_converted(sound, path, last - first)))  # [samples]
     return samples
@@ -122,7 +129,7 @@ def load_bytes(data: bytes) -> npt.NDArray[np.float32]:
         AudioError: see `probe`; the path in its message is "<bytes>".
     """
     with _opened(Path("<bytes>"), data) as sound:
-        frames = _info(sound, Path("<bytes>"), int(sound.frames)).frames
+        frames = _info(sound, Path("<bytes>")).frames
         samples: npt.NDArray[np.float32] = np.concatenate(list(_converted(sound, Path("<bytes>"), frames)))
     return samples
 
@@ -148,14 +155,9 @@ def convert(samples: npt.NDArray[Any], sample_rate_hz: int) -> npt.NDArray[np.fl
         )
     if not samples.size:
         raise AudioError(path, "empty", "the array is empty")
-    if not np.isfinite(samples).all():
-        raise AudioError(path, "unreadable", "it contains values that are not numbers (NaN or infinity)")
     if samples.ndim == 2 and samples.shape[1] > MOST_CHANNELS:
         raise AudioError(path, "unreadable", f"expected [samples, channels], found {list(samples.shape)}: transpose it")
-    if np.abs(samples).max() > LARGEST:
-        raise AudioError(
-            path, "unreadable", f"expected floats in -1 … 1, found up to {np.abs(samples).max():g}: scale them"
-        )
+    _check_values(path, samples)
     mono = (samples if samples.ndim == 1 else samples.mean(axis=1)).astype(np.float32)
     converted: npt.NDArray[np.float32] = np.concatenate(list(_at_16_khz([mono], path, len(mono), sample_rate_hz)))
     return converted
@@ -170,7 +172,7 @@ def blocks(path: Path) -> Iterator[npt.NDArray[np.float32]]:
         AudioError: see `probe`; a fault that only decoding reveals is raised when its block is reached.
     """
     with _opened(path) as sound:
-        yield from _converted(sound, path, _info(sound, path, int(sound.frames)).frames)
+        yield from _converted(sound, path, _info(sound, path).frames)
 
 
 def sample_count(path: Path, start_seconds: float | None = None, end_seconds: float | None = None) -> int:
@@ -179,9 +181,9 @@ def sample_count(path: Path, start_seconds: float | None = None, end_seconds: fl
     Raises:
         AudioError: see `load`, for faults that the header reveals.
     """
-    with _opened(path) as sound:
-        first, last = _info(sound, path, int(sound.frames)).segment(start_seconds, end_seconds)
-        return _resampled(last - first, int(sound.samplerate))
+    info = probe_header(path)
+    first, last = info.segment(start_seconds, end_seconds)
+    return _resampled(last - first, info.sample_rate_hz)
 
 
 def _resampled(frames: int, sample_rate_hz: int) -> int:
@@ -216,10 +218,15 @@ def _at_16_khz(
         yield np.zeros(missing, np.float32)
 
 
-def _info(sound: Any, path: Path, frames: int) -> AudioInfo:
-    if not frames:
+def _info(sound: Any, path: Path) -> AudioInfo:
+    rate, frames = int(sound.samplerate), int(sound.frames)
+    if not LEAST_RATE <= rate <= MOST_RATE:
+        raise AudioError(
+            path, "unreadable", f"its header states {rate:,} Hz, expected {LEAST_RATE:,} to {MOST_RATE:,} Hz"
+        )
+    if frames <= 0:
         raise AudioError(path, "empty", "the recording has no samples")
-    return AudioInfo(path, int(sound.samplerate), int(sound.channels), frames)
+    return AudioInfo(path, rate, int(sound.channels), frames)
 
 
 def _is_integer_wav(sound: Any) -> bool:
@@ -227,16 +234,24 @@ def _is_integer_wav(sound: Any) -> bool:
 
 
 def _blocks(sound: Any, path: Path, frames: int) -> Iterator[npt.NDArray[np.float32]]:
-    """Yield the next `frames` frames as blocks `[frames, channels]`, checked to be complete and finite."""
+    """Yield the next `frames` frames as blocks `[frames, channels]`, checked to be complete and in -1 … 1."""
     missing = frames
     while missing > 0:
-        block = sound.read(min(missing, BLOCK_FRAMES), dtype="float32", always_2d=True)
+        most = max(1, BLOCK_FRAMES * BLOCK_CHANNELS // max(BLOCK_CHANNELS, sound.channels))
+        block = sound.read(min(missing, most), dtype="float32", always_2d=True)
         if not len(block):
-            raise _truncated(path, f"expected {frames} samples, found {frames - missing}")
-        if not np.isfinite(block).all():
-            raise AudioError(path, "unreadable", "it contains values that are not numbers (NaN or infinity)")
+            raise truncated(path, f"expected {frames} samples, found {frames - missing}")
+        _check_values(path, block)
         missing -= len(block)
         yield block
+
+
+def _check_values(path: Path, samples: npt.NDArray[Any]) -> None:
+    largest = max(samples.max(), -samples.min())  # NaN if there is one
+    if not np.isfinite(largest):
+        raise AudioError(path, "unreadable", "it contains values that are not numbers (NaN or infinity)")
+    if largest > LARGEST:
+        raise AudioError(path, "unreadable", f"expected floats in -1 … 1, found up to {largest:g}: scale them")
 
 
 @contextmanager
@@ -246,8 +261,10 @@ def _opened(path: Path, data: bytes | None = None) -> Iterator[Any]:
     `data` are the file's bytes, if they are already in memory.
     """
     try:
+        if data is None and not stat.S_ISREG(mode := path.stat().st_mode) and not stat.S_ISDIR(mode):
+            raise AudioError(path, "unreadable", "it is a pipe, a socket or a device, not a file")
         with path.open("rb") if data is None else io.BytesIO(data) as stream:
-            _check_container(path, stream)
+            check_container(path, stream)
         with _sound_file(path if data is None else io.BytesIO(data), path) as sound:
             if sound.frames == UNKNOWN_FRAMES:
                 raise AudioError(path, "unreadable", "its header states no length; convert it, for example to WAV")
@@ -268,53 +285,3 @@ def _sound_file(source: Path | bytes | BinaryIO, path: Path) -> Any:
         return soundfile.SoundFile(source)
     except TypeError:  # raised for a file named *.raw, samples without a header
         raise AudioError(path, "unreadable", "raw samples have no sampling rate; convert it to WAV or FLAC") from None
-
-
-def _truncated(path: Path, detail: str) -> AudioError:
-    return AudioError(path, "unreadable", f"the file is truncated ({detail}); copy it again")
-
-
-def _check_container(path: Path, stream: BinaryIO) -> None:
-    """Refuse an empty file and a truncated WAV or Ogg file, which libsndfile reads without an error."""
-    size = stream.seek(0, os.SEEK_END)
-    stream.seek(0)
-    if not size:
-        raise AudioError(path, "empty", "the file is empty (0 bytes)")
-    head = stream.read(12)
-    if head[:4] in (b"RIFF", b"RIFX", b"RF64") and head[8:] == b"WAVE":
-        _check_wav(path, stream, size, ">" if head[:4] == b"RIFX" else "<")
-    elif head[:4] == b"OggS":
-        _check_ogg(path, stream, size)
-
-
-def _check_wav(path: Path, stream: BinaryIO, size: int, order: str) -> None:
-    """Walk the chunks after the first 12 bytes up to `data`, which must fit into the file.
-
-    The total size in the RIFF header is ignored: it includes what follows the samples, and many writers get it wrong
-    by a padding byte.
-    """
-    unknown = 0xFFFF_FFFF  # in a streamed file: up to the end; in RF64: the size is in the chunk ds64
-    long_size = None
-    while len(header := stream.read(8)) == 8:
-        name, length = struct.unpack(f"{order}4sI", header)
-        begin = stream.tell()
-        if name == b"ds64" and len(sizes := stream.read(16)) == 16:
-            long_size = struct.unpack(f"{order}QQ", sizes)[1]
-        elif name == b"data":
-            if length == unknown:
-                length = size - begin if long_size is None else long_size
-            if begin + length > size:
-                raise _truncated(path, f"its header states {length} bytes of samples, found {size - begin}")
-            return
-        stream.seek(begin + length + length % 2)  # chunks begin at even offsets
-    raise _truncated(path, "it ends before its samples begin")
-
-
-def _check_ogg(path: Path, stream: BinaryIO, size: int) -> None:
-    """Check that the last page is complete and marked as the end of its stream (RFC 3533, section 6)."""
-    stream.seek(max(0, size - 2 * OGG_PAGE_BYTES))
-    tail = stream.read()
-    page = tail[tail.rfind(b"OggS") :]
-    segments = page[27 : 27 + page[26]] if len(page) > 26 else b""
-    if not segments or len(segments) < page[26] or len(page) < 27 + page[26] + sum(segments) or not page[5] & 4:
-        raise _truncated(path, "the stream has no closing page")

@@ -13,9 +13,8 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import soundfile
 
-from mmer_pipeline.audio import SAMPLE_RATE, AudioError, load
+from mmer_pipeline.audio import SAMPLE_RATE, AudioError, load, probe_header
 from mmer_pipeline.audit.corpus_split import Mask, Split
 from mmer_pipeline.audit.sound_fingerprint import Hashes, Samples, sound_hashes
 from mmer_pipeline.corpora.manifest import Manifest
@@ -98,12 +97,12 @@ def measure(manifest: Manifest, utterance: Utterance) -> Recording:
     """
     path = manifest.audio_path(utterance)
     samples = load(path, utterance.start_seconds, utterance.end_seconds)  # [samples]
-    info = soundfile.info(path)
+    info = probe_header(path)
     mean = float(samples.mean(dtype=np.float64))
     return Recording(
         seconds=len(samples) / SAMPLE_RATE,
-        sample_rate_hz=int(info.samplerate),
-        channels=int(info.channels),
+        sample_rate_hz=info.sample_rate_hz,
+        channels=info.channels,
         digest=hashlib.blake2b(samples.tobytes(), digest_size=16).hexdigest(),
         rms_dbfs=float(_dbfs(np.square(samples - np.float32(mean)).mean(dtype=np.float64))),
         dc=mean,
