@@ -1,11 +1,16 @@
 """Read CSV files that a person may have written; every error names the file, the line and what was expected."""
 
 import csv
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from mmer_pipeline import files
 from mmer_pipeline.errors import UserError, first_few
+
+csv.field_size_limit(1 << 30)  # characters of a cell; Python's own limit is that of a transcript of three hours
+LISTED = 40  # columns that a message lists
 
 
 class Row(NamedTuple):
@@ -27,6 +32,7 @@ def read_csv_rows(
         UserError: the file cannot be read, is not UTF-8 or not CSV, lacks a required column, has two columns of the
             same name, a row of the wrong length, or no rows at all.
     """
+    files.check_is_file(path)
     encoding, errors = ("utf-8-sig", "strict")
     if fallback_encoding is not None and not _is_utf8(path):
         encoding, errors = (fallback_encoding, "replace")
@@ -70,15 +76,24 @@ def check_unique(column: str, values: Iterable[tuple[str, str]]) -> None:
         )
 
 
+def check_columns(path: Path, header: Sequence[str]) -> None:
+    """Check that no two columns have the same name; columns without a name do not count.
+
+    Raises:
+        UserError: some have.
+    """
+    if repeated := sorted(column for column, count in Counter(header).items() if column and count > 1):
+        raise UserError(f"{path}: column {first_few(repeated)} appears twice. Keep one column of each name.")
+
+
 def _check_header(path: Path, header: Sequence[str], required: Sequence[str], optional: Sequence[str]) -> None:
-    if repeated := sorted({column for column in header if header.count(column) > 1}):
-        raise UserError(f"{path}: column {', '.join(repeated)} appears twice. Keep one column of each name.")
+    check_columns(path, header)
     missing = [column for column in required if column not in header]
     if missing:
         hint = " The cells are separated by `;`, expected `,`." if ";" in "".join(header) else ""
         others = f"; optional: {', '.join(optional)}" if optional else ""
         raise UserError(
-            f"{path}: missing columns: {', '.join(missing)}. Found: {', '.join(header) or 'none'}. "
+            f"{path}: missing columns: {', '.join(missing)}. Found: {first_few(header, LISTED) or 'none'}. "
             f"Required: {', '.join(required)}{others}.{hint}"
         )
 

@@ -187,6 +187,16 @@ def sync(path: Path) -> None:
             raise
 
 
+def check_is_file(path: Path) -> None:
+    """Refuse a pipe, a socket or a device, from which a program may read for ever.
+
+    Raises:
+        UserError: `path` is one; a folder, or nothing there, is left to the error of opening it.
+    """
+    if path.exists() and not path.is_file() and not path.is_dir():
+        raise UserError(f"{path} is a pipe, a socket or a device. Expected a file.")
+
+
 @contextmanager
 def locked(path: Path, *, wait: bool = False) -> Iterator[None]:
     """Hold the lock file `path` inside the block; the system releases it when the process dies.

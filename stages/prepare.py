@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 RECORDED = (  # options that decide what the manifest contains and where it is
     *("root", "columns", "speaker_pattern", "name", "manifest", "label_map", "max_audio_seconds", "drop_untranscribed"),
-    *("cache_dir", "config"),
+    *("follow_links", "cache_dir", "config"),
 )
 
 
@@ -71,6 +71,11 @@ RECORDED = (  # options that decide what the manifest contains and where it is
     help="Exclude longer utterances.  [60]",
 )
 @click.option(
+    "--follow-links",
+    is_flag=True,
+    help="Read recordings that are links to files outside the audio root, such as a shared store.",
+)
+@click.option(
     "--drop-untranscribed",
     is_flag=True,
     help="Exclude utterances without a transcript, for systems that read words.",
@@ -87,6 +92,7 @@ def prepare(
     label_map: str | None,
     strict: bool,
     max_audio_seconds: float | None,
+    follow_links: bool,
     drop_untranscribed: bool,
     common: Common,
 ) -> None:
@@ -101,7 +107,7 @@ def prepare(
     from stages.progress import Work
 
     path = common.manifest(manifest)
-    options = ReaderOptions(parse_columns(columns), speaker_pattern, unpacked_audio(path))
+    options = ReaderOptions(parse_columns(columns), speaker_pattern, unpacked_audio(path), follow_links)
     with _keeping(path):
         reading = _read(common, corpus, root, options)
     if path.resolve() == reading.source.resolve():
@@ -120,7 +126,13 @@ def prepare(
     agreement = compare(title, prepared.label_map, prepared.utterances, dropped)  # of another name, none is published
     command = shlex.join(["mmer-pipe", "prepare", corpus, *given_options(*RECORDED)])
     changed = manifests.write_manifest(
-        path, prepared.utterances, root=reading.root, corpus=title, label_map=prepared.label_map, command=command
+        path,
+        prepared.utterances,
+        root=reading.root,
+        corpus=title,
+        label_map=prepared.label_map,
+        command=command,
+        follow_links=follow_links,
     )
     possible = possible_folds(manifests.read_manifest(path))
     common.result(

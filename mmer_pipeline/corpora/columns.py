@@ -9,10 +9,12 @@ import re
 import unicodedata
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from pathlib import Path
 
 from mmer_pipeline.corpora.utterances import COLUMNS
-from mmer_pipeline.errors import UserError
+from mmer_pipeline.csv_tables import LISTED
+from mmer_pipeline.errors import NAMED, UserError, first_few
 
 DURATION = "duration_seconds"  # in place of `end_seconds`
 MEANINGS = (*COLUMNS, DURATION)
@@ -84,7 +86,7 @@ def match_columns(header: Sequence[str], given: Mapping[str, str], source: Path)
         if not candidates and meaning in NEEDED:
             candidates = candidates_for(header, meaning, names)
         if len(candidates) > 1:
-            options = " or ".join(f'--column {meaning}="{column}"' for column in candidates)
+            options = " or ".join(f'--column {meaning}="{column}"' for column in candidates[:NAMED])
             ambiguous.append(f"  {meaning}: {options}, or --column {meaning}= for none")
         elif candidates:
             found[meaning] = candidates[0]
@@ -139,7 +141,8 @@ def check_needed(columns: Columns, header: Sequence[str], source: Path, *, deriv
     pattern = ", or --speaker-pattern REGEX if file names contain the speaker" if "speaker" in missing else ""
     found = f" Recognised: {', '.join(f'{m} ← {c}' for m, c in columns.of.items())}." if columns.of else ""
     raise UserError(
-        f"{source}: missing columns: {', '.join(missing)}. The table has: {', '.join(header) or 'none'}.{found}\n"
+        f"{source}: missing columns: {', '.join(missing)}. "
+        f"The table has: {first_few(header, LISTED) or 'none'}.{found}\n"
         f"Say which they are with {example}{pattern}."
     )
 
@@ -151,7 +154,7 @@ def _check_given(header: Sequence[str], given: Mapping[str, str], source: Path) 
             hint = f" The closest is {close[0]!r}." if close else ""
             raise UserError(
                 f"{source} has no column {column!r} for --column {meaning}={column}.{hint} "
-                f"Columns: {', '.join(header)}."
+                f"Columns: {first_few(header, LISTED)}."
             )
 
 
@@ -166,6 +169,7 @@ def candidates_for(columns: Sequence[str], meaning: str, usual_names: str) -> li
     )
 
 
+@lru_cache(maxsize=1 << 18)
 def _key(name: str) -> str:
     """A column's name without case, accents, spaces, punctuation and unit."""
     letters = unicodedata.normalize("NFKD", _UNIT.sub("", name).casefold())

@@ -9,9 +9,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmer_pipeline.errors import UserError
+from mmer_pipeline.corpora.utterances import SHOWN, name_fault
+from mmer_pipeline.errors import UserError, first_few
 
 MOST_NAMED = 20  # unknown labels that a message lists
+MOST_CLASSES = 1_000  # of more, the column is not that of emotions
 RARE = 2  # a class of so few utterances may be a misspelling of another
 SIMILAR = 0.7  # ratio of difflib from which two labels are similar: "angr" and "anger" have 0.89, "sad" and "glad" 0.57
 
@@ -25,14 +27,24 @@ class LabelMap:
     dropped: tuple[str, ...]  # labels that the experiment deliberately leaves out
 
     def __post_init__(self) -> None:
-        labels = [label for group in self.classes.values() for label in group] + list(self.dropped)
-        repeated = sorted({label for label in labels if labels.count(label) > 1})
+        repeated = sorted(label for label, count in Counter(self._labels()).items() if count > 1)
         if repeated:
-            raise UserError(f"Label map {self.name}: label {', '.join(repeated)} is listed more than once.")
+            raise UserError(f"Label map {self.name}: label {first_few(repeated)} is listed more than once.")
         if empty := [name for name, group in self.classes.items() if not group]:
-            raise UserError(f"Label map {self.name}: class {', '.join(empty)} has no labels.")
+            raise UserError(f"Label map {self.name}: class {first_few(empty)} has no labels.")
         if len(self.classes) < 2:
             raise UserError(f"Label map {self.name}: expected at least 2 classes, found {len(self.classes)}.")
+        if len(self.classes) > MOST_CLASSES:
+            raise UserError(
+                f"Label map {self.name}: expected at most {MOST_CLASSES:,} classes, found {len(self.classes):,}. If "
+                "they are not emotions, name the column of emotions with --column emotion=COLUMN."
+            )
+        for name in (*self.classes, *self._labels()):
+            if fault := name_fault(name) or (None if name else "a name is empty"):
+                raise UserError(f"Label map {self.name}: {fault}.")
+
+    def _labels(self) -> list[str]:
+        return [label for group in self.classes.values() for label in group] + list(self.dropped)
 
     def class_of(self, label: str) -> str | None:
         """The class of a label, or None if the label is dropped.
@@ -45,7 +57,7 @@ class LabelMap:
                 return name
         if label in self.dropped:
             return None
-        raise UserError(f"Unknown emotion label {label!r}. {self._known_labels()}")
+        raise UserError(f"Unknown emotion label {label[:SHOWN]!r}. {self._known_labels()}")
 
     def check(self, labels: Sequence[str], place: Callable[[int], str]) -> None:
         """Check that the map knows all labels of a corpus; `place` says where the n-th label is.
@@ -54,16 +66,17 @@ class LabelMap:
             UserError: it does not; the message lists the unknown labels, each with its count, where it appears first,
                 and the label that is most like it.
         """
-        known = [label for group in self.classes.values() for label in group] + list(self.dropped)
+        known = dict.fromkeys(self._labels())
         counts = Counter(label for label in labels if label not in known)
         if not counts:
             return
         lines = []
         for label, count in list(counts.most_common())[:MOST_NAMED]:
-            close = _most_similar(label, known)
+            close = _most_similar(label[:SHOWN], list(known))
             first = f"{count} utterances, the first in " if count > 1 else ""
             lines.append(
-                f"{label!r} ({first}{place(labels.index(label))})" + (f": did you mean {close!r}?" if close else "")
+                f"{label[:SHOWN]!r} ({first}{place(labels.index(label))})"
+                + (f": did you mean {close!r}?" if close else "")
             )
         if len(counts) == 1:
             heading = f"Unknown emotion label {lines[0]}{'' if lines[0].endswith('?') else '.'}"
@@ -73,9 +86,8 @@ class LabelMap:
         raise UserError(f"{heading}\n{self._known_labels()}")
 
     def _known_labels(self) -> str:
-        known = ", ".join([label for group in self.classes.values() for label in group] + list(self.dropped))
         return (
-            f"Label map {self.name} has: {known}.\n"
+            f"Label map {self.name} has: {first_few(self._labels(), MOST_NAMED)}.\n"
             "Correct the label, or write your own label map (a TOML file with `drop = [...]` and a table "
             "`[classes]`) and pass it with --label-map FILE."
         )
@@ -90,8 +102,14 @@ class LabelMap:
 
     @staticmethod
     def from_dict(value: Mapping[str, Any]) -> "LabelMap":
-        """Make a label map from the values of `as_dict`; labels become composed Unicode (NFC)."""
+        """Make a label map from the values of `as_dict`; labels become composed Unicode (NFC).
+
+        Raises:
+            UserError: two classes have the same name once composed, or see `__post_init__`.
+        """
         classes = {_composed(name): tuple(map(_composed, labels)) for name, labels in value["classes"].items()}
+        if len(classes) < len(value["classes"]):
+            raise UserError(f"Label map {value['name']}: two classes have the same name but for the form of accents.")
         return LabelMap(str(value["name"]), classes, tuple(map(_composed, value.get("drop", ()))))
 
 
@@ -201,6 +219,8 @@ def load_label_map(name: str) -> LabelMap:
             f"Label map {path}: expected a table `[classes]` of lists of labels, such as "
             '`happy = ["hap", "exc"]`, optionally preceded by a list `drop`.'
         )
+    if unknown := sorted(table.keys() - {"classes", "drop"}):
+        raise UserError(f"Label map {path}: unknown entries: {first_few(unknown)}. Expected `drop` and `[classes]`.")
     return LabelMap.from_dict({"name": path.stem, "classes": classes, "drop": drop})
 
 

@@ -14,7 +14,7 @@ from typing import Any
 
 from mmer_pipeline import files, paths
 from mmer_pipeline.corpora.labels import LabelMap, identity_map
-from mmer_pipeline.corpora.utterances import COLUMNS, Utterance, read_utterances
+from mmer_pipeline.corpora.utterances import COLUMNS, Utterance, link_target, read_utterances
 from mmer_pipeline.errors import UserError
 
 
@@ -28,6 +28,7 @@ class Manifest:
     label_map: LabelMap
     utterances: tuple[Utterance, ...]
     command: str = ""  # that made it, as typed; "" if it was written by hand or by an earlier version
+    follows_links: bool = False  # whether recordings may be links to files outside the audio root
 
     @property
     def digest(self) -> str:
@@ -52,8 +53,19 @@ class Manifest:
         return tuple(self.label_map.classes)
 
     def audio_path(self, utterance: Utterance) -> Path:
-        """The path of an utterance's recording."""
-        return self.root / utterance.audio
+        """The path of an utterance's recording.
+
+        Raises:
+            UserError: it is a link to a file outside the audio root, and such links are not followed.
+        """
+        path = self.root / utterance.audio
+        if not self.follows_links and (target := link_target(self.root, utterance.audio)) is not None:
+            raise UserError(
+                f"{utterance.utterance_id}: its recording {path} is a link to {target}, outside the audio root. If "
+                f"such files are to be read, run {self.command_with('--follow-links')}; without that option, `mmer-pipe "
+                "prepare` leaves the utterance out."
+            )
+        return path
 
     def command_with(self, option: str) -> str:
         """The command that makes the manifest with one more option, for messages."""
@@ -61,7 +73,14 @@ class Manifest:
 
 
 def write_manifest(
-    path: Path, utterances: Iterable[Utterance], *, root: Path, corpus: str, label_map: LabelMap, command: str = ""
+    path: Path,
+    utterances: Iterable[Utterance],
+    *,
+    root: Path,
+    corpus: str,
+    label_map: LabelMap,
+    command: str = "",
+    follow_links: bool = False,
 ) -> bool:
     """Write the CSV and, beside it, `manifest.json` with the audio root, the corpus, the label map and the command.
 
@@ -76,6 +95,8 @@ def write_manifest(
     facts: dict[str, Any] = {"corpus": corpus, "root": str(root.resolve()), "label_map": label_map.as_dict()}
     if command:
         facts["command"] = command
+    if follow_links:
+        facts["follow_links"] = True
     facts_path = paths.manifest_facts(path)
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
@@ -105,12 +126,14 @@ def read_manifest(path: Path) -> Manifest:
     """
     utterances = read_utterances(path)
     facts_path = paths.manifest_facts(path)
+    follows_links = False
     if facts_path.is_file():
         facts = files.read_json(facts_path, "mmer-pipe prepare")
         try:
             root, corpus = Path(facts["root"]), str(facts["corpus"])
             label_map = LabelMap.from_dict(facts["label_map"])
             command = str(facts.get("command", ""))  # earlier versions did not write it
+            follows_links = facts.get("follow_links") is True
         except (KeyError, TypeError, AttributeError):
             raise UserError(
                 f"{facts_path} does not belong to a manifest: expected `root`, `corpus` and `label_map`. If `mmer-pipe "
@@ -125,7 +148,7 @@ def read_manifest(path: Path) -> Manifest:
     kept = tuple(u for u in utterances if label_map.class_of(u.emotion) is not None)
     if not kept:
         raise UserError(f"{path}: label map {label_map.name} drops every utterance.")
-    return Manifest(path, root, corpus, label_map, kept, command)
+    return Manifest(path, root, corpus, label_map, kept, command, follows_links)
 
 
 def _has_content(path: Path, facts: dict[str, Any]) -> bool:

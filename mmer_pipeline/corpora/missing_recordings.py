@@ -23,11 +23,16 @@ def check_found(reading: Reading, candidates: Iterable[Utterance]) -> None:
     missing = [audio for audio in wanted if audio in reading.not_found]
     if len(missing) <= LARGE_SHARE * len(wanted):
         return
-    there = recordings_below(reading.root)
+    there, links = recordings_below(reading.root, follow_links=reading.follows_links)
     found = f"{len(there)} recordings, such as {first_few(there, NAMED)}" if there else "no recordings"
     raise UserError(
         f"{reading.source}: {len(missing)} of {len(wanted)} recordings are missing, such as "
         f"{first_few(missing, NAMED)}.\n"
         f"{reading.root.resolve()} contains {found}.\n"
         "Paths are relative to the folder of the table and may omit the extension: correct them, or move the table."
+        + (
+            f"\nNot followed without --follow-links, as they leave the folder: links {first_few(links)}."
+            if links
+            else ""
+        )
     )

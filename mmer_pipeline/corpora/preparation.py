@@ -5,7 +5,6 @@ from collections import Counter
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from mmer_pipeline import audio
@@ -14,7 +13,7 @@ from mmer_pipeline.corpora.folds import natural_order
 from mmer_pipeline.corpora.labels import IDENTITY, LabelMap, identity_map, load_label_map
 from mmer_pipeline.corpora.missing_recordings import check_found
 from mmer_pipeline.corpora.readers import Reading
-from mmer_pipeline.corpora.utterances import Utterance
+from mmer_pipeline.corpora.utterances import Utterance, link_target
 from mmer_pipeline.errors import UserError, first_few
 
 MAX_AUDIO_SECONDS = 60.0  # a longer utterance is more likely a recording that was not segmented
@@ -27,6 +26,7 @@ PROBLEMS = {  # kind → meaning, in the order of the report
     "unreadable": "recording damaged, truncated or not audio",
     "empty": "recording too short or without samples",
     "outside": "segment extends beyond its recording",
+    "elsewhere": "recording is a link to a file outside the audio root (--follow-links reads such files)",
     "too_long": "recording too long",
     "no_transcript": "no transcript (left out, as --drop-untranscribed says)",
     "untranscribed": "kept, but without a transcript (systems that read words need --transcripts asr or none, or "
@@ -141,7 +141,7 @@ def prepare(
     candidates = [u for u in reading.utterances if label_map.class_of(u.emotion) is not None]
     check_found(reading, candidates)
     dropped = Counter(u.emotion for u in reading.utterances if label_map.class_of(u.emotion) is None)
-    probes = _probe_all(reading.root, candidates, progress)
+    probes = _probe_all(reading, candidates, progress)
 
     kept: list[Utterance] = []
     seconds: list[float] = []
@@ -195,13 +195,16 @@ def _judge(
 
 
 def _probe_all(
-    root: Path, utterances: Iterable[Utterance], progress: Progress | None
+    reading: Reading, utterances: Iterable[Utterance], progress: Progress | None
 ) -> dict[str, AudioInfo | AudioError]:
     """Audio path → the facts of that recording, or the error that it raises."""
 
     def probe(name: str) -> AudioInfo | AudioError:
+        path = reading.root / name
+        if not reading.follows_links and (target := link_target(reading.root, name)) is not None:
+            return AudioError(path, "elsewhere", f"it is a link to {target}")
         try:
-            return audio.probe(root / name)
+            return audio.probe(path)
         except AudioError as error:
             return error
 

@@ -11,8 +11,9 @@ import unicodedata
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import NamedTuple
 
-from mmer_pipeline.corpora.utterances import leaves_root
+from mmer_pipeline.corpora.utterances import leaves_root, link_target
 
 # Formats that libsndfile reads from a file with a header.
 AUDIO_SUFFIXES = frozenset(
@@ -34,6 +35,7 @@ AUDIO_SUFFIXES = frozenset(
     )
 )
 NAMED = 3  # recordings that a message lists
+SHOWN = 200  # characters of a path that a message shows
 MOST_TRIED, MOST_ABOVE = (
     20,
     3,
@@ -47,8 +49,9 @@ class PathError(Exception):
 class RecordingFinder:
     """The recordings below an audio root. Folders are listed once, when a path first needs them."""
 
-    def __init__(self, root: Path) -> None:
+    def __init__(self, root: Path, *, follow_links: bool = False) -> None:
         self.root = root
+        self.follow_links = follow_links
         self.spellings: Counter[str] = Counter()  # how paths differed from the names on disk → paths
         self.not_found: dict[str, str] = {}  # path in the manifest → as written, of paths without a recording
         self._found: dict[str, str] = {}  # as written → path in the manifest
@@ -66,7 +69,11 @@ class RecordingFinder:
             PathError: the path is empty or leaves the root, or several recordings fit.
         """
         if written not in self._found:
-            self._found[written] = self._find(written)
+            try:
+                os.fsencode(written)
+                self._found[written] = self._find(written)
+            except (OSError, UnicodeEncodeError) as error:  # such as a name that is too long
+                raise PathError(f"{written[:SHOWN]!r} cannot be looked up ({error})") from None
         return self._found[written]
 
     def note(self) -> str | None:
@@ -78,7 +85,7 @@ class RecordingFinder:
 
     def _find(self, written: str) -> str:
         if not written or "\0" in written:
-            raise PathError("the path of the recording is empty" if not written else f"{written!r} is no path")
+            raise PathError("the path of the recording is empty" if not written else f"{written[:SHOWN]!r} is no path")
         plain = PurePosixPath(written).as_posix()  # without `./` and `//`, so that a recording has one path
         if not leaves_root(written) and self._is_there(plain):
             return plain
@@ -179,7 +186,7 @@ class RecordingFinder:
 
     def _recordings(self) -> dict[str, list[str]]:
         if self._tree is None:
-            paths = [PurePosixPath(path) for path in recordings_below(self.root)]
+            paths = [PurePosixPath(path) for path in recordings_below(self.root, follow_links=self.follow_links).paths]
             named = ((_plain(name), path.as_posix()) for path in paths for name in {path.name, path.stem})
             self._tree = _grouped(named)
         return self._tree
@@ -198,13 +205,22 @@ def audio_root(manifest_folder: Path, paths: Sequence[str]) -> Path:
     return max(above, key=lambda folder: sum((folder / path).exists() for path in first))
 
 
-def recordings_below(root: Path) -> list[str]:
-    """The paths of all recordings below a folder, relative to it and sorted, without hidden ones.
+class Tree(NamedTuple):
+    """What is below a folder, as sorted paths relative to it."""
+
+    paths: list[str]  # of recordings
+    links: list[str]  # to folders outside it, which were not followed
+
+
+def recordings_below(root: Path, *, follow_links: bool = False) -> Tree:
+    """Find all recordings below a folder, without hidden ones.
 
     Links to folders are followed after all other folders, and no folder is visited twice, so that links in a circle end
-    and a link to a folder below the root adds nothing.
+    and a link to a folder below the root adds nothing. Links that leave the root are followed only if `follow_links`.
     """
-    found, visited, waiting = [], set(), [root]
+    found: list[str] = []
+    left: list[Path] = []
+    visited, waiting = set(), [root]
     while waiting:
         for folder, folders, names in os.walk(waiting.pop(0)):
             true_path = os.path.realpath(folder)
@@ -214,9 +230,11 @@ def recordings_below(root: Path) -> list[str]:
             visited.add(true_path)
             here = Path(folder)
             folders[:] = sorted(name for name in folders if not name.startswith("."))
-            waiting += [here / name for name in folders if (here / name).is_symlink()]
+            for path in (here / name for name in folders if (here / name).is_symlink()):
+                below = path.relative_to(root).as_posix()
+                (waiting if follow_links or link_target(root, below) is None else left).append(path)
             found += [(here / name).relative_to(root).as_posix() for name in names if _is_recording(name)]
-    return sorted(found)
+    return Tree(sorted(found), sorted(path.relative_to(root).as_posix() for path in left))
 
 
 def _is_recording(name: str) -> bool:
@@ -249,6 +267,6 @@ def _listed(paths: list[str]) -> str:
 
 def _outside(written: str) -> PathError:
     return PathError(
-        f"audio path {written!r} leaves the audio root: expected a path relative to the root, without `..`, or an "
-        "absolute one below it"
+        f"audio path {written[:SHOWN]!r} leaves the audio root: expected a path relative to the root, without `..`, "
+        "or an absolute one below it"
     )

@@ -4,6 +4,7 @@ import re
 from collections.abc import Iterable
 
 _CLOCK = re.compile(r"(?:(?P<days>\d+) days? )?(?:(?P<hours>\d+):)?(?P<minutes>\d+):(?P<seconds>\d+(?:\.\d*)?)")
+SHOWN = 200  # characters of a cell that a message shows
 _DIGITS = 6  # decimals of a sum of two times: microseconds
 
 
@@ -29,11 +30,11 @@ def read_time(cell: str) -> float | None:
     clock = _CLOCK.fullmatch(text)
     try:
         value = _seconds(clock) if clock else float(text)
-    except ValueError:
+    except (ValueError, OverflowError):  # OverflowError: hours with hundreds of digits
         value = -1.0
     if not 0.0 <= value < float("inf"):
         raise TimeError(
-            f"{cell!r} is not a time: expected seconds (0 or more), such as 12.4 or 0:12.4, or an empty cell"
+            f"{cell[:SHOWN]!r} is not a time: expected seconds (0 or more), such as 12.4 or 0:12.4, or an empty cell"
         )
     return value
 

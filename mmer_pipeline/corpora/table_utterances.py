@@ -15,7 +15,8 @@ from mmer_pipeline.corpora.recording_paths import PathError, RecordingFinder
 from mmer_pipeline.corpora.segment_times import TimeError, mixed_decimals, read_segment, read_time
 from mmer_pipeline.corpora.tables import Row, Table
 from mmer_pipeline.corpora.utterances import COLUMNS, Utterance
-from mmer_pipeline.errors import UserError
+from mmer_pipeline.csv_tables import LISTED
+from mmer_pipeline.errors import UserError, first_few
 
 TIMES = ("start_seconds", "end_seconds", DURATION)
 # Of a folder or file whose name says nothing about the corpus.
@@ -58,7 +59,9 @@ def read_utterances_of(table: Table, root: Path, options: ReaderOptions) -> Read
     check_needed(columns, table.columns, table.source, derived=("speaker",) if by_pattern else ())
     _check_times(table, columns)
     pattern = _compiled(options.speaker_pattern) if by_pattern else None
-    reader = _Reader(columns, RecordingFinder(root), pattern, faults=list(table.faults))
+    reader = _Reader(
+        columns, RecordingFinder(root, follow_links=options.follow_links), pattern, faults=list(table.faults)
+    )
     others = tuple(name for name in table.columns if name not in columns.of.values() and name not in COLUMNS)
     utterances, places = [], []
     for row in table.rows:
@@ -196,7 +199,8 @@ def _check_times(table: Table, columns: Columns) -> None:
         if recordings and max(recordings.values()) > 1:
             raise UserError(
                 f"{table.source}: {recordings.most_common(1)[0][0]} has several rows with a start "
-                f"({columns.of['start_seconds']}), but there is no end. The table has: {', '.join(table.columns)}.\n"
+                f"({columns.of['start_seconds']}), but there is no end. "
+                f"The table has: {first_few(table.columns, LISTED)}.\n"
                 f"Say which column it is with --column end_seconds=COLUMN or --column {DURATION}=COLUMN."
             )
 

@@ -8,12 +8,17 @@ import codecs
 import csv
 import io
 import re
+import struct
 import unicodedata
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+from mmer_pipeline import files
+from mmer_pipeline.csv_tables import check_columns
 from mmer_pipeline.errors import UserError
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
@@ -22,6 +27,16 @@ SUFFIXES = (*TEXT_SUFFIXES, *WORKBOOK_SUFFIXES)
 DELIMITERS = ",;\t"
 FALLBACK = "cp1252"  # of Windows in Western Europe and America, where a spreadsheet exports CSV in it
 MOST_FAULTS = 20  # that a message lists
+LONGEST_FAULT = 1_000  # characters that a message shows of each
+# Of a workbook: what it may contain, and what is read into memory.
+MOST_ROWS = 1_048_576
+MOST_CELLS = 20_000_000
+MOST_UNPACKED_BYTES = 1 << 28
+# What openpyxl raises if parts of a workbook are missing, damaged or of another form than expected.
+_BROKEN_WORKBOOK = (
+    *(zipfile.BadZipFile, zlib.error, EOFError, struct.error, SyntaxError, NotImplementedError, RuntimeError),
+    *(LookupError, ValueError, TypeError, AttributeError, ArithmeticError, AssertionError, RecursionError),
+)
 _SEPARATOR_LINE = re.compile(r'\A"?sep=([,;\t|])"?\r?\n')  # spreadsheets write and hide it
 
 
@@ -68,8 +83,8 @@ def refuse_faults(source: Path, faults: Sequence[str], advice: str = "") -> None
     if not faults:
         return
     if len(faults) == 1:
-        raise UserError(f"{source}, {faults[0]}. {advice}".rstrip())
-    lines = [f"  {fault}" for fault in faults[:MOST_FAULTS]]
+        raise UserError(f"{source}, {faults[0][:LONGEST_FAULT]}. {advice}".rstrip())
+    lines = [f"  {fault[:LONGEST_FAULT]}" for fault in faults[:MOST_FAULTS]]
     if len(faults) > MOST_FAULTS:
         lines.append(f"  and {len(faults) - MOST_FAULTS} more faults")
     raise UserError(f"{source} has {len(faults)} faults:\n" + "\n".join([*lines, advice]).rstrip())
@@ -81,8 +96,7 @@ def _table(path: Path, numbered: Iterable[tuple[int, list[str]]], notes: Sequenc
     if not header:
         raise UserError(f"{path} is empty. Expected a header and one row per utterance.")
     header = [unicodedata.normalize("NFC", column) for column in header]
-    if repeated := sorted({column for column in header if column and header.count(column) > 1}):
-        raise UserError(f"{path}: column {', '.join(repeated)} appears twice. Keep one column of each name.")
+    check_columns(path, header)
     while header and not header[-1]:
         header.pop()
     rows, faults = [], []
@@ -130,6 +144,7 @@ def _text_rows(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, lis
 
 def _decoded(path: Path) -> tuple[str, str]:
     """The text of a file and its encoding: by its mark, else UTF-8, else cp1252."""
+    files.check_is_file(path)
     try:
         data = path.read_bytes()
     except OSError as error:
@@ -153,24 +168,19 @@ def _decoded(path: Path) -> tuple[str, str]:
 
 def _workbook(path: Path) -> tuple[list[str], Iterable[tuple[int, list[str]]]]:
     """Notes on which sheet was read, and its rows with their numbers."""
-    import zipfile
-
     import openpyxl
 
+    files.check_is_file(path)
     try:
         with path.open("rb") as stream:
+            _check_unpacked(path, stream)
             workbook = openpyxl.load_workbook(stream, read_only=True, data_only=True)
-            sheets = {}
-            for sheet in workbook.worksheets:
-                sheet.reset_dimensions()  # some programs state wrong ones
-                rows = [
-                    (n, [_cell(value) for value in row]) for n, row in enumerate(sheet.iter_rows(values_only=True), 1)
-                ]
-                sheets[sheet.title] = [(number, cells) for number, cells in rows if any(cells)]
+            sheets = {sheet.title: _sheet(path, sheet) for sheet in workbook.worksheets}
     except OSError as error:
-        raise UserError(f"{path} cannot be read: {error.strerror}. Expected a workbook.") from None
-    except (zipfile.BadZipFile, KeyError, ValueError) as error:
-        raise UserError(f"{path} is not an .xlsx workbook ({error}). Save it again as .xlsx or CSV.") from None
+        raise UserError(f"{path} cannot be read: {error.strerror or error}. Expected a workbook.") from None
+    except _BROKEN_WORKBOOK as error:
+        detail = f"{type(error).__name__}: {error}"
+        raise UserError(f"{path} is not an .xlsx workbook ({detail}). Save it again as .xlsx or CSV.") from None
     filled = [title for title, rows in sheets.items() if rows]
     if not filled:
         return [], []
@@ -181,8 +191,39 @@ def _workbook(path: Path) -> tuple[list[str], Iterable[tuple[int, list[str]]]]:
             "to read another, save it as CSV"
         )
     rows = sheets[filled[0]]
-    width = max(len(cells) for _, cells in rows)
+    width = len(rows[0][1])  # of the header
+    if len(rows) * width > MOST_CELLS:
+        raise UserError(
+            f"{path}: the sheet {filled[0]!r} has {len(rows):,} rows and {width:,} columns, expected at most "
+            f"{MOST_CELLS:,} cells. Keep the columns of the utterances."
+        )
     return notes, [(number, cells + [""] * (width - len(cells))) for number, cells in rows]
+
+
+def _check_unpacked(path: Path, stream: BinaryIO) -> None:
+    """Refuse a workbook that is small, but very large once unpacked."""
+    with zipfile.ZipFile(stream) as archive:
+        size = sum(part.file_size for part in archive.infolist())
+    if size > MOST_UNPACKED_BYTES:
+        raise UserError(
+            f"{path} has {size:,} bytes when unpacked, expected at most {MOST_UNPACKED_BYTES:,}. Save the table as CSV."
+        )
+    stream.seek(0)
+
+
+def _sheet(path: Path, sheet: Any) -> list[tuple[int, list[str]]]:
+    """The filled rows of a sheet with their numbers, each up to its last filled cell."""
+    sheet.reset_dimensions()  # some programs state wrong ones
+    rows = []
+    for number, values in enumerate(sheet.iter_rows(values_only=True), 1):
+        if number > MOST_ROWS:
+            raise UserError(f"{path}: the sheet {sheet.title!r} has more than {MOST_ROWS:,} rows. Save it again.")
+        cells = [_cell(value) for value in values]
+        while cells and not cells[-1]:
+            cells.pop()
+        if cells:
+            rows.append((number, cells))
+    return rows
 
 
 def _cell(value: Any) -> str:

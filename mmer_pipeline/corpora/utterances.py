@@ -1,11 +1,17 @@
 """Utterances: the rows of a manifest, and the checks of each cell."""
 
+import os
+import re
 import unicodedata
 from dataclasses import dataclass, fields
 from pathlib import Path, PurePosixPath, PureWindowsPath
 
 from mmer_pipeline.csv_tables import Row, check_unique, read_csv_rows
 from mmer_pipeline.errors import UserError
+
+NAMES = ("utterance_id", "speaker", "session", "dialogue", "emotion")  # columns of `Utterance`; see `name_fault`
+SHOWN = 200  # characters of a cell that a message shows
+_NOT_IN_NAMES = re.compile("[\0-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 @dataclass(frozen=True)
@@ -62,7 +68,7 @@ def check_audio_path(audio: str, where: str) -> None:
     """
     if leaves_root(audio):
         raise UserError(
-            f"{where}: audio path {audio!r} leaves the audio root. "
+            f"{where}: audio path {audio[:SHOWN]!r} leaves the audio root. "
             "Expected a path relative to the root, without `..`. Move the file, or give a higher --root."
         )
 
@@ -73,11 +79,30 @@ def leaves_root(audio: str) -> bool:
     return (
         not audio
         or "\0" in audio
+        or not _is_encodable(audio)
         or posix.is_absolute()
         or windows.is_absolute()
         or bool(windows.drive)
         or ".." in (*posix.parts, *windows.parts)
     )
+
+
+def name_fault(name: str) -> str | None:
+    """Say why a text cannot be the name of an utterance, a speaker, a label and so on; None if it can.
+
+    Files and terminals treat control characters in many ways: HDF5 ends a text at one.
+    """
+    found = _NOT_IN_NAMES.search(name)
+    return None if found is None else f"{name[:SHOWN]!r} contains the control character {found[0]!r}"
+
+
+def link_target(root: Path, audio: str) -> Path | None:
+    """The file outside the audio root to which a recording's path leads by a link; None if it leads to none.
+
+    The root itself may be a link.
+    """
+    target = Path(os.path.realpath(root / audio))
+    return None if target.is_relative_to(os.path.realpath(root)) else target
 
 
 def read_segment(start_cell: str, end_cell: str, where: str) -> tuple[float | None, float | None]:
@@ -92,11 +117,22 @@ def read_segment(start_cell: str, end_cell: str, where: str) -> tuple[float | No
     return start, end
 
 
+def _is_encodable(path: str) -> bool:
+    try:
+        os.fsencode(path)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def _utterance(row: Row) -> Utterance:
     cells = {column: unicodedata.normalize("NFC", cell).strip() for column, cell in row.cells.items()}
     for column in ("utterance_id", "speaker", "session", "emotion"):
         if not cells[column]:
             raise UserError(f"{row.where}: {column} is empty.")
+    for column in NAMES:
+        if fault := name_fault(cells[column]):
+            raise UserError(f"{row.where}: {column} {fault}. Correct the corpus and run `mmer-pipe prepare` again.")
     check_audio_path(cells["audio"], row.where)
     start, end = read_segment(cells["start_seconds"], cells["end_seconds"], row.where)
     return Utterance(
@@ -121,5 +157,5 @@ def _seconds(cell: str, column: str, where: str) -> float | None:
     except ValueError:
         value = -1.0
     if not 0.0 <= value < float("inf"):
-        raise UserError(f"{where}: {column} is {cell!r}, expected seconds (0 or more) or an empty cell.")
+        raise UserError(f"{where}: {column} is {cell[:SHOWN]!r}, expected seconds (0 or more) or an empty cell.")
     return value

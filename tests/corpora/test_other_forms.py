@@ -46,7 +46,9 @@ def test_links_to_folders_are_followed_once_and_recordings_in_no_folder_are_coun
     (root / "sad").symlink_to(record(tmp_path / "elsewhere", "bert/2.wav"))
     (root / "angry" / "again").symlink_to(root)
     (root / "all").symlink_to(root / "angry")
-    reading = read("folders", root)
+    with pytest.raises(UserError, match=r"has links to folders outside it: sad\. .* only with --follow-links"):
+        read("folders", root)
+    reading = read_corpus("folders", root, ReaderOptions(follow_links=True))
     assert [(u.audio, u.emotion) for u in reading.utterances] == [
         ("angry/anna/1.wav", "angry"), ("sad/bert/2.wav", "sad"),
     ]  # fmt: skip

@@ -159,7 +159,7 @@ def test_any_facts_beside_a_manifest_are_read_or_refused(facts: dict) -> None:
 
 # Label maps.
 
-LABEL_MAPS = st.lists(TEXT.map(folded), min_size=3, max_size=9, unique=True).flatmap(
+LABEL_MAPS = st.lists(NAME.map(folded), min_size=3, max_size=9, unique=True).flatmap(
     lambda labels: st.integers(2, len(labels)).map(
         lambda classes: LabelMap(
             "own",

@@ -1,6 +1,8 @@
 """Corpus readers: a module per corpus or form of one, each from a directory to a `Reading`. No reader decodes audio."""
 
+import re
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -17,6 +19,8 @@ from mmer_pipeline.corpora.readers.lhotse import read_lhotse
 from mmer_pipeline.corpora.readers.meld import read_meld
 from mmer_pipeline.corpora.readers.ravdess import read_ravdess
 from mmer_pipeline.corpora.readers.reader_interface import ReaderOptions, Reading
+from mmer_pipeline.corpora.tables import refuse_faults
+from mmer_pipeline.corpora.utterances import COLUMNS, NAMES, SHOWN, name_fault
 from mmer_pipeline.errors import UserError
 
 __all__ = ["CORPORA", "FORMS", "READERS", "ReaderOptions", "Reading", "read_corpus"]
@@ -40,6 +44,7 @@ FORMS: Mapping[str, Callable[[Path, ReaderOptions], Reading]] = {  # in which an
     "audformat": read_audformat,
 }
 READERS = (*CORPORA, *FORMS)
+_SURROGATE = re.compile("[\ud800-\udfff]")  # half a character, or a byte of a file name that is not UTF-8
 
 
 def read_corpus(name: str, root: Path, options: ReaderOptions | None = None) -> Reading:
@@ -63,6 +68,27 @@ def read_corpus(name: str, root: Path, options: ReaderOptions | None = None) -> 
         reading = FORMS[name](root, options) if name in FORMS else CORPORA[name](root)
     except OSError as error:
         raise UserError(f"{error.filename or root} cannot be read: {error.strerror}.") from None
+    reading = replace(reading, follows_links=options.follow_links)
+    _check_text(reading)
     if not reading.utterances:
         raise UserError(f"{root} contains no utterances of the corpus {name!r}. Check --root.")
     return reading
+
+
+def _check_text(reading: Reading) -> None:
+    """Check that names have no control characters, and that all text can be written as UTF-8.
+
+    Raises:
+        UserError: see `refuse_faults`.
+    """
+    faults = []
+    for number, utterance in enumerate(reading.utterances):
+        place = reading.places[number] if reading.places else f"utterance {utterance.utterance_id!r}"
+        faults += [f"{place}, {name}: {fault}" for name in NAMES if (fault := name_fault(getattr(utterance, name)))]
+        for name, cell in (*zip(COLUMNS, utterance.cells(), strict=True), *utterance.others):
+            if not (name + cell).isascii() and (broken := _SURROGATE.search(name + cell)):
+                faults.append(
+                    f"{place}, {name!r}: {cell[:SHOWN]!r} cannot be written as UTF-8 because of {broken[0]!r}; rename "
+                    "the file or correct the cell"
+                )
+    refuse_faults(reading.source, faults)

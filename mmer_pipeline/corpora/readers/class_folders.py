@@ -12,7 +12,7 @@ from mmer_pipeline.corpora.readers.reader_interface import ReaderOptions, Readin
 from mmer_pipeline.corpora.recording_paths import recordings_below
 from mmer_pipeline.corpora.table_utterances import read_utterances_of
 from mmer_pipeline.corpora.tables import Row, Table
-from mmer_pipeline.errors import UserError
+from mmer_pipeline.errors import UserError, first_few
 
 FILE = "file"
 # How the names of emotions begin, in English and German.
@@ -28,7 +28,12 @@ def read_folders(root: Path, options: ReaderOptions) -> Reading:
     Raises:
         UserError: there are no folders of recordings, nothing says who speaks, or see `read_utterances_of`.
     """
-    everything = recordings_below(root) if root.is_dir() else []
+    everything, links = recordings_below(root, follow_links=options.follow_links) if root.is_dir() else ([], [])
+    if links:
+        raise UserError(
+            f"{root} has links to folders outside it: {first_few(links)}. Their recordings are read only with "
+            "--follow-links; otherwise remove these links."
+        )
     paths, outside = [path for path in everything if "/" in path], [path for path in everything if "/" not in path]
     if not paths:
         raise UserError(f"{root} has no folders with recordings, such as angry/call17.wav. Found: {contents(root)}.")

@@ -41,7 +41,7 @@ SENTENCES = {
 }
 
 _NAME = re.compile(
-    rf"(?P<actor>10[0-8]\d|109[01])_(?P<sentence>{'|'.join(SENTENCES)})_(?P<emotion>{'|'.join(EMOTIONS)})"
+    rf"(?P<actor>10[0-8][0-9]|109[01])_(?P<sentence>{'|'.join(SENTENCES)})_(?P<emotion>{'|'.join(EMOTIONS)})"
     rf"_(?:{'|'.join(LEVELS)}|X)"
 )
 

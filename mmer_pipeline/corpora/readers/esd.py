@@ -40,7 +40,7 @@ SESSIONS = (  # each a woman and a man of either language
 EMOTIONS = ("neutral", "angry", "happy", "sad", "surprise")  # in the order of the numbers: 350 each, from 000001
 
 _SESSION = {speaker: str(number) for number, group in enumerate(SESSIONS, start=1) for speaker in group}
-_NAME = re.compile(r"(?P<speaker>\d{4})_(?P<number>\d{6})")
+_NAME = re.compile(r"(?P<speaker>[0-9]{4})_(?P<number>[0-9]{6})")
 _EMOTION_WORD = r"neutral|angry|happy|sad|surprised?|中立|生气|快乐|伤心|惊喜"
 _LINE = re.compile(rf"(?P<id>{_NAME.pattern})\s+(?P<text>.*?)(?:\s+(?:{_EMOTION_WORD}))?", re.IGNORECASE)
 
@@ -137,7 +137,7 @@ def _transcripts(path: Path, notes: list[str]) -> dict[str, str]:
     unreadable = 0
     for line in _decoded(path, notes).splitlines():
         cells = [cell.strip() for cell in line.split("\t")]
-        match = _LINE.fullmatch(" ".join(cells).strip())
+        match = _LINE.fullmatch(" ".join(line.split()))  # folded: a long run of spaces would take for ever
         if match is None:
             unreadable += bool(line.strip())
         else:

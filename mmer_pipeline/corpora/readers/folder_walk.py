@@ -36,6 +36,8 @@ def refuse_pointer(recording: Path) -> None:
     Raises:
         UserError: the file is such a pointer.
     """
+    if not recording.is_file():
+        return  # `prepare` says what it is
     with recording.open("rb") as stream:
         if stream.read(len(_LFS_POINTER)) == _LFS_POINTER:
             raise UserError(

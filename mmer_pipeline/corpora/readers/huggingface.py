@@ -5,12 +5,12 @@ Documentation of `datasets`: "Create an audio dataset". The metadata are `metada
 `part` (train, dev, test). The package `datasets` is not needed.
 """
 
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
 from mmer_pipeline.corpora.readers.folder_walk import contents
+from mmer_pipeline.corpora.readers.json_objects import json_objects
 from mmer_pipeline.corpora.readers.parquet_rows import parquet_rows
 from mmer_pipeline.corpora.readers.reader_interface import ReaderOptions, Reading
 from mmer_pipeline.corpora.table_utterances import read_utterances_of
@@ -92,13 +92,7 @@ def _metadata_rows(path: Path) -> tuple[Sequence[Row], Sequence[str]]:
         return table.rows, table.faults
     if path.suffix == ".parquet":
         return [Row(f"row {number}", cells) for number, cells in enumerate(parquet_rows(path), start=1)], ()
-    rows = []
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):
-        try:
-            entry = json.loads(line)
-        except ValueError as error:
-            raise UserError(f"{path}, line {number}: not JSON ({error}).") from None
-        if not isinstance(entry, dict):
-            raise UserError(f"{path}, line {number}: expected a JSON object, found {type(entry).__name__}.")
-        rows.append(Row(f"line {number}", {key: "" if value is None else str(value) for key, value in entry.items()}))
-    return rows, ()
+    return [
+        Row(f"line {number}", {key: "" if value is None else str(value) for key, value in entry.items()})
+        for number, entry in json_objects(path)
+    ], ()

@@ -30,11 +30,11 @@ FOLDERS = {  # folder of a session → its contents
 NAMED = 5  # examples that a message or a note lists
 ARCHIVES = (".zip", ".tar", ".tgz", ".gz", ".7z", ".rar")
 
-# The length of the number is bounded, so that a line of any length is matched in linear time.
-_ID = r"(?P<id>(?P<dialogue>Ses(?P<session>\d\d)[FM]_(?:impro|script)\w*)_(?P<speaker>[FM])\w{0,8}\d)"
+# The lengths of names and numbers are bounded, so that a line of any length is matched in linear time.
+_ID = r"(?P<id>(?P<dialogue>Ses(?P<session>\d\d)[FM]_(?:impro|script)\w{0,16})_(?P<speaker>[FM])\w{0,8}\d)"
 UTTERANCE_ID = re.compile(_ID, re.ASCII)
 LABEL_LINE = re.compile(rf"\[[\d.]+ - [\d.]+\]\t{_ID}\t(?P<label>\w+)\t\[[^\]]*\]\s*", re.ASCII)
-TRANSCRIPT_LINE = re.compile(rf"{_ID}\s*(?:\[[\d.\s-]*\])?\s*:(?P<text>.*)", re.ASCII)
+TRANSCRIPT_LINE = re.compile(rf"{_ID}\s*(?:\[[\d.\s-]*\]\s*)?:(?P<text>.*)", re.ASCII)
 _BAD_BYTE = re.compile("[\udc80-\udcff]")  # a byte that is not UTF-8, decoded with `surrogateescape`
 
 Notes = defaultdict[str, list[str]]  # note → the places it is about, one per occurrence

@@ -12,6 +12,7 @@ from mmer_pipeline.corpora.readers.reader_interface import ReaderOptions, Readin
 from mmer_pipeline.corpora.recording_paths import audio_root
 from mmer_pipeline.corpora.table_utterances import read_utterances_of
 from mmer_pipeline.corpora.tables import Row, Table
+from mmer_pipeline.corpora.utterances import SHOWN
 from mmer_pipeline.errors import UserError
 
 RECORDINGS, SEGMENTS = "wav.scp", "segments"
@@ -37,17 +38,19 @@ def read_kaldi(root: Path, options: ReaderOptions) -> Reading:
         )
     files = {**FILES, **options.columns, "emotion": emotions}
     files = {meaning: name for meaning, name in files.items() if name and (root / name).is_file()}
-    values = {meaning: dict(_pairs(root / name)) for meaning, name in files.items()}
-    recordings = dict(_pairs(root / RECORDINGS))
+    values = {meaning: _values(root / name) for meaning, name in files.items()}
+    recordings = _values(root / RECORDINGS)
     if piped := [name for name, path in recordings.items() if path.endswith("|")]:
         raise UserError(
             f"{root / RECORDINGS}: {len(piped)} recordings are the output of a command, such as {piped[0]}: "
-            f"{recordings[piped[0]]} Write them to files first, for example with Kaldi's wav-copy."
+            f"{recordings[piped[0]][:SHOWN]} Write them to files first, for example with Kaldi's wav-copy."
         )
     rows = []
     for number, (utterance, recording, start, end) in enumerate(_segments(root, recordings), start=1):
         if recording not in recordings:
-            raise UserError(f"{root / SEGMENTS}, line {number}: there is no recording {recording!r} in {RECORDINGS}.")
+            raise UserError(
+                f"{root / SEGMENTS}, line {number}: there is no recording {recording[:SHOWN]!r} in {RECORDINGS}."
+            )
         cells = {"utterance": utterance, RECORDINGS: recordings[recording], "start": start, "end": end}
         rows.append(Row(f"utterance {utterance}", cells | {files[m]: values[m].get(utterance, "") for m in files}))
     times = {"start_seconds": "start", "end_seconds": "end"} if (root / SEGMENTS).is_file() else {}
@@ -67,11 +70,25 @@ def _segments(root: Path, recordings: dict[str, str]) -> list[tuple[str, str, st
         parts = rest.split()
         if len(parts) < 3:
             raise UserError(
-                f"{path}, line {number}: expected `utterance recording start end`, found {utterance} {rest!r}."
+                f"{path}, line {number}: expected `utterance recording start end`, found {utterance[:SHOWN]} "
+                f"{rest[:SHOWN]!r}."
             )
         start, end = parts[1:3]
         segments.append((utterance, parts[0], start, "" if end == "-1" else end))
     return segments
+
+
+def _values(path: Path) -> dict[str, str]:
+    """Id → value of each line of a file.
+
+    Raises:
+        UserError: an id has two values.
+    """
+    values: dict[str, str] = {}
+    for name, value in _pairs(path):
+        if values.setdefault(name, value) != value:
+            raise UserError(f"{path}: {name[:SHOWN]!r} has two lines that differ. Keep one of them.")
+    return values
 
 
 def _pairs(path: Path) -> list[tuple[str, str]]:

@@ -143,8 +143,8 @@ def _utterances(root: Path, table: Path, part: Part, notes: list[str]) -> list[U
 
 
 def _number(cell: str, column: str, where: str) -> int:
-    if not re.fullmatch(r"\s*[0-9]+\s*", cell):
-        raise UserError(f"{where}: {column} is {cell!r}, expected a whole number, 0 or more.")
+    if not re.fullmatch(r"\s*[0-9]{1,9}\s*", cell):
+        raise UserError(f"{where}: {column} is {cell[:40]!r}, expected a whole number, 0 or more.")
     return int(cell)
 
 

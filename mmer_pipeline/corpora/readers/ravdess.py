@@ -35,7 +35,7 @@ SUFFIXES = {".wav", ".flac"}
 
 _NAME = re.compile(
     r"(?P<modality>0[1-3])-(?P<channel>0[12])-(?P<emotion>0[1-8])-0[12]-(?P<statement>0[12])-0[12]"
-    r"-(?P<actor>0[1-9]|1\d|2[0-4])"
+    r"-(?P<actor>0[1-9]|1[0-9]|2[0-4])"
 )
 
 

@@ -14,6 +14,7 @@ class ReaderOptions:
     columns: Mapping[str, str] = field(default_factory=dict)  # meaning → the corpus's column; "": there is none
     speaker_pattern: str | None = None  # regular expression that finds the speaker in the name of a recording
     unpack_to: Path | None = None  # folder for recordings that are embedded in a table
+    follow_links: bool = False  # whether to read files outside the audio root that are links within it
 
 
 @dataclass(frozen=True)
@@ -29,6 +30,7 @@ class Reading:
     places: tuple[str, ...] = ()  # where in the source each utterance is, for messages: "row 7"
     label_column: str | None = None  # the source's column with the labels, for messages
     not_found: frozenset[str] = frozenset()  # `Utterance.audio` without a recording, as far as the reader looked
+    follows_links: bool = False  # whether recordings may be links to files outside the audio root
 
     def place(self, number: int) -> str:
         """Where the label of an utterance, given by its position, is: "calls.csv, row 7, column feeling"."""
