@@ -1,8 +1,8 @@
 """Recordings: read them as 16 kHz mono, and detect damaged files.
 
 A file is truncated if its WAV header states more bytes than the file has, if its FLAC or MP3 stream ends before the
-stated length, or if its Ogg stream has no closing page. FLAC has checksums, which its decoder checks, and so has Ogg
-(see `audio_containers`). An MP3 without a stated length, and the rarer formats that libsndfile reads, cannot be
+stated length, or if its Ogg stream has no closing page. The checksums of FLAC and Ogg are checked by `probe` (see
+`audio_containers`). An MP3 without a stated length, and the rarer formats that libsndfile reads, cannot be
 checked: they are taken to be complete.
 """
 
@@ -22,7 +22,7 @@ import soundfile
 import soxr
 
 from mmer_pipeline.audio_containers import AudioError as AudioError
-from mmer_pipeline.audio_containers import check_container, check_ogg_pages, truncated
+from mmer_pipeline.audio_containers import FlacDigest, check_container, check_ogg_pages, truncated
 
 SAMPLE_RATE = 16_000  # Hz, the input rate of every speech encoder
 MOST_CHANNELS = 64  # of an array; what has more is [channels, samples]
@@ -90,8 +90,12 @@ def probe(path: Path) -> AudioInfo:
     with _opened(path) as sound:
         info = _info(sound, path)
         if not _is_integer_wav(sound):
-            for _ in _blocks(sound, path, info.frames):
-                pass
+            digest = FlacDigest(path) if sound.format == "FLAC" else None
+            for block in _blocks(sound, path, info.frames):
+                if digest is not None:
+                    digest.update(block)
+            if digest is not None:
+                digest.check()
         if sound.format == "OGG":
             check_ogg_pages(path)
         return info

@@ -1,8 +1,9 @@
-"""What the container of a recording says about itself: truncated, damaged and contradictory WAV and Ogg files.
+"""What the container of a recording says about itself: truncated, damaged and contradictory WAV, FLAC and Ogg files.
 
 libsndfile reads such files without an error.
 """
 
+import hashlib
 import os
 import struct
 import zlib
@@ -10,12 +11,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+import numpy as np
+import numpy.typing as npt
+
 from mmer_pipeline.errors import UserError
 
 OGG_PAGE_BYTES = 65_307  # the longest possible page (RFC 3533, section 6)
 MOST_CHUNKS = 1_000  # before the samples of a WAV; real files have a few
 # Format tags of WAV whose samples have a fixed size, and those of a byte: A-law and µ-law.
 _PCM, _FLOAT, _EXTENSIBLE, _BYTES = 0x0001, 0x0003, 0xFFFE, (0x0006, 0x0007)
+_FLAC_RATES = dict(  # the codes of RFC 9639, section 9.1.2
+    enumerate((88_200, 176_400, 192_000, 8_000, 16_000, 22_050, 24_000, 32_000, 44_100, 48_000, 96_000), start=1)
+)
 _REVERSED = bytes(int(f"{byte:08b}"[::-1], 2) for byte in range(256))
 
 Fault = Literal["missing", "unreadable", "empty", "outside", "elsewhere"]
@@ -50,6 +57,38 @@ def check_container(path: Path, stream: BinaryIO) -> None:
         _check_wav(path, stream, size, ">" if head[:4] == b"RIFX" else "<")
     elif head[:4] == b"OggS":
         _check_ogg_end(path, stream, size)
+    elif head[:4] == b"fLaC":
+        _check_flac_rate(path, stream)
+
+
+class FlacDigest:
+    """The MD5 of a FLAC's samples, which its header states; an encoder that could not go back left zeros there."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        with path.open("rb") as stream:
+            head = stream.read(42)
+        facts = int.from_bytes(head[18:26], "big") if head[:4] == b"fLaC" else 0  # rate, channels, bits, samples
+        self.bits = (facts >> 36 & 0x1F) + 1
+        self.stated = head[26:]
+        self.found = hashlib.md5(usedforsecurity=False)
+
+    def update(self, block: npt.NDArray[np.float32]) -> None:
+        """Add samples `[frames, channels]`."""
+        if self.bits in (16, 24):
+            integers = np.rint(block.astype(np.float64) * 2.0 ** (self.bits - 1)).astype("<i4")
+            self.found.update(integers.view(np.uint8).reshape(-1, 4)[:, : self.bits // 8].tobytes())
+
+    def check(self) -> None:
+        """Compare the digests.
+
+        Raises:
+            AudioError: they differ.
+        """
+        if self.bits in (16, 24) and any(self.stated) and self.found.digest() != self.stated:
+            raise AudioError(
+                self.path, "unreadable", "its samples are not those of which its header has the digest; copy it again"
+            )
 
 
 def check_ogg_pages(path: Path) -> None:
@@ -120,6 +159,25 @@ def _check_wav_format(path: Path, tag: int, channels: int, rate: int, byte_rate:
             "unreadable",
             f"its header contradicts itself ({channels} channels of {bits} bits at {rate} Hz, but {block} bytes a "
             f"sample and {byte_rate} bytes a second); convert it again from its source",
+        )
+
+
+def _check_flac_rate(path: Path, stream: BinaryIO) -> None:
+    """Check that the header and the first frame state the same rate, where the frame states it by a code."""
+    stream.seek(4)
+    rate = None
+    while len(head := stream.read(4)) == 4:
+        length = int.from_bytes(head[1:], "big")
+        body = stream.read(length)
+        if not head[0] & 0x7F and len(body) >= 34:
+            rate = int.from_bytes(body[10:13], "big") >> 4
+        if head[0] & 0x80:  # the last before the frames
+            break
+    frame = stream.read(3)
+    stated = _FLAC_RATES.get(frame[2] & 0x0F) if frame[:1] == b"\xff" and len(frame) == 3 else None
+    if None not in (rate, stated) and rate != stated:
+        raise AudioError(
+            path, "unreadable", f"its header contradicts itself ({rate} Hz, but its frames {stated}); copy it again"
         )
 
 

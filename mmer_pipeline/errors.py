@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 NAMED = 5  # names that a message lists
+LONGEST_NAME = 200  # characters of each
 
 
 class UserError(Exception):
@@ -26,4 +27,4 @@ class OtherSettings(UserError):  # noqa: N818 (a state, not a fault)
 
 def first_few(names: Sequence[str], most: int = NAMED) -> str:
     """List the first names: "a, b, c …"."""
-    return ", ".join(names[:most]) + (" …" if len(names) > most else "")
+    return ", ".join(name[:LONGEST_NAME] for name in names[:most]) + (" …" if len(names) > most else "")

@@ -23,7 +23,7 @@ from mmer_pipeline.corpora.readers import CORPORA, READERS, ReaderOptions, Readi
 from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.paths import unpacked_audio
-from stages.setting_options import LeadingArgument
+from stages.setting_options import LeadingArgument, NumberRange
 from stages.shared_options import FILE, Common, common_options, given_options, last_written, say, suggest
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ RECORDED = (  # options that decide what the manifest contains and where it is
 @click.option("--strict", is_flag=True, help="Write nothing and fail if a problem excludes an utterance.")
 @click.option(
     "--max-audio-seconds",
-    type=click.FloatRange(min=0, min_open=True),
+    type=NumberRange(min=0, min_open=True),
     help="Exclude longer utterances.  [60]",
 )
 @click.option(

@@ -1,5 +1,6 @@
 """Click options created from the fields of `Settings`, and commands whose help shows options in groups."""
 
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
@@ -78,6 +79,17 @@ class SystemName(click.ParamType[str]):
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str:  # noqa: ARG002
         """The names of all registered systems."""
         return f"[{'|'.join(system_names())}|FILE.py:NAME]"
+
+
+class NumberRange(click.FloatRange):
+    """A number within limits; `nan` is none, although it is not beyond any limit."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Convert to a number."""
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a number.", param, ctx)
+        return number
 
 
 class NumberOrWord(click.ParamType[float | None]):
@@ -194,7 +206,7 @@ def _type(setting: str, option: Option) -> Any:
     if kind is int:
         return click.IntRange(min=None if option.minimum is None else int(option.minimum))
     if kind in (float, float | None):
-        number = click.FloatRange(
+        number = NumberRange(
             min=option.minimum if option.above is None else option.above,
             max=option.below,
             min_open=option.above is not None,

@@ -13,7 +13,7 @@ import click
 
 from mmer_pipeline.paths import NO_FOLD, fold, fold_name
 from mmer_pipeline.settings import OPTIONS
-from stages.setting_options import Command, GroupedCommand, recipe_options, setting_options
+from stages.setting_options import Command, GroupedCommand, NumberRange, recipe_options, setting_options
 from stages.shared_options import (
     RUN,
     Common,
@@ -39,7 +39,7 @@ class FoldNumber(click.ParamType[int]):
 def fold_options(command: Command) -> Command:
     """Add the options, other than settings, that `train` and `cv` share."""
     options: list[Callable[[Any], Any]] = [
-        click.option("--save-minutes", default=5.0, show_default=True, type=click.FloatRange(min=0),
+        click.option("--save-minutes", default=5.0, show_default=True, type=NumberRange(min=0),
                      help="Minutes between saved states within an epoch."),
         click.option("--keep-state", is_flag=True, help="Keep state/ after a fold is complete."),
     ]  # fmt: skip

@@ -14,7 +14,7 @@ from typing import Any
 
 from mmer_pipeline import files, paths
 from mmer_pipeline.corpora.labels import LabelMap, identity_map
-from mmer_pipeline.corpora.utterances import COLUMNS, Utterance, link_target, read_utterances
+from mmer_pipeline.corpora.utterances import COLUMNS, Utterance, is_path, link_target, read_utterances
 from mmer_pipeline.errors import UserError
 
 
@@ -61,9 +61,9 @@ class Manifest:
         path = self.root / utterance.audio
         if not self.follows_links and (target := link_target(self.root, utterance.audio)) is not None:
             raise UserError(
-                f"{utterance.utterance_id}: its recording {path} is a link to {target}, outside the audio root. If "
-                f"such files are to be read, run {self.command_with('--follow-links')}; without that option, `mmer-pipe "
-                "prepare` leaves the utterance out."
+                f"{utterance.utterance_id}: its recording {path} is a link to {target}, outside the audio root. To "
+                f"read such files, run {self.command_with('--follow-links')}; without that option, `mmer-pipe prepare` "
+                "leaves the utterance out."
             )
         return path
 
@@ -131,10 +131,12 @@ def read_manifest(path: Path) -> Manifest:
         facts = files.read_json(facts_path, "mmer-pipe prepare")
         try:
             root, corpus = Path(facts["root"]), str(facts["corpus"])
+            if not is_path(facts["root"]):
+                raise ValueError
             label_map = LabelMap.from_dict(facts["label_map"])
             command = str(facts.get("command", ""))  # earlier versions did not write it
             follows_links = facts.get("follow_links") is True
-        except (KeyError, TypeError, AttributeError):
+        except (KeyError, TypeError, AttributeError, ValueError):
             raise UserError(
                 f"{facts_path} does not belong to a manifest: expected `root`, `corpus` and `label_map`. If `mmer-pipe "
                 "prepare` wrote it, run that command again. Otherwise rename it or the manifest beside it."

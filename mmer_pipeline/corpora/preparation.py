@@ -20,6 +20,7 @@ MAX_AUDIO_SECONDS = 60.0  # a longer utterance is more likely a recording that w
 MIN_AUDIO_SECONDS = 0.1  # five frames of wav2vec 2.0, too short for a word
 Progress = Callable[[int, int], None]  # called with the number of recordings checked, and the number of all
 NAMED = 5  # examples in a message
+LONGEST_LINE = 1_000  # characters of each
 
 PROBLEMS = {  # kind → meaning, in the order of the report
     "missing": "no recording",
@@ -83,7 +84,8 @@ class Preparation:
                 continue
             lines.append(f"{len(ids)} × {PROBLEMS[kind]}:")
             reasons = {} if kind == "no_transcript" else self.reasons  # of the recording
-            lines += [f"  {name}{': ' + reasons[name] if name in reasons else ''}" for name in ids[:NAMED]]
+            listed = (f"  {name}{': ' + reasons[name] if name in reasons else ''}" for name in ids[:NAMED])
+            lines += [line[:LONGEST_LINE] for line in listed]
             if len(ids) > NAMED:
                 lines.append(f"  and {len(ids) - NAMED} more")
         return lines

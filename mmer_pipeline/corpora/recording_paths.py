@@ -13,7 +13,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import NamedTuple
 
-from mmer_pipeline.corpora.utterances import leaves_root, link_target
+from mmer_pipeline.corpora.utterances import is_path, leaves_root, link_target
 
 # Formats that libsndfile reads from a file with a header.
 AUDIO_SUFFIXES = frozenset(
@@ -70,9 +70,8 @@ class RecordingFinder:
         """
         if written not in self._found:
             try:
-                os.fsencode(written)
                 self._found[written] = self._find(written)
-            except (OSError, UnicodeEncodeError) as error:  # such as a name that is too long
+            except OSError as error:  # such as a name that is too long
                 raise PathError(f"{written[:SHOWN]!r} cannot be looked up ({error})") from None
         return self._found[written]
 
@@ -84,7 +83,7 @@ class RecordingFinder:
         return f"recordings found although the table spells their paths differently: {how}"
 
     def _find(self, written: str) -> str:
-        if not written or "\0" in written:
+        if not is_path(written) or PurePosixPath(written) == PurePosixPath():
             raise PathError("the path of the recording is empty" if not written else f"{written[:SHOWN]!r} is no path")
         plain = PurePosixPath(written).as_posix()  # without `./` and `//`, so that a recording has one path
         if not leaves_root(written) and self._is_there(plain):

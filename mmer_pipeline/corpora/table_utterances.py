@@ -141,7 +141,7 @@ def _cells(columns: Columns, row: Row) -> dict[str, str]:
 def _audio(reader: _Reader, row: Row) -> str:
     """The path of the recording: not normalised, since in another Unicode form it would name another file."""
     try:
-        return reader.finder.find(row.cells.get(reader.columns.of["audio"], ""))
+        return reader.finder.find(row.cells.get(reader.columns.of["audio"], "").strip())
     except PathError as fault:
         _fault(reader, row, "audio", str(fault))
         return ""

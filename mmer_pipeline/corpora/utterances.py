@@ -78,8 +78,7 @@ def leaves_root(audio: str) -> bool:
     posix, windows = PurePosixPath(audio), PureWindowsPath(audio)
     return (
         not audio
-        or "\0" in audio
-        or not _is_encodable(audio)
+        or not is_path(audio)
         or posix.is_absolute()
         or windows.is_absolute()
         or bool(windows.drive)
@@ -117,12 +116,12 @@ def read_segment(start_cell: str, end_cell: str, where: str) -> tuple[float | No
     return start, end
 
 
-def _is_encodable(path: str) -> bool:
+def is_path(text: str) -> bool:
+    """Whether a file system can have a file of this name: without NUL, and of whole characters."""
     try:
-        os.fsencode(path)
+        return b"\0" not in os.fsencode(text)
     except UnicodeEncodeError:
         return False
-    return True
 
 
 def _utterance(row: Row) -> Utterance:

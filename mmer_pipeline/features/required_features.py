@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mmer_pipeline import audio, paths
+from mmer_pipeline import audio, files, paths
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.transcripts import ASR, GOLD, encoder_text
 from mmer_pipeline.corpora.utterances import Utterance
@@ -157,6 +157,7 @@ def speech_inputs(manifest: Manifest, known: Mapping[str, tuple[str, str]] | Non
 def _state(path: Path, utterance: Utterance) -> tuple[int, int]:
     """Size and modification time of an utterance's recording."""
     try:
+        files.check_is_file(path)
         stat = path.stat()
     except OSError as error:
         raise UserError(

@@ -15,7 +15,7 @@ import soundfile
 
 from mmer_pipeline.corpora.readers.folder_walk import contents
 from mmer_pipeline.corpora.utterances import COLUMNS as MANIFEST_COLUMNS
-from mmer_pipeline.corpora.utterances import read_segment
+from mmer_pipeline.corpora.utterances import SHOWN, is_path, read_segment
 from mmer_pipeline.csv_tables import Row, check_unique, read_csv_rows
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.paths import manifest_facts
@@ -177,14 +177,14 @@ def _audio_root(path: Path) -> Path:
         root = json.loads(manifest_facts(path).read_text(encoding="utf-8"))["root"]
     except (OSError, ValueError, RecursionError, KeyError, TypeError):  # no such file, or one of something else
         root = None
-    return Path(root) if isinstance(root, str) else path.parent
+    return Path(root) if isinstance(root, str) and is_path(root) else path.parent
 
 
 def _listed(row: Row, root: Path, truth: str | None) -> _Draft:
     cells = {column: _composed(cell) for column, cell in row.cells.items()}
     audio = row.cells["audio"].strip()  # not normalised: in another Unicode form it would name another file
-    if not audio or "\0" in audio:
-        raise UserError(f"{row.where}: audio is {audio!r}, expected the path of a recording.")
+    if not audio or not is_path(audio):
+        raise UserError(f"{row.where}: audio is {audio[:SHOWN]!r}, expected the path of a recording.")
     start, end = read_segment(cells.get("start_seconds", ""), cells.get("end_seconds", ""), row.where)
     item = Item(
         utterance_id=cells.get("utterance_id", ""),

@@ -1,5 +1,6 @@
 """Label maps: built in, from a file, and what is refused."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -109,3 +110,33 @@ def test_only_a_rare_class_is_a_likely_misspelling_of_a_frequent_one() -> None:
     assert not likely_misspellings({"happy": 40, "hapy": 3, "sad": 30})
     assert not likely_misspellings({"happy": 2, "hapy": 1, "HAPPY": 1})  # all are rare
     assert not likely_misspellings({"Happy": 1, "happy": 40})  # another note says so
+
+
+@pytest.mark.parametrize(
+    ("content", "said"),
+    [
+        ('dropp = ["x"]\n[classes]\na = ["x"]\nb = ["y"]', "unknown entries: dropp"),  # its labels were not dropped
+        ('[classes]\n"\u00e9" = ["x"]\n"e\u0301" = ["y"]', "the same name but for the form of accents"),  # one was lost
+        ('[classes]\n"a\\u0000" = ["x"]\nb = ["y"]', "contains the control character"),
+        ('[classes]\n"" = ["x"]\nb = ["y"]', "a name is empty"),
+        ("[classes]\n" + "\n".join(f'c{n} = ["l{n}"]' for n in range(1001)), "at most 1,000 classes, found 1,001"),
+        ('[classes]\na = ["x"]\na = ["y"]', "is not TOML"),
+        ("x = " + "[" * 50_000, "is not TOML"),
+        ("[classes]\na = [1]\nb = [nan]", "expected a table"),
+    ],
+)
+def test_a_label_map_that_would_be_read_otherwise_than_meant_is_refused(
+    tmp_path: Path, content: str, said: str
+) -> None:
+    path = tmp_path / "own.toml"
+    path.write_text(content, encoding="utf-8")
+    with pytest.raises(UserError, match=said) as caught:
+        load_label_map(str(path))
+    assert len(str(caught.value)) < 1_000
+
+
+@pytest.mark.parametrize("make", [os.mkfifo, os.mkdir])
+def test_what_is_no_file_is_no_label_map(tmp_path: Path, make) -> None:
+    make(tmp_path / "own.toml")
+    with pytest.raises(UserError, match="There is no label map"):
+        load_label_map(str(tmp_path / "own.toml"))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 import soundfile
-from helpers.command_line import fail, succeed
+from helpers.command_line import fail, invoke, succeed
 
 from mmer_pipeline import paths
 from mmer_pipeline.features.feature_file import FeatureFile
@@ -51,6 +51,17 @@ def test_a_recording_cut_after_prepare_is_named_and_finished_rows_are_kept(manif
     assert FeatureFile(text).complete
     path.write_bytes(whole)
     assert json.loads(succeed("extract", *encoders, "--json").stdout)["text"]["computed"] == 0
+
+
+def test_a_recording_that_became_far_too_loud_is_named_by_extract_and_audit(manifest, encoders):
+    """The audit ended in a traceback, and extract named neither the recording nor the utterance."""
+    path = manifest.audio_path(manifest.utterances[3])
+    soundfile.write(path, [1e38, -1e38] * 8000, 16_000, subtype="FLOAT")
+    assert f"{path}: expected floats in -1 … 1, found up to 1e+38" in fail("extract", *encoders)
+    assert (
+        f"{path}: expected floats in -1 … 1"
+        in json.loads(invoke("audit", "--json").stdout)["findings"][0]["examples"][0]
+    )
 
 
 def test_a_features_file_cut_in_half_is_named_with_what_to_do(manifest, encoders, training):

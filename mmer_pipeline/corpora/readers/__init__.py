@@ -67,7 +67,8 @@ def read_corpus(name: str, root: Path, options: ReaderOptions | None = None) -> 
     try:
         reading = FORMS[name](root, options) if name in FORMS else CORPORA[name](root)
     except OSError as error:
-        raise UserError(f"{error.filename or root} cannot be read: {error.strerror}.") from None
+        path = str(error.filename or root)
+        raise UserError(f"{path[:SHOWN]} cannot be read: {error.strerror or error}.") from None
     reading = replace(reading, follows_links=options.follow_links)
     _check_text(reading)
     if not reading.utterances:
@@ -85,6 +86,8 @@ def _check_text(reading: Reading) -> None:
     for number, utterance in enumerate(reading.utterances):
         place = reading.places[number] if reading.places else f"utterance {utterance.utterance_id!r}"
         faults += [f"{place}, {name}: {fault}" for name in NAMES if (fault := name_fault(getattr(utterance, name)))]
+        if utterance.audio != utterance.audio.strip():
+            faults.append(f"{place}: the name of {utterance.audio!r} begins or ends with a space; rename it")
         for name, cell in (*zip(COLUMNS, utterance.cells(), strict=True), *utterance.others):
             if not (name + cell).isascii() and (broken := _SURROGATE.search(name + cell)):
                 faults.append(
