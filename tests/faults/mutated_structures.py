@@ -205,7 +205,8 @@ def run_settings(random: Random, directory: Path) -> str:
         assert len(message) < 5_000
         return "refused"
     given = context.default_map.get(name, {}) if context.default_map else {}
-    if option.name not in given or set(given) != {option.name} or kind > 0.9:
+    untypable = option.is_flag and given.get(option.name) is False and not option.secondary_opts
+    if untypable or option.name not in given or set(given) != {option.name} or kind > 0.9:
         return "same"
     required = ["iemocap", "--root", "x"] if name == "prepare" else ["a.wav"] if name == "predict" else []
     from_file = _parameters(command, required, context)
