@@ -1,7 +1,6 @@
 """Inputs that others made, mutated: a seed gives one input, which is refused with a message or read as it says.
 
-`make faults` runs many seeds; a sample is part of the tests. A seed is repeated by
-`python -c "from faults.mutations_inputs import run; …"` with tests/ on the path.
+`make faults` runs many seeds; a sample is part of the tests.
 """
 
 import gc
@@ -26,7 +25,7 @@ SUBJECTS: tuple[Callable[[Random, Path], str], ...] = (
 
 
 def run(seed: int, directory: Path) -> str:
-    """Make the mutated input of a seed in an empty directory, and read it.
+    """Make the mutated input of a seed in `directory/input`, which is emptied first, and read it.
 
     Returns:
         "refused", or "same": what was read is what the unmutated input gives, but for what was mutated.
@@ -34,27 +33,21 @@ def run(seed: int, directory: Path) -> str:
     Raises:
         AssertionError: anything else: a traceback, a wrong result, a hang, too much memory.
     """
-    subject = SUBJECTS[seed % len(SUBJECTS)]
+    random = Random(seed)
+    subject = random.choice(SUBJECTS)
+    shutil.rmtree(directory / "input", ignore_errors=True)
+    (directory / "input").mkdir(parents=True)
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     try:
         with _limited():
-            outcome = subject(Random(seed), directory)
-    except AssertionError:
+            outcome = subject(random, directory / "input")
+    except (AssertionError, KeyboardInterrupt):
         raise
     except BaseException as error:
-        if isinstance(error, KeyboardInterrupt):
-            raise
         raise AssertionError(f"seed {seed}, {subject.__name__}: {type(error).__name__}: {str(error)[:500]}") from error
     grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
     assert grown < MOST_MEMORY_KIB, f"seed {seed}, {subject.__name__}: {grown:,} KiB"
     return outcome
-
-
-def empty(directory: Path) -> Path:
-    """The directory, without what an earlier seed left there."""
-    shutil.rmtree(directory, ignore_errors=True)
-    directory.mkdir(parents=True)
-    return directory
 
 
 @contextmanager
