@@ -1,9 +1,11 @@
-"""The exception for errors that a user can fix, its two special cases, and the names that messages list."""
+"""The exception for errors that a user can fix, its two special cases, and the names and texts in messages."""
 
+import re
 from collections.abc import Sequence
 
 NAMED = 5  # names that a message lists
 LONGEST_NAME = 200  # characters of each
+_UNPRINTABLE = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
 
 
 class UserError(Exception):
@@ -23,6 +25,11 @@ class OtherSettings(UserError):  # noqa: N818 (a state, not a fault)
     def __init__(self, message: str, changes: str) -> None:
         super().__init__(message)
         self.changes = changes  # "name: before → now", one per line
+
+
+def printable(text: str) -> str:
+    """Text with escapes for what would command a terminal, turn the direction of writing, or cannot be encoded."""
+    return _UNPRINTABLE.sub(lambda match: match[0].encode("unicode_escape").decode(), text)
 
 
 def first_few(names: Sequence[str], most: int = NAMED) -> str:

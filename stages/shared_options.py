@@ -16,7 +16,7 @@ import click
 from click.core import ParameterSource
 
 from mmer_pipeline import paths
-from mmer_pipeline.errors import UserError
+from mmer_pipeline.errors import UserError, printable
 from mmer_pipeline.systems.registry import short_name
 from stages.setting_options import GENERAL, PRESET, Command, GroupedOption
 from stages.settings_file import load_config
@@ -84,7 +84,7 @@ def common_options(command: Command) -> Command:
         except UserError as error:
             if value["debug"]:
                 raise
-            raise Failure(str(error)) from error
+            raise Failure(printable(str(error))) from error
         except OSError as error:
             if value["debug"] or error.filename is None:
                 raise
@@ -112,7 +112,7 @@ def _common_parameters() -> list[Callable[[Any], Any]]:
 def say(common: Common, message: str) -> None:
     """Print a progress message on standard error; standard output is reserved for results."""
     if not common.quiet:
-        click.echo(message, err=True)
+        click.echo(printable(message), err=True)
 
 
 def last_written(path: Path) -> str:

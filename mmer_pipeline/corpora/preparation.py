@@ -14,7 +14,7 @@ from mmer_pipeline.corpora.labels import IDENTITY, LabelMap, identity_map, load_
 from mmer_pipeline.corpora.missing_recordings import check_found
 from mmer_pipeline.corpora.readers import Reading
 from mmer_pipeline.corpora.utterances import Utterance, link_target
-from mmer_pipeline.errors import UserError, first_few
+from mmer_pipeline.errors import UserError, first_few, printable
 
 MAX_AUDIO_SECONDS = 60.0  # a longer utterance is more likely a recording that was not segmented
 MIN_AUDIO_SECONDS = 0.1  # five frames of wav2vec 2.0, too short for a word
@@ -85,7 +85,7 @@ class Preparation:
             lines.append(f"{len(ids)} × {PROBLEMS[kind]}:")
             reasons = {} if kind == "no_transcript" else self.reasons  # of the recording
             listed = (f"  {name}{': ' + reasons[name] if name in reasons else ''}" for name in ids[:NAMED])
-            lines += [line[:LONGEST_LINE] for line in listed]
+            lines += [printable(line[:LONGEST_LINE]) for line in listed]
             if len(ids) > NAMED:
                 lines.append(f"  and {len(ids) - NAMED} more")
         return lines

@@ -174,3 +174,13 @@ def test_tables_with_a_byte_order_mark_are_read() -> None:
         assert [u.speaker for u in found.utterances] == ["ann", "ann", "bob", "bob"]
         for path in root.iterdir():
             path.unlink()
+
+
+def test_names_of_files_do_not_command_the_terminal() -> None:
+    """They cleared the screen, or wrote backwards."""
+    root = lay_out("csv", rows=[{**row, "audio": "\x1b[2J\u202e.wav"} if n == 0 else row for n, row in enumerate(ROWS)])
+    (root / "\x1b[2J\u202e.wav").write_bytes(b"no recording")
+    shown = succeed("prepare", "csv", "--root", root).stdout
+    assert "u1: \\x1b[2J\\u202e.wav: it is damaged" in shown
+    assert "\x1b" not in shown
+    assert "\\x1b[2J.csv" in fail("prepare", "csv", "--root", "\x1b[2J.csv")
