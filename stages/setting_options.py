@@ -1,6 +1,7 @@
 """Click options created from the fields of `Settings`, and commands whose help shows options in groups."""
 
 import math
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
@@ -218,8 +219,9 @@ def _type(setting: str, option: Option) -> Any:
 
 def _absolute(_context: click.Context, _parameter: click.Parameter, encoder: str) -> str:
     """Make a directory's path absolute, because settings may be read from elsewhere; a hub id is unchanged."""
-    path = Path(encoder).expanduser()
-    return str(path.parent.resolve() / path.name) if path.is_dir() else encoder
+    path = Path(os.path.expanduser(encoder))  # noqa: PTH111 (Path's raises an error for an unknown user)
+    # Path.is_dir raises an error for a name that is too long.
+    return str(path.parent.resolve() / path.name) if os.path.isdir(path) else encoder  # noqa: PTH112
 
 
 class LeadingArgument(GroupedCommand):

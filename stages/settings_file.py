@@ -83,6 +83,8 @@ def _typed(parameter: click.Option, value: Any, where: str) -> Any:
         if not isinstance(one, expected) or (isinstance(one, bool) and not parameter.is_flag):
             kind = "true or false" if parameter.is_flag else "a text or a number"
             raise click.BadParameter(f"{where}: expected {kind}, found {str(one)[:40]}.")
+        if "\0" in str(one):
+            raise click.BadParameter(f"{where}: {str(one)[:40]!r} contains NUL, which no option can have.")
     typed = [one if isinstance(one, bool) else str(one) for one in values]
     return typed if parameter.multiple or values is value else typed[0]
 

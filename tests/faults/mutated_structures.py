@@ -172,23 +172,8 @@ def run_settings(random: Random, directory: Path) -> str:
         if isinstance(p, click.Option) and p.name not in ("config", "help", "preset", "recipe")
     ]
     option = random.choice(options)
-    value = random.choice(
-        (any_value(random), *random.sample((1, 2, 0.5, True, "1", "none", 2.7, -3, [1, 2], ["a"], 1e-5), 4))
-    )
-    key = random.choice(option.opts).removeprefix("--")
-    text = f"[{name}]\n{key} = {toml_value(value)}\n"
     kind = random.random()
-    if kind < 0.1:
-        text = random.choice(
-            (
-                f"{text}{text}",
-                f"{text}{key} = 1\n",
-                f"x = {'[' * 3000}\n",
-                f"{key} = {'9' * 5000}\n",
-                f"[{key}]\na=1\n",
-                "train = 5\n",
-            )
-        )
+    text = _settings(name, option, kind, random)
     path = directory / "mmer.toml"
     path.write_bytes(mutated_bytes(text.encode(), random) if kind > 0.9 else text.encode())
     if 0.85 < kind < 0.9:
@@ -220,6 +205,27 @@ def run_settings(random: Random, directory: Path) -> str:
     from_words = _parameters(command, [*words, *required], click.Context(main))
     assert from_file == from_words, (text[:200], from_file, from_words)
     return "same" if from_file is not None else "refused"
+
+
+def _settings(name: str, option: click.Option, kind: float, random: Random) -> str:
+    """The text of a mmer.toml that gives an option of a command a value."""
+    value = random.choice(
+        (any_value(random), *random.sample((1, 2, 0.5, True, "1", "none", 2.7, -3, [1, 2], ["a"], 1e-5), 4))
+    )
+    key = random.choice(option.opts).removeprefix("--")
+    text = f"[{name}]\n{key} = {toml_value(value)}\n"
+    if kind < 0.1:
+        text = random.choice(
+            (
+                f"{text}{text}",
+                f"{text}{key} = 1\n",
+                f"x = {'[' * 3000}\n",
+                f"{key} = {'9' * 5000}\n",
+                f"[{key}]\na=1\n",
+                "train = 5\n",
+            )
+        )
+    return text
 
 
 def _parameters(command: click.Command, words: list[str], parent: click.Context) -> str | None:

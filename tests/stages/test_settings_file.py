@@ -25,6 +25,7 @@ from helpers.command_line import fail
         ("[train.more]\nepochs = 1\n", "[train] has no option 'more'"),
         ("train = 5\n", "has no option 'train'"),
         ("[[train]]\nepochs = 1\n", "has no option 'train'"),
+        ('[train]\ncache-dir = "a\\u0000"\n', "contains NUL"),  # was a traceback
         ("\udcff", "is not valid TOML: 'utf-8' codec"),
     ],
 )
@@ -46,6 +47,13 @@ def test_what_is_no_file_is_refused_and_not_passed_over(make, said: str) -> None
     """The settings were left out without a word, and a pipe was waited for."""
     make("mmer.toml")
     assert said in fail("train", code=2)
+
+
+@pytest.mark.parametrize("encoder", ["a" * 5000, "~nobody-of-this-name/encoder"])
+def test_an_encoder_that_no_directory_can_be_is_a_name(encoder: str) -> None:
+    """It was a traceback."""
+    Path("mmer.toml").write_text(f"[train]\ntext-encoder = '{encoder}'\n")
+    assert "No manifest at" in fail("train")
 
 
 def test_a_byte_order_mark_is_no_part_of_the_settings(manifest) -> None:

@@ -86,8 +86,8 @@ def _check_text(reading: Reading) -> None:
     for number, utterance in enumerate(reading.utterances):
         place = reading.places[number] if reading.places else f"utterance {utterance.utterance_id!r}"
         faults += [f"{place}, {name}: {fault}" for name in NAMES if (fault := name_fault(getattr(utterance, name)))]
-        if utterance.audio != utterance.audio.strip():
-            faults.append(f"{place}: the name of {utterance.audio!r} begins or ends with a space; rename it")
+        if utterance.audio != utterance.audio.strip() or "\r" in utterance.audio:
+            faults.append(f"{place}: {utterance.audio!r} begins or ends with a space, or breaks a line; rename it")
         for name, cell in (*zip(COLUMNS, utterance.cells(), strict=True), *utterance.others):
             if not (name + cell).isascii() and (broken := _SURROGATE.search(name + cell)):
                 faults.append(
