@@ -20,7 +20,7 @@ from mmer_pipeline.settings import OPTIONAL_SETTINGS, OPTIONS, Settings
 from mmer_pipeline.systems.registry import NAMED_LISTS, settings_for
 from stages.extract import make_features
 from stages.other_corpora import extract_other_corpora, read_other_corpora
-from stages.report import show_report
+from stages.report import WRITTEN, show_report
 from stages.setting_options import GroupedCommand, recipe_options, setting_options
 from stages.shared_options import FILE, Common, common_options, manifest_option, say
 from stages.system_list import Entry, parse_seeds, parse_systems
@@ -256,7 +256,7 @@ def _report(common: Common, jobs: "Sequence[Job]", failed: "Sequence[Outcome]", 
     report, directory = make_report(runs, failures=failures, against=against), common.runs / paths.REPORT_NAME
     write_report(report, directory)
     show_report(common, report)
-    say(common, f"Report written to {directory}")
+    say(common, WRITTEN.format(page=directory / paths.REPORT_HTML))
     return directory
 
 

@@ -20,6 +20,8 @@ from stages.shared_options import DIRECTORY, FILE, RUN, Common, check_run_name, 
 if TYPE_CHECKING:
     from mmer_pipeline.report.report_content import Report
 
+WRITTEN = "Report: {page}, and in its folder as Markdown, JSON and LaTeX, with plots, methods and references."
+
 
 @click.command(cls=GroupedCommand)
 @click.option("--run", "names", multiple=True, metavar="NAME", callback=check_run_name,
@@ -61,12 +63,10 @@ def report(
     value = make_report([common.runs / name for name in chosen], imports, against=against)
     of_several = paths.IMPORTS_REPORT_NAME if imported else paths.REPORT_NAME
     directory = output or common.runs / (chosen[0] if len(chosen) == 1 and not imported else of_several)
-    written = write_report(value, directory)
+    write_report(value, directory)
     show_report(common, value)
     common.result(value.as_json())
-    plots = sum(path.suffix == ".png" for path in written)
-    say(common, f"Written: {', '.join(path.name for path in written if path.parent == directory)} and {plots} plots "
-                f"in {directory}")  # fmt: skip
+    say(common, WRITTEN.format(page=directory / paths.REPORT_HTML))
 
 
 def _with_seeds(common: Common, names: Sequence[str]) -> list[str]:

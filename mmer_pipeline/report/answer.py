@@ -154,7 +154,8 @@ def _baseline_note(report: Report, best: System) -> str:
     baseline = report.baselines.best if report.baselines else None
     if baseline is None or baseline.ua < claimed(best.selections.final.summary[METRIC]).value:
         return ""
-    return f"; {baseline.name} alone reaches {_points(baseline.ua)} %"
+    reach = "reach" if " and " in baseline.name else "reaches"
+    return f"; {baseline.name} alone {reach} {_points(baseline.ua)} %"
 
 
 def _range(low_high: Interval | None, is_about_systems: bool) -> str:

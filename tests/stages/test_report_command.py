@@ -45,7 +45,7 @@ def test_a_single_run_is_reported_in_full_into_its_own_directory():
     assert "On made up, MMER (α = 0.1) reaches a UA of 75.0 %, 25.0 points above chance;" in result.stdout
     assert "3-fold cross-validation, sessions held out; no validation part; seed 1" in result.stdout
     assert "truth ╲" in result.stdout
-    assert "report.md, report.html, report.json, table.tex, table-column.tex" in result.stderr
+    assert "Report: runs/a/report.html" in result.stderr
     assert json.loads(Path("runs/a/report.json").read_text())["systems"][0]["name"] == "a"
 
 
