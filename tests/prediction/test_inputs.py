@@ -1,5 +1,6 @@
 """Inputs of a prediction: which recordings are found, their ids, and one clear message for every wrong input."""
 
+import json
 import os
 from pathlib import Path
 
@@ -197,3 +198,12 @@ def test_an_id_that_two_csv_files_give_is_refused():
     one, two = (write_csv("audio,utterance_id\na.wav,u\n", name) for name in ("one.csv", "two.csv"))
     with pytest.raises(UserError, match=r"two\.csv, line 2: utterance_id 'u' already appears in one\.csv, line 2"):
         find_items([one, two])
+
+
+@pytest.mark.parametrize("root", ["a\\u0000b", "\\ud800", 7, None])
+def test_a_root_that_is_no_path_is_passed_over(root):
+    """It was a traceback; a list without a root is relative to its folder."""
+    path = write_csv("audio\na.wav\n", "lists/manifest.csv")
+    text = f'"{root}"' if isinstance(root, str) else json.dumps(root)
+    Path("lists/manifest.json").write_text(f'{{"root": {text}}}')
+    assert [item.path for item in find_items([path]).items] == [Path("lists/a.wav")]
