@@ -7,6 +7,7 @@ import csv
 import hashlib
 import io
 import json
+import shlex
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
@@ -114,6 +115,16 @@ def write_manifest(
     return True
 
 
+def _prepare_command(recorded: Any) -> str:
+    """A recorded command, to be shown in messages; "" if it is not one call of `prepare`, as others' files may be."""
+    try:
+        words = shlex.split(recorded) if isinstance(recorded, str) else []
+    except ValueError:
+        return ""
+    is_one_call = words[:2] == ["mmer-pipe", "prepare"] and recorded == shlex.join(words) and recorded.isprintable()
+    return recorded if is_one_call else ""
+
+
 def read_manifest(path: Path) -> Manifest:
     """Read and check a manifest, keeping the utterances whose label is in a class.
 
@@ -134,7 +145,7 @@ def read_manifest(path: Path) -> Manifest:
             if not is_path(facts["root"]):
                 raise ValueError
             label_map = LabelMap.from_dict(facts["label_map"])
-            command = str(facts.get("command", ""))  # earlier versions did not write it
+            command = _prepare_command(facts.get("command"))  # earlier versions did not write it
             follows_links = facts.get("follow_links") is True
         except (KeyError, TypeError, AttributeError, ValueError):
             raise UserError(

@@ -1,11 +1,13 @@
 """Manifest files: reading, writing, and the errors of bad rows."""
 
+import json
 import unicodedata
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from mmer_pipeline import paths
 from mmer_pipeline.corpora.labels import BUILT_IN, LabelMap
 from mmer_pipeline.corpora.manifest import Manifest, read_manifest, write_manifest
 from mmer_pipeline.corpora.utterances import COLUMNS, Utterance, check_audio_path, read_utterances
@@ -171,3 +173,18 @@ def test_the_digest_changes_only_with_rows_and_label_map(tmp_path: Path) -> None
     assert replace(manifest, path=tmp_path / "b.csv", root=Path("/else")).digest == manifest.digest
     assert replace(manifest, utterances=UTTERANCES[::-1]).digest != manifest.digest
     assert replace(manifest, label_map=BUILT_IN["ravdess-4"]).digest != manifest.digest
+
+
+@pytest.mark.parametrize(
+    "command",
+    ["rm -rf ~", "mmer-pipe prepare csv; rm -rf ~", "mmer-pipe prepare csv --root $(rm -rf ~)", "mmer-pipe predict x",
+     "mmer-pipe prepare csv --root 'a\x1b]0;b'", "mmer-pipe prepare 'csv", 3, ["mmer-pipe", "prepare"], None],
+)  # fmt: skip
+def test_a_command_that_is_no_call_of_prepare_is_not_suggested(manifest, command):
+    """Others' manifests are read, and messages name the recorded command, so that somebody may run it."""
+    path = paths.manifest_facts(manifest.path)
+    facts = json.loads(path.read_text())
+    path.write_text(json.dumps({**facts, "command": command}))
+    assert read_manifest(manifest.path).command == ""
+    path.write_text(json.dumps({**facts, "command": "mmer-pipe prepare csv --root 'my calls'"}))
+    assert read_manifest(manifest.path).command == "mmer-pipe prepare csv --root 'my calls'"
