@@ -18,7 +18,7 @@ from transformers.models.auto.modeling_auto import (
 
 from mmer_pipeline.audio import SAMPLE_RATE
 from mmer_pipeline.encoders.encoder_files import EncoderFiles
-from mmer_pipeline.encoders.pretrained import load_pretrained, plain_config, read_config
+from mmer_pipeline.encoders.pretrained import load_pretrained, plain_config, read_config, refusing
 from mmer_pipeline.encoders.speech import MOONSHINE, SpeechEncoder
 from mmer_pipeline.errors import UserError
 
@@ -144,13 +144,8 @@ def _from_directory(loader: Any, files: EncoderFiles) -> Any:
             f"{files.name}: {files.directory} has no tokenizer. Expected {' or '.join(TOKENIZERS)} in it. "
             "Download the model completely, or use another one."
         )
-    try:
+    with refusing(files, "the tokenizer or feature extractor"):
         return loader.from_pretrained(files.directory, trust_remote_code=False)
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise UserError(
-            f"{files.name}: the tokenizer or feature extractor in {files.directory} cannot be loaded: {error}. "
-            "Download the model again, or use another one."
-        ) from None
 
 
 def _batches(order: Sequence[int], samples: Sequence[int]) -> list[list[int]]:

@@ -9,7 +9,7 @@ from typing import Any
 
 from mmer_pipeline.digests import SHORT, sha256_of_file
 from mmer_pipeline.encoders.embedded import embedded_directory, is_embedded
-from mmer_pipeline.errors import UserError
+from mmer_pipeline.errors import UserError, first_few
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
@@ -41,19 +41,30 @@ class EncoderFiles:
             UserError: a configuration file is not a JSON object.
         """
         for name in (PREPROCESSOR, PROCESSOR):
-            facts = self._json(name)
+            facts = self.read_json(name)
             facts = facts.get("feature_extractor", facts)
-            if "do_normalize" in facts:
-                return bool(facts["do_normalize"])
-        return self._json(CONFIG).get("model_type") != "moonshine"
+            normalises = facts.get("do_normalize") if isinstance(facts, dict) else facts
+            if isinstance(normalises, bool):
+                return normalises
+            if normalises is not None:
+                raise UserError(
+                    f"{self.name}: expected do_normalize to be true or false in {self.directory / name}, found "
+                    f"{str(normalises)[:50]!r}. Download the file again."
+                )
+        return self.read_json(CONFIG).get("model_type") != "moonshine"
 
-    def _json(self, name: str) -> dict[str, Any]:
+    def read_json(self, name: str) -> dict[str, Any]:
+        """Read a file of the checkpoint that contains a JSON object; it is empty if there is no such file.
+
+        Raises:
+            UserError: it is not a JSON object.
+        """
         path = self.directory / name
         if not path.is_file():
             return {}
         try:
             value = json.loads(path.read_text(encoding="utf-8"))
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, a number too long, lists too deep
             raise UserError(f"{self.name}: {path} is not valid JSON ({error}). Download it again.") from None
         if not isinstance(value, dict):
             raise UserError(
@@ -64,7 +75,7 @@ class EncoderFiles:
     def digest(self) -> str:
         """Digest everything that a feature depends on (configuration, tokenizer, weights): 16 hex digits."""
         digest = hashlib.sha256()
-        small = [path for path in sorted(self.directory.iterdir()) if path.suffix in SMALL_SUFFIXES]
+        small = [path for path in _files(self.directory, "*") if path.suffix in SMALL_SUFFIXES]
         for path in (*small, *self.weight_files):
             stat = path.stat()
             digest.update(path.name.encode() + b"\0")
@@ -105,13 +116,27 @@ def resolve_encoder(name: str, revision: str | None = None) -> EncoderFiles:
 def _from_directory(name: str, revision: str | None, directory: Path) -> EncoderFiles:
     if not (directory / CONFIG).is_file():
         raise UserError(f"{name}: {directory.absolute()} has no {CONFIG}. Expected a transformers checkpoint.")
-    weights = sorted(directory.glob("*.safetensors")) or sorted(directory.glob("pytorch_model*.bin"))
+    weights = _files(directory, "*.safetensors") or _files(directory, "pytorch_model*.bin")
     if not weights:
         raise UserError(
             f"{name}: {directory.absolute()} has a {CONFIG} but no weights. "
             "Expected model.safetensors (or pytorch_model.bin) in the same directory."
         )
-    return EncoderFiles(name, revision, directory.absolute(), tuple(weights))
+    found = EncoderFiles(name, revision, directory.absolute(), tuple(weights))
+    for index in _files(directory, f"*{weights[0].suffix}.index.json"):
+        parts = found.read_json(index.name).get("weight_map")
+        expected = set(map(str, parts.values())) if isinstance(parts, dict) else {"a weight_map in it"}
+        missing = sorted(expected - {path.name for path in weights})
+        if missing:  # also a path that leads out of the directory, whose weights the digest would not cover
+            raise UserError(
+                f"{name}: {index.absolute()} names weights that are not in the directory. Expected "
+                f"{first_few(missing)[:200]}, found {first_few([path.name for path in weights])}. Download it again."
+            )
+    return found
+
+
+def _files(directory: Path, pattern: str) -> list[Path]:
+    return sorted(path for path in directory.glob(pattern) if path.is_file())
 
 
 def _from_hub(name: str, revision: str | None) -> EncoderFiles:

@@ -20,7 +20,7 @@ from transformers import AutoConfig, AutoModel, PreTrainedModel
 from mmer_pipeline.audio import SAMPLE_RATE
 from mmer_pipeline.encoders import attention
 from mmer_pipeline.encoders.encoder_files import EncoderFiles
-from mmer_pipeline.encoders.pretrained import load_pretrained, plain_config
+from mmer_pipeline.encoders.pretrained import load_pretrained, plain_config, refusing
 from mmer_pipeline.encoders.spec_augment import spec_augment
 from mmer_pipeline.errors import UserError
 
@@ -231,8 +231,8 @@ def load_speech_encoder(files: EncoderFiles, *, spec_augment: bool = True) -> Sp
 
 def speech_outline(files: EncoderFiles) -> SpeechEncoder:
     """Create the encoder without weights (on the meta device), to get frame counts and sizes."""
-    with torch.device("meta"):
-        facts = {"config": speech_config(files), "zero_mean_unit_variance": files.normalises}
+    facts = {"config": speech_config(files), "zero_mean_unit_variance": files.normalises}
+    with refusing(files, "the configuration"), torch.device("meta"):
         return SpeechEncoder.from_dict(facts)
 
 

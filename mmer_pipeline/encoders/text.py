@@ -14,10 +14,11 @@ from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
 
 from mmer_pipeline.encoders.attention import use_padding_masks
 from mmer_pipeline.encoders.encoder_files import EncoderFiles
-from mmer_pipeline.encoders.pretrained import load_pretrained, plain_values, read_config
+from mmer_pipeline.encoders.pretrained import load_pretrained, plain_values, read_config, refusing
 from mmer_pipeline.encoders.speech import MOONSHINE, WAV2VEC2_FAMILY
 from mmer_pipeline.errors import UserError
 
+FEWEST_TOKENS = 3  # those of the beginning and the end, and one of a word
 _POOLER = "keeps_pooler"  # not a name in any configuration of transformers
 
 
@@ -40,10 +41,8 @@ class TextTokenizer:
                 f"{files.name} is an encoder–decoder model ({config.model_type}). Expected an encoder-only model such "
                 "as roberta-base."
             )
-        try:
+        with refusing(files, "the tokenizer"):
             self.tokenizer = AutoTokenizer.from_pretrained(files.directory, trust_remote_code=False)
-        except (OSError, ValueError) as error:
-            raise UserError(f"{files.name}: the tokenizer in {files.directory} cannot be loaded: {error}") from None
         if not self.tokenizer.is_fast:
             raise UserError(f"{files.name}: {files.directory} has no fast tokenizer. Expected tokenizer.json in it.")
         vocabularies = sorted(set(self.tokenizer.vocab_files_names.values()))
@@ -52,14 +51,28 @@ class TextTokenizer:
             raise UserError(
                 f"{files.name}: {files.directory} has no tokenizer. Expected {' or '.join(vocabularies)} in it."
             )
-        self.dim = int(config.hidden_size)
-        self.max_tokens = _max_tokens(config, self.tokenizer)
+        self.files, self.dim, self.vocabulary = files, int(config.hidden_size), int(config.vocab_size)
+        with refusing(files, "the tokenizer"):
+            self.max_tokens = _max_tokens(config, self.tokenizer)
+        if self.max_tokens < FEWEST_TOKENS:
+            raise UserError(
+                f"{files.name}: the configuration and the tokenizer in {files.directory} allow {self.max_tokens} "
+                f"tokens in a text, expected at least {FEWEST_TOKENS}. Download the model again, or use another one."
+            )
 
     def __call__(self, texts: Sequence[str]) -> list[list[int]]:
         """Token ids of each text, special tokens included, truncated to what the encoder accepts."""
         if not texts:
             return []
-        ids: list[list[int]] = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
+        ids: list[list[int]]
+        with refusing(self.files, "the tokenizer"):
+            ids = self.tokenizer(list(texts), truncation=True, max_length=self.max_tokens)["input_ids"]
+        largest = max((max(tokens, default=0) for tokens in ids), default=0)
+        if largest >= self.vocabulary:
+            raise UserError(
+                f"{self.files.name}: the tokenizer in {self.files.directory} gives the token {largest}, but the model "
+                f"has {self.vocabulary}. They are of different models: download the model again."
+            )
         return ids
 
     def words(self, text: str) -> list[tuple[str, list[int]]]:
@@ -93,8 +106,11 @@ def hidden_size(files: EncoderFiles) -> int:
 def _max_tokens(config: Any, tokenizer: Any) -> int:
     """Number of tokens that the model has positions for (RoBERTa's positions start after the padding index)."""
     positions = int(getattr(config, "max_position_embeddings", 512))
+    padding = config.pad_token_id
     if config.model_type in ("roberta", "xlm-roberta", "camembert"):
-        positions -= int(config.pad_token_id) + 1
+        positions -= int(padding) + 1
+    if padding is not None and not 0 <= padding < config.vocab_size:
+        raise ValueError(f"pad_token_id is {padding}, expected a token of {config.vocab_size}")
     return min(positions, int(tokenizer.model_max_length))
 
 

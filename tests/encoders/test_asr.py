@@ -180,7 +180,7 @@ def test_a_damaged_tokenizer_is_refused(directory: Path, tmp_path: Path) -> None
     for path in (tmp_path / "tokenizer.json", tmp_path / "vocab.json"):
         if path.is_file():
             path.write_text("{")
-    with pytest.raises(UserError, match=r"cannot be loaded: .*Download the model again"):
+    with pytest.raises(UserError, match=r"cannot be used .*Download the model again"):
         load(tmp_path)
 
 
