@@ -69,6 +69,7 @@ def write_features(request: Request, manifest: Manifest, cache: Path) -> None:
         identity = required_features.speech_identity(encoder, request.dtype)
         inputs = required_features.speech_inputs(manifest, None)
     plan = [Row(key, digest, 1, inputs.stamps.get(key, "")) for key, digest in inputs.digests.items()]
-    with FeatureWriter(request.path(cache, manifest.path), identity, 1, plan) as writer:
-        writer.write((number, np.ones((1, 1))) for number in range(len(plan)))
+    dim = required_features.row_length(encoder, request.kind)
+    with FeatureWriter(request.path(cache, manifest.path), identity, dim, plan) as writer:
+        writer.write((number, np.ones((1, dim))) for number in range(len(plan)))
         writer.finish()

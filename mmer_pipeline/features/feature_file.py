@@ -53,6 +53,9 @@ class FeatureIdentity:
         ]
 
 
+_IDENTITY = tuple(field.name for field in fields(FeatureIdentity))
+
+
 @dataclass(frozen=True)
 class Row:
     """An utterance's entry in the plan of a feature file."""
@@ -72,16 +75,11 @@ def value_digest(values: np.ndarray) -> str:
     return digest_of(np.ascontiguousarray(values).tobytes())
 
 
-def _read_identity(file: h5py.File) -> FeatureIdentity:
-    values = {field.name: hdf5_parts.text_attribute(file, field.name) for field in fields(FeatureIdentity)}
-    return FeatureIdentity(**values)
-
-
 def identity_of(path: Path) -> FeatureIdentity | None:
     """The identity of the file at `path`; None if there is no feature file."""
     try:
         with h5py.File(path, "r") as file:
-            return _read_identity(file)
+            return FeatureIdentity(**hdf5_parts.text_attributes(file, _IDENTITY, path.stat().st_size))
     except hdf5_parts.FAULTS:
         return None
 
@@ -115,7 +113,7 @@ class FeatureFile:
                 if version != SCHEMA_VERSION:
                     again = f"Run `{command}` to compute it again."
                     raise UserError(f"{path} has schema {version}, expected {SCHEMA_VERSION}. {again}")
-                self._read_attributes(file)
+                self._read_attributes(file, self._state[1])
                 self._read_datasets(file, self._state[1])
         except hdf5_parts.FAULTS as error:
             reason = " ".join(str(error).split())[:300] or type(error).__name__
@@ -124,15 +122,16 @@ class FeatureFile:
             ) from None
         self.index = {utterance_id: row for row, utterance_id in enumerate(self.utterance_ids)}
 
-    def _read_attributes(self, file: h5py.File) -> None:
-        self.identity = _read_identity(file)
-        if self.identity.dtype not in DTYPES:
-            raise ValueError(f"dtype: expected {' or '.join(DTYPES)}, found {self.identity.dtype!r}")
-        self._dtype = np.dtype(self.identity.dtype)
-        versions = json.loads(hdf5_parts.text_attribute(file, "library_versions"))
+    def _read_attributes(self, file: h5py.File, size: int) -> None:
+        found = hdf5_parts.text_attributes(file, (*_IDENTITY, "library_versions"), size)
+        versions = json.loads(found.pop("library_versions"))
         if not isinstance(versions, dict):
             raise ValueError(f"library_versions: expected a JSON object, found a {type(versions).__name__}")
         self.versions: Mapping[str, str] = versions
+        self.identity = FeatureIdentity(**found)
+        if self.identity.dtype not in DTYPES:
+            raise ValueError(f"dtype: expected {' or '.join(DTYPES)}, found {self.identity.dtype!r}")
+        self._dtype = np.dtype(self.identity.dtype)
 
     def _read_datasets(self, file: h5py.File, size: int) -> None:
         values = hdf5_parts.dataset(file, "values", 2, size)

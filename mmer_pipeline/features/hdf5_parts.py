@@ -5,6 +5,9 @@ than the file. All faults of the file end in one of the exceptions in `FAULTS`.
 """
 
 import math
+import struct
+from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 import h5py
@@ -13,19 +16,45 @@ import numpy as np
 # h5py has no common base for the errors of damaged files; the messages are the library's.
 FAULTS = (OSError, LookupError, ValueError, TypeError, RuntimeError, MemoryError, OverflowError)
 
+_TEXTS = b"GCOL\x01\0\0\0"  # the beginning of a collection of texts
 _LAYOUTS = {h5py.h5d.CONTIGUOUS: "contiguous", h5py.h5d.CHUNKED: "chunked or compressed", h5py.h5d.COMPACT: "compact"}
 
 
-def text_attribute(file: h5py.File, name: str) -> str:
-    """Read an attribute that is one string.
+def text_attributes(file: h5py.File, names: Iterable[str], size: int) -> dict[str, str]:
+    """Read attributes that are one string each, from a file of `size` bytes that has the dataset `values`.
 
     Raises:
-        ValueError: it is missing or has another type; others of `FAULTS` if the file is damaged.
+        ValueError: one is missing or has another type; others of `FAULTS` if the file is damaged.
     """
-    value = _attribute(file, name)
-    if not isinstance(value, str):
-        raise ValueError(f"attribute {name}: expected a string, found {type(value).__name__}")
-    return value
+    values = dataset(file, "values", 2, size)
+    first = values.id.get_offset()
+    with Path(file.filename).open("rb") as stream:
+        _check_texts(stream.read(first))
+        stream.seek(first + values.nbytes)
+        _check_texts(stream.read(size))
+    found = {name: _attribute(file, name) for name in names}
+    for name, value in found.items():
+        if not isinstance(value, str):
+            raise ValueError(f"attribute {name}: expected a string, found {type(value).__name__}")
+    return found
+
+
+def _check_texts(content: bytes) -> None:
+    """Check collections of texts of any length: HDF5's library does not end at an entry without a length.
+
+    A collection is a header of 16 bytes and entries: index (2 bytes; 0: free space, length included), references (2),
+    unused (4), length (8), and the text, filled up to 8 bytes.
+    """
+    start = content.find(_TEXTS)
+    while start >= 0:
+        position, end = start + 16, start + int.from_bytes(content[start + 8 : start + 16], "little")
+        while position + 16 <= end:
+            index, length = struct.unpack_from("<H6xQ", content[position : position + 16].ljust(16, b"\0"))
+            step = 16 + length + -length % 8 if index else length
+            if step < 16 or position + step > min(end, len(content)):
+                raise ValueError("the texts of its attributes are damaged")
+            position += step
+        start = content.find(_TEXTS, start + 1)
 
 
 def number_attribute(file: h5py.File, name: str) -> int | None:
@@ -34,7 +63,8 @@ def number_attribute(file: h5py.File, name: str) -> int | None:
     Raises:
         FAULTS: the file is damaged.
     """
-    value = _attribute(file, name) if name in file.attrs else None
+    is_number = name in file.attrs and file.attrs.get_id(name).dtype.kind in "iu"
+    value = _attribute(file, name) if is_number else None
     return int(value) if isinstance(value, np.integer) else None
 
 

@@ -157,6 +157,21 @@ def test_a_file_that_anybody_may_have_written_is_refused_in_one_message(name: st
     assert missing(path) == [0, 1, 2, 3, 4]  # extraction writes it again
 
 
+def test_texts_at_which_the_library_would_never_end_are_refused(path: Path) -> None:
+    content = path.read_bytes()
+    start = content.index(b"GCOL")
+    end = start + int.from_bytes(content[start + 8 : start + 16], "little")
+    position = start + 16
+    while content[position] or content[position + 1]:  # entries; free space has the index 0
+        length = int.from_bytes(content[position + 8 : position + 16], "little")
+        position += 16 + length + -length % 8
+    assert position < end
+    path.write_bytes(content[: position + 8] + bytes(8) + content[position + 16 :])  # free space without a length
+    with pytest.raises(UserError, match="the texts of its attributes are damaged"):
+        FeatureFile(path, EXTRACT)
+    assert missing(path) == [0, 1, 2, 3, 4]
+
+
 def test_a_file_with_digests_of_more_rows_than_it_has_is_no_source_of_any(path: Path) -> None:
     with h5py.File(path, "r+") as file:
         values = file["values"][()].reshape(-1, DIM * 19)
