@@ -72,6 +72,10 @@ def read_config(files: EncoderFiles) -> Any:
                 raise _wrong(files, name, size, "at least 1")
             if name in _LAYERS and isinstance(size, int) and size > MOST_LAYERS:
                 raise _wrong(files, name, size, f"at most {MOST_LAYERS:,}")
+    for name, value in config.to_dict().items():
+        is_share = "dropout" in name or name.endswith(("layerdrop", "_prob"))
+        if is_share and isinstance(value, int | float) and not 0 <= value <= 1:
+            raise _wrong(files, name, value, "a number from 0 to 1")
     return config
 
 

@@ -131,12 +131,12 @@ class FeatureFile:
         self.identity = FeatureIdentity(**found)
         if self.identity.dtype not in DTYPES:
             raise ValueError(f"dtype: expected {' or '.join(DTYPES)}, found {self.identity.dtype!r}")
-        self._dtype = np.dtype(self.identity.dtype)
+        self.dtype = np.dtype(self.identity.dtype)
 
     def _read_datasets(self, file: h5py.File, size: int) -> None:
         values = hdf5_parts.dataset(file, "values", 2, size)
         offsets = hdf5_parts.dataset(file, "offsets", 1, size)
-        for found, expected in ((values, self._dtype), (offsets, np.dtype(np.int64))):
+        for found, expected in ((values, self.dtype), (offsets, np.dtype(np.int64))):
             if found.dtype != expected:
                 raise ValueError(f"{found.name[1:]}: expected {expected}, found {found.dtype}")
         self.shape: tuple[int, int] = values.shape
@@ -193,17 +193,22 @@ class FeatureFile:
         return self.at(self.index[utterance_id])
 
     def at(self, row: int) -> np.ndarray:
-        """Read the values `[length, dim]` of the utterance at this position in the file (0: the first).
+        """The values `[length, dim]` of the utterance at this position in the file (0: the first); raises as `read`."""
+        values = np.empty((self.length(row), self.dim), self.dtype)
+        self.read(row, values)
+        return values
+
+    def read(self, row: int, values: np.ndarray) -> None:
+        """Read the values of the utterance at this position in the file into a contiguous array `[length, dim]`.
 
         Raises:
             UserError: the file was replaced between opening it and reading the first values; it or these values were
                 changed since; or it cannot be read.
         """
-        values = np.empty((self.length(row), self.dim), self._dtype)
         try:
             descriptor = self._open() if self._descriptor is None else self._descriptor
             missing = values.data.cast("B") if values.size else memoryview(b"")
-            position = self._start + int(self.offsets[row]) * self.dim * self._dtype.itemsize
+            position = self._start + int(self.offsets[row]) * self.dim * self.dtype.itemsize
             while missing:  # the system returns at most 2 GiB at once
                 count = os.preadv(descriptor, [missing], position)
                 if not count:
@@ -222,7 +227,6 @@ class FeatureFile:
                 f"{self.path}: the values of {self.utterance_ids[row]} were changed while they were being read. "
                 f"Run `{self.command}` to compute them again."
             )
-        return values
 
     def _open(self) -> int:
         descriptor = os.open(self.path, os.O_RDONLY | os.O_CLOEXEC)
@@ -244,6 +248,34 @@ class FeatureFile:
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_descriptor": None}  # each process opens the file itself
+
+
+@dataclass(frozen=True)
+class StoredRow:
+    """The values `[length, dim]` of one utterance, which are read only where they are needed: into a batch."""
+
+    file: FeatureFile
+    row: int  # position in the file
+
+    def __len__(self) -> int:
+        return self.file.length(self.row)
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Number of tokens or frames, and size of each."""
+        return len(self), self.file.dim
+
+    @property
+    def dtype(self) -> np.dtype:
+        """The number format in which they are stored."""
+        return self.file.dtype
+
+    def read(self, values: np.ndarray) -> None:
+        """See `FeatureFile.read`."""
+        self.file.read(self.row, values)
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self.file.at(self.row).astype(dtype or self.dtype, copy=False)
 
 
 def open_features(path: Path, expected: FeatureIdentity | None, inputs: Mapping[str, str], command: str) -> FeatureFile:

@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import h5py
-import numpy as np
 
 # h5py has no common base for the errors of damaged files; the messages are the library's.
 FAULTS = (OSError, LookupError, ValueError, TypeError, RuntimeError, MemoryError, OverflowError)
@@ -32,11 +31,18 @@ def text_attributes(file: h5py.File, names: Iterable[str], size: int) -> dict[st
         _check_texts(stream.read(first))
         stream.seek(first + values.nbytes)
         _check_texts(stream.read(size))
-    found = {name: _attribute(file, name) for name in names}
-    for name, value in found.items():
-        if not isinstance(value, str):
-            raise ValueError(f"attribute {name}: expected a string, found {type(value).__name__}")
-    return found
+    return {name: _text_attribute(file, name) for name in names}
+
+
+def _text_attribute(file: h5py.File, name: str) -> str:
+    if name not in file.attrs:
+        raise ValueError(f"attribute {name} is missing")
+    found = file.attrs.get_id(name)
+    # Not read before its type is known: damaged types crash the library.
+    value = _attribute(file, name) if isinstance(found.get_type(), h5py.h5t.TypeStringID) else found.dtype
+    if not isinstance(value, str):
+        raise ValueError(f"attribute {name}: expected a string, found {value!r:.50}")
+    return value
 
 
 def _check_texts(content: bytes) -> None:
@@ -63,14 +69,12 @@ def number_attribute(file: h5py.File, name: str) -> int | None:
     Raises:
         FAULTS: the file is damaged.
     """
-    is_number = name in file.attrs and file.attrs.get_id(name).dtype.kind in "iu"
-    value = _attribute(file, name) if is_number else None
-    return int(value) if isinstance(value, np.integer) else None
+    if name not in file.attrs or not isinstance(file.attrs.get_id(name).get_type(), h5py.h5t.TypeIntegerID):
+        return None
+    return int(_attribute(file, name))
 
 
 def _attribute(file: h5py.File, name: str) -> Any:
-    if name not in file.attrs:
-        raise ValueError(f"attribute {name} is missing")
     shape = file.attrs.get_id(name).shape
     if shape != ():
         raise ValueError(f"attribute {name}: expected one value, found shape {shape}")

@@ -11,6 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from mmer_pipeline.features.feature_file import StoredRow
+
 
 @dataclass(frozen=True)
 class Batch:
@@ -37,13 +39,16 @@ def _in_float32(values: Tensor) -> Tensor:
 _TORCH_TYPES = {np.dtype(name): getattr(torch, name) for name in ("float16", "float32", "int64")}
 
 
-def pad(rows: Sequence[np.ndarray], pin: bool) -> tuple[Tensor, Tensor]:
+def pad(rows: Sequence[np.ndarray | StoredRow], pin: bool) -> tuple[Tensor, Tensor]:
     """Rows of `[length, dim]` floats or `[length]` ids → padded values `[B, longest, …]` and mask `[B, longest]`."""
     lengths = [len(row) for row in rows]
     shape = (len(rows), max(lengths), *rows[0].shape[1:])
     values = torch.empty(shape, dtype=_TORCH_TYPES[rows[0].dtype], pin_memory=pin)
     for row, padded in zip(rows, values.numpy(), strict=True):
-        padded[: len(row)] = row
+        if isinstance(row, StoredRow):
+            row.read(padded[: len(row)])  # without a copy in between
+        else:
+            padded[: len(row)] = row
         padded[len(row) :] = 0
     mask = torch.arange(max(lengths))[None, :] < torch.tensor(lengths)[:, None]
     return values, mask.pin_memory() if pin else mask

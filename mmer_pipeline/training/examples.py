@@ -13,7 +13,7 @@ from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.transcripts import Alphabet, encoder_text, frames_needed
 from mmer_pipeline.encoders.speech import SpeechEncoder
 from mmer_pipeline.encoders.text import TextTokenizer
-from mmer_pipeline.features.feature_file import FeatureFile
+from mmer_pipeline.features.feature_file import FeatureFile, StoredRow
 from mmer_pipeline.features.required_features import count_frames
 from mmer_pipeline.training.batches import Batch, pad, vector
 
@@ -23,7 +23,7 @@ TOKENS_PER_SECOND = 3.2  # in IEMOCAP's speech; gives the length of an utterance
 class Rows(Protocol):
     """Frames or tokens of every utterance, by its position in the manifest."""
 
-    def row(self, position: int) -> np.ndarray:
+    def row(self, position: int) -> np.ndarray | StoredRow:
         """Features `[length, dim]` or token ids `[length]` of one utterance."""
 
     def length(self, position: int) -> int:
@@ -31,15 +31,15 @@ class Rows(Protocol):
 
 
 class StoredRows:
-    """Features mapped from the feature cache: `[length, dim]` per utterance."""
+    """Features in the feature cache: `[length, dim]` per utterance."""
 
     def __init__(self, manifest: Manifest, features: FeatureFile) -> None:
         self.features = features
         self.numbers = [features.index[utterance.utterance_id] for utterance in manifest.utterances]
 
-    def row(self, position: int) -> np.ndarray:
+    def row(self, position: int) -> StoredRow:
         """See `Rows`."""
-        return self.features.at(self.numbers[position])
+        return StoredRow(self.features, self.numbers[position])
 
     def length(self, position: int) -> int:
         """See `Rows`."""
@@ -52,7 +52,7 @@ class SplitRows:
     def __init__(self, training: Rows, testing: Rows, held_out: Collection[int]) -> None:
         self.training, self.testing, self.held_out = training, testing, held_out
 
-    def row(self, position: int) -> np.ndarray:
+    def row(self, position: int) -> np.ndarray | StoredRow:
         """See `Rows`."""
         return (self.testing if position in self.held_out else self.training).row(position)
 

@@ -85,6 +85,10 @@ BOTH = {  # mutation of a text or of a speech encoder → what is said
     "activation unknown": (config(hidden_act="nonsense"), "nonsense"),
     "activation a list": (config(hidden_act=["gelu"]), "hidden_act"),
     "dropout a text": (config(hidden_dropout="x", hidden_dropout_prob="x"), "hidden_dropout"),
+    "dropout negative": (config(attention_dropout=-1, attention_probs_dropout_prob=-1), "is -1, expected a number"),
+    "dropout not a number": (
+        config(hidden_dropout=np.nan, hidden_dropout_prob=np.nan), "is nan, expected a number from 0 to 1",
+    ),
     "quantization a number": (config(quantization_config=3), "the configuration in .* cannot be used"),
     "type a list": (config(model_type=["roberta"]), "the configuration in .* cannot be used"),
     "dtype unknown": (config(dtype="nonsense"), "nonsense"),

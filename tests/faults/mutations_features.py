@@ -30,6 +30,7 @@ from mmer_pipeline.encoders.text import TextEncoder, TextTokenizer
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.features.feature_file import FeatureFile, open_features
 from mmer_pipeline.features.feature_writer import FeatureWriter
+from mmer_pipeline.features.hdf5_parts import FAULTS
 from mmer_pipeline.features.verification import refuse_damaged
 
 CASES = ("features", "text encoder", "speech encoder")
@@ -122,7 +123,7 @@ def _features(generator: random.Random, place: Path, original: Path) -> str:
             try:
                 with h5py.File(path, "r+") as file:
                     generator.choice(HDF5_MUTATIONS)(generator, file)
-            except (OSError, RuntimeError, ValueError, KeyError, TypeError):
+            except (*FAULTS, AttributeError):
                 continue  # it was broken before
     try:
         file = refuse_damaged(open_features(path, IDENTITY, INPUTS, "mmer-pipe extract"), lambda: DIM)

@@ -8,7 +8,7 @@ import h5py
 import numpy as np
 import pytest
 from helpers.feature_files import DIM, IDENTITY, INPUTS, PLAN, missing, partial_of, write
-from helpers.pipeline import extract_for, metrics, quick_settings, train
+from helpers.pipeline import Silent, extract_for, metrics, quick_settings, train
 
 from mmer_pipeline import paths
 from mmer_pipeline.corpora.manifest import Manifest
@@ -171,6 +171,24 @@ def test_training_and_evaluation_refuse_what_extraction_then_mends(
     evaluate_fold(Path("runs/mmer"), 1, cache=Path("cache"), device="cpu")
     train(settings, manifest, restart=True)
     assert metrics() == expected
+
+
+def test_features_cut_short_while_a_run_trains_end_it_with_a_message_and_it_goes_on_once_they_are_mended(
+    manifest: Manifest, settings: Settings
+) -> None:
+    extract_for(settings, manifest)
+    train(settings, manifest, run=Path("runs/undisturbed"))
+    path = requests_of(settings)[-1].path(Path("cache"), manifest.path)
+
+    class Cutter(Silent):
+        def epoch(self, record: object, epochs: int) -> None:  # noqa: ARG002
+            os.truncate(path, path.stat().st_size // 3)
+
+    with pytest.raises(UserError, match=r"was cut short while it was being read. Run `mmer-pipe extract"):
+        train(settings, manifest, observer=Cutter(), save_seconds=0.0)
+    extract_for(settings, manifest)
+    assert train(settings, manifest)
+    assert metrics() == metrics("runs/undisturbed")
 
 
 def test_rows_of_another_length_are_computed_again(manifest: Manifest, settings: Settings) -> None:

@@ -3,6 +3,7 @@
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from accelerate import Accelerator
@@ -160,7 +161,7 @@ def test_frames_computed_on_the_fly_are_the_same_in_training_and_in_evaluation_i
         patch.setattr(Examples, "batch", spy)
         predict(model, examples, [0], accelerator)
     assert torch.equal(seen[0], examples.batch([0]).inputs["frames"])
-    torch.testing.assert_close(seen[0][0], torch.from_numpy(examples.speech.row(0)))
+    torch.testing.assert_close(seen[0][0], torch.from_numpy(np.asarray(examples.speech.row(0))))
 
 
 def test_a_loss_that_is_not_a_number_names_the_utterances_and_keeps_the_state(corpus, settings, monkeypatch):
