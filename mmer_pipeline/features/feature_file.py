@@ -47,7 +47,7 @@ class FeatureIdentity:
     def mismatches(self, other: "FeatureIdentity") -> list[str]:
         """Describe what differs; the encoder's location does not matter, only its digest does."""
         return [
-            f"{field.name.replace('_', ' ')} is {getattr(other, field.name)!r}, expected {getattr(self, field.name)!r}"
+            f"{field.name.replace('_', ' ')} is {getattr(other, field.name)!r:.100}, expected {getattr(self, field.name)!r}"
             for field in fields(self)
             if field.name not in ("encoder", "revision") and getattr(self, field.name) != getattr(other, field.name)
         ]

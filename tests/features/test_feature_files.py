@@ -173,6 +173,13 @@ def test_another_identity_is_refused_with_both_sides(path: Path) -> None:
         assert words in str(caught.value)
 
 
+def test_a_long_identity_is_cut_in_the_message(path: Path) -> None:
+    write(path, replace(IDENTITY, layer="x" * 10_000))
+    with pytest.raises(UserError, match=r"layer is 'x{99}, expected 'last_hidden_state'") as caught:
+        open_features(path, IDENTITY, INPUTS, EXTRACT)
+    assert len(str(caught.value)) < 600
+
+
 def test_features_of_a_changed_corpus_are_refused_with_the_utterances(path: Path) -> None:
     write(path)
     changed = {**INPUTS, PLAN[3].utterance_id: digest_of(b"changed"), "new": digest_of(b"new")}
