@@ -46,10 +46,11 @@ class FeatureIdentity:
 
     def mismatches(self, other: "FeatureIdentity") -> list[str]:
         """Describe what differs; the encoder's location does not matter, only its digest does."""
+        both = [(field.name, getattr(other, field.name), getattr(self, field.name)) for field in fields(self)]
         return [
-            f"{field.name.replace('_', ' ')} is {getattr(other, field.name)!r:.100}, expected {getattr(self, field.name)!r}"
-            for field in fields(self)
-            if field.name not in ("encoder", "revision") and getattr(self, field.name) != getattr(other, field.name)
+            f"{name.replace('_', ' ')} is {found!r:.100}, expected {expected!r}"
+            for name, found, expected in both
+            if name not in ("encoder", "revision") and found != expected
         ]
 
 
@@ -240,10 +241,13 @@ class FeatureFile:
         return descriptor
 
     def is_intact(self, row: int) -> bool:
-        """Whether one utterance's rows have been written, are unchanged since, and are finite."""
+        """Whether one utterance's rows have been written, can be read, are unchanged, and are finite."""
         if not self.value_digests[row]:
             return False
-        values = self.at(row)
+        try:
+            values = self.at(row)
+        except UserError:
+            return False
         return value_digest(values) == self.value_digests[row] and _finite(values)
 
     def __getstate__(self) -> dict[str, Any]:

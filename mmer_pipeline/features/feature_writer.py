@@ -94,12 +94,17 @@ class FeatureWriter:
                 self._put(number, values)
 
     def finish(self) -> None:
-        """Rename the partial file to its final name; every row must have been written."""
+        """Rename the partial file to its final name; every row must have been written.
+
+        The values reach the disk before the name does, because they are not compared with their digests again.
+        """
         digests = self._file["value_digest"].asstr()[:]
         assert all(digests), "finish() before every row was written"
         with files.explain_disk_errors(self.path):
             self.close()
+            files.sync(self.partial)
             self.partial.replace(self.path)
+            files.sync(self.path.parent)
 
     def close(self) -> None:
         """Close the file; the rows written so far are kept for the next run."""

@@ -6,8 +6,7 @@ from contextlib import suppress
 from functools import partial
 from pathlib import Path
 
-from mmer_pipeline import files, paths
-from mmer_pipeline.devices import usable_cores
+from mmer_pipeline import paths
 from mmer_pipeline.errors import UserError, first_few
 from mmer_pipeline.features.feature_file import FeatureFile
 
@@ -21,21 +20,23 @@ def damaged_rows(file: FeatureFile, dim: Callable[[], int | None]) -> list[str]:
     A file without damage is noted (`paths.verified_features`) and not read again until it changes.
 
     Raises:
-        UserError: as `FeatureFile.read`, or as `dim`.
+        UserError: as `dim`.
     """
     state = _state(file.path)
     with suppress(OSError, UnicodeDecodeError):
-        if paths.verified_features(file.path).read_text(encoding="utf-8") == state:
+        if state and paths.verified_features(file.path).read_text(encoding="utf-8") == state:
             return []
     expected = dim()
     if expected is not None and expected != file.dim:
         return file.utterance_ids
+    from mmer_pipeline.devices import usable_cores  # imports torch
+
     rows = range(len(file.utterance_ids))
     parts = [rows[first : first + _TOGETHER] for first in range(0, len(rows), _TOGETHER)]
     with ThreadPoolExecutor(usable_cores()) as pool:  # digests release Python's lock
         found = [row for part in pool.map(partial(_damaged, file), parts) for row in part]
     damaged = [file.utterance_ids[row] for row in found]
-    if not damaged and expected is not None:
+    if not damaged and expected is not None and state:
         _write_note(file.path, state)
     return damaged
 
@@ -46,8 +47,8 @@ def note_intact(path: Path) -> None:
 
 
 def _write_note(path: Path, state: str) -> None:
-    with suppress(OSError, UserError):  # without room or permission for the note, the values are read next time, too
-        files.write_text(paths.verified_features(path), state)
+    with suppress(OSError):  # without room or permission for the note, the values are read next time, too
+        paths.verified_features(path).write_text(state, encoding="utf-8")
 
 
 def _damaged(file: FeatureFile, rows: Iterable[int]) -> list[int]:
@@ -70,6 +71,12 @@ def refuse_damaged(file: FeatureFile, dim: Callable[[], int | None]) -> FeatureF
 
 
 def _state(path: Path) -> str:
-    """The file's state; unlike its modification time, the time of its last change (ctime) cannot be set."""
-    stat = path.stat()
+    """The file's state; unlike its modification time, the time of its last change (ctime) cannot be set.
+
+    It is empty if the file was removed.
+    """
+    try:
+        stat = path.stat()
+    except OSError:
+        return ""
     return f"{stat.st_ino} {stat.st_size} {stat.st_mtime_ns} {stat.st_ctime_ns}\n"

@@ -116,6 +116,7 @@ def _checked(error: UserError, place: Path) -> str:
 
 def _features(generator: random.Random, place: Path, original: Path) -> str:
     path = Path(shutil.copy(original, place))
+    shutil.copy(original, place / "other.h5")  # for links to it; HDF5 may write to it
     for _ in range(generator.choice([1, 1, 1, 2, 3])):
         if generator.random() < 0.5:
             path.write_bytes(mutated_bytes(generator, path.read_bytes()))
@@ -215,13 +216,13 @@ def _link(generator: random.Random, file: h5py.File) -> None:
     if kind == 0:
         file[name] = h5py.SoftLink(f"/{other}")
     elif kind == 1:
-        file[name] = h5py.ExternalLink("../original/text.h5", f"/{other}")
+        file[name] = h5py.ExternalLink("other.h5", f"/{other}")
     elif kind == 2:
         layout = h5py.VirtualLayout(shape, dtype)
-        layout[...] = h5py.VirtualSource("../original/text.h5", name, shape)
+        layout[...] = h5py.VirtualSource("other.h5", name, shape)
         file.create_virtual_dataset(name, layout)
     elif kind == 3:
-        file.create_dataset(name, shape, dtype, external=[("../original/text.h5", 0, h5py.h5f.UNLIMITED)])
+        file.create_dataset(name, shape, dtype, external=[("other.h5", 0, h5py.h5f.UNLIMITED)])
     elif kind == 4:
         file.create_group(name)
     else:

@@ -1,5 +1,6 @@
 """Writing a feature file: rows taken over, interruptions, a second writer, a full disk."""
 
+import errno
 import multiprocessing
 import os
 import resource
@@ -165,6 +166,28 @@ def test_the_finished_file_stays_until_the_new_one_is_whole(path: Path) -> None:
         assert_whole(path)
         writer.finish()
     assert not FeatureFile(path).at(0).any()
+
+
+def test_values_reach_the_disk_before_the_name_does(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced = []
+    monkeypatch.setattr(files, "sync", lambda place: synced.append((place, path.exists())))
+    write(path)
+    assert synced[-2:] == [(partial_of(path), False), (path.parent, True)]
+
+
+def test_rows_that_cannot_be_read_are_computed_again(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write(path)
+    preadv = os.preadv
+
+    def fail(descriptor: int, buffers: list[memoryview], position: int) -> int:
+        if buffers[0].nbytes == LENGTHS[2] * DIM * 2:
+            raise OSError(errno.EIO, "Input/output error")
+        return preadv(descriptor, buffers, position)
+
+    monkeypatch.setattr(os, "preadv", fail)
+    with pytest.raises(UserError, match=r"cannot be read \(Input/output error\)"):
+        FeatureFile(path).at(2)
+    assert missing(path) == [2]
 
 
 def test_stamps_can_be_renewed_without_touching_the_rest(path: Path) -> None:
