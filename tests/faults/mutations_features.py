@@ -211,6 +211,7 @@ def _link(generator: random.Random, file: h5py.File) -> None:
     """Replace a dataset by a link, or by one whose values are in another file, or nowhere."""
     name, other = generator.choice(list(file)), generator.choice(list(file))
     shape, dtype = file[name].shape, file[name].dtype
+    other_file = Path(file.filename).with_name("other.h5")
     del file[name]
     kind = generator.randrange(6)
     if kind == 0:
@@ -222,7 +223,7 @@ def _link(generator: random.Random, file: h5py.File) -> None:
         layout[...] = h5py.VirtualSource("other.h5", name, shape)
         file.create_virtual_dataset(name, layout)
     elif kind == 3:
-        file.create_dataset(name, shape, dtype, external=[("other.h5", 0, h5py.h5f.UNLIMITED)])
+        file.create_dataset(name, shape, dtype, external=[(str(other_file), 0, h5py.h5f.UNLIMITED)])
     elif kind == 4:
         file.create_group(name)
     else:
