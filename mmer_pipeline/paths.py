@@ -44,8 +44,8 @@ def unpacked_audio(manifest: Path) -> Path:
 
 def encoder_name(name: str) -> str:
     """An encoder's short name: a hub id unchanged, or the last part of a directory (which need not exist any more)."""
-    is_path = name.startswith((".", "/", "~")) or name.count("/") > 1 or Path(name).is_dir()
-    return Path(name).name if is_path else name
+    is_path = name.startswith((".", "/", "~")) or name.count("/") > 1
+    return Path(name).name if is_path or os.path.isdir(name) else name  # noqa: PTH112 (raises for no text)
 
 
 def encoder_slug(name: str) -> str:

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -89,6 +90,12 @@ def _sha256_while_unchanged(path: Path, _size: int, _mtime_ns: int) -> bytes:
     return sha256_of_file(path)
 
 
+def local_directory(name: str) -> Path | None:
+    """The directory that an encoder's name is, if there is one; any text may be a name."""
+    directory = os.path.expanduser(name)  # noqa: PTH111 (raises for no text, as the next)
+    return Path(directory) if os.path.isdir(directory) else None  # noqa: PTH112
+
+
 def resolve_encoder(name: str, revision: str | None = None) -> EncoderFiles:
     """Find an encoder: an embedded one, a directory, or a model on the hub (when offline, in its cache).
 
@@ -100,14 +107,13 @@ def resolve_encoder(name: str, revision: str | None = None) -> EncoderFiles:
         if revision is not None:
             raise UserError(f"{name} has no revisions: they exist only on the hub. Leave the revision out.")
         return _from_directory(name, None, embedded_directory(name))
-    directory = Path(name).expanduser()
-    if directory.is_dir():
+    if (directory := local_directory(name)) is not None:
         if revision is not None:
             raise UserError(f"{name} is a local directory: a revision applies only to hub ids. Leave it out.")
         return _from_directory(name, None, directory)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise UserError(
-            f"No encoder at {directory.absolute()}: no such directory. "
+            f"No encoder at {Path(name).absolute()}: no such directory. "
             "Expected a directory with config.json and weights, or a hub id such as roberta-base."
         )
     return _from_hub(name, revision)

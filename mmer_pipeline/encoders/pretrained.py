@@ -157,8 +157,8 @@ def load_pretrained(
     if missing:
         more = f" and {len(missing) - NAMED} more" if len(missing) > NAMED else ""
         raise UserError(
-            f"{files.name}: {files.directory} lacks weights of {type(model).__name__}: {', '.join(missing[:NAMED])}{more}. "
-            "The checkpoint is incomplete (download it again) or of another type (use another encoder)."
+            f"{files.name}: {files.directory} lacks weights of {type(model).__name__}: {', '.join(missing[:NAMED])}"
+            f"{more}. The checkpoint is incomplete (download it again) or of another type (use another encoder)."
         )
     return use_padding_masks(model) if padding_masks else model
 

@@ -15,7 +15,7 @@ from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.transcripts import ASR, GOLD, encoder_text
 from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.digests import digest_of, digest_of_recording, stamp_of
-from mmer_pipeline.encoders.encoder_files import EncoderFiles, resolve_encoder
+from mmer_pipeline.encoders.encoder_files import EncoderFiles, local_directory, resolve_encoder
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.features.feature_file import FeatureFile, FeatureIdentity, identity_of
 from mmer_pipeline.settings import Settings
@@ -74,18 +74,19 @@ def _own_file(path: Path, name: str, revision: str | None) -> Path:
     identity = identity_of(path)
     if identity is None or _place(identity.encoder) == place:
         return path
+    if identity.encoder.startswith(("/", ".", "~")) and local_directory(identity.encoder) is None:
+        return path  # the other one is not here any more
     try:
-        resolve_encoder(identity.encoder, identity.revision or None)
         is_same = resolve_encoder(name, revision).digest() == identity.encoder_digest
-    except UserError:  # one of the two is not here any more
+    except UserError:  # neither is this one
         return path
     return path if is_same else own
 
 
 def _place(name: str) -> str:
     """Where an encoder is: the path of its directory, or the id of one that is none."""
-    directory = Path(name).expanduser()
-    return os.path.realpath(directory) if directory.is_dir() else name
+    directory = local_directory(name)
+    return name if directory is None else os.path.realpath(directory)
 
 
 def speech_request(settings: Settings) -> Request:
