@@ -2,6 +2,7 @@
 
 import errno
 import json
+import math
 import os
 import re
 import shutil
@@ -264,11 +265,31 @@ def read_json(path: Path, made_by: str) -> Any:
         UserError: the file is missing or broken; the message names `made_by`, the command that writes it.
     """
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return _parse(path.read_bytes())
     except FileNotFoundError:
         raise UserError(f"{path} is missing. Run `{made_by}` to write it.") from None
-    except (ValueError, RecursionError) as error:  # not JSON, not UTF-8, a number too long, lists too deep
+    except OSError as error:
+        raise UserError(
+            f"{path} cannot be read: {error.strerror}. Expected a JSON file, which `{made_by}` writes."
+        ) from None
+    except (ValueError, RecursionError) as error:
         raise UserError(f"{path} is not readable JSON ({error}). Run `{made_by}` to write it again.") from None
+
+
+def _parse(data: bytes) -> Any:
+    """Parse JSON.
+
+    Raises:
+        ValueError, RecursionError: it is not JSON or not UTF-8, has NaN or a number too large, or lists too deep.
+    """
+    return json.loads(data.decode("utf-8"), parse_float=_finite, parse_constant=_finite)
+
+
+def _finite(text: str) -> float:
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no finite number")
+    return number
 
 
 def json_line(value: Any) -> str:
@@ -280,13 +301,17 @@ def read_json_lines(path: Path) -> list[Any]:
     """The values of a JSON-lines file.
 
     Raises:
-        UserError: a line is not JSON.
+        UserError: the file cannot be read, or a line is not JSON.
     """
     values = []
-    for number, line in enumerate(path.read_bytes().splitlines(), start=1):  # bytes: U+2028 is not a line end
+    try:
+        lines = path.read_bytes().splitlines()  # bytes: U+2028 is not a line end
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}. Start the fold again with --restart.") from None
+    for number, line in enumerate(lines, start=1):
         try:
-            values.append(json.loads(line))
-        except (json.JSONDecodeError, UnicodeDecodeError) as error:
+            values.append(_parse(line))
+        except (ValueError, RecursionError) as error:
             raise UserError(
                 f"{path}, line {number}: not readable JSON ({error}). Start the fold again with --restart."
             ) from None

@@ -15,6 +15,7 @@ ON_PREFIX = "on-"  # of the directories of a model's scores on other corpora, in
 REPORT_NAME = "report"  # directory, in the runs directory, of a report on several runs
 IMPORTS_REPORT_NAME = "report-with-imports"  # of one with imported predictions, which cv therefore does not replace
 WEIGHTS_NAME = "model.safetensors"  # the name that huggingface_hub's mixin uses
+MODEL_CONFIG_NAME = "config.json"  # likewise
 REPORT_MARKDOWN, REPORT_HTML, REPORT_JSON = "report.md", "report.html", "report.json"
 REPORT_LATEX, REPORT_LATEX_COLUMN = "table.tex", "table-column.tex"  # as wide as a page; as a column
 METHODS_MARKDOWN, METHODS_LATEX, REFERENCES = "methods.md", "methods.tex", "references.bib"
@@ -185,6 +186,12 @@ class FoldPaths:
     def evaluation(self) -> Path:
         """All metrics of the held-out part."""
         return self.directory / "evaluation.json"
+
+    @property
+    def trained(self) -> tuple[Path, ...]:
+        """All files that training leaves, except the settings; those of the validated model may be missing."""
+        models = (self.model, self.validated_model)
+        return (self.metrics, *(model / name for model in models for name in (MODEL_CONFIG_NAME, WEIGHTS_NAME)))
 
     def on(self, corpus: str) -> "FoldPaths":
         """The `evaluation` and the `predictions` of the fold's model for another corpus."""

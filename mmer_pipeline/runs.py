@@ -6,16 +6,19 @@ These are the record of a fold (`settings.json`), its epochs (`metrics.jsonl`), 
 import csv
 import platform
 import re
+import shlex
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from mmer_pipeline import files, paths
+from mmer_pipeline import files, paths, sealed_json
+from mmer_pipeline.csv_tables import read_csv_rows
 from mmer_pipeline.digests import digest_of_facts, digest_of_result
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.json_shapes import mismatch
 from mmer_pipeline.settings import DEFAULTS, Settings
 
 PREDICTION_COLUMNS = ("utterance_id", "fold", "speaker", "dialogue", "truth", "prediction")
@@ -30,6 +33,37 @@ _DIGEST = re.compile(r"[0-9a-f]{16}")
 _LIBRARIES = ("mmer-pipeline", "torch", "transformers", "accelerate", "numpy", "scikit-learn", "h5py")
 
 
+_RECORD = {
+    "identity?": (str, None),
+    "settings": dict,
+    "inputs": {
+        "labels?": [str],
+        "alphabet?": [str],
+        "manifest?": str,
+        "held_out?": (str, None),
+        "processes?": int,
+    },
+    "facts": {
+        "folds?": [str],
+        "corpus?": str,
+        "manifest?": str,
+        "versions?": {str: str},
+        "revisions?": {str: (str, None)},
+        "encoder_digests?": {str: str},
+        "utterances?": {str: int},
+        "code?": {str: str},
+        "device?": str,
+        "hardware?": (str, None),
+        "platform?": str,
+        "python?": str,
+        "git_commit?": (str, None),
+        "trained_parameters?": (int, None),
+        "without_ctc_target?": (int, None),
+    },
+    "files?": ({str: str}, None),
+}
+
+
 @dataclass(frozen=True)
 class RunRecord:
     """The content of a fold's `settings.json`."""
@@ -38,6 +72,7 @@ class RunRecord:
     inputs: dict[str, Any]  # digests of manifest and features, labels, alphabet …; part of the identity
     facts: dict[str, Any]  # environment, corpus and sizes; not part of the identity
     recorded: str | None = None  # the identity in the file; None: not read from one
+    files: dict[str, str] | None = None  # of a trained fold: file → digest; None: not trained, or by an earlier version
 
     @property
     def digest(self) -> str:
@@ -59,30 +94,35 @@ class RunRecord:
             "settings": asdict(self.settings),
             "inputs": self.inputs,
             "facts": self.facts,
+            "files": self.files,
         }
-        files.write_json(path, value)
+        sealed_json.write(path, value)
 
     @staticmethod
     def read(path: Path, command: str) -> "RunRecord":
         """Read `settings.json`; `command` is the command that writes it, for messages.
 
         Raises:
-            UserError: it is missing, damaged, or from a version with other settings.
+            UserError: it is missing, damaged, of another fold, or from a version with other settings.
         """
-        value = files.read_json(path, command)
-        known = {field.name for field in fields(Settings)}
-        try:
-            unknown = sorted(set(value["settings"]) - known)
-            if not unknown:
-                return RunRecord(Settings(**value["settings"]), value["inputs"], value["facts"], value.get("identity"))
-        except (KeyError, TypeError) as error:
+        value = sealed_json.read(path, f"{command} --restart" if path.exists() else command)
+        if fault := mismatch(value, _RECORD):
             raise UserError(
-                f"{path} does not contain the settings of a run ({error}). Train the fold again with --restart."
+                f"{path} does not contain the settings of a run: {fault}. Train the fold again with --restart."
+            )
+        try:
+            settings = Settings.read(value["settings"])
+        except ValueError as error:
+            raise UserError(
+                f"{path} {error}. Use the version that wrote it, or train the fold again with --restart."
             ) from None
-        raise UserError(
-            f"{path} contains settings unknown to this version: {', '.join(unknown)}. Use the version that wrote it, "
-            "or train the fold again with --restart."
-        )
+        name = f"fold-{paths.fold_name(settings.fold)}"
+        if path.parent.name != name:
+            raise UserError(
+                f"{path} is that of {name}: the directory was copied or renamed. Give it its name again, or train the "
+                f"fold again: `{command} --restart`."
+            )
+        return RunRecord(settings, value["inputs"], value["facts"], value.get("identity"), value.get("files"))
 
     def differences(self, other: "RunRecord") -> list[str]:
         """List the differences between two records' identities, each as "name: this → that"."""
@@ -147,13 +187,12 @@ def trained_folds(run: Path) -> list[int]:
     Raises:
         UserError: no fold has been trained.
     """
-    found = sorted(
-        int(path.name.removeprefix("fold-"))
-        for path in run.glob("fold-*")
-        if path.name.removeprefix("fold-").isdigit() and paths.FoldPaths(path).weights.is_file()
-    )
+    numbers = [
+        path.name.removeprefix("fold-") for path in run.glob("fold-*") if paths.FoldPaths(path).weights.is_file()
+    ]
+    found = sorted(int(name) for name in numbers if re.fullmatch("[1-9][0-9]{0,8}", name))
     if not found:
-        raise UserError(f"{run} has no trained folds. Run `mmer-pipe train --run {run.name}` first.")
+        raise UserError(f"{run} has no trained folds. Run `mmer-pipe train --run {shlex.quote(run.name)}` first.")
     return found
 
 
@@ -172,13 +211,47 @@ def trained_models(run: Path) -> list[int]:
         raise
 
 
+def trained_digests(fold: paths.FoldPaths) -> dict[str, str]:
+    """Digest the files that training left in a fold's directory: name → digest."""
+    return {
+        path.relative_to(fold.directory).as_posix(): digest_of_result(path) for path in fold.trained if path.is_file()
+    }
+
+
+METRICS = {  # of one set of predictions: what is read of them
+    "wa": float,
+    "ua": float,
+    "confusion": [[int]],
+    "utterances": int,
+    "wer": (float, None),
+    "cer": (float, None),
+}
+_EPOCH = {
+    "epoch": int,
+    "train": {"ce": float, "ctc": (float, None)},
+    "held_out": (METRICS, None),  # null: nothing is held out
+    "validation": (METRICS, None),
+    "gradient_norm?": ({"mean": float, "max": float, "emotion": (float, None), "ctc": (float, None), "clipped": float},
+                       None),
+    "speed": {"seconds": float, "utterances_per_second": float},
+}  # fmt: skip
+
+
 def read_metrics(path: Path) -> list[dict[str, Any]]:
     """Read metrics.jsonl, one entry per epoch; returns an empty list if there is no file.
 
     Raises:
-        UserError: a line is not JSON.
+        UserError: a line is not JSON, or not that of the next epoch.
     """
-    return files.read_json_lines(path) if path.is_file() else []
+    if not path.exists():
+        return []
+    records = files.read_json_lines(path)
+    for number, record in enumerate(records, start=1):
+        fault = mismatch(record, _EPOCH)
+        if fault or record["epoch"] != number:
+            fault = fault or f"epoch is {record['epoch']}, expected {number}"
+            raise UserError(f"{path}, line {number}: {fault}. Start the fold again with --restart.")
+    return records
 
 
 def best_epoch(wa: Sequence[float]) -> int:
@@ -212,58 +285,10 @@ def write_predictions(
         writer.writerows(rows)
 
 
-def read_evaluation(fold: paths.FoldPaths, identity: str) -> dict[str, Any] | None:
-    """Read evaluation.json; returns None if the fold has not been evaluated.
-
-    An evaluation counts only if it has this identity and belongs to the present weights and predictions, those of the
-    validated model included. Its entry "validated" is missing if the fold has no validated model.
-    """
-    if not (fold.evaluation.is_file() and fold.predictions.is_file() and fold.weights.is_file()):
-        return None
-    try:
-        evaluation = files.read_json(fold.evaluation, "mmer-pipe evaluate")
-    except UserError:
-        return None
-    expected = {
-        "identity": identity,
-        "model_digest": digest_of_result(fold.weights),
-        "predictions_digest": digest_of_result(fold.predictions),
-    }
-    if not (isinstance(evaluation, dict) and expected.items() <= evaluation.items()):
-        return None
-    validated = evaluation.pop("validated", None)
-    if not fold.validated_weights.is_file():
-        return evaluation
-    if not (isinstance(validated, dict) and fold.validated_predictions.is_file()):
-        return None
-    expected = {
-        "model_digest": digest_of_result(fold.validated_weights),
-        "predictions_digest": digest_of_result(fold.validated_predictions),
-    }
-    return {**evaluation, "validated": validated} if expected.items() <= validated.items() else None
-
-
 def read_predictions(path: Path) -> list[dict[str, str]]:
-    """Read predictions.csv; each row maps column names to cells."""
-    with path.open(newline="", encoding="utf-8") as stream:
-        return list(csv.DictReader(stream))
+    """Read predictions.csv; each row maps column names to cells.
 
-
-def read_evaluation_on(fold: paths.FoldPaths, corpus: str, identity: str) -> dict[str, Any] | None:
-    """Read the evaluation of a fold's model on another corpus; None if there is none for this run and these weights.
-
-    Whether the other corpus has changed since, its entry "inputs" tells.
+    Raises:
+        UserError: it cannot be read, or a row has another number of cells than the header.
     """
-    there = fold.on(corpus)
-    if not (there.evaluation.is_file() and there.predictions.is_file() and fold.weights.is_file()):
-        return None
-    try:
-        evaluation = files.read_json(there.evaluation, "mmer-pipe evaluate --manifest")
-    except UserError:
-        return None
-    expected = {
-        "identity": identity,
-        "model_digest": digest_of_result(fold.weights),
-        "predictions_digest": digest_of_result(there.predictions),
-    }
-    return evaluation if isinstance(evaluation, dict) and expected.items() <= evaluation.items() else None
+    return [row.cells for row in read_csv_rows(path, PREDICTION_COLUMNS)]

@@ -4,9 +4,10 @@ The options of `train`, `extract` and `cv` are created from these fields (`stage
 add a field.
 """
 
-from collections.abc import Iterable
+import math
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, fields
-from typing import Any
+from typing import Any, get_type_hints
 
 from mmer_pipeline.corpora.transcripts import ANNOTATION_POLICIES, GOLD, TRANSCRIPT_SOURCES
 
@@ -209,6 +210,23 @@ class Settings:
         kept = {name: value for name, value in asdict(self).items() if name not in outside}
         return {**kept, "system": self.system.rpartition(":")[2]}
 
+    @staticmethod
+    def read(values: Mapping[str, Any]) -> "Settings":
+        """Make settings from plain values, as files have them.
+
+        Raises:
+            ValueError: a setting is missing, unknown to this version, or not valid; the message says which.
+        """
+        unknown = sorted(values.keys() - {"fold", *DEFAULTS})
+        if unknown:
+            raise ValueError(f"contains settings unknown to this version: {', '.join(unknown)}")
+        if "fold" not in values:
+            raise ValueError("does not contain the settings of a run (fold is missing)")
+        for name, value in values.items():
+            if not _is_valid(name, value):
+                raise ValueError(f"has the value {value!r} for {name}, which is not valid")
+        return Settings(**values)
+
     @property
     def sources(self) -> tuple[str, str]:
         """The sources of the transcripts that are read in training and in the held-out part."""
@@ -223,6 +241,27 @@ OPTIONS: dict[str, Option] = {entry.name: entry.metadata["option"] for entry in 
 DEFAULTS: dict[str, Any] = {entry.name: entry.default for entry in fields(Settings) if entry.name != "fold"}
 FEATURE_SETTINGS = tuple(name for name, option in OPTIONS.items() if option.for_features)
 OPTIONAL_SETTINGS = tuple(name for name, option in OPTIONS.items() if option.is_optional)
+
+_TYPES: dict[str, Any] = get_type_hints(Settings)
+
+
+def _is_valid(name: str, value: Any) -> bool:
+    """Whether a plain value has the type of a setting and is within its limits."""
+    option = OPTIONS.get(name, Option("", "", minimum=0))
+    if isinstance(value, bool):
+        return _TYPES[name] is bool
+    if value is None or isinstance(value, str):
+        return isinstance(value, _TYPES[name]) and (not option.choices or value in option.choices)
+    is_number = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
+    fits = isinstance(value, _TYPES[name]) or (isinstance(value, int) and isinstance(0.0, _TYPES[name]))
+    return (
+        is_number
+        and fits
+        and (option.minimum is None or value >= option.minimum)
+        and (option.above is None or value > option.above)
+        and (option.below is None or value < option.below)
+    )
+
 
 # Named sets of defaults. "paper" is section 4.3; "small" trains in minutes on a laptop and needs no model hub; "large"
 # has larger encoders and the rates, epochs and batches of SpeechBrain's recipe for fine-tuning wav2vec 2.0 on IEMOCAP

@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from mmer_pipeline import __version__, files, paths
+from mmer_pipeline import __version__, files, paths, sealed_json
 from mmer_pipeline.corpora.speaker_folds import group_count
 from mmer_pipeline.corpora.transcripts import NONE
 from mmer_pipeline.encoders.embedded import is_embedded
@@ -68,10 +68,10 @@ def pack(
     with files.locked(paths.lock_of(output)), files.replacing_directory(output) as temporary:
         for member, name in zip(model.members, _member_names(model), strict=True):
             (temporary / name).mkdir()
-            for path in (member.directory / "config.json", member.directory / paths.WEIGHTS_NAME):
+            for path in (member.directory / paths.MODEL_CONFIG_NAME, member.directory / paths.WEIGHTS_NAME):
                 shutil.copyfile(path, temporary / name / path.name)
         copied = _copy_text_encoder(model, temporary, include_encoders)
-        files.write_json(temporary / paths.MODEL_DESCRIPTION, _description(model, copied, cross_validation))
+        sealed_json.write(temporary / paths.MODEL_DESCRIPTION, _description(model, copied, cross_validation))
         files.write_text(temporary / paths.MODEL_CARD, model_card(_card_facts(model, cross_validation)))
 
 
@@ -120,6 +120,7 @@ def _description(model: TrainedModel, copied: bool, cross_validation: CrossValid
                 "fold": member.fold,
                 "held_out": member.held_out,
                 "digest": member.digest,
+                "config_digest": member.config_digest,
                 "epoch": member.epoch,
             }
             for member, name in zip(model.members, _member_names(model), strict=True)

@@ -81,7 +81,8 @@ class EmotionRecognizer:
         self._asr_revision = asr_revision or (None if asr_model else settings.asr_revision)
         self._asr: AsrModel | None = None
         self._members: list[Any] = [
-            load_model(member.directory, settings.system).to(self.device) for member in model.members
+            load_model(member.directory, settings.system, labels=model.labels).to(self.device)
+            for member in model.members
         ]
         self._speech: SpeechEncoder | None = getattr(self._members[0], "speech", None) if model.reads_speech else None
         self._tokenizer: TextTokenizer | None = None

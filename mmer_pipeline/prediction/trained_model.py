@@ -6,20 +6,36 @@ cross-validation's folds.
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, fields, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from mmer_pipeline import files, paths
+from mmer_pipeline import paths, sealed_json
 from mmer_pipeline.digests import digest_of_facts, digest_of_result
 from mmer_pipeline.encoders.encoder_files import EncoderFiles, download, resolve_encoder
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.evaluations import check_trained
+from mmer_pipeline.json_shapes import mismatch
 from mmer_pipeline.runs import FINAL, RunRecord, read_metrics, trained_folds, validated_epoch
 from mmer_pipeline.settings import DEFAULTS, Settings
 from mmer_pipeline.suggested_commands import train_command
 from mmer_pipeline.systems.registry import file_of_system, find_system
 
 SCHEMA = 1  # of mmer_model.json
+_DESCRIPTION = {
+    "name": str,
+    "settings": dict,
+    "labels": [str],
+    "members": [
+        {"directory": str, "fold": int, "held_out": str, "digest": str, "config_digest?": (str, None),
+         "epoch?": (int, None)}
+    ],
+    "text_encoder": ({"name": str, "revision": (str, None), "digest": str, "directory": (str, None)}, None),
+    "corpus": str,
+    "utterances": int,
+    "versions": {str: str},
+    "selection?": str,
+}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -30,6 +46,7 @@ class Member:
     fold: int  # counted from 1; 0: trained on everything
     held_out: str  # the session, speaker … that it never heard; "" for none
     digest: str  # of its weights
+    config_digest: str | None  # of its configuration; None: of a model that was packed before this was recorded
     epoch: int | None = None  # whose weights these are; None: a model that was packed before this was recorded
 
 
@@ -163,9 +180,10 @@ def _member(run: Path, record: RunRecord, selection: str) -> Member:
     """The model of a fold's last or validated epoch."""
     number, held_out = record.settings.fold, str(record.inputs["held_out"] or "")
     fold = paths.fold(run, number)
+    found = check_trained(fold, record, run.name)
     epochs = read_metrics(fold.metrics)
     if selection == FINAL:
-        return Member(fold.model, number, held_out, digest_of_result(fold.weights), len(epochs) or None)
+        return Member(fold.model, number, held_out, *_digests(found, fold.weights), len(epochs) or None)
     epoch = validated_epoch(epochs)
     if epoch is None or not fold.validated_weights.is_file():
         settings, name, restart = record.settings, run.name, " --restart"
@@ -176,7 +194,13 @@ def _member(run: Path, record: RunRecord, selection: str) -> Member:
             f"Fold {paths.fold_name(number)} of {run} has no model of the validated epoch. To make one, run "
             f"`{train_command(settings, name, number)}{restart}`."
         )
-    return Member(fold.validated_model, number, held_out, digest_of_result(fold.validated_weights), epoch)
+    return Member(fold.validated_model, number, held_out, *_digests(found, fold.validated_weights), epoch)
+
+
+def _digests(found: Mapping[str, str], weights: Path) -> tuple[str, str | None]:
+    """The digests of a model's weights and of its configuration, among those of the files in a fold's directory."""
+    folder = weights.parent.name
+    return found[f"{folder}/{paths.WEIGHTS_NAME}"], found.get(f"{folder}/{paths.MODEL_CONFIG_NAME}")
 
 
 def _record(run: Path, number: int) -> RunRecord:
@@ -209,55 +233,71 @@ def read_packed_model(directory: Path) -> TrainedModel:
     path = directory / paths.MODEL_DESCRIPTION
     if not path.is_file():
         raise UserError(f"{directory} is no packed model: it has no {paths.MODEL_DESCRIPTION}. Run `mmer-pipe pack`.")
-    value = files.read_json(path, "mmer-pipe pack")
     again = "Pack the model again with this version, or use the version that packed it"
-    if not isinstance(value, dict) or value.get("schema") != SCHEMA:
-        schema = value.get("schema") if isinstance(value, dict) else None
-        version = value.get("version", "unknown") if isinstance(value, dict) else "unknown"
-        raise UserError(f"{path} has schema {schema} (mmer-pipeline {version}), expected {SCHEMA}. {again}.")
-    try:
-        unknown = sorted(set(value["settings"]) - {field.name for field in fields(Settings)})
-        if unknown:
-            raise UserError(f"{path} contains settings unknown to this version: {', '.join(unknown)}. {again}.")
-        settings = Settings(**value["settings"])
-        if file_of_system(settings.system):
-            raise UserError(
-                f"{path} names a system from a file ({settings.system}), whose code would be run. Only systems of "
-                "installed packages are loaded."
-            )
-        return TrainedModel(
-            name=str(value["name"]),
-            settings=settings,
-            labels=tuple(value["labels"]),
-            members=_members(directory, value["members"]),
-            text=_packed_text_encoder(directory, value["text_encoder"]),
-            corpus=str(value["corpus"]),
-            utterances=int(value["utterances"]),
-            versions=value["versions"],
-            selection=value.get("selection", FINAL),
-            packed=directory,
+    value = sealed_json.read(path, "mmer-pipe pack")
+    if value.get("schema") != SCHEMA:
+        raise UserError(
+            f"{path} has schema {value.get('schema')} (mmer-pipeline {value.get('version', 'unknown')}), expected "
+            f"{SCHEMA}. {again}."
         )
-    except (KeyError, TypeError, ValueError) as error:
-        raise UserError(f"{path} is damaged ({type(error).__name__}: {error}). {again}.") from None
+    if fault := mismatch(value, _DESCRIPTION):
+        raise UserError(f"{path} is damaged: {fault}. {again}.")
+    try:
+        settings = Settings.read(value["settings"])
+    except ValueError as error:
+        raise UserError(f"{path} {error}. {again}.") from None
+    if file_of_system(settings.system):
+        raise UserError(
+            f"{path} names a system from a file ({settings.system}), whose code would be run. Only systems of "
+            "installed packages are loaded."
+        )
+    return TrainedModel(
+        name=value["name"],
+        settings=settings,
+        labels=tuple(value["labels"]),
+        members=_members(directory, value["members"]),
+        text=_packed_text_encoder(directory, value["text_encoder"]),
+        corpus=value["corpus"],
+        utterances=value["utterances"],
+        versions=value["versions"],
+        selection=value.get("selection", FINAL),
+        packed=directory,
+    )
 
 
 def _members(directory: Path, entries: Sequence[Mapping[str, Any]]) -> tuple[Member, ...]:
-    """The members of a packed model, whose weights must be there and unchanged."""
+    """The members of a packed model, whose files must be there and unchanged."""
     members = []
     for entry in entries:
-        place, epoch = directory / entry["directory"], entry.get("epoch")
-        member = Member(place, entry["fold"], entry["held_out"], entry["digest"], epoch)
-        weights = member.directory / paths.WEIGHTS_NAME
-        if not weights.is_file():
-            raise UserError(f"{weights} is missing: the packed model is incomplete. Copy or download it again.")
-        if digest_of_result(weights) != member.digest:
-            raise UserError(
-                f"{weights} is damaged: its digest is not the recorded one. Copy or download the model again."
-            )
-        members.append(member)
+        place = _inside(directory, entry["directory"])
+        known = {paths.WEIGHTS_NAME: entry["digest"], paths.MODEL_CONFIG_NAME: entry.get("config_digest")}
+        for name, digest in known.items():
+            if not (place / name).is_file():
+                raise UserError(
+                    f"{place / name} is missing: the packed model is incomplete. Copy or download it again."
+                )
+            if digest is not None and digest_of_result(place / name) != digest:
+                raise UserError(
+                    f"{place / name} is damaged: its digest is not the recorded one. Copy or download the model again."
+                )
+        members.append(Member(place, entry["fold"], entry["held_out"], *known.values(), entry.get("epoch")))
     if not members:
-        raise ValueError("no members")
+        raise UserError(f"{directory / paths.MODEL_DESCRIPTION} is damaged: it has no members. Pack the model again.")
     return tuple(members)
+
+
+def _inside(directory: Path, name: str) -> Path:
+    """A folder of a packed model.
+
+    Raises:
+        UserError: the name is a path to elsewhere.
+    """
+    if name != Path(name).name or name in ("", "..", "."):
+        raise UserError(
+            f"{directory / paths.MODEL_DESCRIPTION} is damaged: {name!r} is no folder of the packed model. Copy or "
+            "download the model again."
+        )
+    return directory / name
 
 
 def _packed_text_encoder(directory: Path, text: Mapping[str, Any] | None) -> EncoderReference | None:
@@ -265,7 +305,7 @@ def _packed_text_encoder(directory: Path, text: Mapping[str, Any] | None) -> Enc
     if text is None:
         return None
     if text["directory"]:
-        return EncoderReference(str((directory / text["directory"]).absolute()), None, text["digest"])
+        return EncoderReference(str(_inside(directory, text["directory"]).absolute()), None, text["digest"])
     return EncoderReference(text["name"], text["revision"], text["digest"])
 
 

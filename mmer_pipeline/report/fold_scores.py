@@ -6,6 +6,7 @@ from typing import Any
 
 from mmer_pipeline.report.trained_runs import GradientNorms
 
+_TOLERANCE = 1e-9
 Confusion = Sequence[Sequence[int]]  # [C, C] counts, rows are the truth
 
 
@@ -57,9 +58,18 @@ class Epoch:
     gradient_norms: GradientNorms | None  # None: written by version 0.1.0
 
     @staticmethod
-    def read(line: Mapping[str, Any]) -> "Epoch":
-        """Read the JSON object of the line."""
+    def read(line: Mapping[str, Any], counts: Sequence[int]) -> "Epoch":
+        """Read the JSON object of the line; `counts` are the utterances of each class that the fold holds out.
+
+        Raises:
+            ValueError: its scores cannot be those of the fold.
+        """
         train, validation, speed = line["train"], line["validation"], line["speed"]
+        _check(line["held_out"], len(counts), line["epoch"])
+        if [sum(row) for row in line["held_out"]["confusion"]] != list(counts):
+            raise ValueError(f"epoch {line['epoch']} counts other utterances than the predictions")
+        if validation is not None:
+            _check(validation, len(counts), line["epoch"])
         return Epoch(
             number=line["epoch"],
             ce=train["ce"],
@@ -70,3 +80,17 @@ class Epoch:
             utterances_per_second=speed["utterances_per_second"],
             gradient_norms=GradientNorms(**line["gradient_norm"]) if line.get("gradient_norm") else None,
         )
+
+
+def _check(metrics: Mapping[str, Any] | None, classes: int, epoch: int) -> None:
+    """Check that WA belongs to the confusion matrix, from which all other scores are computed.
+
+    Raises:
+        ValueError: it does not, or there is none.
+    """
+    confusion = metrics["confusion"] if metrics else []
+    if [len(row) for row in confusion] != [classes] * classes or any(count < 0 for row in confusion for count in row):
+        raise ValueError(f"epoch {epoch} has no confusion matrix of {classes} classes")
+    correct, total = sum(row[at] for at, row in enumerate(confusion)), sum(map(sum, confusion))
+    if not total or metrics is None or abs(metrics["wa"] - correct / total) > _TOLERANCE:
+        raise ValueError(f"epoch {epoch} has a WA that is not that of its confusion matrix")

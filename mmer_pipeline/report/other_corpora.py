@@ -11,10 +11,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from mmer_pipeline import files, paths
+from mmer_pipeline import paths, sealed_json
 from mmer_pipeline.corpora.manifest import read_manifest
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.runs import OF_A_FOLD, RunRecord, read_evaluation_on, read_predictions
+from mmer_pipeline.evaluations import read_evaluation_on, read_rows
+from mmer_pipeline.runs import OF_A_FOLD, RunRecord
 from mmer_pipeline.scoring import statistics
 from mmer_pipeline.scoring.metrics import Floats, Integers, rates_of_confusion
 from mmer_pipeline.suggested_commands import evaluate_command
@@ -114,7 +115,8 @@ def _models_of(run: Path, record: RunRecord, folds: Sequence[int]) -> Iterator[t
 def _manifest_of(directory: Path) -> Path:
     """The manifest that an evaluation names, whether it is up to date or not."""
     try:
-        return Path(files.read_json(paths.FoldPaths(directory).evaluation, "mmer-pipe evaluate --manifest")["manifest"])
+        path = paths.FoldPaths(directory).evaluation
+        return Path(sealed_json.read(path, "mmer-pipe evaluate --manifest")["manifest"])
     except (UserError, KeyError, TypeError):
         return Path("OTHER/manifest.csv")
 
@@ -131,16 +133,16 @@ def _is_outdated(evaluation: Mapping[str, Any], current: dict[str, str | None]) 
 
 
 def _read(directory: Path, evaluation: Mapping[str, Any], labels: Sequence[str], trained_on: str) -> _Model:
-    rows = sorted(read_predictions(paths.FoldPaths(directory).predictions), key=lambda row: row["utterance_id"])
-    number = {label: i for i, label in enumerate(labels)}
+    rows = read_rows(paths.FoldPaths(directory).predictions, labels)
+    order = sorted(range(len(rows.utterance_ids)), key=rows.utterance_ids.__getitem__)
     return _Model(
         trained_on,
         evaluation,
-        utterance_ids=tuple(row["utterance_id"] for row in rows),
-        clusters=tuple(row["dialogue"] or row["utterance_id"] for row in rows),
-        clusters_are_speakers=all(row["dialogue"] and row["dialogue"] == row["speaker"] for row in rows),
-        truth=np.array([number[row["truth"]] for row in rows], dtype=np.int64),
-        predicted=np.array([number[row["prediction"]] for row in rows], dtype=np.int64),
+        utterance_ids=tuple(rows.utterance_ids[at] for at in order),
+        clusters=tuple(rows.dialogues[at] or rows.utterance_ids[at] for at in order),
+        clusters_are_speakers=all(rows.dialogues) and rows.dialogues == rows.speakers,
+        truth=rows.truth[order],
+        predicted=rows.predicted[order],
     )
 
 

@@ -9,19 +9,17 @@ import numpy as np
 from mmer_pipeline import paths
 from mmer_pipeline.corpora.speaker_folds import group_count
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.evaluations import read_evaluation, read_rows
 from mmer_pipeline.report import seed_groups, stale_runs
 from mmer_pipeline.report.architectures import read_speech_encoder
 from mmer_pipeline.report.fold_scores import Confusion, Epoch, Evaluation
 from mmer_pipeline.report.report_content import Hole
 from mmer_pipeline.report.trained_runs import JsonObject
 from mmer_pipeline.runs import (
-    GATE_COLUMN,
-    PROBABILITY_PREFIX,
     RunRecord,
     best_epoch,
-    read_evaluation,
+    has_ended,
     read_metrics,
-    read_predictions,
     trained_folds,
 )
 from mmer_pipeline.scoring.metrics import Floats, Integers
@@ -261,42 +259,40 @@ def _read_fold(run: Path, number: int, record: RunRecord) -> FoldResult:
     """Read an evaluated fold.
 
     Raises:
-        UserError: it has not been evaluated, or its files lack something; the message says what to do.
+        UserError: it has not been evaluated, or its files lack something or are damaged; the message says what to do.
     """
     fold = paths.fold(run, number)
-    evaluation = read_evaluation(fold, record.identity)
-    if evaluation is None:
-        raise UserError(f"trained, not evaluated: {evaluate_command(run.name, number)}")
+    evaluated = Evaluation.read(read_evaluation(fold, record, run.name))
+    lines = read_metrics(fold.metrics)
+    again = f"{train_command(record.settings, run.name, number)} --restart"
+    if record.files is None and not has_ended(record.settings, lines):
+        raise UserError(f"{fold.metrics} has {len(lines)} epochs, expected {record.settings.epochs}: {again}")
+    held_out = _held_out(fold.predictions, record, evaluated.labels)
+    has_validated = evaluated.validated is not None
+    validated = _held_out(fold.validated_predictions, record, evaluated.labels) if has_validated else None
+    counts = np.bincount(held_out.truth, minlength=len(evaluated.labels)).tolist()
     try:
-        epochs = tuple(map(Epoch.read, read_metrics(fold.metrics)))
-        evaluated = Evaluation.read(evaluation)
-        held_out = _held_out(fold.predictions, record, evaluated.labels)
-        has_validated = evaluated.validated is not None
-        validated = _held_out(fold.validated_predictions, record, evaluated.labels) if has_validated else None
-    except KeyError as error:
-        raise UserError(_NOT_OURS.format(path=fold.directory, lacking=error)) from None
-    if not epochs:
-        again = train_command(record.settings, run.name, number)
-        raise UserError(f"{fold.metrics.name} is missing: {again} --restart")
+        epochs = tuple(Epoch.read(line, counts) for line in lines)
+    except ValueError as error:
+        raise UserError(f"{fold.metrics} is damaged: {error}. Restore it, or train the fold again: {again}") from None
     return FoldResult(number, record, evaluated, epochs, held_out, validated, read_speech_encoder(fold))
 
 
 def _held_out(predictions: Path, record: RunRecord, labels: Sequence[str]) -> HeldOut:
-    rows = read_predictions(predictions)
-    number = {label: i for i, label in enumerate(labels)}
+    rows = read_rows(predictions, labels)
     # Two sessions may use the same dialogue name; when speakers are held out, one dialogue is in two folds, but grouped
     # speakers who share one are in the same fold.
     is_in_one_fold = record.settings.folds == "session" or group_count(record.settings.folds) is not None
-    gates = [row.get(GATE_COLUMN) for row in rows]
+    named = zip(rows.folds, rows.dialogues, strict=True)
     return HeldOut(
-        utterance_ids=tuple(row["utterance_id"] for row in rows),
-        folds=tuple(int(row["fold"]) for row in rows),
-        speakers=tuple(row["speaker"] for row in rows),
-        clusters=tuple(f"{row['fold']}/{row['dialogue']}" if is_in_one_fold else row["dialogue"] for row in rows),
-        truth=np.array([number[row["truth"]] for row in rows], dtype=np.int64),
-        predicted=np.array([number[row["prediction"]] for row in rows], dtype=np.int64),
-        probabilities=np.array([[float(row[f"{PROBABILITY_PREFIX}{label}"]) for label in labels] for row in rows]),
-        gates=np.array(gates, dtype=np.float64) if all(gates) else None,
+        utterance_ids=rows.utterance_ids,
+        folds=rows.folds,
+        speakers=rows.speakers,
+        clusters=tuple(f"{fold}/{dialogue}" if is_in_one_fold else dialogue for fold, dialogue in named),
+        truth=rows.truth,
+        predicted=rows.predicted,
+        probabilities=rows.probabilities,
+        gates=rows.gates,
     )
 
 

@@ -10,11 +10,14 @@ from safetensors import SafetensorError
 
 from mmer_pipeline.corpora.transcripts import Alphabet
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.paths import WEIGHTS_NAME
+from mmer_pipeline.paths import MODEL_CONFIG_NAME, WEIGHTS_NAME
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.base import EmotionModel, Parts
 from mmer_pipeline.systems.registry import find_system
 from mmer_pipeline.training.fold_inputs import Encoders
+
+# Raised by constructors that get other arguments than they were saved with, and by weights that do not fit.
+_DAMAGED = (OSError, RuntimeError, TypeError, ValueError, ArithmeticError, AttributeError, LookupError, SafetensorError)
 
 
 def model_class(system: str) -> type[EmotionModel]:
@@ -37,24 +40,33 @@ def build_model(
     return model_class(settings.system).build(settings, parts)
 
 
-def load_model(directory: Path, system: str, command: str = "mmer-pipe train") -> EmotionModel:
+def load_model(
+    directory: Path, system: str, command: str = "mmer-pipe train", *, labels: Sequence[str] = ()
+) -> EmotionModel:
     """Load a fold's `model/`, trained as this system; `command` trains it.
 
+    `labels` are the classes that the model must have, in this order; empty: not known.
+
     Raises:
-        UserError: there is no such directory, or its weights are missing or do not fit.
+        UserError: there is no such directory, or its files are missing, damaged or do not fit.
     """
     if not (directory / WEIGHTS_NAME).is_file():
         found = sorted(path.name for path in directory.iterdir()) if directory.is_dir() else "no such directory"
         raise UserError(
-            f"No model at {directory}: expected config.json and {WEIGHTS_NAME}, found {found}. Run `{command}`."
+            f"No model at {directory}: expected {MODEL_CONFIG_NAME} and {WEIGHTS_NAME}, found {found}. Run `{command}`."
         )
     try:
         # The mixin prints the location it loads from, but standard output is reserved for results.
         with contextlib.redirect_stdout(io.StringIO()):
             model = model_class(system).from_pretrained(directory, local_files_only=True, strict=True)
-    except (OSError, RuntimeError, TypeError, ValueError, SafetensorError) as error:
+    except _DAMAGED as error:
         raise UserError(
             f"The model at {directory} cannot be loaded: {error}. Train the fold again: `{command} --restart`."
         ) from None
     assert isinstance(model, EmotionModel)
+    if labels and list(model.labels) != list(labels):
+        raise UserError(
+            f"{directory / MODEL_CONFIG_NAME} has the classes {', '.join(map(str, model.labels))}, expected "
+            f"{', '.join(labels)} as in training. Restore the file, or train the fold again: `{command} --restart`."
+        )
     return model.eval()

@@ -3,9 +3,10 @@
 The random number generators need no saved state: each optimiser step seeds them from (seed, epoch, step).
 """
 
+import hashlib
 import json
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,21 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from mmer_pipeline import files
-from mmer_pipeline.errors import UserError
+from mmer_pipeline.digests import SHORT
+from mmer_pipeline.errors import UserError, first_few
+from mmer_pipeline.json_shapes import mismatch
+
+_MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW
+_PROGRESS = {
+    "identity": str,
+    **dict.fromkeys(("epoch", "step", "utterances"), int),
+    **dict.fromkeys(("ce_sum", "ctc_sum", "seconds", "max_batch_seconds"), float),
+    "records?": str,
+    "gradients?": {
+        **dict.fromkeys(("steps", "clipped", "steps_apart"), int),
+        **dict.fromkeys(("whole", "largest", "emotion", "ctc"), float),
+    },
+}
 
 
 @dataclass
@@ -68,6 +83,7 @@ class Progress:
     seconds: float = 0.0  # spent on those steps
     max_batch_seconds: float = 0.0  # audio in a micro-batch, as determined or reduced so far; 0: not yet known
     gradients: GradientNorms = field(default_factory=GradientNorms)
+    records: str = ""  # digest of the completed epochs' lines in metrics.jsonl; "": saved by an earlier version
 
     @staticmethod
     def read(facts: dict[str, Any]) -> "Progress":
@@ -89,8 +105,9 @@ def save(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, progres
         for key, value in optimiser.state.get(parameter, {}).items():
             tensors[f"{key}.{name}"] = value
     on_cpu = {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+    facts = json.dumps(asdict(progress))
     with files.replacing(path) as temporary:
-        save_file(on_cpu, temporary, metadata={"progress": json.dumps(asdict(progress))})
+        save_file(on_cpu, temporary, metadata={"progress": facts, "digest": _digest(facts, on_cpu)})
 
 
 def load(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, identity: str) -> Progress:
@@ -99,13 +116,11 @@ def load(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, identit
     Raises:
         UserError: the file is damaged, belongs to another run, or cannot be resumed by this version.
     """
-    if not path.is_file():
+    if not path.exists():
         return Progress(identity)
     try:
-        with safe_open(path, framework="pt") as file:
-            progress = Progress.read(json.loads(file.metadata()["progress"]))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
-    except (SafetensorError, OSError, KeyError, TypeError, ValueError) as error:
+        progress, tensors = _read(path)
+    except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
         raise UserError(f"{path} cannot be read ({error}). Start the fold again with --restart.") from None
     if progress.identity != identity:
         raise UserError(
@@ -117,15 +132,64 @@ def load(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, identit
             f"{path} was saved in the middle of epoch {progress.epoch} by an earlier version, which divided an epoch "
             "into other steps. Start the fold again with --restart."
         )
+    if fault := _unlike(tensors, model):
+        raise UserError(f"{path} is not the state of this model: {fault}. Start the fold again with --restart.")
     for name, parameter in _trained(model):
         parameter.data.copy_(tensors[f"model.{name}"])
         if f"step.{name}" in tensors:  # a parameter that never had a gradient has no state
-            moments = {key: tensors[f"{key}.{name}"].to(parameter.device) for key in ("exp_avg", "exp_avg_sq")}
+            moments = {key: tensors[f"{key}.{name}"].to(parameter.device) for key in _MOMENTS}
             # A fused optimiser keeps its step count on the device, other optimisers keep it on the CPU.
             step = tensors[f"step.{name}"]
             on_device = step.to(parameter.device) if optimiser.defaults.get("fused") else step
             optimiser.state[parameter] = {"step": on_device, **moments}
     return progress
+
+
+def _read(path: Path) -> tuple[Progress, dict[str, Tensor]]:
+    """Read a saved state, whose digest is checked; states of earlier versions have none.
+
+    Raises:
+        SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError: the file is damaged.
+    """
+    with safe_open(path, framework="pt") as file:
+        facts = file.metadata()
+        tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+    if "digest" in facts and facts["digest"] != _digest(facts["progress"], tensors):
+        raise ValueError("its content is not that of its digest")
+    if fault := mismatch(json.loads(facts["progress"]), _PROGRESS):
+        raise ValueError(fault)
+    return Progress.read(json.loads(facts["progress"])), tensors
+
+
+def _digest(facts: str, tensors: Mapping[str, Tensor]) -> str:
+    """Digest the content of a state: names, shapes, types and values."""
+    digest = hashlib.sha256(facts.encode())
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"\0{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.flatten().view(torch.uint8).numpy())
+    return digest.hexdigest()[:SHORT]
+
+
+def _unlike(tensors: Mapping[str, Tensor], model: nn.Module) -> str:
+    """Say where the tensors of a state are not those of the model and its optimiser; "" if they are."""
+    expected: dict[str, Tensor] = {}
+    for name, parameter in _trained(model):
+        expected[f"model.{name}"] = parameter
+        if any(f"{key}.{name}" in tensors for key in ("step", *_MOMENTS)):
+            expected |= {f"step.{name}": torch.tensor(0.0), **{f"{key}.{name}": parameter for key in _MOMENTS}}
+    if missing := [name for name in expected if name not in tensors]:
+        return f"{first_few(missing)} missing"
+    if others := [name for name in tensors if name not in expected]:
+        return f"{first_few(others)} unknown"
+    for name, tensor in tensors.items():
+        if (tensor.shape, tensor.dtype) != (expected[name].shape, expected[name].dtype):
+            return (
+                f"{name} is {tuple(tensor.shape)} {tensor.dtype}, expected {tuple(expected[name].shape)} "
+                f"{expected[name].dtype}"
+            )
+        if not tensor.isfinite().all():
+            return f"{name} has values that are not finite"
+    return ""
 
 
 def _trained(model: nn.Module) -> list[tuple[str, nn.Parameter]]:

@@ -5,26 +5,20 @@ A fold has the model of the last epoch and, if it was trained with a validation 
 
 import shlex
 from collections.abc import Iterator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from mmer_pipeline import files, paths
+from mmer_pipeline import files, paths, sealed_json
 from mmer_pipeline.corpora.folds import Fold
 from mmer_pipeline.corpora.manifest import Manifest, read_manifest
 from mmer_pipeline.corpora.transcripts import Alphabet
 from mmer_pipeline.devices import is_main_process
 from mmer_pipeline.digests import digest_of_result
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.runs import (
-    RunRecord,
-    input_title,
-    read_evaluation,
-    read_metrics,
-    validated_epoch,
-    write_predictions,
-)
+from mmer_pipeline.evaluations import NotEvaluated, read_evaluation
+from mmer_pipeline.runs import RunRecord, input_title, read_metrics, validated_epoch, write_predictions
 from mmer_pipeline.scoring.metrics import Predictions, score
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.suggested_commands import train_command
@@ -59,7 +53,7 @@ def score_fold(run: Path, record: RunRecord, *, cache: Path, device: str, direct
     fold_paths = paths.fold(run, settings.fold)
     command = train_command(settings, run.name, settings.fold)
     directory = directory or fold_paths.model
-    model = load_model(directory, settings.system, command)
+    model = load_model(directory, settings.system, command, labels=record.inputs["labels"])
     manifest = read_manifest(Path(record.facts["manifest"]))
     fold = fold_of(settings, manifest)
     corpus = open_corpus(manifest, settings, cache, None)
@@ -101,9 +95,8 @@ def evaluate_fold(run: Path, number: int, *, cache: Path, device: str) -> tuple[
     check_code(record, run)
     is_main = is_main_process()
     with files.locked(fold_paths.lock) if is_main else nullcontext():
-        before = read_evaluation(fold_paths, record.identity)
-        if before is not None:
-            return before, False
+        with suppress(NotEvaluated):
+            return read_evaluation(fold_paths, record, run.name), False
         scored = score_fold(run, record, cache=cache, device=device)
         evaluation = {
             "identity": record.identity,
@@ -122,7 +115,7 @@ def evaluate_fold(run: Path, number: int, *, cache: Path, device: str) -> tuple[
                 **write_results(scored, fold_paths.validated_weights, fold_paths.validated_predictions),
             }
         if is_main:
-            files.write_json(fold_paths.evaluation, evaluation)
+            sealed_json.write(fold_paths.evaluation, evaluation)
     return evaluation, True
 
 

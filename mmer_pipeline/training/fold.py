@@ -16,8 +16,9 @@ from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.transcripts import ASR, Alphabet
 from mmer_pipeline.devices import hardware
 from mmer_pipeline.errors import OtherSettings
+from mmer_pipeline.evaluations import check_trained
 from mmer_pipeline.paths import FoldPaths
-from mmer_pipeline.runs import RunRecord, environment, has_ended, read_metrics
+from mmer_pipeline.runs import RunRecord, environment, has_ended, read_metrics, trained_digests
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.suggested_commands import train_command
 from mmer_pipeline.systems.base import EmotionModel
@@ -71,6 +72,10 @@ def train_fold(
         accelerator.wait_for_everyone()
         before = _record_before(fold_paths, record)
         if before and has_ended(settings, read_metrics(fold_paths.metrics)) and fold_paths.weights.is_file():
+            if accelerator.is_main_process:
+                check_trained(fold_paths, before, run.name)
+                if before.files is None:  # by an earlier version, or killed just before this was recorded
+                    _record_files(before, fold_paths)
             return False
         record = replace(record, inputs=before.inputs, recorded=before.recorded) if before else record
         set_seed(settings.seed)
@@ -80,12 +85,20 @@ def train_fold(
             facts = _facts(corpus, encoders, fold, model, examples, settings, accelerator)
             if before is None or "code" in before.facts:
                 facts["code"] = code.digests
-            replace(record, facts=facts).write(fold_paths.settings)
+            record = replace(record, facts=facts)
+            record.write(fold_paths.settings)
         Trainer(settings, record.identity, model, examples, fold, fold_paths, accelerator, observer, save_seconds).run()
+        if accelerator.is_main_process:
+            _record_files(record, fold_paths)
         if accelerator.is_main_process and not keep_state:
             shutil.rmtree(fold_paths.state, ignore_errors=True)
         accelerator.wait_for_everyone()
     return True
+
+
+def _record_files(record: RunRecord, fold_paths: FoldPaths) -> None:
+    """Add the digests of what training wrote to its record, so that a later change is noticed."""
+    replace(record, files=trained_digests(fold_paths)).write(fold_paths.settings)
 
 
 def _inputs(
@@ -148,7 +161,8 @@ def _record_before(fold_paths: FoldPaths, record: RunRecord) -> RunRecord | None
     """
     if not fold_paths.settings.is_file():
         return None
-    before = RunRecord.read(fold_paths.settings, "mmer-pipe train")
+    command = train_command(record.settings, fold_paths.directory.parent.name, record.settings.fold)
+    before = RunRecord.read(fold_paths.settings, command)
     inputs = code_identity.as_recorded_before(record.inputs, record.settings.system, before.facts)
     record = replace(record, inputs=inputs)
     if before.digest != record.digest:
@@ -157,8 +171,7 @@ def _record_before(fold_paths: FoldPaths, record: RunRecord) -> RunRecord | None
         raise OtherSettings(
             f"{fold_paths.directory} contains a run with other settings or inputs:\n  {changes}\n"
             "Use another run with --run NAME, or start the fold again:\n  "
-            f"{train_command(record.settings, fold_paths.directory.parent.name, record.settings.fold)} --restart"
-            f"{code_identity.advice(differences)}",
+            f"{command} --restart{code_identity.advice(differences)}",
             changes,
         )
     return before

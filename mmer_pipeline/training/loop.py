@@ -13,6 +13,7 @@ from accelerate import Accelerator
 
 from mmer_pipeline import files
 from mmer_pipeline.corpora.folds import Fold
+from mmer_pipeline.digests import digest_of_texts
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.paths import FoldPaths
 from mmer_pipeline.runs import has_ended, read_metrics, validated_epoch
@@ -84,13 +85,28 @@ class Trainer:
         self.optimiser = Optimiser(settings, model, examples, accelerator, fold.train)
         self.progress = checkpoint.load(paths.checkpoint, model, self.optimiser.adamw, identity)
         self.records = read_metrics(paths.metrics)[: self.progress.epoch - 1]
-        if len(self.records) < self.progress.epoch - 1:
-            raise UserError(
-                f"{paths.metrics}: expected {self.progress.epoch - 1} epochs as in the saved state, found "
-                f"{len(self.records)}. Restore the file, or start the fold again with --restart."
-            )
+        self._check_progress()
         self.pending: list[Pending] = []
         self.saved_at = time.monotonic()
+
+    def _check_progress(self) -> None:
+        progress, found = self.progress, len(self.records)
+        if found < progress.epoch - 1:
+            raise UserError(
+                f"{self.paths.metrics}: expected {progress.epoch - 1} epochs as in the saved state, found {found}. "
+                "Restore the file, or start the fold again with --restart."
+            )
+        if progress.records and progress.records != _digest(self.records):
+            raise UserError(
+                f"{self.paths.metrics} was changed after the state was saved. Restore the file, or start the fold "
+                "again with --restart."
+            )
+        steps, done = math.ceil(len(self.fold.train) / self.settings.batch_size), (progress.epoch, progress.step)
+        if not ((1, 0) <= done <= (self.settings.epochs + 1, 0) and 0 <= progress.step < steps):
+            raise UserError(
+                f"{self.paths.checkpoint} is the state of epoch {progress.epoch}, step {progress.step}, but there are "
+                f"{self.settings.epochs} epochs of {steps} steps. Start the fold again with --restart."
+            )
 
     def run(self) -> None:
         """Train from the saved state to the last epoch and write `model/`, and `model-validated/` as epochs improve.
@@ -207,6 +223,7 @@ class Trainer:
             ends_here = has_ended(self.settings, self.records)
             self.observer.epoch(record, progress.epoch if ends_here else self.settings.epochs)
         progress.next_epoch()
+        progress.records = _digest(self.records)
         self._save()
 
     def _score(self, positions: Sequence[int]) -> dict[str, Any]:
@@ -239,6 +256,10 @@ class Trainer:
         is_main, at_end_of_epoch = self.accelerator.is_main_process, self.progress.step == 0
         if is_main and at_end_of_epoch and best is not None and best == len(self.records):
             save_model(self.model, self.paths.validated_model)
+
+
+def _digest(records: Sequence[dict[str, Any]]) -> str:
+    return digest_of_texts(map(files.json_line, records))
 
 
 def derive_seed(*parts: int) -> int:

@@ -11,7 +11,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from mmer_pipeline import files, paths
+from mmer_pipeline import files, paths, sealed_json
 from mmer_pipeline.corpora.folds import Fold
 from mmer_pipeline.corpora.manifest import Manifest, read_manifest
 from mmer_pipeline.corpora.readers import READERS
@@ -19,8 +19,9 @@ from mmer_pipeline.corpora.transcripts import Alphabet
 from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.devices import is_main_process
 from mmer_pipeline.errors import UserError, first_few
+from mmer_pipeline.evaluations import check_trained, read_evaluation_on
 from mmer_pipeline.features.required_features import existing_features, speech_request
-from mmer_pipeline.runs import RunRecord, read_evaluation_on
+from mmer_pipeline.runs import RunRecord
 from mmer_pipeline.settings import SAME, Settings
 from mmer_pipeline.suggested_commands import place_of, train_command
 from mmer_pipeline.systems.base import EmotionModel
@@ -144,11 +145,12 @@ def evaluate_on(run: Path, number: int, manifest: Manifest, *, cache: Path, devi
     inputs = dict(corpus.digests)
     is_main = is_main_process()
     with files.locked(fold_paths.lock) if is_main else nullcontext():
+        check_trained(fold_paths, record, run.name)
         before = read_evaluation_on(fold_paths, manifest.corpus, record.identity)
         if before is not None and before["inputs"] == inputs:
             return before, False
         _check_name(manifest, there)
-        model = load_model(fold_paths.model, settings.system, again)
+        model = load_model(fold_paths.model, settings.system, again, labels=record.inputs["labels"])
         scored = _score(model, corpus, settings, encoders, number, device)
         evaluation = {
             "identity": record.identity,
@@ -163,7 +165,7 @@ def evaluate_on(run: Path, number: int, manifest: Manifest, *, cache: Path, devi
             **write_results(scored, fold_paths.weights, there.predictions),
         }
         if is_main:
-            files.write_json(there.evaluation, evaluation)
+            sealed_json.write(there.evaluation, evaluation)
     return evaluation, True
 
 
@@ -207,7 +209,10 @@ def _check_name(manifest: Manifest, there: paths.FoldPaths) -> None:
     """
     if not there.evaluation.is_file():
         return
-    before = Path(files.read_json(there.evaluation, "mmer-pipe evaluate --manifest").get("manifest", ""))
+    try:
+        before = Path(sealed_json.read(there.evaluation, "mmer-pipe evaluate --manifest")["manifest"])
+    except (UserError, KeyError, TypeError):
+        return  # damaged: written again
     if before.is_file() and before.resolve() != manifest.path.resolve():
         raise UserError(
             f"{there.directory} contains scores on {before}, and {manifest.path} has the same name, {manifest.corpus}. "

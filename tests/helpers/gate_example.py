@@ -6,7 +6,8 @@ from dataclasses import replace
 from pathlib import Path
 
 from helpers.report_example import LABELS, TRANSCRIPTS, with_system
-from mmer_pipeline import files, paths
+from helpers.run_example import edit_json
+from mmer_pipeline import paths
 from mmer_pipeline.digests import digest_of_result
 from mmer_pipeline.report.gate_content import ClassGates, GatedUtterance, Gates
 from mmer_pipeline.report.report_content import Report
@@ -40,8 +41,8 @@ def write_gates(run: Path, fold: int, gates: Sequence[float | str]) -> None:
         writer = csv.writer(stream)
         writer.writerow([*header, GATE_COLUMN])
         writer.writerows([*row, gate] for row, gate in zip(rows, gates, strict=True))
-    evaluation = files.read_json(there.evaluation, "")
-    files.write_json(there.evaluation, {**evaluation, "predictions_digest": digest_of_result(there.predictions)})
+    digest = digest_of_result(there.predictions)
+    edit_json(there.evaluation, lambda evaluation: evaluation.update(predictions_digest=digest))
 
 
 def _utterance(number: int, above: float) -> GatedUtterance:

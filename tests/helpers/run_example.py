@@ -1,14 +1,17 @@
 """Made-up runs on disk: folds whose predictions of every epoch are given."""
 
 import csv
+import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from mmer_pipeline import files, paths
+from mmer_pipeline import files, paths, sealed_json
 from mmer_pipeline.digests import digest_of_result
-from mmer_pipeline.runs import RunRecord
+from mmer_pipeline.runs import RunRecord, trained_digests
 from mmer_pipeline.scoring.metrics import Predictions, score
 from mmer_pipeline.settings import Settings
 
@@ -63,7 +66,6 @@ def write_fold(
         {**INPUTS, **(inputs or {}), "held_out": str(number)},
         {**FACTS, **(facts or {})},
     )
-    record.write(fold.settings)
     lines = [
         _epoch_line(record, epoch, predictions(truth, predicted), predictions(*chosen_on[epoch]) if chosen_on else None)
         for epoch, predicted in enumerate(epochs)
@@ -71,6 +73,10 @@ def write_fold(
     files.write_text(fold.metrics, "".join(map(files.json_line, lines)))
     fold.model.mkdir(parents=True, exist_ok=True)
     fold.weights.touch()
+    if validated is not None:
+        fold.validated_model.mkdir(exist_ok=True)
+        fold.validated_weights.touch()
+    replace(record, files=trained_digests(fold)).write(fold.settings)
     _write_predictions(fold.predictions, number, predictions(truth, epochs[-1]))
     evaluation = {
         "identity": record.digest,
@@ -82,8 +88,6 @@ def write_fold(
         "metrics": lines[-1]["held_out"],
     }
     if validated is not None:
-        fold.validated_model.mkdir(exist_ok=True)
-        fold.validated_weights.touch()
         of_validated = predictions(truth, validated)
         _write_predictions(fold.validated_predictions, number, of_validated)
         evaluation["validated"] = {
@@ -91,7 +95,15 @@ def write_fold(
             "predictions_digest": digest_of_result(fold.validated_predictions),
             "metrics": score(of_validated, LABELS),
         }
-    files.write_json(fold.evaluation, evaluation)
+    sealed_json.write(fold.evaluation, evaluation)
+
+
+def edit_json(path: Path, change: Callable[[dict[str, Any]], object]) -> None:
+    """Change a file of a run as an earlier version could have written it: without a digest of its content."""
+    content = json.loads(path.read_text())
+    content.pop(sealed_json.SEAL, None)
+    change(content)
+    path.write_text(json.dumps(content))
 
 
 def _epoch_line(record: RunRecord, epoch: int, held_out: Predictions, validation: Predictions | None) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Trained runs of several systems on one tiny corpus, for the tests of packing and of predicting."""
 
 import contextlib
-import json
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +11,7 @@ import soundfile
 from conftest import write_tiny_corpus
 
 from helpers.pipeline import extract, quick_settings, train
+from helpers.run_example import edit_json
 from mmer_pipeline import paths
 from mmer_pipeline.prediction import recognizer as recognizer_module
 from mmer_pipeline.prediction.recognizer import EmotionRecognizer
@@ -61,10 +61,7 @@ def copy_run(trained: Path, name: str) -> Path:
 
 def change_settings(run: Path, fold: int = 1, **changes: object) -> None:
     """Change settings of a fold's record."""
-    path = paths.fold(run, fold).settings
-    record = json.loads(path.read_text())
-    record["settings"] |= changes
-    path.write_text(json.dumps(record))
+    edit_json(paths.fold(run, fold).settings, lambda record: record["settings"].update(changes))
 
 
 def model(trained: Path, run: str = "mmer", *folds: int) -> TrainedModel:

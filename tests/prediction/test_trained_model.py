@@ -7,6 +7,7 @@ from pathlib import Path
 
 import huggingface_hub
 import pytest
+from helpers.run_example import edit_json
 from helpers.trained_runs import change_settings, copy_run
 
 from mmer_pipeline import paths
@@ -126,9 +127,7 @@ def test_the_text_encoder_of_a_run_is_looked_for_at_the_commit_of_its_training(t
     monkeypatch.setattr(huggingface_hub, "snapshot_download", download)
     run = copy_run(trained, "all")
     change_settings(run, 0, text_encoder="some/encoder")
-    record = json.loads(paths.fold(run, 0).settings.read_text())
-    record["facts"]["revisions"]["text"] = "abc123"
-    paths.fold(run, 0).settings.write_text(json.dumps(record))
+    edit_json(paths.fold(run, 0).settings, lambda record: record["facts"]["revisions"].update(text="abc123"))
     model = find_model("all", RUNS)
     assert (model.text.name, model.text.revision) == ("some/encoder", "abc123")
     model.text.files()

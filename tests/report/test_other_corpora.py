@@ -1,18 +1,18 @@
 """Rows of other corpora: means over models against a hand-made case, what is left out, and how a table shows them."""
 
-import csv
 from pathlib import Path
 
 import pytest
-from helpers.run_example import FACTS, LABELS, write_run
+from helpers.run_example import FACTS, LABELS, edit_json, predictions, write_run
 
-from mmer_pipeline import files, paths
+from mmer_pipeline import paths, sealed_json
 from mmer_pipeline.digests import digest_of_result
 from mmer_pipeline.report.build_report import make_report
 from mmer_pipeline.report.markdown import markdown
 from mmer_pipeline.report.other_corpora_table import other_corpora
 from mmer_pipeline.report.report_page import html
-from mmer_pipeline.runs import PREDICTION_COLUMNS, RunRecord
+from mmer_pipeline.runs import RunRecord, trained_digests, write_predictions
+from mmer_pipeline.scoring.metrics import score
 
 TRUTH = [0, 0, 0, 1]  # in two dialogues
 
@@ -23,13 +23,15 @@ def write_scores(run, number, predicted, *, corpus="calls", truth=TRUTH, digest=
     fold = paths.fold(run, number)
     there = fold.on(corpus)
     there.directory.mkdir()
-    with there.predictions.open("w", newline="") as stream:
-        writer = csv.writer(stream)
-        writer.writerow(PREDICTION_COLUMNS)
-        for i, (right, said) in enumerate(zip(truth, predicted, strict=True)):
-            writer.writerow([f"u{i}", number, f"s{i % 2}", f"{dialogue}{i % 2}", LABELS[right], LABELS[said]])
+    rows = [
+        [f"u{i}", str(number), f"s{i % 2}", f"{dialogue}{i % 2}", LABELS[right], LABELS[said], str(1 - said), str(said), ""]
+        for i, (right, said) in enumerate(zip(truth, predicted, strict=True))
+    ]
+    write_predictions(there.predictions, LABELS, rows)
     evaluation = {
         "identity": RunRecord.read(fold.settings, "").digest,
+        "labels": LABELS,
+        "metrics": score(predictions(truth, predicted), LABELS),
         "corpus": corpus,
         "manifest": manifest,
         "inputs": {"manifest": digest},
@@ -38,7 +40,7 @@ def write_scores(run, number, predicted, *, corpus="calls", truth=TRUTH, digest=
         "model_digest": digest_of_result(fold.weights),
         "predictions_digest": digest_of_result(there.predictions),
     }
-    files.write_json(there.evaluation, evaluation)
+    sealed_json.write(there.evaluation, evaluation)
 
 
 @pytest.fixture
@@ -68,10 +70,11 @@ def test_the_numbers_of_the_folds_do_not_change(run, tmp_path):
 
 
 def test_scores_of_other_weights_are_left_out_and_named(run):
-    paths.fold(run, 2).weights.write_bytes(b"trained again")
-    evaluation = files.read_json(paths.fold(run, 2).evaluation, "")
-    evaluation["model_digest"] = digest_of_result(paths.fold(run, 2).weights)
-    files.write_json(paths.fold(run, 2).evaluation, evaluation)
+    fold = paths.fold(run, 2)
+    fold.weights.write_bytes(b"trained again")
+    edit_json(fold.settings, lambda record: record.update(files=trained_digests(fold)))
+    digest = digest_of_result(fold.weights)
+    edit_json(fold.evaluation, lambda evaluation: evaluation.update(model_digest=digest))
     report = make_report([run])
     assert [row.models for row in report.other_corpora] == [2, 2]
     assert [row[1].text for row in other_corpora(report).rows] == ["2 of 3", "2 of 3"]

@@ -1,10 +1,8 @@
 """The claim about systems trained again, the reasons for not making it, and pairs with one reference."""
 
-import json
-
 import numpy as np
 import pytest
-from helpers.run_example import LABELS, write_fold, write_import, write_run
+from helpers.run_example import LABELS, edit_json, write_fold, write_import, write_run
 from sklearn.metrics import accuracy_score, recall_score
 from statsmodels.stats.multitest import multipletests
 from statsmodels.stats.power import TTestPower
@@ -122,10 +120,8 @@ def one_part(tmp_path, name, share, seed, lacking=0, facts=None, **settings):
 
 def reseal(run):
     """Let evaluation.json belong to the changed predictions."""
-    path = run / "fold-1" / "evaluation.json"
-    value = json.loads(path.read_text())
-    value["predictions_digest"] = digest_of_result(run / "fold-1" / "predictions.csv")
-    path.write_text(json.dumps(value))
+    digest = digest_of_result(run / "fold-1" / "predictions.csv")
+    edit_json(run / "fold-1" / "evaluation.json", lambda value: value.update(predictions_digest=digest))
 
 
 def one_part_report(tmp_path, **changes):

@@ -12,7 +12,7 @@ from helpers.report_example import (
     with_system,
     without_last_fold,
 )
-from helpers.run_example import write_run
+from helpers.run_example import edit_json, write_run
 
 from mmer_pipeline import paths
 from mmer_pipeline.report import pair_table
@@ -136,10 +136,11 @@ def test_the_report_says_how_it_was_made(report):
 
 def test_gradient_norms_are_shown_for_runs_that_recorded_them(tmp_path, report):
     assert "| MMER (α = 0.1) | 4 | 1 | 3 | 2 | 1 | 3 | 25 |" in section(markdown(report), "Gradients")
-    run = write_run(tmp_path / "of-version-0.1.0")
+    run = write_run(tmp_path / "of-version-0.1.0", epochs=3)
     for path in run.glob("fold-*/metrics.jsonl"):
         lines = [json.loads(line) for line in path.read_text().splitlines()]
         path.write_text("".join(json.dumps({**line, "gradient_norm": None}) + "\n" for line in lines))
+        edit_json(path.with_name("settings.json"), lambda record: record.pop("files"))
     assert "Gradients" not in markdown(make_report([run]))
 
 

@@ -1,9 +1,7 @@
 """Reading runs: holes with their reasons, seeds as one system, and what cannot be compared."""
 
-import json
-
 import pytest
-from helpers.run_example import EPOCHS, TRUTH, write_fold, write_run
+from helpers.run_example import EPOCHS, TRUTH, edit_json, write_fold, write_run
 
 from mmer_pipeline import paths
 from mmer_pipeline.errors import UserError
@@ -227,9 +225,8 @@ def test_a_new_setting_leaves_evaluations_as_they_were(tmp_path):
     run = write_run(tmp_path / "r")
     for number in TRUTH:
         for path in (paths.fold(run, number).settings, paths.fold(run, number).evaluation):
-            content = json.loads(path.read_text()) | {"identity": "0123456789abcdef"}
-            content.get("settings", {}).pop("bucket_batches", None)
-            path.write_text(json.dumps(content))
+            edit_json(path, lambda content: content.update(identity="0123456789abcdef"))
+            edit_json(path, lambda content: content.get("settings", {}).pop("bucket_batches", None))
     systems, holes = read_systems([run])
     assert [fold.number for fold in systems[0].runs[0].folds] == [1, 2, 3]
     assert holes == []
@@ -239,10 +236,7 @@ def test_a_new_setting_leaves_evaluations_as_they_were(tmp_path):
 def test_a_run_that_another_program_wrote_is_a_hole_that_names_what_it_lacks(tmp_path, lacking):
     run = write_run(tmp_path / "theirs", system="theirs")
     for number in TRUTH:
-        path = paths.fold(run, number).settings
-        record = json.loads(path.read_text())
-        del record["facts"][lacking]
-        path.write_text(json.dumps(record))
+        edit_json(paths.fold(run, number).settings, lambda record: record["facts"].pop(lacking))
     systems, holes = read_systems([run, write_run(tmp_path / "ours")])
     assert [system.name for system in systems] == ["ours"]
     assert [hole.fold for hole in holes] == [1, 2, 3]
@@ -260,11 +254,8 @@ def test_several_versions_of_torch_in_a_run_are_said(tmp_path):
 def test_a_system_that_is_not_installed_is_reported_with_what_its_record_says(tmp_path):
     run = write_run(tmp_path / "theirs", system="theirs")
     for number in TRUTH:
-        path = paths.fold(run, number).settings
-        record = json.loads(path.read_text())
         for name in ("device", "platform", "python", "versions", "git_commit"):
-            del record["facts"][name]
-        path.write_text(json.dumps(record))
+            edit_json(paths.fold(run, number).settings, lambda record, name=name: record["facts"].pop(name))
     report = make_report([run, write_run(tmp_path / "mmer", flipped=1)])
     assert [system.title for system in report.systems] == ["theirs", "MMER (α = 0.1)"]
     assert ("device", "unknown (3 jobs); cpu (3 jobs)") in {

@@ -93,8 +93,10 @@ def test_runs_of_earlier_versions_keep_their_validated_numbers_and_name_the_comm
 
 def test_predictions_of_a_validated_model_that_were_edited_make_a_hole(tmp_path):
     run = write_validated(tmp_path / "r")
-    paths.fold(run, 2).validated_predictions.write_text("edited")
-    assert make_report([run]).holes == (Hole("r", 2, "trained, not evaluated: mmer-pipe evaluate --run r --fold 2"),)
+    path = paths.fold(run, 2).validated_predictions
+    path.write_text("edited")
+    why = f"{path} has changed since it was written: mmer-pipe evaluate --run r --fold 2"
+    assert make_report([run]).holes == (Hole("r", 2, why),)
 
 
 def test_folds_that_ended_early_are_noted_and_show_their_last_epoch(tmp_path):

@@ -10,6 +10,7 @@ import pytest
 from helpers.command_line import invoke, succeed
 from helpers.other_corpora import write_other
 from helpers.pipeline import metrics, quick_settings, train
+from helpers.run_example import edit_json
 
 from mmer_pipeline import paths
 from mmer_pipeline.errors import OtherSettings, UserError
@@ -182,9 +183,7 @@ def test_new_results_keep_their_name_through_later_edits_that_do_not_change_them
 
 def forget_code(fold=FOLD):
     """Make a fold's record that of a version that recorded no code."""
-    record = json.loads(fold.settings.read_text())
-    del record["facts"]["code"]
-    fold.settings.write_text(json.dumps(record))
+    edit_json(fold.settings, lambda record: record["facts"].pop("code"))
 
 
 def test_runs_of_versions_that_recorded_no_code_are_complete_until_an_edit(corpus, settings, edit):

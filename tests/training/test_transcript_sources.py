@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from helpers.asr_models import TONES, hear_tones
 from helpers.pipeline import extract_for, metrics, quick_settings, train
+from helpers.run_example import edit_json
 
 from mmer_pipeline import paths
 from mmer_pipeline.corpora.manifest import read_manifest
@@ -189,12 +190,10 @@ def test_a_run_from_before_the_setting_and_its_evaluation_stay_current(heard, se
     assert train(settings, heard)
     evaluation, _ = evaluate_fold(RUN, 1, cache=Path("cache"), device="cpu")
     written = paths.fold(RUN, 1).settings
-    value = json.loads(written.read_text())
     for name in ("transcripts", "test_transcripts", "asr_model", "asr_revision"):
-        del value["settings"][name]
-    del value["facts"]["asr_transcripts"]
-    written.write_text(json.dumps(value))
-    assert record_of().digest == value["identity"]
+        edit_json(written, lambda value, name=name: value["settings"].pop(name))
+    edit_json(written, lambda value: value["facts"].pop("asr_transcripts"))
+    assert record_of().digest == json.loads(written.read_text())["identity"]
     assert evaluate_fold(RUN, 1, cache=Path("cache"), device="cpu") == (evaluation, False)
     assert not train(settings, read_manifest(heard.path))
 

@@ -10,15 +10,17 @@ import torch
 from conftest import EMOTIONS
 from helpers.command_line import fail, succeed
 from helpers.pipeline import Silent, metrics, quick_settings, train
+from helpers.run_example import edit_json
 from huggingface_hub import ModelCard
 from safetensors.torch import load_file
 
 from mmer_pipeline import paths
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.evaluations import NotEvaluated, read_evaluation
 from mmer_pipeline.prediction.packing import pack
 from mmer_pipeline.prediction.recognizer import EmotionRecognizer
 from mmer_pipeline.prediction.trained_model import model_of_run, read_packed_model
-from mmer_pipeline.runs import best_epoch, has_ended, read_evaluation, read_predictions, validated_epoch
+from mmer_pipeline.runs import RunRecord, best_epoch, has_ended, read_predictions, validated_epoch
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.registry import settings_for
 from mmer_pipeline.training import evaluation
@@ -141,7 +143,7 @@ def test_a_run_killed_before_any_of_its_writes_and_resumed_keeps_the_same_models
         assert train(settings, corpus)
     epoch = ["metrics.jsonl", "checkpoint.safetensors"]
     assert written[1:] == [
-        *(*epoch, "model-validated"), *(*epoch, "model-validated"), *epoch, "model"
+        *(*epoch, "model-validated"), *(*epoch, "model-validated"), *epoch, "model", "settings.json"
     ]  # fmt: skip
     fold, stopped = paths.fold(RUN, 1), paths.fold(STOPPED, 1)
     for number in range(2, len(written) + 1):
@@ -263,6 +265,7 @@ def test_both_models_are_evaluated(fold):
 
 def test_an_evaluation_counts_only_for_the_validated_model_and_predictions_it_was_made_from(fold):
     found, _ = evaluate()
+    record = RunRecord.read(fold.settings, "")
     predictions = fold.validated_predictions.read_bytes()
     for damage in (
         fold.validated_predictions.unlink,
@@ -271,11 +274,13 @@ def test_an_evaluation_counts_only_for_the_validated_model_and_predictions_it_wa
         lambda: fold.evaluation.write_text(json.dumps({n: v for n, v in found.items() if n != "validated"})),
     ):
         damage()
-        assert read_evaluation(fold, found["identity"]) is None
+        with pytest.raises(NotEvaluated):
+            read_evaluation(fold, record, "mmer")
         assert evaluate() == (found, True)
         assert fold.validated_predictions.read_bytes() == predictions
     shutil.copyfile(fold.weights, fold.validated_weights)
-    assert evaluate()[0]["validated"]["model_digest"] == found["model_digest"]
+    with pytest.raises(UserError, match=r"model-validated/model\.safetensors has changed since .* --restart"):
+        evaluate()
 
 
 def test_without_the_validated_model_the_fold_is_evaluated_as_by_earlier_versions(fold):
@@ -336,9 +341,7 @@ def test_a_run_without_a_validated_model_names_the_command_that_makes_one(fold):
     assert "Fold 1 of runs/mmer has no model of the validated epoch" in message
     assert "mmer-pipe train --run mmer --fold 1 --validation speaker" in message
     assert "--restart" in message
-    record = json.loads(fold.settings.read_text())
-    record["settings"]["validation"] = "none"
-    fold.settings.write_text(json.dumps(record))
+    edit_json(fold.settings, lambda record: record["settings"].update(validation="none"))
     message = fail("pack", "mmer", "--fold", 1, "--selection", "validated")
     assert "mmer-pipe train --run mmer-validated --fold 1 --validation session" in message
     assert "--restart" not in message
