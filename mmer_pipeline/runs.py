@@ -37,9 +37,9 @@ _RECORD = {
     "identity?": (str, None),
     "settings": dict,
     "inputs": {
-        "labels?": [str],
+        "labels": [str],
         "alphabet?": [str],
-        "manifest?": str,
+        "manifest": str,
         "held_out?": (str, None),
         "processes?": int,
     },

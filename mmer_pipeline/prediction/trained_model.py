@@ -46,8 +46,8 @@ class Member:
     fold: int  # counted from 1; 0: trained on everything
     held_out: str  # the session, speaker … that it never heard; "" for none
     digest: str  # of its weights
-    config_digest: str | None  # of its configuration; None: of a model that was packed before this was recorded
     epoch: int | None = None  # whose weights these are; None: a model that was packed before this was recorded
+    config_digest: str | None = None  # of its configuration; None likewise
 
 
 @dataclass(frozen=True)
@@ -183,7 +183,7 @@ def _member(run: Path, record: RunRecord, selection: str) -> Member:
     found = check_trained(fold, record, run.name)
     epochs = read_metrics(fold.metrics)
     if selection == FINAL:
-        return Member(fold.model, number, held_out, *_digests(found, fold.weights), len(epochs) or None)
+        return Member(fold.model, number, held_out, *_facts(found, fold.weights, len(epochs) or None))
     epoch = validated_epoch(epochs)
     if epoch is None or not fold.validated_weights.is_file():
         settings, name, restart = record.settings, run.name, " --restart"
@@ -194,13 +194,13 @@ def _member(run: Path, record: RunRecord, selection: str) -> Member:
             f"Fold {paths.fold_name(number)} of {run} has no model of the validated epoch. To make one, run "
             f"`{train_command(settings, name, number)}{restart}`."
         )
-    return Member(fold.validated_model, number, held_out, *_digests(found, fold.validated_weights), epoch)
+    return Member(fold.validated_model, number, held_out, *_facts(found, fold.validated_weights, epoch))
 
 
-def _digests(found: Mapping[str, str], weights: Path) -> tuple[str, str | None]:
-    """The digests of a model's weights and of its configuration, among those of the files in a fold's directory."""
+def _facts(found: Mapping[str, str], weights: Path, epoch: int | None) -> tuple[str, int | None, str | None]:
+    """The digest of a member's weights, its epoch, and the digest of its configuration."""
     folder = weights.parent.name
-    return found[f"{folder}/{paths.WEIGHTS_NAME}"], found.get(f"{folder}/{paths.MODEL_CONFIG_NAME}")
+    return found[f"{folder}/{paths.WEIGHTS_NAME}"], epoch, found.get(f"{folder}/{paths.MODEL_CONFIG_NAME}")
 
 
 def _record(run: Path, number: int) -> RunRecord:
@@ -273,14 +273,13 @@ def _members(directory: Path, entries: Sequence[Mapping[str, Any]]) -> tuple[Mem
         known = {paths.WEIGHTS_NAME: entry["digest"], paths.MODEL_CONFIG_NAME: entry.get("config_digest")}
         for name, digest in known.items():
             if not (place / name).is_file():
-                raise UserError(
-                    f"{place / name} is missing: the packed model is incomplete. Copy or download it again."
-                )
+                raise UserError(f"{place / name} is missing: the packed model is incomplete. Copy it again.")
             if digest is not None and digest_of_result(place / name) != digest:
                 raise UserError(
                     f"{place / name} is damaged: its digest is not the recorded one. Copy or download the model again."
                 )
-        members.append(Member(place, entry["fold"], entry["held_out"], *known.values(), entry.get("epoch")))
+        facts = (entry["digest"], entry.get("epoch"), entry.get("config_digest"))
+        members.append(Member(place, entry["fold"], entry["held_out"], *facts))
     if not members:
         raise UserError(f"{directory / paths.MODEL_DESCRIPTION} is damaged: it has no members. Pack the model again.")
     return tuple(members)

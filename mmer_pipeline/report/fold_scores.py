@@ -2,9 +2,13 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from mmer_pipeline.errors import UserError
 from mmer_pipeline.report.trained_runs import GradientNorms
+from mmer_pipeline.runs import RunRecord, has_ended
+from mmer_pipeline.suggested_commands import train_command
 
 _TOLERANCE = 1e-9
 Confusion = Sequence[Sequence[int]]  # [C, C] counts, rows are the truth
@@ -58,18 +62,9 @@ class Epoch:
     gradient_norms: GradientNorms | None  # None: written by version 0.1.0
 
     @staticmethod
-    def read(line: Mapping[str, Any], counts: Sequence[int]) -> "Epoch":
-        """Read the JSON object of the line; `counts` are the utterances of each class that the fold holds out.
-
-        Raises:
-            ValueError: its scores cannot be those of the fold.
-        """
+    def read(line: Mapping[str, Any]) -> "Epoch":
+        """Read the JSON object of the line."""
         train, validation, speed = line["train"], line["validation"], line["speed"]
-        _check(line["held_out"], len(counts), line["epoch"])
-        if [sum(row) for row in line["held_out"]["confusion"]] != list(counts):
-            raise ValueError(f"epoch {line['epoch']} counts other utterances than the predictions")
-        if validation is not None:
-            _check(validation, len(counts), line["epoch"])
         return Epoch(
             number=line["epoch"],
             ce=train["ce"],
@@ -82,15 +77,35 @@ class Epoch:
         )
 
 
-def _check(metrics: Mapping[str, Any] | None, classes: int, epoch: int) -> None:
-    """Check that WA belongs to the confusion matrix, from which all other scores are computed.
+def check_epochs(
+    path: Path, lines: Sequence[Mapping[str, Any]], counts: Sequence[int], record: RunRecord, run: str
+) -> None:
+    """Check that the epochs of a fold that an earlier version trained are complete and can be its own.
+
+    `counts` are the utterances of each class that it holds out.
 
     Raises:
-        ValueError: it does not, or there is none.
+        UserError: they are not.
     """
+    again = f"{train_command(record.settings, run, record.settings.fold)} --restart"
+    if not has_ended(record.settings, lines):
+        raise UserError(f"{path} has {len(lines)} epochs, expected {record.settings.epochs}: {again}")
+    for line in lines:
+        fault = _fault(line["held_out"], len(counts)) or (
+            line["validation"] and _fault(line["validation"], len(counts))
+        )
+        if not fault and [sum(row) for row in line["held_out"]["confusion"]] != list(counts):
+            fault = "it counts other utterances than the predictions"
+        if fault:
+            raise UserError(f"{path}, epoch {line['epoch']}: {fault}. Restore it, or train the fold again: {again}")
+
+
+def _fault(metrics: Mapping[str, Any] | None, classes: int) -> str:
+    """Say why metrics cannot be those of an epoch; "" if they can."""
     confusion = metrics["confusion"] if metrics else []
     if [len(row) for row in confusion] != [classes] * classes or any(count < 0 for row in confusion for count in row):
-        raise ValueError(f"epoch {epoch} has no confusion matrix of {classes} classes")
+        return f"it has no confusion matrix of {classes} classes"
     correct, total = sum(row[at] for at, row in enumerate(confusion)), sum(map(sum, confusion))
     if not total or metrics is None or abs(metrics["wa"] - correct / total) > _TOLERANCE:
-        raise ValueError(f"epoch {epoch} has a WA that is not that of its confusion matrix")
+        return "WA is not that of the confusion matrix"
+    return ""

@@ -12,13 +12,12 @@ from mmer_pipeline.errors import UserError
 from mmer_pipeline.evaluations import read_evaluation, read_rows
 from mmer_pipeline.report import seed_groups, stale_runs
 from mmer_pipeline.report.architectures import read_speech_encoder
-from mmer_pipeline.report.fold_scores import Confusion, Epoch, Evaluation
+from mmer_pipeline.report.fold_scores import Confusion, Epoch, Evaluation, check_epochs
 from mmer_pipeline.report.report_content import Hole
 from mmer_pipeline.report.trained_runs import JsonObject
 from mmer_pipeline.runs import (
     RunRecord,
     best_epoch,
-    has_ended,
     read_metrics,
     trained_folds,
 )
@@ -264,17 +263,13 @@ def _read_fold(run: Path, number: int, record: RunRecord) -> FoldResult:
     fold = paths.fold(run, number)
     evaluated = Evaluation.read(read_evaluation(fold, record, run.name))
     lines = read_metrics(fold.metrics)
-    again = f"{train_command(record.settings, run.name, number)} --restart"
-    if record.files is None and not has_ended(record.settings, lines):
-        raise UserError(f"{fold.metrics} has {len(lines)} epochs, expected {record.settings.epochs}: {again}")
     held_out = _held_out(fold.predictions, record, evaluated.labels)
     has_validated = evaluated.validated is not None
     validated = _held_out(fold.validated_predictions, record, evaluated.labels) if has_validated else None
-    counts = np.bincount(held_out.truth, minlength=len(evaluated.labels)).tolist()
-    try:
-        epochs = tuple(Epoch.read(line, counts) for line in lines)
-    except ValueError as error:
-        raise UserError(f"{fold.metrics} is damaged: {error}. Restore it, or train the fold again: {again}") from None
+    if record.files is None:  # no digest says that these are the lines that were written
+        counts = np.bincount(held_out.truth, minlength=len(evaluated.labels)).tolist()
+        check_epochs(fold.metrics, lines, counts, record, run.name)
+    epochs = tuple(map(Epoch.read, lines))
     return FoldResult(number, record, evaluated, epochs, held_out, validated, read_speech_encoder(fold))
 
 

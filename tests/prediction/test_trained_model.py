@@ -28,7 +28,7 @@ def packed(trained):
 
 
 def edit(path, **changes):
-    path.write_text(json.dumps(json.loads(path.read_text()) | changes))
+    edit_json(path, lambda value: value.update(changes))
 
 
 def folds(model):
@@ -223,7 +223,8 @@ def test_a_description_that_is_not_json_is_named(packed, content):
 @pytest.mark.parametrize("content", ["3", "[]", "null", "{}", '{"schema": "1"}'])
 def test_a_description_of_another_kind_is_named(packed, content):
     (packed / "mmer_model.json").write_text(content)
-    with pytest.raises(UserError, match=r"has schema \w+ \(mmer-pipeline unknown\), expected 1"):
+    expected = r"has schema \w+ \(mmer-pipeline unknown\), expected 1|contains \w+, expected an object"
+    with pytest.raises(UserError, match=expected):
         read_packed_model(packed)
 
 
@@ -237,17 +238,14 @@ BROKEN = {"settings": 3, "labels": None, "members": "abc", "text_encoder": "robe
 )
 def test_a_description_with_a_wrong_value_is_damaged(packed, change):
     edit(packed / "mmer_model.json", **change)
-    with pytest.raises(UserError, match=r"mmer_model\.json is damaged \(\w+Error: .*\)\. Pack the model again"):
+    with pytest.raises(UserError, match=r"mmer_model\.json (is damaged: .*|has the value 3 .*)\. Pack the model again"):
         read_packed_model(packed)
 
 
 @pytest.mark.parametrize("key", ["settings", "labels", "members", "text_encoder", "corpus", "versions", "name"])
 def test_a_description_that_lacks_a_value_is_damaged(packed, key):
-    path = packed / "mmer_model.json"
-    value = json.loads(path.read_text())
-    del value[key]
-    path.write_text(json.dumps(value))
-    with pytest.raises(UserError, match=rf"is damaged \(KeyError: '{key}'\)"):
+    edit_json(packed / "mmer_model.json", lambda value: value.pop(key))
+    with pytest.raises(UserError, match=rf"is damaged: {key} is missing"):
         read_packed_model(packed)
 
 
@@ -261,7 +259,7 @@ def test_a_packed_model_runs_no_code_from_a_file(packed):
 
 def test_missing_weights_are_named(packed):
     (packed / "model/model.safetensors").unlink()
-    with pytest.raises(UserError, match=r"packed/model/model\.safetensors is missing.*Copy or download it again"):
+    with pytest.raises(UserError, match=r"packed/model/model\.safetensors is missing.*Copy it again"):
         find_model("packed", RUNS)
 
 
