@@ -20,14 +20,14 @@ def mismatch(value: Any, shape: Any, name: str = "") -> str:
     """
     if isinstance(shape, tuple):
         found = [mismatch(value, one, name) for one in shape]
-        return "" if "" in found else f"{name or 'it'} is {_shown(value)}, expected {' or '.join(map(_named, shape))}"
+        return "" if "" in found else f"{name or 'it'} is {shown(value)}, expected {' or '.join(map(_named, shape))}"
     if isinstance(shape, list) and isinstance(value, list):
         return _first(mismatch(entry, shape[0], f"{name}[{number}]") for number, entry in enumerate(value))
     if isinstance(shape, dict) and isinstance(value, dict):
         if str in shape:
             return _first(mismatch(entry, shape[str], _inner(name, key)) for key, entry in value.items())
         return _first(_key(value, key, inner, name) for key, inner in shape.items())
-    return "" if _is(value, shape) else f"{name or 'it'} is {_shown(value)}, expected {_named(shape)}"
+    return "" if _is(value, shape) else f"{name or 'it'} is {shown(value)}, expected {_named(shape)}"
 
 
 def _key(value: Mapping[str, Any], key: str, shape: Any, name: str) -> str:
@@ -61,6 +61,7 @@ def _named(shape: Any) -> str:
     return "an object" if isinstance(shape, dict) else _NAMES[shape]
 
 
-def _shown(value: Any) -> str:
+def shown(value: Any) -> str:
+    """A value in a message, not too long."""
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}…"

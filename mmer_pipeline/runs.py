@@ -18,7 +18,7 @@ from mmer_pipeline import files, paths, sealed_json
 from mmer_pipeline.csv_tables import read_csv_rows
 from mmer_pipeline.digests import digest_of_facts, digest_of_result
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.json_shapes import mismatch
+from mmer_pipeline.json_shapes import mismatch, shown
 from mmer_pipeline.settings import DEFAULTS, Settings
 
 PREDICTION_COLUMNS = ("utterance_id", "fold", "speaker", "dialogue", "truth", "prediction")
@@ -146,11 +146,11 @@ def _difference(settings: Settings, name: str, before: Any, after: Any) -> str:
     if name == SYSTEM_FILE:
         return f"{input_title(settings, name)}: edited since the run was trained"
     if name.startswith(CODE):
-        before, after = (f"version {value[:8]}" if value else "original" for value in (before, after))
+        before, after = (f"version {str(value)[:8]}" if value else "original" for value in (before, after))
         return f"{name}: {before} → {after}"
     if all(isinstance(value, str) and _DIGEST.fullmatch(value) for value in (before, after)):
         return f"{name}: changed since the run was trained"
-    return f"{name}: {before!r} → {after!r}"
+    return f"{name}: {shown(before)} → {shown(after)}"
 
 
 def environment(device: str) -> dict[str, Any]:

@@ -10,6 +10,8 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, get_type_hints
 
 from mmer_pipeline.corpora.transcripts import ANNOTATION_POLICIES, GOLD, TRANSCRIPT_SOURCES
+from mmer_pipeline.errors import first_few
+from mmer_pipeline.json_shapes import shown
 
 DATA, MODEL, OPTIMISATION = "Data", "Model", "Optimisation"  # groups of options
 SAME = "same"
@@ -219,12 +221,12 @@ class Settings:
         """
         unknown = sorted(values.keys() - {"fold", *DEFAULTS})
         if unknown:
-            raise ValueError(f"contains settings unknown to this version: {', '.join(unknown)}")
+            raise ValueError(f"contains settings unknown to this version: {first_few(unknown)}")
         if "fold" not in values:
             raise ValueError("does not contain the settings of a run (fold is missing)")
         for name, value in values.items():
             if not _is_valid(name, value):
-                raise ValueError(f"has the value {value!r} for {name}, which is not valid")
+                raise ValueError(f"has the value {shown(value)} for {name}, which is not valid")
         return Settings(**values)
 
     @property

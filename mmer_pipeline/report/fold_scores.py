@@ -91,9 +91,9 @@ def check_epochs(
     if not has_ended(record.settings, lines):
         raise UserError(f"{path} has {len(lines)} epochs, expected {record.settings.epochs}: {again}")
     for line in lines:
-        fault = _fault(line["held_out"], len(counts)) or (
-            line["validation"] and _fault(line["validation"], len(counts))
-        )
+        fault = _fault(line["held_out"], len(counts))
+        if not fault and line["validation"] is not None:
+            fault = _fault(line["validation"], len(counts))
         if not fault and [sum(row) for row in line["held_out"]["confusion"]] != list(counts):
             fault = "it counts other utterances than the predictions"
         if fault:
