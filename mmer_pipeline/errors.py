@@ -35,3 +35,9 @@ def printable(text: str) -> str:
 def first_few(names: Sequence[str], most: int = NAMED) -> str:
     """List the first names: "a, b, c …"."""
     return ", ".join(name[:LONGEST_NAME] for name in names[:most]) + (" …" if len(names) > most else "")
+
+
+def shortened(text: object, most: int = 60) -> str:
+    """A text in a message, or its first characters."""
+    shown = str(text)
+    return shown if len(shown) <= most else f"{shown[: most - 1]}…"

@@ -4,6 +4,8 @@ import math
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from mmer_pipeline.errors import shortened
+
 _NAMES: Mapping[Any, str] = {
     str: "a text", int: "an integer", float: "a number", bool: "true or false", dict: "an object", None: "null",
 }  # fmt: skip
@@ -20,14 +22,14 @@ def mismatch(value: Any, shape: Any, name: str = "") -> str:
     """
     if isinstance(shape, tuple):
         found = [mismatch(value, one, name) for one in shape]
-        return "" if "" in found else f"{name or 'it'} is {shown(value)}, expected {' or '.join(map(_named, shape))}"
+        return "" if "" in found else _said(name, value, " or ".join(map(_named, shape)))
     if isinstance(shape, list) and isinstance(value, list):
         return _first(mismatch(entry, shape[0], f"{name}[{number}]") for number, entry in enumerate(value))
     if isinstance(shape, dict) and isinstance(value, dict):
         if str in shape:
             return _first(mismatch(entry, shape[str], _inner(name, key)) for key, entry in value.items())
         return _first(_key(value, key, inner, name) for key, inner in shape.items())
-    return "" if _is(value, shape) else f"{name or 'it'} is {shown(value)}, expected {_named(shape)}"
+    return "" if _is(value, shape) else _said(name, value, _named(shape))
 
 
 def _key(value: Mapping[str, Any], key: str, shape: Any, name: str) -> str:
@@ -52,16 +54,14 @@ def _first(found: Iterable[str]) -> str:
 
 
 def _inner(name: str, key: str) -> str:
-    return f"{name}.{key}" if name else key
+    return f"{name}.{shortened(key)}" if name else shortened(key)
+
+
+def _said(name: str, value: Any, expected: str) -> str:
+    return f"{name or 'it'} is {shortened(repr(value))}, expected {expected}"
 
 
 def _named(shape: Any) -> str:
     if isinstance(shape, list):
         return "a list"
     return "an object" if isinstance(shape, dict) else _NAMES[shape]
-
-
-def shown(value: Any) -> str:
-    """A value in a message, not too long."""
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"

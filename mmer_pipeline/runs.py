@@ -17,8 +17,8 @@ from typing import Any
 from mmer_pipeline import files, paths, sealed_json
 from mmer_pipeline.csv_tables import read_csv_rows
 from mmer_pipeline.digests import digest_of_facts, digest_of_result
-from mmer_pipeline.errors import UserError
-from mmer_pipeline.json_shapes import mismatch, shown
+from mmer_pipeline.errors import UserError, shortened
+from mmer_pipeline.json_shapes import mismatch
 from mmer_pipeline.settings import DEFAULTS, Settings
 
 PREDICTION_COLUMNS = ("utterance_id", "fold", "speaker", "dialogue", "truth", "prediction")
@@ -150,7 +150,7 @@ def _difference(settings: Settings, name: str, before: Any, after: Any) -> str:
         return f"{name}: {before} → {after}"
     if all(isinstance(value, str) and _DIGEST.fullmatch(value) for value in (before, after)):
         return f"{name}: changed since the run was trained"
-    return f"{name}: {shown(before)} → {shown(after)}"
+    return f"{name}: {shortened(repr(before))} → {shortened(repr(after))}"
 
 
 def environment(device: str) -> dict[str, Any]:

@@ -10,8 +10,7 @@ from dataclasses import asdict, dataclass, field, fields
 from typing import Any, get_type_hints
 
 from mmer_pipeline.corpora.transcripts import ANNOTATION_POLICIES, GOLD, TRANSCRIPT_SOURCES
-from mmer_pipeline.errors import first_few
-from mmer_pipeline.json_shapes import shown
+from mmer_pipeline.errors import first_few, shortened
 
 DATA, MODEL, OPTIMISATION = "Data", "Model", "Optimisation"  # groups of options
 SAME = "same"
@@ -226,7 +225,7 @@ class Settings:
             raise ValueError("does not contain the settings of a run (fold is missing)")
         for name, value in values.items():
             if not _is_valid(name, value):
-                raise ValueError(f"has the value {shown(value)} for {name}, which is not valid")
+                raise ValueError(f"has the value {shortened(repr(value))} for {name}, which is not valid")
         return Settings(**values)
 
     @property

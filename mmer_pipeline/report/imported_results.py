@@ -13,17 +13,18 @@ from pathlib import Path
 import numpy as np
 
 from mmer_pipeline.corpora.folds import natural_order
-from mmer_pipeline.errors import UserError
+from mmer_pipeline.errors import UserError, shortened
 from mmer_pipeline.report.class_names import ClassNames, class_number, names_of, numbered, numbers_by_truth
 from mmer_pipeline.report.import_faults import Faults
 from mmer_pipeline.report.import_notes import NO_IDS, coverage, other_folds, unlike
 from mmer_pipeline.report.known_utterances import Known, KnownUtterances
-from mmer_pipeline.report.prediction_columns import Columns, recognise
+from mmer_pipeline.report.prediction_columns import SCORES, Columns, recognise
 from mmer_pipeline.report.prediction_files import PredictionFile, Record, Value, read_prediction_file
 from mmer_pipeline.report.probabilities import predicted_class, read_probabilities
 from mmer_pipeline.report.run_results import HeldOut, SystemResults
 from mmer_pipeline.scoring.metrics import Floats
 
+MOST_CHARACTERS = 1000  # of an id, a name or a class
 ONE_PART = "all"  # the held-out value if neither our runs nor the file have folds
 # Names of files that say nothing about the system; their folder does.
 GENERIC = re.compile(
@@ -98,11 +99,17 @@ def read_import(
     """
     file = read_prediction_file(source.path)
     faults = Faults(source.path)
+    if long := [column for column in file.columns if len(column) > MOST_CHARACTERS]:
+        raise UserError(
+            f"{source.path}: the column {shortened(repr(long[0]))} has a name of {len(long[0]):,} characters, expected "
+            f"at most {MOST_CHARACTERS:,}."
+        )
     try:
         columns = recognise(file.columns, source.columns)
     except UserError as error:
         raise UserError(f"{source.path}: {error}") from None
     _check_columns(file, columns, known)
+    _check_lengths(file, columns, faults)
     names_utterances = bool({"utterance_id", "audio"} & columns.of.keys())
     if names_utterances:
         ids, matched = _utterances(file, columns, known, faults)
@@ -182,6 +189,19 @@ def _check_columns(file: PredictionFile, columns: Columns, known: KnownUtterance
             f"{file.path}: missing columns: {'; '.join(missing)}. Found: {', '.join(file.columns)}. Columns of other "
             "names are given with --import-column, for example --import-column prediction=COLUMN."
         )
+
+
+def _check_lengths(file: PredictionFile, columns: Columns, faults: Faults) -> None:
+    """Check that no id, name or class is a text that no table can show.
+
+    Raises:
+        UserError: one is; the message has all of them.
+    """
+    for record in file.records:
+        for role in columns.of:
+            if role != SCORES and (length := len(_text(record, columns, role))) > MOST_CHARACTERS:
+                faults.add(record.where, f"{role} has {length:,} characters, expected at most {MOST_CHARACTERS:,}")
+    faults.raise_if_any()
 
 
 def _utterances(

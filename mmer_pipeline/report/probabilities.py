@@ -6,6 +6,7 @@ from collections.abc import Sequence
 import numpy as np
 from scipy.special import softmax
 
+from mmer_pipeline.errors import shortened
 from mmer_pipeline.report.class_names import ClassNames
 from mmer_pipeline.report.import_faults import Faults
 from mmer_pipeline.report.prediction_columns import PROBABILITY, SCORES, ClassColumn, Columns
@@ -91,7 +92,7 @@ def _incomplete(
 def _check(file: PredictionFile, ordered: Sequence[ClassColumn], values: Floats, faults: Faults) -> None:
     for record, row in zip(file.records, values, strict=True):
         wrong = [
-            f"{entry.column} is {record.cells.get(entry.column, '')!r}, expected a probability from 0 to 1"
+            f"{entry.column} is {shortened(repr(record.cells.get(entry.column, '')))}, expected a probability (0 to 1)"
             for entry, value in zip(ordered, row.tolist(), strict=True)
             if not (math.isfinite(value) and value >= 0)
         ]

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from mmer_pipeline import files
 from mmer_pipeline.digests import SHORT
-from mmer_pipeline.errors import UserError, first_few
+from mmer_pipeline.errors import UserError, first_few, shortened
 from mmer_pipeline.json_shapes import mismatch
 
 _MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW
@@ -121,7 +121,9 @@ def load(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, identit
     try:
         progress, tensors = _read(path)
     except (SafetensorError, OSError, KeyError, TypeError, ValueError, RecursionError) as error:
-        raise UserError(f"{path} cannot be read ({error}). Start the fold again with --restart.") from None
+        raise UserError(
+            f"{path} cannot be read ({shortened(error, 200)}). Start the fold again with --restart."
+        ) from None
     if progress.identity != identity:
         raise UserError(
             f"{path} is the state of a run with other settings: expected identity {identity}, found "

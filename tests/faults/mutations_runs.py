@@ -153,9 +153,8 @@ def _fold(random: Random, directory: Path) -> str:
 
     def reader() -> Any:
         folds, holes = _results(run)
-        if (
-            name == "validated" and not paths.fold(run, number).validated_weights.is_file()
-        ):  # its scores are then those of metrics.jsonl
+        if name == "validated" and not paths.fold(run, number).validated_weights.is_file():
+            # Without this model, its scores are those of metrics.jsonl.
             return list(_unmutated(name))
         expected = [fold for fold in _unmutated(name) if fold["number"] not in holes]
         assert folds == expected, f"another result: {str(folds)[:500]}"
