@@ -1,5 +1,12 @@
 """The command `mmer-pipe`: a group of commands that can be chained."""
 
+import errno
+import io
+import os
+import sys
+from contextlib import suppress
+from typing import Any
+
 import click
 
 from mmer_pipeline import __version__
@@ -17,6 +24,8 @@ from stages.shared_options import common_options, show_suggestion
 from stages.train import train
 from stages.transcribe import transcribe
 
+_UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)  # for a closed pipe, click ends quietly
+
 
 class Pipeline(click.Group):
     """A group that lists its commands in the order in which the data flows through them."""
@@ -24,6 +33,22 @@ class Pipeline(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
         """The commands in the order in which they were added."""
         return list(self.commands)
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a chain of commands; output that cannot be shown or written is no reason for a traceback."""
+        for stream in (sys.stdout, sys.stderr):
+            if isinstance(stream, io.TextIOWrapper) and stream.errors == "strict":
+                is_unicode = stream.encoding.lower().startswith("utf")
+                stream.reconfigure(errors="backslashreplace" if is_unicode else "replace")
+        try:
+            return super().main(*args, **kwargs)
+        except OSError as error:
+            if error.filename is not None or error.errno not in _UNWRITABLE or "--debug" in sys.argv:
+                raise
+            with suppress(OSError):
+                click.echo(f"Error: The output could not be written: {error.strerror}.", err=True)
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # what is left to write is not tried again
+            sys.exit(1)
 
 
 @click.group(

@@ -22,9 +22,19 @@ from mmer_pipeline.corpora.published_counts import Agreement, compare
 from mmer_pipeline.corpora.readers import CORPORA, READERS, ReaderOptions, Reading, read_corpus
 from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.names import as_title
 from mmer_pipeline.paths import unpacked_audio
 from stages.setting_options import LeadingArgument, NumberRange
-from stages.shared_options import FILE, Common, common_options, given_options, last_written, say, suggest
+from stages.shared_options import (
+    FILE,
+    Common,
+    check_title,
+    common_options,
+    given_options,
+    last_written,
+    say,
+    suggest,
+)
 
 if TYPE_CHECKING:
     from mmer_pipeline.corpora.preparation import Preparation
@@ -56,7 +66,10 @@ RECORDED = (  # options that decide what the manifest contains and where it is
     help="Regular expression that finds the speaker in the name of a recording, if no column has it.",
 )
 @click.option(
-    "--name", metavar="NAME", help="Name of the corpus in reports and model cards.  [CORPUS, or that of your folder]"
+    "--name",
+    metavar="NAME",
+    callback=check_title,
+    help="Name of the corpus in reports and model cards.  [CORPUS, or that of your folder]",
 )
 @click.option("--manifest", type=FILE, help="Manifest to write.  [<cache>/manifest.csv]")
 @click.option(
@@ -220,7 +233,7 @@ def _title(reader: str, name: str | None) -> str:
     """The name of a corpus: its own name, but never that of a published corpus with a reader."""
     if name is None:
         return reader
-    return f"{name} ({reader})" if name.casefold() in CORPORA else name
+    return f"{name} ({reader})" if name.casefold() in CORPORA else as_title(name)
 
 
 def _unspellable(prepared: "Preparation") -> str | None:

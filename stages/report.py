@@ -15,7 +15,7 @@ import click
 
 from mmer_pipeline import paths
 from stages.setting_options import GroupedCommand
-from stages.shared_options import DIRECTORY, FILE, RUN, Common, check_run_name, common_options, say
+from stages.shared_options import DIRECTORY, FILE, RUN, Common, check_run_name, check_title, common_options, say
 
 if TYPE_CHECKING:
     from mmer_pipeline.report.report_content import Report
@@ -29,7 +29,7 @@ WRITTEN = "Report: {page}, and in its folder as Markdown, JSON and LaTeX, with p
                    "[the run of this chain, or all]")  # fmt: skip
 @click.option("--import", "imported", multiple=True, type=FILE,
               help="Predictions of another system: a table, JSON or JSON lines; repeatable.")  # fmt: skip
-@click.option("--name", "titles", multiple=True, metavar="NAME",
+@click.option("--name", "titles", multiple=True, metavar="NAME", callback=check_title,
               help="Name of the first --import; repeatable for the next ones.  [the name of the file]")  # fmt: skip
 @click.option("--import-column", "columns", multiple=True, metavar="ROLE=COLUMN",
               help="Column of imported files, such as truth=label; repeatable.  [found by its name]")  # fmt: skip

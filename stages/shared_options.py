@@ -17,6 +17,7 @@ from click.core import ParameterSource
 
 from mmer_pipeline import paths
 from mmer_pipeline.errors import UserError, printable
+from mmer_pipeline.names import fault_of_run, fault_of_title
 from mmer_pipeline.systems.registry import short_name
 from stages.setting_options import GENERAL, PRESET, Command, GroupedOption
 from stages.settings_file import load_config
@@ -54,7 +55,8 @@ class Common:
     def result(self, value: Any) -> None:
         """Print a command's result as one JSON object if `--json` was given."""
         if self.as_json:
-            click.echo(json.dumps(value, ensure_ascii=False, allow_nan=False))
+            has_all_letters = (sys.stdout.encoding or "").lower().startswith("utf")
+            click.echo(json.dumps(value, ensure_ascii=not has_all_letters, allow_nan=False))
 
 
 def common_options(command: Command) -> Command:
@@ -181,16 +183,27 @@ def run_title(run: str, system: str) -> str:
 
 
 def check_run_name(_context: click.Context, _parameter: click.Parameter, value: Any) -> Any:
-    """Check that the name of a run is a plain directory name, and not that of the report.
+    """Check that the name of a run can be that of its directory.
 
     Raises:
-        click.BadParameter: it is a path, or the name of the report's directory.
+        click.BadParameter: it cannot.
     """
+    return _check_names(value, fault_of_run)
+
+
+def check_title(_context: click.Context, _parameter: click.Parameter, value: Any) -> Any:
+    """Check the name of a corpus or of an imported system.
+
+    Raises:
+        click.BadParameter: it cannot be shown.
+    """
+    return _check_names(value, fault_of_title)
+
+
+def _check_names(value: Any, fault_of: Callable[[str], str]) -> Any:
     for name in (value,) if isinstance(value, str) else value or ():
-        if name in ("", ".", "..") or "/" in name or "\\" in name:
-            raise click.BadParameter(f"{name!r} is a path; expected the name of a directory in --runs-dir.")
-        if name in (paths.REPORT_NAME, paths.IMPORTS_REPORT_NAME):
-            raise click.BadParameter(f"{name!r} is reserved for reports; choose another name.")
+        if fault := fault_of(name):
+            raise click.BadParameter(f"{fault}.")
     return value
 
 

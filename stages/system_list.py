@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.names import fault_of_run
 from mmer_pipeline.systems.registry import (
     NAMED_LISTS,
     absolute_name,
@@ -57,7 +58,10 @@ class Entry:
             raise click.BadParameter(f"{text!r}: {error.message}") from None
         except UserError as error:
             raise click.BadParameter(f"{text!r}: {error}") from None
-        return Entry(text, system, options, recipe, directory_name(":".join([short_name(system), *words])))
+        run = directory_name(":".join([short_name(system), *words]))
+        if fault := fault_of_run(run):
+            raise click.BadParameter(f"{text!r} would be a run with a name that is not possible: {fault}.")
+        return Entry(text, system, options, recipe, run)
 
 
 def _words(value: Any) -> list[str]:

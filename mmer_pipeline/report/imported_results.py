@@ -14,6 +14,7 @@ import numpy as np
 
 from mmer_pipeline.corpora.folds import natural_order
 from mmer_pipeline.errors import UserError, shortened
+from mmer_pipeline.names import as_title, fault_of_title
 from mmer_pipeline.report.class_names import ClassNames, class_number, names_of, numbered, numbers_by_truth
 from mmer_pipeline.report.import_faults import Faults
 from mmer_pipeline.report.import_notes import NO_IDS, coverage, other_folds, unlike
@@ -47,16 +48,18 @@ def name_of(source: Import, taken: Iterable[str]) -> str:
     A name taken from the file that is in use already gets the folder's name before it, and then a number.
 
     Raises:
-        UserError: the given name is already used.
+        UserError: the given name is already used, or cannot be shown.
     """
     taken = set(taken)
     if source.name is not None:
+        if fault := fault_of_title(source.name):
+            raise UserError(f"{source.path}: {fault}. Choose another --name.")
         if source.name in taken:
             raise UserError(
                 f"The name {source.name} is already used by another system in this report. Choose another --name."
             )
         return source.name
-    stem, folder = source.path.stem, source.path.absolute().parent.name
+    stem, folder = as_title(source.path.stem), as_title(source.path.absolute().parent.name)
     base = folder if GENERIC.fullmatch(stem) and folder else stem
     candidates = [base, f"{folder}/{stem}", *(f"{base}-{number}" for number in range(2, len(taken) + 3))]
     return next(name for name in candidates if name not in taken)
