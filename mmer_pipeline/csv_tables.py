@@ -1,6 +1,12 @@
-"""Read CSV files that a person may have written; every error names the file, the line and what was expected."""
+"""Write CSV files, and read those that a person may have written, with the file and line in every error.
+
+A spreadsheet runs a cell that begins with "=" as a formula, though it may come from somebody else's corpus. Such cells
+are written with an apostrophe before them, as spreadsheets themselves do, and read without it.
+"""
 
 import csv
+import io
+import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -11,6 +17,8 @@ from mmer_pipeline.errors import UserError, first_few
 
 csv.field_size_limit(1 << 30)  # characters of a cell; Python's own limit is that of a transcript of three hours
 LISTED = 40  # columns that a message lists
+# What a spreadsheet takes for a formula; a number with a sign is none. Apostrophes before it may be in the text itself.
+_FORMULA = re.compile(r"'*(?![+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\Z)[=+\-@\t]")
 
 
 class Row(NamedTuple):
@@ -40,20 +48,38 @@ def read_csv_rows(
     try:
         with path.open(newline="", encoding=encoding, errors=errors) as stream:
             reader = csv.reader(stream, strict=True)
-            header = next(reader, [])
+            header = list(map(plain_cell, next(reader, [])))
             _check_header(path, header, required, optional)
             for cells in filter(None, reader):
                 where = f"{path}, line {reader.line_num}"
                 if len(cells) != len(header):
                     raise UserError(f"{where}: expected {len(header)} cells, found {len(cells)}.")
                 empty = False
-                yield Row(where, dict(zip(header, cells, strict=True)))
+                yield Row(where, dict(zip(header, map(plain_cell, cells), strict=True)))
     except OSError as error:
         raise UserError(f"{path} cannot be read: {error.strerror}. Expected a CSV file.") from None
     except (csv.Error, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not a UTF-8 CSV file: {error}. Save it as CSV, encoded in UTF-8.") from None
     if empty:
         raise UserError(f"{path} has no rows below its header.")
+
+
+def csv_text(header: Iterable[str], rows: Iterable[Iterable[str]]) -> str:
+    """Format a table as CSV: line ends are "\\n", also within cells, and no cell is a formula."""
+    stream = io.StringIO()
+    writer = csv.writer(stream, lineterminator="\n")
+    writer.writerows([_safe_cell(cell) for cell in row] for row in (header, *rows))
+    return stream.getvalue()
+
+
+def plain_cell(cell: str) -> str:
+    """A cell as it was before `csv_text`."""
+    return cell[1:] if cell.startswith("'") and _FORMULA.match(cell) else cell
+
+
+def _safe_cell(cell: str) -> str:
+    cell = cell.replace("\r\n", "\n").replace("\r", "\n")  # before Python 3.13, csv does not quote a bare "\r"
+    return f"'{cell}" if _FORMULA.match(cell) else cell
 
 
 def check_unique(column: str, values: Iterable[tuple[str, str]]) -> None:

@@ -3,7 +3,6 @@
 These are the record of a fold (`settings.json`), its epochs (`metrics.jsonl`), its evaluation and its predictions.
 """
 
-import csv
 import platform
 import re
 import shlex
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from mmer_pipeline import files, paths, sealed_json
-from mmer_pipeline.csv_tables import read_csv_rows
+from mmer_pipeline.csv_tables import csv_text, read_csv_rows
 from mmer_pipeline.digests import digest_of_facts, digest_of_result
 from mmer_pipeline.errors import UserError, shortened
 from mmer_pipeline.json_shapes import mismatch
@@ -279,10 +278,8 @@ def write_predictions(
     """Write predictions.csv: `PREDICTION_COLUMNS`, one probability per class, the greedy CTC transcript, the gate."""
     probabilities = [f"{PROBABILITY_PREFIX}{label}" for label in labels]
     gate = [GATE_COLUMN] if with_gate else []
-    with files.replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow([*PREDICTION_COLUMNS, *probabilities, TRANSCRIPT_COLUMN, *gate])
-        writer.writerows(rows)
+    header = [*PREDICTION_COLUMNS, *probabilities, TRANSCRIPT_COLUMN, *gate]
+    files.write_bytes(path, csv_text(header, rows).encode())
 
 
 def read_predictions(path: Path) -> list[dict[str, str]]:

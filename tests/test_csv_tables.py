@@ -1,10 +1,12 @@
 """CSV files: rows with their lines, and one clear message for every broken file."""
 
+import csv
 from pathlib import Path
 
 import pytest
 
-from mmer_pipeline.csv_tables import Row, check_unique, read_csv_rows
+from mmer_pipeline.corpora.tables import read_table
+from mmer_pipeline.csv_tables import Row, check_unique, csv_text, read_csv_rows
 from mmer_pipeline.errors import UserError
 
 
@@ -59,3 +61,22 @@ def test_a_repeated_value_is_named_with_both_lines() -> None:
     assert str(caught.value) == (
         "f, line 3: id 'a' already appears on line 0. Every row needs its own id. Also repeated: b."
     )
+
+
+FORMULAS = ["=1+1", "+cmd|' /C calc'!A0", "-2+3", "@SUM(A1)", "\t=1", "'=1+1", "''-x", "- Well, no."]
+NO_FORMULAS = ["-1", "+1.5e-3", "a=b", "'tis", "'", "", "'-1", "1-2", "a\tb"]
+
+
+@pytest.mark.parametrize("cell", [*FORMULAS, *NO_FORMULAS])
+def test_no_cell_is_a_formula_and_all_are_read_as_they_were(tmp_path: Path, cell: str) -> None:
+    written = csv_text(["id", cell, "text"], [["=a", "x", cell]])
+    ((_, cells),) = rows(tmp_path, written)
+    assert cells == {"id": "=a", cell: "x", "text": cell}
+    in_the_file = list(csv.reader(written.splitlines()))[1]
+    assert in_the_file == ["'=a", "x", f"'{cell}" if cell in FORMULAS else cell]
+
+
+def test_a_table_is_read_as_it_was_written_too(tmp_path: Path) -> None:
+    path = tmp_path / "table.csv"
+    path.write_text(csv_text(["id", "text"], [["a", cell] for cell in FORMULAS]))
+    assert [row.cells["text"] for row in read_table(path).rows] == [cell.strip() for cell in FORMULAS]

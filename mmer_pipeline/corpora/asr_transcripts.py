@@ -4,7 +4,6 @@
 was transcribed. `manifest.asr-MODEL.json` says which model wrote them, and how often it erred.
 """
 
-import csv
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -15,7 +14,7 @@ import jiwer
 from mmer_pipeline import files, paths
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.transcripts import ASR, NONE, spoken_words
-from mmer_pipeline.csv_tables import read_csv_rows
+from mmer_pipeline.csv_tables import csv_text, read_csv_rows
 from mmer_pipeline.errors import UserError, first_few
 
 COLUMNS = ("utterance_id", "transcript", "input_digest", "input_stamp")
@@ -71,12 +70,9 @@ def read_transcripts(path: Path) -> dict[str, AsrTranscript]:
 
 def write_transcripts(path: Path, transcripts: Mapping[str, AsrTranscript], order: Iterable[str]) -> None:
     """Write automatic transcripts in this order of utterances, leaving out those that have none."""
-    with files.replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-        writer = csv.writer(stream, lineterminator="\n")
-        writer.writerow(COLUMNS)
-        for key in order:
-            if found := transcripts.get(key):
-                writer.writerow([key, found.text, found.input_digest, found.stamp])
+    known = ((key, transcripts[key]) for key in order if key in transcripts)
+    rows = ([key, found.text, found.input_digest, found.stamp] for key, found in known)
+    files.write_bytes(path, csv_text(COLUMNS, rows).encode())
 
 
 def with_source(manifest: Manifest, source: str, asr_model: str, command: str = "mmer-pipe transcribe") -> Manifest:

@@ -3,9 +3,7 @@
 Every corpus enters the pipeline in this form.
 """
 
-import csv
 import hashlib
-import io
 import json
 import shlex
 from collections.abc import Iterable
@@ -16,6 +14,7 @@ from typing import Any
 from mmer_pipeline import files, paths
 from mmer_pipeline.corpora.labels import LabelMap, identity_map
 from mmer_pipeline.corpora.utterances import COLUMNS, Utterance, is_path, link_target, read_utterances
+from mmer_pipeline.csv_tables import csv_text
 from mmer_pipeline.errors import UserError
 
 
@@ -99,13 +98,10 @@ def write_manifest(
     if follow_links:
         facts["follow_links"] = True
     facts_path = paths.manifest_facts(path)
-    stream = io.StringIO()
-    writer = csv.writer(stream, lineterminator="\n")
     utterances = list(utterances)
     others = utterances[0].others if utterances else ()
-    writer.writerow([*COLUMNS, *_csv_cells(name for name, _ in others)])
-    writer.writerows(_csv_cells([*u.cells(), *(cell for _, cell in u.others)]) for u in utterances)
-    rows = stream.getvalue()
+    header = [*COLUMNS, *(name for name, _ in others)]
+    rows = csv_text(header, ([*u.cells(), *(cell for _, cell in u.others)] for u in utterances))
     if path.is_file() and path.read_bytes() == rows.encode() and _has_content(facts_path, facts):
         return False
     # Both files are complete before either is renamed. The rows come last: the facts are never read without them.
@@ -173,5 +169,5 @@ def _has_content(path: Path, facts: dict[str, Any]) -> bool:
 
 
 def _csv_cells(cells: Iterable[str]) -> list[str]:
-    """Cells with line ends that Python's CSV writer quotes: before 3.13 it does not quote a bare carriage return."""
+    """Cells with the line ends that they have in the file."""
     return [cell.replace("\r\n", "\n").replace("\r", "\n") for cell in cells]

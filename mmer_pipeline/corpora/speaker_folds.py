@@ -6,7 +6,6 @@ of its rows, and not on the seed of training. `manifest.folds-5.csv` keeps it, s
 scikit-learn nor further utterances of the same speakers can move a speaker to another fold.
 """
 
-import csv
 import re
 import shlex
 import warnings
@@ -19,7 +18,7 @@ import numpy as np
 from mmer_pipeline import files, paths
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.utterances import Utterance
-from mmer_pipeline.csv_tables import read_csv_rows
+from mmer_pipeline.csv_tables import csv_text, read_csv_rows
 from mmer_pipeline.errors import NAMED, UserError, first_few
 
 SEED = 0  # of the shuffle; if a fold gets no speaker, the next seed is tried
@@ -69,11 +68,8 @@ def keep_speaker_folds(manifest: Manifest, count: int) -> None:
     with files.locked(paths.lock_of(path), wait=True):
         if path.is_file():
             return
-        with files.replacing(path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-            writer = csv.writer(stream, lineterminator="\n")
-            writer.writerow(COLUMNS)
-            for fold, speaker in sorted((fold, speaker) for speaker, fold in folds.items()):
-                writer.writerow([speaker, fold])
+        rows = sorted((fold, speaker) for speaker, fold in folds.items())
+        files.write_bytes(path, csv_text(COLUMNS, ([speaker, str(fold)] for fold, speaker in rows)).encode())
 
 
 def linked_speakers(utterances: Iterable[Utterance]) -> dict[str, str]:

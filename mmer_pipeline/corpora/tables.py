@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from mmer_pipeline import files
-from mmer_pipeline.csv_tables import check_columns
+from mmer_pipeline.csv_tables import check_columns, plain_cell
 from mmer_pipeline.errors import UserError
 
 TEXT_SUFFIXES = (".csv", ".tsv", ".txt")
@@ -135,7 +135,7 @@ def _text_rows(path: Path, text: str, delimiter: str) -> Iterator[tuple[int, lis
     number = 0
     try:
         for number, cells in enumerate(csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True), 1):
-            yield number, [cell.strip() for cell in cells]
+            yield number, [plain_cell(cell.strip()).strip() for cell in cells]
     except csv.Error as error:
         raise UserError(
             f"{path}, row {number + 1}: not CSV ({error}). Check the quotation marks there, or export the table again."

@@ -5,7 +5,6 @@ continue. The partial file has one line of JSON per entry: first its schema and 
 recording.
 """
 
-import csv
 import json
 from collections.abc import Iterable, Mapping, Sequence
 from contextlib import ExitStack
@@ -14,6 +13,7 @@ from types import TracebackType
 from typing import Any
 
 from mmer_pipeline import files, paths
+from mmer_pipeline.csv_tables import csv_text
 from mmer_pipeline.digests import stamp_of
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.prediction.inputs import as_text, free_id
@@ -176,13 +176,11 @@ class ResultFile:
             UserError: the disk is full; the partial file is kept.
         """
         rows = _with_unique_ids([self._done[key] for key in keys_in_order if key in self._done])
-        with files.replacing(self.path) as temporary, temporary.open("w", newline="", encoding="utf-8") as stream:
-            if self.path.suffix.lower() == JSON_LINES_SUFFIX:
-                stream.writelines(map(files.json_line, rows))
-            else:
-                writer = csv.writer(stream, lineterminator="\n")
-                writer.writerow(columns(self.labels))
-                writer.writerows(_cells(row, self.labels) for row in rows)
+        if self.path.suffix.lower() == JSON_LINES_SUFFIX:
+            text = "".join(map(files.json_line, rows))
+        else:
+            text = csv_text(columns(self.labels), (_cells(row, self.labels) for row in rows))
+        files.write_bytes(self.path, text.encode())
         self.partial.unlink(missing_ok=True)
 
     def _open_partial(self) -> None:
@@ -258,9 +256,7 @@ def _cells(row: ResultRow, labels: Sequence[str]) -> list[str]:
         **row,
         **{f"{PROBABILITY_PREFIX}{label}": f"{row['probabilities'][label]:.6f}" for label in labels},
     }
-    cells = ["" if values[name] is None else str(values[name]) for name in columns(labels)]
-    # Before Python 3.13, csv does not quote a bare carriage return.
-    return [cell.replace("\r\n", "\n").replace("\r", "\n") for cell in cells]
+    return ["" if values[name] is None else str(values[name]) for name in columns(labels)]
 
 
 def _plain(seconds: float | None) -> float | None:
