@@ -6,7 +6,7 @@ from typing import Any
 
 from mmer_pipeline import files
 from mmer_pipeline.digests import digest_of_facts
-from mmer_pipeline.errors import UserError
+from mmer_pipeline.errors import UserError, shortened
 
 SEAL = "digest"  # the key; the digest is that of all others
 
@@ -31,8 +31,8 @@ def read(path: Path, made_by: str) -> dict[str, Any]:
     expected = value.pop(SEAL, None)
     if expected is not None and expected != (found := _digest(value)):
         raise UserError(
-            f"{path} was changed after it was written: its digest is {found}, expected {expected}. Restore it, or run "
-            f"`{made_by}` to write it again."
+            f"{path} was changed after it was written: its digest is {found}, expected {shortened(expected)}. Restore it, or "
+            f"run `{made_by}` to write it again."
         )
     return value
 

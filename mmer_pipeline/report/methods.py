@@ -11,6 +11,7 @@ from mmer_pipeline.report import method_facts, references
 from mmer_pipeline.report.corpus_content import MAJORITY
 from mmer_pipeline.report.references import cite, latex_cited
 from mmer_pipeline.report.report_content import MetricDifference, Report, System
+from mmer_pipeline.report.table_rendering import markdown_text
 from mmer_pipeline.report.wording import chance, hole_lines, percent, unit
 from mmer_pipeline.scoring.statistics import SAMPLES, has_all_swaps
 
@@ -33,7 +34,7 @@ def methods(report: Report) -> Paragraphs:
 
 def methods_markdown(report: Report) -> str:
     """Render `methods.md`."""
-    return "\n".join(f"**{heading}.** {text}\n" for heading, text in methods(report))
+    return "\n".join(f"**{heading}.** {markdown_text(text)}\n" for heading, text in methods(report))
 
 
 def methods_latex(report: Report) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from helpers.audit_example import changed, write
 from helpers.command_line import invoke
+from helpers.hostile_text import HOSTILE, assert_inert
 from helpers.page_checks import (
     Page,
     assert_readable,
@@ -17,6 +18,9 @@ from helpers.page_checks import (
 
 from mmer_pipeline.audit.audit_page import html
 from mmer_pipeline.audit.run_audit import make_audit
+from mmer_pipeline.corpora.labels import identity_map
+from mmer_pipeline.corpora.manifest import read_manifest, write_manifest
+from mmer_pipeline.corpora.utterances import Utterance
 
 chromium = pytest.fixture(scope="module")(browser)
 
@@ -171,3 +175,19 @@ def test_a_manifest_named_audit_keeps_its_facts(tiny_corpus):
     assert result.exit_code == 1
     assert "Give another directory with --output" in result.stderr
     assert other.with_suffix(".json").read_bytes() == before
+
+
+def test_a_hostile_corpus_makes_a_page_that_runs_and_loads_nothing(tmp_path):
+    rows = [
+        Utterance(f"{HOSTILE} {session}{take}", f"{session}{take}.wav", 0.0, 1.0, f"{HOSTILE} s{session}",
+                  f"{HOSTILE} {session}", f"{HOSTILE} d{session}", f"{HOSTILE} {take % 2}", f"[{HOSTILE}] {take % 3}")
+        for session in range(3)
+        for take in range(6)
+    ]  # fmt: skip
+    label_map = identity_map({row.emotion for row in rows})
+    write_manifest(tmp_path / "manifest.csv", rows, root=tmp_path, corpus=HOSTILE, label_map=label_map)
+    audit = make_audit(read_manifest(tmp_path / "manifest.csv"), audio=False)
+    source = html(audit)
+    assert_inert(source)
+    assert "7*7" in source
+    assert HOSTILE not in source

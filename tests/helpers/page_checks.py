@@ -9,7 +9,7 @@ import pytest
 from mmer_pipeline.pages.page import DARK_HUES
 from mmer_pipeline.pages.plotting import HUES
 
-VOID = {"meta", "link", "br", "path", "use", "img", "rect", "circle", "line"}
+VOID = {"meta", "link", "br", "path", "use", "img", "rect", "circle", "line", "hr"}
 
 
 class Page(HTMLParser):

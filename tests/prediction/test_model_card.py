@@ -7,6 +7,8 @@ import shlex
 from dataclasses import replace
 
 import pytest
+import yaml
+from helpers.hostile_text import HOSTILE, assert_inert
 from huggingface_hub import EvalResult, ModelCard
 from markdown_it import MarkdownIt
 
@@ -290,3 +292,19 @@ def test_limits_and_licences_are_stated():
     assert "Corpus: RAVDESS, CC BY-NC-SA 4.0." in section(FACTS, "Licences")
     own = replace(FACTS, corpus="csv")
     assert "Corpus: own corpus (csv). Its licence is not known here" in section(own, "Licences")
+
+
+TAGS = ["!!python/object/apply:os.system ['id']", "!!python/name:os.system", "&a [*a]", "---\n!!js/function x", HOSTILE]
+
+
+@pytest.mark.parametrize("text", TAGS)
+def test_no_name_becomes_a_yaml_tag_or_markup(text):
+    facts = replace(FACTS, name=text, corpus=text, folds=(text,), fold_column=text, labels=(text, "sad"), title=text,
+                    protocol=text, members=(text,), text_encoder=text, speech_encoder=text, asr_model=text,
+                    text_revision=text, versions={text: text})  # fmt: skip
+    card = model_card(facts)
+    metadata = card.split("---\n")[1]
+    tokens = list(yaml.scan(metadata))
+    assert not [token for token in tokens if isinstance(token, yaml.TagToken | yaml.AliasToken | yaml.AnchorToken)]
+    assert yaml.safe_load(metadata)["model-index"][0]["name"] == " ".join(text.split())
+    assert_inert(rendered(facts))
