@@ -31,8 +31,8 @@ def read(path: Path, made_by: str) -> dict[str, Any]:
     expected = value.pop(SEAL, None)
     if expected is not None and expected != (found := _digest(value)):
         raise UserError(
-            f"{path} was changed after it was written: its digest is {found}, expected {shortened(expected)}. Restore it, or "
-            f"run `{made_by}` to write it again."
+            f"{path} was changed after it was written: its digest is {found}, expected {shortened(expected)}. Restore "
+            f"it, or run `{made_by}` to write it again."
         )
     return value
 

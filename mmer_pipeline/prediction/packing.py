@@ -186,6 +186,8 @@ def _shown(encoder: str) -> str:
 def push(model: TrainedModel, repo_id: str, *, private: bool = False, token: str | None = None) -> str:
     """Upload a packed model to the hub, creating the repository if need be; returns its address.
 
+    Members and encoders of an earlier upload are deleted there if the model no longer has them; other files stay.
+
     Raises:
         UserError: the model is not packed, nobody is logged in, or the hub refuses it or cannot be reached.
     """
@@ -201,7 +203,12 @@ def push(model: TrainedModel, repo_id: str, *, private: bool = False, token: str
     api = huggingface_hub.HfApi(token=token)
     try:
         address = str(api.create_repo(repo_id, private=private, exist_ok=True))
-        api.upload_folder(repo_id=repo_id, folder_path=model.packed, commit_message=f"Upload {model.name}")
+        api.upload_folder(
+            repo_id=repo_id,
+            folder_path=model.packed,
+            commit_message=f"Upload {model.name}",
+            delete_patterns=[f"{folder}/*" for folder in ("model", "fold-*", TEXT_ENCODER)],
+        )
     except HFValidationError as error:
         raise UserError(f"{repo_id!r} is no id of a repository on the hub ({error}). Expected user/name.") from None
     except (HTTPError, OSError) as error:

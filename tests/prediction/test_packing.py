@@ -265,9 +265,12 @@ class FakeHub:
         self.calls.append({"private": private, "exist_ok": exist_ok, "token": self.token})
         return huggingface_hub.RepoUrl(f"https://huggingface.co/{repo_id}")
 
-    def upload_folder(self, *, repo_id, folder_path, commit_message):
+    def upload_folder(self, *, repo_id, folder_path, commit_message, delete_patterns):
         assert commit_message == "Upload mmer"
-        self.uploaded[repo_id] = contents(folder_path)
+        before = self.uploaded.get(repo_id, {})
+        doomed = set(huggingface_hub.utils.filter_repo_objects(map(str, before), allow_patterns=delete_patterns))
+        kept = {path: content for path, content in before.items() if str(path) not in doomed}
+        self.uploaded[repo_id] = {**kept, **contents(folder_path)}
 
 
 @pytest.fixture
@@ -285,6 +288,14 @@ def test_all_files_are_uploaded(trained, hub):
     assert hub.uploaded == {"user/name": contents("packed")}
     assert Path("text_encoder/model.safetensors") in hub.uploaded["user/name"]
     assert hub.calls == [{"private": False, "exist_ok": True, "token": None}]
+
+
+def test_another_upload_leaves_no_file_of_members_that_are_gone(trained, hub):
+    push(packed(model(trained, "mmer", 1, 2), include_encoders=True), "user/name")
+    assert Path("fold-2/model.safetensors") in hub.uploaded["user/name"]
+    hub.uploaded["user/name"][Path("LICENSE")] = b"theirs"
+    push(packed(model(trained)), "user/name")
+    assert hub.uploaded["user/name"] == {**contents("packed"), Path("LICENSE"): b"theirs"}
 
 
 def test_a_recognizer_uploads_its_model(trained, hub):
