@@ -118,9 +118,9 @@ def read_evaluation(fold: paths.FoldPaths, record: RunRecord, run: str) -> dict[
         UserError: a file that training wrote has changed since.
     """
     command = evaluate_command(run, record.settings.fold)
+    trained = check_trained(fold, record, run)
     if not (fold.evaluation.is_file() and fold.predictions.is_file() and fold.weights.is_file()):
         raise NotEvaluated(f"trained, not evaluated: {command}")
-    trained = check_trained(fold, record, run)
     evaluation = _read(fold.evaluation, _EVALUATION, record, command)
     expected = {"labels": record.inputs["labels"], "fold": record.settings.fold}
     if "held_out" in record.inputs:
@@ -192,5 +192,9 @@ def _check_scored(
         raise NotEvaluated(f"{error} Run `{command}` to write it again.") from None
     counts = np.zeros((len(labels), len(labels)), dtype=np.int64)
     np.add.at(counts, (rows.truth, rows.predicted), 1)
-    if scored["metrics"]["confusion"] != counts.tolist() or scored["metrics"]["utterances"] != len(rows.truth):
+    metrics, totals = scored["metrics"], counts.sum(axis=1)
+    recalls = counts.diagonal()[totals > 0] / totals[totals > 0]
+    expected = {"wa": counts.trace() / len(rows.truth), "ua": recalls.mean(), "utterances": len(rows.truth)}
+    is_same = all(math.isclose(metrics[name], value, abs_tol=1e-9) for name, value in expected.items())
+    if metrics["confusion"] != counts.tolist() or not is_same:
         raise NotEvaluated(f"the recorded scores are not those of {predictions}: {command}")

@@ -243,6 +243,7 @@ DEFAULTS: dict[str, Any] = {entry.name: entry.default for entry in fields(Settin
 FEATURE_SETTINGS = tuple(name for name, option in OPTIONS.items() if option.for_features)
 OPTIONAL_SETTINGS = tuple(name for name, option in OPTIONS.items() if option.is_optional)
 
+_LONGEST = 4096  # characters of a setting: as many as a path may have
 _TYPES: dict[str, Any] = get_type_hints(Settings)
 
 
@@ -252,7 +253,8 @@ def _is_valid(name: str, value: Any) -> bool:
     if isinstance(value, bool):
         return _TYPES[name] is bool
     if value is None or isinstance(value, str):
-        return isinstance(value, _TYPES[name]) and (not option.choices or value in option.choices)
+        fits = isinstance(value, _TYPES[name]) and len(value or "") <= _LONGEST
+        return fits and (not option.choices or value in option.choices)
     is_number = isinstance(value, int) or (isinstance(value, float) and math.isfinite(value))
     fits = isinstance(value, _TYPES[name]) or (isinstance(value, int) and isinstance(0.0, _TYPES[name]))
     return (

@@ -4,6 +4,7 @@ It has one member, or several that vote: an ensemble whose probabilities are ave
 cross-validation's folds.
 """
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -13,7 +14,7 @@ from typing import Any
 from mmer_pipeline import paths, sealed_json
 from mmer_pipeline.digests import digest_of_facts, digest_of_result
 from mmer_pipeline.encoders.encoder_files import EncoderFiles, download, resolve_encoder
-from mmer_pipeline.errors import UserError
+from mmer_pipeline.errors import UserError, shortened
 from mmer_pipeline.evaluations import check_trained
 from mmer_pipeline.json_shapes import mismatch
 from mmer_pipeline.runs import FINAL, RunRecord, read_metrics, trained_folds, validated_epoch
@@ -289,12 +290,12 @@ def _inside(directory: Path, name: str) -> Path:
     """A folder of a packed model.
 
     Raises:
-        UserError: the name is a path to elsewhere.
+        UserError: the name is not one that packing gives, such as a path to elsewhere.
     """
-    if name != Path(name).name or name in ("", "..", "."):
+    if not re.fullmatch(r"[\w-]{1,100}", name, re.ASCII):
         raise UserError(
-            f"{directory / paths.MODEL_DESCRIPTION} is damaged: {name!r} is no folder of the packed model. Copy or "
-            "download the model again."
+            f"{directory / paths.MODEL_DESCRIPTION} is damaged: {shortened(repr(name))} is no folder of the packed model. "
+            "Copy or download the model again."
         )
     return directory / name
 
