@@ -294,8 +294,8 @@ def _inside(directory: Path, name: str) -> Path:
     """
     if not re.fullmatch(r"[\w-]{1,100}", name, re.ASCII):
         raise UserError(
-            f"{directory / paths.MODEL_DESCRIPTION} is damaged: {shortened(repr(name))} is no folder of the packed model. "
-            "Copy or download the model again."
+            f"{directory / paths.MODEL_DESCRIPTION} is damaged: {shortened(repr(name))} is no folder of the packed "
+            "model. Copy or download the model again."
         )
     return directory / name
 
