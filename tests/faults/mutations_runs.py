@@ -20,6 +20,7 @@ import numpy as np
 import torch
 from helpers.run_example import EPOCHS, TRUTH, write_fold, write_import, write_run
 
+from faults.mutated_files import changed, mutate, mutate_bytes
 from mmer_pipeline import paths
 from mmer_pipeline.digests import digest_of_result
 from mmer_pipeline.errors import UserError
@@ -33,10 +34,6 @@ from mmer_pipeline.training import checkpoint
 
 SECONDS = 20  # a reader that takes longer hangs
 REFUSED, SAME = "refused", "same"
-VALUES: tuple[Any, ...] = (
-    None, True, False, -1, 0, 1, 2, 10**30, -(10**30), 1e308, 0.5, "", "x", "é", "0", "-", "../x", "x" * 50_000, "\0",
-    "\ud800", [], {}, [[]], {"a": 1}, [1, 2], ["happy"],
-)  # fmt: skip
 FOLD_FILES = (
     "settings.json", "metrics.jsonl", "evaluation.json", "predictions.csv", "model/config.json",
     "model/model.safetensors", "model-validated/config.json", "model-validated/model.safetensors",
@@ -149,7 +146,7 @@ def _fold(random: Random, directory: Path) -> str:
         other = paths.fold(source, random.choice(list(TRUTH))).directory
         _swap(random, fold, other)
     else:
-        _mutate(random, random.choice(files))
+        mutate(random, random.choice(files))
 
     def reader() -> Any:
         folds, holes = _results(run)
@@ -179,7 +176,7 @@ def _old_fold(random: Random, directory: Path) -> str:
     fold = paths.fold(run, number)
     for path in (fold.settings, fold.evaluation):
         _write_json(path, {key: value for key, value in _json(path).items() if key not in (SEAL, "files")})
-    _mutate(random, random.choice((fold.settings, fold.settings, fold.evaluation, fold.metrics)))
+    mutate(random, random.choice((fold.settings, fold.settings, fold.evaluation, fold.metrics)))
     return _outcome(lambda: _results(run))
 
 
@@ -241,7 +238,7 @@ def _state(random: Random, directory: Path) -> str:
     _new(directory)
     expected = _expected_state()
     path.write_bytes(_state_bytes())
-    (_mutate_safetensors if random.random() < 0.7 else _mutate_bytes)(random, path)
+    (_mutate_safetensors if random.random() < 0.7 else mutate_bytes)(random, path)
     if not path.exists():
         expected = _untrained()  # training begins again
     return _read(lambda: _loaded(path), expected)
@@ -254,13 +251,13 @@ def _mutate_safetensors(random: Random, path: Path) -> None:
     header, body = json.loads(data[8 : 8 + size]), data[8 + size :]
     if random.random() < 0.3:
         facts = json.loads(header["__metadata__"]["progress"])
-        header["__metadata__"]["progress"] = json.dumps(_changed(random, facts))
+        header["__metadata__"]["progress"] = json.dumps(changed(random, facts))
     elif random.random() < 0.3:
         names = [name for name in header if name != "__metadata__"]
         one, two = random.sample(names, 2)
         header[one], header[two] = header[two], header[one]
     else:
-        header = _changed(random, header)
+        header = changed(random, header)
     text = json.dumps(header).encode()
     path.write_bytes(struct.pack("<Q", len(text)) + text + body)
 
@@ -293,7 +290,7 @@ def _packed(random: Random, directory: Path) -> str:
     packed = _copy(_packed_model(), directory / "packed")
     names = ("mmer_model.json", "mmer_model.json", *(f"fold-{n}/{name}" for n in (1, 2)
              for name in (paths.WEIGHTS_NAME, paths.MODEL_CONFIG_NAME)))  # fmt: skip
-    _mutate(random, packed / random.choice(names))
+    mutate(random, packed / random.choice(names))
     return _read(lambda: _described(packed), expected)
 
 
@@ -312,7 +309,7 @@ def _old_packed(random: Random, directory: Path) -> str:
     packed = _copy(_packed_model(), directory / "packed")
     path = packed / paths.MODEL_DESCRIPTION
     _write_json(path, {key: value for key, value in _json(path).items() if key != SEAL})
-    _mutate(random, path)
+    mutate(random, path)
     return _outcome(lambda: read_packed_model(packed).digest)
 
 
@@ -323,123 +320,11 @@ def _import(random: Random, directory: Path) -> str:
         rows = [dict(zip(cells[0], row, strict=True)) for row in cells[1:]]
         path = path.with_suffix(".json")
         _write_json(path, random.choice((rows, {"predictions": rows}, {row["utterance_id"]: row for row in rows})))
-    _mutate(random, path)
+    mutate(random, path)
     known = random.random() < 0.5
     systems = read_systems([_runs() / "plain"])[0] if known else []
     labels = ["happy", "sad"] if known else []
     return _outcome(lambda: read_imports([Import(path)], systems, labels, []))
-
-
-# --- mutations --------------------------------------------------------------------------------------------
-
-
-def _mutate(random: Random, path: Path) -> None:
-    by_suffix = {".json": _mutate_json, ".jsonl": _mutate_lines, ".csv": _mutate_csv}
-    change = by_suffix.get(path.suffix, _mutate_bytes)
-    (change if path.stat().st_size and random.random() < 0.7 else _mutate_bytes)(random, path)
-
-
-def _mutate_bytes(random: Random, path: Path) -> None:
-    """Cut, flip, repeat, insert or overwrite bytes; or put a directory or nothing in the file's place."""
-    data = bytearray(path.read_bytes())
-    at = random.randrange(len(data)) if data else 0
-    to = min(len(data), at + random.choice((1, 2, 10, 100, 4096)))
-    kind = random.randrange(9)
-    if kind == 0 and data:
-        data[at] ^= 1 << random.randrange(8)
-    elif kind == 1:
-        del data[at:]
-    elif kind == 2:
-        del data[at:to]
-    elif kind == 3:
-        data[at:at] = data[at:to]
-    elif kind == 4:
-        data[at:at] = random.randbytes(random.choice((1, 3, 50)))
-    elif kind == 5:
-        data[at:to] = bytes(to - at)
-    elif kind == 6:
-        data[:0] = random.choice((b"\xef\xbb\xbf", b"\xff\xfe", b"\0", b"\n"))
-    path.unlink()
-    if kind == 7:
-        path.mkdir()
-    elif kind == 8:
-        pass
-    else:
-        path.write_bytes(data)
-
-
-def _mutate_json(random: Random, path: Path) -> None:
-    _write_json(path, _changed(random, _json(path)))
-
-
-def _mutate_lines(random: Random, path: Path) -> None:
-    lines = path.read_text().splitlines()
-    at = random.randrange(len(lines))
-    kind = random.randrange(5)
-    if kind == 0:
-        del lines[at]
-    elif kind == 1:
-        lines.insert(random.randrange(len(lines) + 1), lines[at])
-    elif kind == 2:
-        random.shuffle(lines)
-    else:
-        lines[at] = _dumped(_changed(random, json.loads(lines[at])))
-    path.write_text("".join(f"{line}\n" for line in lines))
-
-
-def _mutate_csv(random: Random, path: Path) -> None:
-    rows = [line.split(",") for line in path.read_text().splitlines()]
-    row, other = random.randrange(len(rows)), random.randrange(len(rows))
-    column = random.randrange(len(rows[row]))
-    kind = random.randrange(7)
-    if kind == 0:
-        del rows[row]
-    elif kind == 1:
-        rows.insert(other, rows[row])
-    elif kind == 2:
-        rows[row], rows[other] = rows[other], rows[row]
-    elif kind == 3:
-        del rows[row][column]
-    elif kind == 4:
-        random.shuffle(rows[0])
-    elif kind == 5:
-        rows[row][column] = rows[other][min(column, len(rows[other]) - 1)]
-    else:
-        rows[row][column] = random.choice(("", "nan", "inf", "-1", "1e999", '"', "x" * 200_000, "\0", "=1+1", "é"))
-    path.write_text("".join(f"{','.join(cells)}\n" for cells in rows))
-
-
-def _changed(random: Random, value: Any) -> Any:
-    """The JSON value with one change somewhere in it."""
-    places: list[tuple[Any, Any]] = []
-
-    def collect(inner: Any) -> None:
-        for key in inner if isinstance(inner, dict) else range(len(inner)):
-            places.append((inner, key))
-            if isinstance(inner[key], dict | list):
-                collect(inner[key])
-
-    if isinstance(value, dict | list):
-        collect(value)
-    if not places or random.random() < 0.02:
-        return random.choice(VALUES)
-    holder, key = random.choice(places)
-    inner = holder[key]
-    kind = random.randrange(6)
-    if kind == 0:
-        del holder[key]
-    elif kind == 1 and isinstance(inner, list):
-        inner.reverse()
-    elif kind == 2 and isinstance(inner, int | float) and not isinstance(inner, bool):
-        holder[key] = inner + random.choice((-1, 1, 0.5, 1e-9, inner))
-    elif kind == 3:
-        source, name = random.choice(places)
-        holder[key] = json.loads(_dumped(source[name])) if source[name] is not holder else None
-    elif kind == 4 and isinstance(holder, dict):
-        holder[random.choice(("x", "é", key + "2", ""))] = holder.pop(key)
-    else:
-        holder[key] = random.choice(VALUES)
-    return value
 
 
 # --- files ------------------------------------------------------------------------------------------------
@@ -460,9 +345,5 @@ def _json(path: Path) -> Any:
     return json.loads(path.read_text())
 
 
-def _dumped(value: Any) -> str:
-    return json.dumps(value)
-
-
 def _write_json(path: Path, value: Any) -> None:
-    path.write_text(_dumped(value))
+    path.write_text(json.dumps(value))
