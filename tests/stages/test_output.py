@@ -23,14 +23,14 @@ def report(charset, *options):
     return result
 
 
-@pytest.mark.parametrize("charset", ["ascii", "latin-1", "cp1252"])
+@pytest.mark.parametrize("charset", ["ascii", "cp1252"])
 def test_letters_that_the_output_lacks_are_question_marks(charset):
     shown = report(charset).stdout
     assert "irs ? ?" in shown
     assert NAME in Path("runs/report-with-imports/report.md").read_text()
 
 
-@pytest.mark.parametrize("charset", ["ascii", "latin-1", "utf-8"])
+@pytest.mark.parametrize("charset", ["ascii", "utf-8"])
 def test_json_has_every_letter_on_any_output(charset):
     value = json.loads(report(charset, "--json").stdout)
     assert [system["name"] for system in value["systems"]] == [NAME]

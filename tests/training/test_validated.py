@@ -132,10 +132,6 @@ def test_without_a_validation_part_no_second_model_is_written(corpus, settings):
     assert not paths.fold(RUN, 1).validated_model.exists()
 
 
-def record(run):
-    return RunRecord.read(paths.fold(run, 1).settings, "")
-
-
 def test_a_run_killed_before_any_of_its_writes_and_resumed_keeps_the_same_models(
     corpus, settings, scripted, monkeypatch
 ):
@@ -156,7 +152,7 @@ def test_a_run_killed_before_any_of_its_writes_and_resumed_keeps_the_same_models
             with pytest.raises(StopError):
                 train(settings, corpus, run=STOPPED)
         assert train(settings, corpus, run=STOPPED) == (number < len(written))  # the last write is of digests alone
-        assert record(STOPPED).files.keys() == record(RUN).files.keys()
+        assert RunRecord.read(stopped.settings, "").files.keys() == RunRecord.read(fold.settings, "").files.keys()
         assert metrics(STOPPED) == metrics(RUN)
         assert stopped.validated_weights.read_bytes() == fold.validated_weights.read_bytes()
         assert stopped.weights.read_bytes() == fold.weights.read_bytes()
