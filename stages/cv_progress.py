@@ -10,6 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn
 
 from mmer_pipeline.cross_validation import Job, Outcome
+from mmer_pipeline.errors import UserError
 from mmer_pipeline.runs import read_metrics
 from stages.progress import StopRequest, duration
 from stages.shared_options import Common, interactive
@@ -84,7 +85,10 @@ class CrossValidationProgress(StopRequest):
                 self._line(f"{self._name(job)}  started")
             return
         for job, task in self.running.items():
-            epochs = read_metrics(job.paths(self.runs).metrics)
+            try:
+                epochs = read_metrics(job.paths(self.runs).metrics)
+            except UserError:  # the job itself fails with this message
+                continue
             self.bar.update(task, completed=len(epochs), note=epoch_note(epochs[-1]) if epochs else "")
 
     def _remove(self, job: Job) -> None:

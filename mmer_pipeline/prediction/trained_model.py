@@ -170,16 +170,16 @@ def model_of_run(run: Path, numbers: Sequence[int] = (), selection: str = FINAL)
         labels=tuple(first.inputs["labels"]),
         members=members,
         text=_text_encoder(first),
-        corpus=str(first.facts["corpus"]),
-        utterances=sum(first.facts["utterances"].values()),
-        versions=first.facts["versions"],
+        corpus=first.facts.get("corpus", "unknown"),  # a run that another program wrote may lack these
+        utterances=sum(first.facts.get("utterances", {}).values()),
+        versions=first.facts.get("versions", {}),
         selection=selection,
     )
 
 
 def _member(run: Path, record: RunRecord, selection: str) -> Member:
     """The model of a fold's last or validated epoch."""
-    number, held_out = record.settings.fold, str(record.inputs["held_out"] or "")
+    number, held_out = record.settings.fold, record.inputs.get("held_out") or ""
     fold = paths.fold(run, number)
     found = check_trained(fold, record, run.name)
     epochs = read_metrics(fold.metrics)

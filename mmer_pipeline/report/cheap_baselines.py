@@ -15,6 +15,7 @@ from mmer_pipeline.audit.corpus_split import REST, Split
 from mmer_pipeline.audit.trivial_baselines import LENGTH, LENGTH_AND_LOUDNESS, LOUDNESS, MAJORITY, TEXT, try_baselines
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.json_shapes import mismatch
 from mmer_pipeline.report.comparisons import FEWEST_CLUSTERS
 from mmer_pipeline.report.corpus_content import Baseline, Baselines
 from mmer_pipeline.report.run_results import SystemResults
@@ -69,13 +70,18 @@ def _split(systems: Sequence[SystemResults], manifest: Manifest, column: str, na
     return Split(manifest, column, (*names, REST), fold, truth, tested=rest)
 
 
+_ROWS = [{"name": str, "wa": float, "ua": float, "ua_interval": ([float], None)}]
+
+
 def _of_audit(manifest: Manifest, column: str, names: Sequence[str]) -> list[dict[str, Any]] | None:
     """Return the rows of the audit beside the manifest; None if it is of other rows or folds, or cannot be read."""
     path = manifest.path.parent / paths.AUDIT_JSON
     try:
         found = files.read_json(path, "mmer-pipe audit")
         is_of_these = (found["digest"], found["folds"], found["held_out"]) == (manifest.digest, column, list(names))
-        return list(found["baselines"]["rows"]) if is_of_these else None
+        rows = found["baselines"]["rows"]
+        is_complete = not mismatch(rows, _ROWS) and all(len(row["ua_interval"] or (0, 0)) == 2 for row in rows)
+        return rows if is_of_these and is_complete else None
     except (UserError, OSError, KeyError, TypeError):
         return None
 

@@ -64,7 +64,15 @@ def test_the_audit_of_this_manifest_and_these_folds_is_used(corpus):
     assert all(row.ua_interval_95 is None for row in found.rows)  # from four dialogues
 
 
-@pytest.mark.parametrize("changes", [{"digest": "0"}, {"folds": "speaker"}, {"held_out": ["1"]}, {"baselines": None}])
+WRONG_ROWS = ["abc", [{"name": "x"}], [{"name": "x", "wa": "0.5", "ua": 0.5, "ua_interval": None}],
+              [{"name": "x", "wa": 0.5, "ua": 0.5, "ua_interval": [0.5]}]]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [{"digest": "0"}, {"folds": "speaker"}, {"held_out": ["1"]}, {"baselines": None},
+     *({"baselines": {"rows": rows}} for rows in WRONG_ROWS)],
+)  # fmt: skip
 def test_the_audit_of_another_corpus_or_of_other_folds_is_not_used(corpus, changes):
     manifest, system, facts = corpus
     write_audit(manifest, **changes)

@@ -16,6 +16,8 @@ from mmer_pipeline.cluster import local_workers
 from mmer_pipeline.cross_validation import CrossValidation, Job, JobResult, Outcome, Workspace
 from mmer_pipeline.errors import Busy, UserError
 from mmer_pipeline.settings import Settings
+from stages.cv_progress import CrossValidationProgress
+from stages.shared_options import Common
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -169,3 +171,15 @@ def test_one_worker_computes_with_the_threads_that_train_has(monkeypatch):
     with new, local_workers(1, devices=["0"]) as client:
         assert client.submit(about_this_process, 0).result().threads == int(answer.stdout)
     assert "OMP_NUM_THREADS" not in os.environ  # Dask writes it there when it is not kept from it
+
+
+def test_a_damaged_file_of_a_running_job_does_not_end_the_others(monkeypatch, tmp_path):
+    monkeypatch.setattr("stages.cv_progress.interactive", lambda: True)
+    job = Job("mmer", Settings(fold=1))
+    metrics = job.paths(tmp_path).metrics
+    metrics.parent.mkdir(parents=True)
+    metrics.write_text('{"epoch": 1')
+    with CrossValidationProgress(Common(tmp_path, tmp_path, "cpu", False, False, True), tmp_path, [job]) as progress:
+        progress.started(job)
+        assert not progress.bar.disable
+        progress.tick()
