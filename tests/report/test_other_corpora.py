@@ -24,9 +24,10 @@ def write_scores(run, number, predicted, *, corpus="calls", truth=TRUTH, digest=
     there = fold.on(corpus)
     there.directory.mkdir()
     rows = [
-        [f"u{i}", str(number), f"s{i % 2}", f"{dialogue}{i % 2}", LABELS[right], LABELS[said], str(1 - said), str(said), ""]
+        [f"u{i}", str(number), f"s{i % 2}", f"{dialogue}{i % 2}", LABELS[right], LABELS[said],
+         str(1 - said), str(said), ""]
         for i, (right, said) in enumerate(zip(truth, predicted, strict=True))
-    ]
+    ]  # fmt: skip
     write_predictions(there.predictions, LABELS, rows)
     evaluation = {
         "identity": RunRecord.read(fold.settings, "").digest,
