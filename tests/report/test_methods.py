@@ -7,8 +7,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from helpers.report_example import report_example
-from helpers.run_example import write_import, write_run
+from helpers.run_example import edit_json, write_import, write_run
 
+from mmer_pipeline import paths
 from mmer_pipeline.corpora.labels import LabelMap
 from mmer_pipeline.report.build_report import make_report
 from mmer_pipeline.report.corpus_content import MAJORITY, Baseline, Baselines
@@ -18,6 +19,7 @@ from mmer_pipeline.report.methods import methods, methods_latex, methods_markdow
 from mmer_pipeline.report.references import bibliography
 from mmer_pipeline.report.run_results import HeldOut, SystemResults
 from mmer_pipeline.report.utterance_facts import UtteranceFacts
+from mmer_pipeline.runs import trained_digests
 
 FACTS = {
     "utterances": {"train": 8, "validation": 0, "test": 4, "left_out": 0},
@@ -134,7 +136,9 @@ WAV2VEC2 = {
 def test_spec_augment_is_said_as_the_trained_encoder_s_configuration_has_it(tmp_path, config, settings, said):
     run = write_run(tmp_path / "a", **settings)
     if config:
-        (run / "fold-1" / "model" / "config.json").write_text(json.dumps({"speech": {"config": config}}))
+        fold = paths.fold(run, 1)
+        (fold.model / paths.MODEL_CONFIG_NAME).write_text(json.dumps({"speech": {"config": config}}))
+        edit_json(fold.settings, lambda record: record.update(files=trained_digests(fold)))
     assert said in text_of(make_report([run]), "Training")
 
 
