@@ -18,6 +18,7 @@ from mmer_pipeline import paths
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.settings import OPTIONAL_SETTINGS, OPTIONS, Settings
 from mmer_pipeline.systems.registry import NAMED_LISTS, settings_for
+from stages.cluster_options import cluster_options
 from stages.extract import make_features
 from stages.other_corpora import extract_other_corpora, read_other_corpora
 from stages.report import WRITTEN, show_report
@@ -68,6 +69,7 @@ def _resources(_context: click.Context, _parameter: click.Parameter, value: Sequ
               help="Fold to train; repeatable.  [all]")  # fmt: skip
 @click.option("--test-on", "others", multiple=True, type=FILE,
               help="Manifest of another corpus to score all models on; repeatable.")  # fmt: skip
+@cluster_options
 @fold_options
 @manifest_option
 @setting_options(SETTINGS)
@@ -166,7 +168,7 @@ def _jobs(
 @contextmanager
 def _client(common: Common, scheduler: str | None, workers: int, resources: Mapping[str, float]) -> "Iterator[Client]":
     """Start worker processes on this machine, or connect to those of a scheduler."""
-    from mmer_pipeline.cluster import connect, devices_to_share, local_workers
+    from mmer_pipeline.cluster.connect import connect, devices_to_share, local_workers
 
     if scheduler is None:
         with local_workers(workers, devices_to_share(common.device)) as client:

@@ -13,6 +13,7 @@ import click
 from mmer_pipeline.corpora.transcripts import GOLD
 from mmer_pipeline.settings import FEATURE_SETTINGS
 from mmer_pipeline.systems.registry import settings_for
+from stages.cluster_options import cluster_options
 from stages.setting_options import GroupedCommand, SystemName, setting_options
 from stages.shared_options import Common, common_options, manifest_option, say, suggest
 from stages.transcribe import make_transcripts
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
               help="Compute only the features that this system reads; mmer reads both.")  # fmt: skip
 @click.option("--scheduler", default="threads", show_default=True, metavar="WHERE",
               help="Where to compute: threads, processes, or the address of a Dask scheduler.")  # fmt: skip
+@cluster_options
 @manifest_option
 @setting_options(FEATURE_SETTINGS)
 @common_options

@@ -18,7 +18,8 @@ import torch
 from distributed import Client, KilledWorker, as_completed
 from torch import Tensor
 
-from mmer_pipeline import audio, cluster
+from mmer_pipeline import audio
+from mmer_pipeline.cluster.connect import connect
 from mmer_pipeline.devices import resolve_device
 from mmer_pipeline.encoders.encoder_files import EncoderFiles
 from mmer_pipeline.encoders.speech import SpeechEncoder, load_speech_encoder
@@ -225,7 +226,7 @@ def run(
     Raises:
         UserError: there is no scheduler at the address, a worker ran out of memory or died, or a job raised it.
     """
-    with cluster.connect(scheduler) as client:
+    with connect(scheduler) as client:
         slots = BATCHES_IN_FLIGHT_PER_THREAD * max(1, sum(client.nthreads().values()))
         waiting = iter(batches)
         submit = partial(client.submit, job, pure=False, resources=resources or None)

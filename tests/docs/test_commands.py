@@ -37,6 +37,7 @@ FENCE = re.compile(
 )
 MARK = re.compile(r"needs [\w ]+|takes minutes|run by (?P<file>\S+)")
 COMMANDS = ("sh", "console")
+PROGRAMS = ("source", "python3", "python", "pip", "dask", "pytest", "ruff", "mypy", "openssl", "sbatch")
 SETTINGS_FILE = "mmer.toml"
 SECONDS = 30  # of the recordings that a page's table names
 
@@ -187,7 +188,7 @@ def check(words: list[str]) -> None:
         )  # fmt: skip
         assert result.returncode == 0, result.stderr
     else:
-        assert Path(words[0]).name in ("source", "python3", "python", "pip", "dask", "pytest", "ruff", "mypy")
+        assert Path(words[0]).name in PROGRAMS
 
 
 def check_arguments(arguments: list[str]) -> None:

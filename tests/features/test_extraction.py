@@ -11,7 +11,7 @@ import torch
 from helpers.extraction import Work, speech_extraction, text_extraction
 from transformers import AutoModel, AutoTokenizer, Wav2Vec2FeatureExtractor
 
-from mmer_pipeline import cluster
+from mmer_pipeline.cluster import remote_scheduler
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.transcripts import encoder_text
 from mmer_pipeline.demo.encoders import tiny_speech_encoder
@@ -154,6 +154,6 @@ def test_an_encoder_with_weights_missing_is_refused_before_anything_is_written(
 def test_a_scheduler_that_does_not_answer_is_refused(
     manifest: Manifest, text: Work, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(cluster, "CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(remote_scheduler, "CONNECT_SECONDS", 0.2)
     with pytest.raises(UserError, match=r"tcp://127\.0\.0\.1:9"):
         text(manifest, scheduler="tcp://127.0.0.1:9")

@@ -15,7 +15,8 @@ from helpers.extraction import (
 )
 from helpers.sockets import listening
 
-from mmer_pipeline import audio, cluster
+from mmer_pipeline import audio
+from mmer_pipeline.cluster import connect
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.features import extraction, workers
 from mmer_pipeline.features.feature_file import FeatureFile
@@ -54,7 +55,7 @@ def test_one_thread_and_four_write_the_same_bytes(
     for extract, name in ((text, "text.h5"), (speech, "speech.h5")):
         written = []
         for threads in (1, 4):
-            monkeypatch.setattr(cluster, "usable_cores", lambda threads=threads: threads)
+            monkeypatch.setattr(connect, "usable_cores", lambda threads=threads: threads)
             extract(manifest)
             written.append(Path(name).read_bytes())
             Path(name).unlink()
@@ -65,7 +66,7 @@ def test_recordings_are_decoded_while_others_are_computed(
     manifest: Manifest, speech: Work, small_batches: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """No batch leaves its arithmetic until a recording of another one has been decoded."""
-    monkeypatch.setattr(cluster, "usable_cores", lambda: 2)
+    monkeypatch.setattr(connect, "usable_cores", lambda: 2)
     frames, load = workers._frames, audio.load
     decoded, more = 0, threading.Condition()
 

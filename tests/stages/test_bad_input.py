@@ -140,7 +140,7 @@ def test_an_unknown_device_says_what_there_is(manifest, encoders):
 
 
 def test_no_scheduler_at_the_address(manifest, encoders, monkeypatch):
-    monkeypatch.setattr("mmer_pipeline.cluster.CONNECT_SECONDS", 1)
+    monkeypatch.setattr("mmer_pipeline.cluster.remote_scheduler.CONNECT_SECONDS", 1)
     assert "No Dask scheduler answers at 'tcp://127.0.0.1:9'" in fail(
         "extract", *encoders, "--scheduler", "tcp://127.0.0.1:9"
     )

@@ -12,7 +12,7 @@ import dask
 import pytest
 
 from mmer_pipeline import cross_validation
-from mmer_pipeline.cluster import local_workers
+from mmer_pipeline.cluster.connect import local_workers
 from mmer_pipeline.cross_validation import CrossValidation, Job, JobResult, Outcome, Workspace
 from mmer_pipeline.errors import Busy, UserError
 from mmer_pipeline.settings import Settings

@@ -8,15 +8,15 @@ import torch
 from distributed import Client, Security
 from helpers.sockets import listening
 
-from mmer_pipeline import cluster
-from mmer_pipeline.cluster import devices_to_share, worker_environment
+from mmer_pipeline.cluster import connect
+from mmer_pipeline.cluster.connect import devices_to_share, worker_environment
 from mmer_pipeline.devices import usable_cores
 
 
 @pytest.fixture
 def machine(monkeypatch):
     """Eight cores, three GPUs, nothing said in the environment."""
-    monkeypatch.setattr(cluster, "usable_cores", lambda: 8)
+    monkeypatch.setattr(connect, "usable_cores", lambda: 8)
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 3)
     for name in ("OMP_NUM_THREADS", "CUDA_VISIBLE_DEVICES"):
         monkeypatch.delenv(name, raising=False)
@@ -52,7 +52,7 @@ def two_workers():
     """The client of two worker processes, which were started where nothing is said about threads."""
     with pytest.MonkeyPatch.context() as patch:
         patch.delenv("OMP_NUM_THREADS")
-        with cluster.local_workers(2) as client:
+        with connect.local_workers(2) as client:
             yield client
 
 
@@ -76,7 +76,7 @@ def test_nobody_without_the_certificate_of_this_run_reaches_a_worker(two_workers
 
 def test_workers_in_threads_listen_on_nothing():
     before = listening(os.getpid())
-    with cluster.connect("threads") as client:
+    with connect.connect("threads") as client:
         assert client.submit(os.getpid).result() == os.getpid()
         assert listening(os.getpid()) == before
 

@@ -11,10 +11,9 @@ import dask
 import torch
 from distributed import Client, Nanny, Scheduler, Security, SpecCluster, Worker, WorkerPlugin
 
+from mmer_pipeline.cluster.remote_scheduler import connected
 from mmer_pipeline.devices import usable_cores
-from mmer_pipeline.errors import UserError
 
-CONNECT_SECONDS = 30
 # Threads that decode at the same time (libsndfile and soxr release the GIL). Each decodes about 550 seconds of 44.1 kHz
 # stereo FLAC per second, so eight of them keep a device busy that runs wav2vec2-base's front end at 20 TFLOP/s. On two
 # cores, decoding takes 4 % of that front end's time, and only smaller encoders gain measurably from the overlap.
@@ -32,7 +31,7 @@ def connect(scheduler: str | Client) -> Iterator[Client]:
     A client that is connected already is used as it is.
 
     Raises:
-        UserError: no scheduler answers at the address.
+        UserError: as `remote_scheduler.connected`.
     """
     if isinstance(scheduler, Client):
         yield scheduler
@@ -44,14 +43,7 @@ def connect(scheduler: str | Client) -> Iterator[Client]:
         with _local_cluster({0: {"cls": _Worker, "options": options}}, {"protocol": "inproc://"}) as client:
             yield client
     else:
-        try:
-            client = Client(scheduler, timeout=CONNECT_SECONDS, set_as_default=False)
-        except (OSError, ValueError) as error:
-            raise UserError(
-                f"No Dask scheduler answers at {scheduler!r} ({error}). "
-                "Expected an address such as tcp://node1:8786. Start the scheduler there with `dask scheduler`."
-            ) from None
-        with client:
+        with connected(scheduler) as client:
             yield client
 
 
