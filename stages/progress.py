@@ -1,6 +1,7 @@
 """Progress of long-running work on standard error: bars on a terminal, plain lines elsewhere."""
 
 import logging
+import os
 import signal
 import time
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from stages.shared_options import Common, interactive, say
 Result = TypeVar("Result")
 
 SECONDS_BETWEEN_LINES = 10.0
+STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 
 
 def quiet_libraries() -> None:
@@ -35,7 +37,7 @@ def quiet_libraries() -> None:
 
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
-    logging.getLogger("distributed").setLevel(logging.ERROR)
+    logging.getLogger("distributed").setLevel(logging.CRITICAL)
 
 
 class Stopped(UserError):  # noqa: N818 (a state, not a fault)
@@ -43,23 +45,37 @@ class Stopped(UserError):  # noqa: N818 (a state, not a fault)
 
 
 class StopRequest:
-    """Turns Ctrl-C or SIGTERM (sent by batch systems) into a request to stop; a second signal interrupts at once."""
+    """Turns Ctrl-C, SIGTERM (sent by batch systems) or SIGHUP (a terminal was closed) into a request to stop.
+
+    A second signal, if it is not SIGHUP, interrupts at once. After nohup, SIGHUP is ignored as before.
+    """
 
     def __init__(self) -> None:
         self.requested = False
 
     def __enter__(self) -> "StopRequest":
-        self.handlers = {number: signal.signal(number, self._handle) for number in (signal.SIGINT, signal.SIGTERM)}
+        numbers = [number for number in STOP_SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+        self.handlers = {number: signal.signal(number, self._handle) for number in numbers}
+        self.terminals = [number for number in (1, 2) if os.isatty(number)]
         return self
 
     def __exit__(self, *_: object) -> None:
         for number, handler in self.handlers.items():
             signal.signal(number, handler)
 
-    def _handle(self, _number: int, _frame: object) -> None:
-        if self.requested:
+    def _handle(self, number: int, _frame: object) -> None:
+        if number == signal.SIGHUP:
+            self._leave_terminals()
+        elif self.requested:
             raise KeyboardInterrupt
         self.requested = True
+
+    def _leave_terminals(self) -> None:
+        """Send to nowhere what is said from now on: to write to a terminal that is gone would be an error."""
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for number in self.terminals:
+            os.dup2(nowhere, number)
+        os.close(nowhere)
 
 
 class RateColumn(ProgressColumn):
@@ -128,6 +144,13 @@ class ExtractionProgress(Work):
     def __exit__(self, *_: object) -> None:
         super().__exit__()
         self.stop.__exit__()
+
+    def report(self, text: str) -> None:
+        """Show a message above the bar."""
+        if self.bar:
+            self.bar.console.print(text, markup=False, highlight=False, soft_wrap=True)
+        elif self.lines:
+            click.echo(text, err=True)
 
     def progress(self, more: int, total: int) -> None:
         """Record that `more` of `total` utterances have been written.
