@@ -5,24 +5,26 @@ Stages communicate only through files, so a job calls `train_fold` and `evaluate
 
 import threading
 import time
-import traceback
 import uuid
 from collections import deque
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
-from queue import Empty, SimpleQueue
 from typing import Any, Protocol
 
-from distributed import Client, Future, KilledWorker, get_worker
+from distributed import Client
 
 from mmer_pipeline import files, paths
+from mmer_pipeline.cluster.dispatch import Dispatcher, Ended, WorkersLost
+from mmer_pipeline.cluster.worker_check import shared_directory
 from mmer_pipeline.errors import Busy, OtherSettings, UserError
 from mmer_pipeline.settings import Settings
 
 TICK_SECONDS = 0.25  # between two checks of the jobs' files and for Ctrl-C
 RETRY_SECONDS = 3.0  # before retrying a fold on which another process was working
+STOP_SECONDS = 5.0  # for workers to acknowledge that they are to stop; one that hangs never does
 _LINE = "\n  "  # separates the changes that `OtherSettings` lists
 STATES = ("done", "was done", "failed", "stopped")
 
@@ -97,13 +99,16 @@ class Observer(Protocol):
     """Receives the progress of a cross-validation, and can stop it."""
 
     def started(self, job: Job) -> None:
-        """Called when a worker starts a job."""
+        """Called when a worker starts a job; more than once if a worker was lost."""
 
     def waiting(self, job: Job) -> None:
         """Called when another process is working on the fold; the job is retried later."""
 
     def ended(self, outcome: Outcome) -> None:
         """Called when a job has ended."""
+
+    def message(self, text: str) -> None:
+        """Called with messages about the workers."""
 
     def tick(self) -> None:
         """Called several times per second."""
@@ -142,7 +147,7 @@ def _stop(cv_id: str) -> None:
     _stopped.add(cv_id)
 
 
-def run_job(job: Job, workspace: Workspace, ticket: str) -> JobResult:
+def run_job(job: Job, workspace: Workspace) -> JobResult:
     """Train and evaluate a fold, skipping what has been completed.
 
     Raises:
@@ -150,7 +155,6 @@ def run_job(job: Job, workspace: Workspace, ticket: str) -> JobResult:
         UserError: as `train_fold` and `evaluate_fold`.
     """
     with _ONE_AT_A_TIME:
-        get_worker().log_event(workspace.cv_id, ticket)
         began = time.perf_counter()
         from transformers.utils import logging as transformers_logging
 
@@ -198,17 +202,8 @@ def run_job(job: Job, workspace: Workspace, ticket: str) -> JobResult:
 # ------------------------------------------------------------------------------- in the main process
 
 
-@dataclass
-class _SubmittedJob:
-    """A job that has been submitted to Dask."""
-
-    job: Job
-    future: "Future[JobResult]"
-    started: bool = False
-
-
 class CrossValidation:
-    """Submits jobs to Dask and collects their outcomes."""
+    """Gives jobs to Dask's workers and collects their outcomes."""
 
     def __init__(
         self, client: Client, workspace: Workspace, observer: Observer, *, resources: Mapping[str, float]
@@ -217,101 +212,70 @@ class CrossValidation:
         self.client, self.workspace, self.observer, self.resources = client, workspace, observer, resources
         self.ready: deque[Job] = deque()
         self.busy: deque[tuple[float, Job]] = deque()  # time of the next attempt, job
-        self.submitted: dict[str, _SubmittedJob] = {}  # by ticket
         self.outcomes: list[Outcome] = []
-        self.events: SimpleQueue[tuple[str, bool]] = SimpleQueue()  # ticket, whether it has ended; from Dask's threads
         self.stopping = False
 
     def run(self, jobs: Sequence[Job]) -> list[Outcome]:
-        """Run the jobs in order; if one fails, the others still run."""
+        """Run the jobs in order; if one fails, the others still run.
+
+        Raises:
+            UserError: as `Dispatcher.next`.
+        """
         self.ready.extend(jobs)
-        self.client.subscribe_topic(self.workspace.cv_id, lambda event: self.events.put((event[1], False)))
-        try:
-            while self.ready or self.busy or self.submitted:
+        workspace = self.workspace
+        read = (workspace.manifest, workspace.cache, *workspace.test_on)
+        with (
+            shared_directory(workspace.runs, read) as requirements,
+            Dispatcher(
+                self.client, partial(run_job, workspace=workspace), resources=self.resources,
+                requirements=requirements, started=self.observer.started, report=self.observer.message,
+            ) as dispatcher,
+        ):  # fmt: skip
+            while self.ready or self.busy or len(dispatcher):
                 if self.observer.stop_requested() and not self.stopping:
-                    self._stop()
-                self._submit_jobs()
-                self._next_event()
+                    self._stop(dispatcher)
+                while self.busy and self.busy[0][0] <= time.monotonic():
+                    self.ready.append(self.busy.popleft()[1])
+                while self.ready and dispatcher.room():
+                    dispatcher.submit(self.ready.popleft())
+                ended = dispatcher.next(TICK_SECONDS)
+                if ended is not None:
+                    self._handle(ended)
                 self.observer.tick()
-        finally:
-            self.client.unsubscribe_topic(self.workspace.cv_id)
         return self.outcomes
 
-    def _submit_jobs(self) -> None:
-        while self.busy and self.busy[0][0] <= time.monotonic():
-            self.ready.append(self.busy.popleft()[1])
-        # When a worker dies, Dask counts that against every job assigned to it, so each worker gets one job at a time.
-        while self.ready and len(self.submitted) < max(1, self._workers()):
-            job, ticket = self.ready.popleft(), uuid.uuid4().hex
-            future = self.client.submit(
-                run_job, job, self.workspace, ticket, key=f"{job.run}-fold-{job.settings.fold}-{ticket}",
-                pure=False, resources=self.resources or None,
-            )  # fmt: skip
-            self.submitted[ticket] = _SubmittedJob(job, future)
-            future.add_done_callback(lambda _, ticket=ticket: self.events.put((ticket, True)))
-
-    def _workers(self) -> int:
-        """Number of workers that have the resources for a job."""
-        offers = [worker["resources"] for worker in self.client.scheduler_info(n_workers=-1)["workers"].values()]
-        return sum(all(offer.get(name, 0) >= amount for name, amount in self.resources.items()) for offer in offers)
-
-    def _next_event(self) -> None:
-        try:
-            ticket, ended = self.events.get(timeout=TICK_SECONDS)
-        except Empty:
-            return
-        submitted = self.submitted.get(ticket)
-        if submitted is None:  # cancelled
-            return
-        if not ended:
-            submitted.started = True
-            self.observer.started(submitted.job)
-            return
-        del self.submitted[ticket]
-        job, future = submitted.job, submitted.future
-        if future.status == "finished":
-            result: JobResult = future.result()
-            job.paths(self.workspace.runs).failure_log.unlink(missing_ok=True)
+    def _handle(self, ended: "Ended[Job, JobResult]") -> None:
+        job, result, error = ended.item, ended.result, ended.error
+        log = job.paths(self.workspace.runs).failure_log
+        if result is not None:
+            log.unlink(missing_ok=True)
             self._record(Outcome(job, "done" if result.computed else "was done", result))
-        elif future.status == "error":
-            self._handle_error(job, future.exception(), future)
-        else:
-            text = "The connection to the Dask scheduler was lost. Run the same command again to resume the job."
-            self._record(Outcome(job, "failed", message=text))
-
-    def _handle_error(self, job: Job, error: BaseException, future: "Future[JobResult]") -> None:
-        if isinstance(error, UserError) and self.stopping:
+        elif isinstance(error, UserError) and self.stopping:
             self._record(Outcome(job, "stopped"))
         elif isinstance(error, Busy):
             self.busy.append((time.monotonic() + RETRY_SECONDS, job))
             self.observer.waiting(job)
-        elif isinstance(error, UserError):
+        elif isinstance(error, UserError) and not isinstance(error, WorkersLost):
             self._record(Outcome(job, "failed", message=str(error)))
-        elif isinstance(error, KilledWorker):
-            text = (
-                "The worker process died, most likely because it ran out of memory. "
-                "Use fewer --jobs or a smaller --max-batch-seconds."
-            )
-            self._record(Outcome(job, "failed", message=text))
         else:
-            log = job.paths(self.workspace.runs).failure_log
-            files.write_text(log, "".join(traceback.format_exception(type(error), error, future.traceback())))
-            self._record(Outcome(job, "failed", message=f"{type(error).__name__}: {error}\nThe traceback is in {log}."))
+            files.write_text(log, ended.log)
+            text = f"{type(error).__name__}: {error}\nThe traceback is in {log}."
+            if isinstance(error, WorkersLost):
+                text = f"{error} Use fewer --jobs or a smaller --max-batch-seconds.\nWhat is known is in {log}."
+            self._record(Outcome(job, "failed", message=text))
 
     def _record(self, outcome: Outcome) -> None:
         self.outcomes.append(outcome)
         self.observer.ended(outcome)
 
-    def _stop(self) -> None:
+    def _stop(self, dispatcher: "Dispatcher[Job, JobResult]") -> None:
         """Ask running jobs to save and stop, and cancel the others."""
         self.stopping = True
-        self.client.run(_stop, self.workspace.cv_id, on_error="ignore")
-        cancelled = [*self.ready, *(job for _, job in self.busy)]
+        cancelled = [*self.ready, *(job for _, job in self.busy), *dispatcher.stop()]
         self.ready.clear()
         self.busy.clear()
-        for ticket, submitted in list(self.submitted.items()):
-            if not submitted.started:
-                submitted.future.cancel()
-                cancelled.append(self.submitted.pop(ticket).job)
+        with suppress(OSError):  # TimeoutError among them
+            ask = partial(self.client._run, _stop, self.workspace.cv_id, on_error="ignore")
+            self.client.sync(ask, callback_timeout=STOP_SECONDS)
         for job in cancelled:
             self._record(Outcome(job, "stopped"))

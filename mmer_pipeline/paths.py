@@ -116,6 +116,11 @@ def lock_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.lock")
 
 
+def cluster_token(directory: Path, name: str) -> Path:
+    """A file by which the workers of a cluster recognise a directory that they share with this process."""
+    return directory / f".cluster-{name}.tmp"
+
+
 @dataclass(frozen=True)
 class FoldPaths:
     """The files of one fold of a run: `runs/<run>/fold-k/`."""
@@ -164,7 +169,7 @@ class FoldPaths:
 
     @property
     def failure_log(self) -> Path:
-        """The traceback of an unexpected error in a cross-validation's job for this fold."""
+        """What happened to a cross-validation's job for this fold that failed: workers, traceback, worker's log."""
         return self.directory / "failure.log"
 
     @property

@@ -9,6 +9,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -120,7 +121,7 @@ def cv(
         corpus.path, common.cache, common.runs, test_on=tuple(other.path for other in others_read),
         device=common.device, save_seconds=60 * save_minutes, keep_state=keep_state, restart=restart,
     )  # fmt: skip
-    with _client(common, scheduler, workers or 1, resources) as client:
+    with _client(common, scheduler, workers or 1) as client:
         errors = _extract(common, corpus, jobs, client, resources)
         reasons = {job: [errors[r] for r in requests_of(job.settings) if r in errors] for job in jobs}
         settings = [job.settings for job in jobs if not reasons[job]]
@@ -166,20 +167,16 @@ def _jobs(
 
 
 @contextmanager
-def _client(common: Common, scheduler: str | None, workers: int, resources: Mapping[str, float]) -> "Iterator[Client]":
+def _client(common: Common, scheduler: str | None, workers: int) -> "Iterator[Client]":
     """Start worker processes on this machine, or connect to those of a scheduler."""
     from mmer_pipeline.cluster.connect import connect, devices_to_share, local_workers
 
     if scheduler is None:
         with local_workers(workers, devices_to_share(common.device)) as client:
             yield client
-        return
-    with connect(scheduler) as client:
-        offers = [worker["resources"] for worker in client.scheduler_info(n_workers=-1)["workers"].values()]
-        if not any(all(offer.get(name, 0) >= resources[name] for name in resources) for offer in offers):
-            wanted = "".join(f" with {name}={amount:g}" for name, amount in resources.items())
-            say(common, f"The scheduler at {scheduler} has no worker{wanted} yet. Waiting for one …")
-        yield client
+    else:
+        with connect(scheduler, partial(say, common)) as client:
+            yield client
 
 
 def _extract(

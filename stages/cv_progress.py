@@ -56,6 +56,7 @@ class CrossValidationProgress(StopRequest):
 
     def started(self, job: Job) -> None:
         """See `cross_validation.Observer`."""
+        self._remove(job)  # a worker that had it was lost
         self.running[job] = self.bar.add_task(f"  {self._name(job)}", total=job.settings.epochs, note="")
         self.unreported[job] = time.monotonic()
 
@@ -72,6 +73,10 @@ class CrossValidationProgress(StopRequest):
         if outcome.state != "stopped":
             self.bar.advance(self.all)
             self._line(f"{self._name(outcome.job)}  {_result_text(outcome)}")
+
+    def message(self, text: str) -> None:
+        """See `cross_validation.Observer`."""
+        self._line(text)
 
     def tick(self) -> None:
         """See `cross_validation.Observer`."""

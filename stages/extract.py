@@ -84,7 +84,7 @@ def make_features(
 
     def work() -> "Extraction":
         with ExtractionProgress(common, name) as progress:
-            execution = Execution(common.device, scheduler, progress.progress, resources)
+            execution = Execution(common.device, scheduler, progress.progress, resources, progress.report)
             return extract_features(request, corpus, common.cache, execution)
 
     done = when_free(common, path, work)

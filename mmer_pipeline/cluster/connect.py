@@ -3,7 +3,7 @@
 import logging
 import os
 import signal
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -18,6 +18,7 @@ from mmer_pipeline.devices import usable_cores
 # stereo FLAC per second, so eight of them keep a device busy that runs wav2vec2-base's front end at 20 TFLOP/s. On two
 # cores, decoding takes 4 % of that front end's time, and only smaller encoders gain measurably from the overlap.
 MAX_THREADS = 8
+RESTART_SECONDS = 600  # of a worker that died; one that takes longer is given up (on a busy machine 15 are too few)
 _HERE = "127.0.0.1"  # no other machine needs to reach the local workers
 _THREADS = "OMP_NUM_THREADS"
 _DEVICES = "CUDA_VISIBLE_DEVICES"
@@ -25,10 +26,10 @@ _NO_LOGS = {"distributed.admin.low-level-log-length": 0}  # they would keep thou
 
 
 @contextmanager
-def connect(scheduler: str | Client) -> Iterator[Client]:
+def connect(scheduler: str | Client, report: Callable[[str], None] = lambda _: None) -> Iterator[Client]:
     """Connect to "threads" or "processes" on this machine, or to the Dask scheduler at an address.
 
-    A client that is connected already is used as it is.
+    A client that is connected already is used as it is. `report` is told about a scheduler elsewhere.
 
     Raises:
         UserError: as `remote_scheduler.connected`.
@@ -44,6 +45,8 @@ def connect(scheduler: str | Client) -> Iterator[Client]:
             yield client
     else:
         with connected(scheduler) as client:
+            page = f" Dashboard: {client.dashboard_link}" if client.dashboard_link else ""
+            report(f"Using the Dask scheduler at {scheduler}.{page}")
             yield client
 
 
@@ -53,8 +56,8 @@ def local_workers(count: int, devices: Sequence[str] = ()) -> Iterator[Client]:
 
     Worker i sees only GPU i (modulo their number) of `devices`. A single worker uses as many threads as this process,
     so that it computes the same digits on a CPU; several share the cores, unless `OMP_NUM_THREADS` is set. If a worker
-    dies, its task fails at once with `KilledWorker`. Only this process handles Ctrl-C and SIGTERM; when it dies, for
-    whatever reason, its workers die with it.
+    dies, another one is started, and its task fails at once with `KilledWorker`. Only this process handles Ctrl-C,
+    SIGTERM and SIGHUP; when it dies, for whatever reason, its workers die with it.
 
     The processes listen on the loopback alone, and talk only to those that have the certificate made for this call:
     whoever can reach a Dask process without one can run code as its owner.
@@ -83,9 +86,13 @@ def local_workers(count: int, devices: Sequence[str] = ()) -> Iterator[Client]:
 def _local_cluster(workers: Mapping[int, Any], scheduler: Mapping[str, Any]) -> Iterator[Client]:
     """Start a scheduler with these options, these workers, and a client."""
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    # By default Dask limits each worker process to one thread, by changing the environment of this process.
+    settings = {
+        **_NO_LOGS,
+        "distributed.nanny.pre-spawn-environ": {},  # they would limit each worker to a thread
+        "distributed.deploy.lost-worker-timeout": RESTART_SECONDS,
+    }
     with (
-        dask.config.set({**_NO_LOGS, "distributed.nanny.pre-spawn-environ": {}}),
+        dask.config.set(settings),
         SpecCluster(
             workers=workers,
             scheduler={"cls": _Scheduler, "options": {"dashboard": False, **scheduler}},
@@ -142,7 +149,7 @@ class _WorkerSetup(WorkerPlugin):
 
     def setup(self, worker: Worker) -> None:  # noqa: ARG002
         """Configure signals, threads and logging; runs in the worker's main thread when it starts."""
-        for number in (signal.SIGINT, signal.SIGTERM):
+        for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             signal.signal(number, signal.SIG_IGN)
         if _THREADS in os.environ:  # torch is already imported when Dask sets it
             torch.set_num_threads(int(os.environ[_THREADS]))

@@ -17,6 +17,7 @@ from distributed.comm.addressing import parse_host_port
 from mmer_pipeline.errors import UserError
 
 CONNECT_SECONDS = 30  # a scheduler that starts at the same time needs a few of them
+RECONNECT_SECONDS = 120  # how long a scheduler may be away; it is started again, or the network fails
 GREETING_SECONDS = 10  # a scheduler sends its first bytes at once
 _SECURE = "tls"
 
@@ -36,7 +37,7 @@ def connected(address: str) -> Client:
         _check_plain(address, host)
     _greet(address, host, port, context)
     try:
-        return Client(address, security=Security(), timeout=CONNECT_SECONDS, set_as_default=False)
+        return Client(address, security=Security(), timeout=RECONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise UserError(_no_answer(address, error)) from None
 

@@ -52,6 +52,7 @@ class Execution:
     scheduler: str | Client  # "threads", "processes", the address of a Dask scheduler, or a client of one
     progress: Progress
     resources: Mapping[str, float] | None = None  # of a scheduler's worker, needed by one batch
+    report: Callable[[str], None] = lambda _: None  # for messages about the workers
 
 
 @dataclass(frozen=True)
@@ -106,7 +107,7 @@ def extract_text(
     with files.locked(paths.lock_of(path)), FeatureWriter(path, identity, tokenizer.dim, plan) as writer:
         items = [workers.TextItem(number, tuple(token_ids[number])) for number in writer.missing]
         job = workers.TextJob(encoder, identity.encoder_digest, execution.device, dtype)
-        _fill(writer, job, workers.text_batches(items), execution)
+        _fill(writer, job, workers.text_batches(items), execution, (encoder.directory,))
     return Extraction(path, len(items), len(utterances))
 
 
@@ -143,7 +144,7 @@ def extract_speech(
     with files.locked(paths.lock_of(path)), FeatureWriter(path, identity, outline.front_dim, plan) as writer:
         missing = [items[number] for number in writer.missing]
         job = workers.SpeechJob(encoder, identity.encoder_digest, execution.device, dtype)
-        _fill(writer, job, workers.speech_batches(missing), execution)
+        _fill(writer, job, workers.speech_batches(missing), execution, (encoder.directory, manifest.root))
     return Extraction(path, len(missing), len(utterances))
 
 
@@ -169,14 +170,19 @@ def _fill(
     job: Callable[[Sequence[Item]], Rows],
     batches: Sequence[Sequence[Item]],
     execution: Execution,
+    read: tuple[Path, ...],
 ) -> None:
+    """Compute the batches on workers that see the directories to `read`, and write the rows."""
     from mmer_pipeline.features import workers
 
     total = sum(len(batch) for batch in batches)
     execution.progress(0, total)  # shows that the extraction has started
     if batches:
-        for rows in workers.run(BatchSequence(job), group_batches(batches), execution.scheduler, execution.resources):
-            writer.write(rows)
+        for rows in workers.run(
+            BatchSequence(job), group_batches(batches), execution.scheduler, read, execution.resources, execution.report
+        ):
+            if rows:
+                writer.write(rows)
             execution.progress(len(rows), total)
     writer.finish()
     refuse_damaged(FeatureFile(writer.path), lambda: writer.dim)  # the disk gives back what it was given

@@ -9,17 +9,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
-from distributed import Client, KilledWorker, as_completed
+from distributed import Client
 from torch import Tensor
 
 from mmer_pipeline import audio
 from mmer_pipeline.cluster.connect import connect
+from mmer_pipeline.cluster.dispatch import Dispatcher, WorkersLost
+from mmer_pipeline.cluster.worker_check import Requirements
 from mmer_pipeline.devices import resolve_device
 from mmer_pipeline.encoders.encoder_files import EncoderFiles
 from mmer_pipeline.encoders.speech import SpeechEncoder, load_speech_encoder
@@ -32,6 +34,7 @@ from mmer_pipeline.errors import UserError
 # than to launch only with batches a few times larger, but a corpus of IEMOCAP's size takes seconds either way.
 TOKENS_PER_BATCH = 1024
 SECONDS_PER_BATCH = 30.0  # audio in one front-end batch
+TICK_SECONDS = 0.25  # between two chances to stop
 BATCHES_IN_FLIGHT_PER_THREAD = 3  # enough that no worker waits, few enough that memory use stays constant
 
 Rows = list[tuple[int, np.ndarray]]  # number in the plan, values [length, dim]
@@ -216,34 +219,38 @@ def run(
     job: Callable[[Sequence[Item]], Rows],
     batches: Sequence[Sequence[Item]],
     scheduler: str | Client,
+    read: Sequence[Path] = (),
     resources: Mapping[str, float] | None = None,
+    report: Callable[[str], None] = lambda _: None,
 ) -> Iterator[Rows]:
     """Run `job` on every batch and yield the results in the order in which they are finished.
 
-    `scheduler` is as for `cluster.connect`; `resources` are the
-    resources of one of its workers that a batch needs.
+    While none is finished, an empty list is yielded several times per second, so that the caller can stop. `scheduler`
+    is as for `connect`; `read` are files that a worker needs, `resources` the resources of a worker that a batch needs;
+    `report` is called with messages about the workers.
 
     Raises:
-        UserError: there is no scheduler at the address, a worker ran out of memory or died, or a job raised it.
+        UserError: as `connect`; workers ran out of memory or died, none can be used, or a job raised it.
     """
-    with connect(scheduler) as client:
-        slots = BATCHES_IN_FLIGHT_PER_THREAD * max(1, sum(client.nthreads().values()))
-        waiting = iter(batches)
-        submit = partial(client.submit, job, pure=False, resources=resources or None)
-        futures: Any = as_completed([submit(batch) for batch in islice(waiting, slots)], loop=client.loop)
-        for future in futures:
-            try:
-                rows: Rows = future.result()
-            except KilledWorker as error:
+    requirements = Requirements(tuple(path.absolute() for path in read))
+    with (
+        connect(scheduler, report) as client,
+        Dispatcher(
+            client, job, resources=resources, requirements=requirements, per_thread=BATCHES_IN_FLIGHT_PER_THREAD,
+            report=report,
+        ) as dispatcher,
+    ):  # fmt: skip
+        for ended in dispatcher.map(batches, TICK_SECONDS):
+            error = ended.error if ended else None
+            if isinstance(error, WorkersLost):
                 raise UserError(
-                    f"A Dask worker died while computing a batch ({error}), most likely because it ran out of memory. "
-                    "Finished features are kept. Run the same command again with fewer workers."
+                    f"{error} Finished features are kept. Run the same command again with fewer workers."
                 ) from None
-            except torch.OutOfMemoryError as error:
+            if isinstance(error, torch.OutOfMemoryError):
                 raise UserError(
                     f"The device ran out of memory on a batch ({str(error).splitlines()[0]}). Finished features are "
                     "kept. Free some memory and run the same command again, or use --device cpu."
                 ) from None
-            for batch in islice(waiting, 1):
-                futures.add(submit(batch))
-            yield rows
+            if error is not None:
+                raise error
+            yield ended.result or [] if ended else []

@@ -44,6 +44,9 @@ class Watcher:
     def ended(self, outcome):
         self.events.append((outcome.state, outcome.job.name, outcome.job.settings.fold))
 
+    def message(self, text):
+        self.events.append(("message", text, None))
+
     def tick(self):
         pass
 
@@ -51,12 +54,13 @@ class Watcher:
         return sum(event[0] == "started" for event in self.events) == self.stop_after
 
 
-def pretend(job, workspace, ticket):
+def pretend(job, workspace):
     """Stands for `cross_validation.run_job` in a worker process: what it does is in the job's name."""
-    from distributed import get_worker
-
-    get_worker().log_event(workspace.cv_id, ticket)
     if job.name == "dies":
+        time.sleep(0.2)
+        os._exit(3)
+    if job.name == "dies-once" and not (workspace.runs / "died").exists():
+        (workspace.runs / "died").touch()
         time.sleep(0.2)
         os._exit(3)
     if job.name == "breaks":
@@ -89,12 +93,18 @@ def outcomes_of(monkeypatch, tmp_path):
     return run
 
 
-def test_a_worker_that_dies_takes_its_own_job_with_it_and_no_other(workers, outcomes_of):
-    outcomes = outcomes_of(workers, "dies", *["well"] * 6, "dies", "well")
+def test_a_job_whose_worker_died_is_tried_again_a_few_times(workers, outcomes_of):
+    watcher = Watcher()
+    outcomes = outcomes_of(workers, "dies", *["well"] * 6, "dies-once", "well", watcher=watcher)
     assert [outcome.state for outcome in sorted(outcomes, key=lambda outcome: outcome.job.settings.fold)] == [
-        *("failed", *["done"] * 6, "failed", "done"),
+        *("failed", *["done"] * 8),
     ]
-    assert all("worker process died" in outcome.message for outcome in outcomes if outcome.state == "failed")
+    assert sum("was lost. Its work is given" in text for kind, text, _ in watcher.events if kind == "message") == 4
+    log = Path("dies/fold-1/failure.log")
+    [message] = [outcome.message for outcome in outcomes if outcome.state == "failed"]
+    assert "worker process died, or could not be reached any more, 3 times" in message
+    assert str(log) in message
+    assert log.read_text().count(" was lost\n") == 3
 
 
 def test_what_nobody_foresaw_leaves_its_traceback_and_what_a_user_can_mend_its_message(workers, outcomes_of):
