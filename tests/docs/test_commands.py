@@ -37,7 +37,7 @@ FENCE = re.compile(
 )
 MARK = re.compile(r"needs [\w ]+|takes minutes|run by (?P<file>\S+)")
 COMMANDS = ("sh", "console")
-PROGRAMS = ("source", "python3", "python", "pip", "dask", "pytest", "ruff", "mypy", "openssl", "sbatch")
+PROGRAMS = ("source", "python3", "python", "pip", "dask", "pytest", "ruff", "mypy", "openssl", "sbatch", "hf", "export")
 SETTINGS_FILE = "mmer.toml"
 SECONDS = 30  # of the recordings that a page's table names
 
