@@ -30,7 +30,9 @@ SCHEDULER, CLIENT, FIRST_WORKER = 2, 3, 10  # the last number of their addresses
 AWAY_SECONDS = 20.0  # how long a worker hangs or is cut off: longer than Dask waits
 WORKER_TTL = "6s"  # after which the scheduler gives up a worker that says nothing
 START_SECONDS = 240.0
+LOOP = ("sh", "-c", 'while :; do "$@"; sleep 1; done', "sh")  # a worker ends when it loses its scheduler
 DASK = {
+    "DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD": "spawn",  # `signal_workers` recognises it
     "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": WORKER_TTL,
     "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "12s",  # Dask allows no less
     "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "10s",
@@ -132,12 +134,14 @@ class Cluster:
         local = ["--host", f"{NETWORK}.{host}", "--local-directory", str(self.directory / f"scratch-{host}")]
         words = ["dask", "worker", "--nthreads", "1", "--memory-limit", "0", *local, *self.tls, "--no-dashboard"]
         log = self.directory / f"worker-{host}.log"
-        self.processes[host] = self.network.start(host, [*before, *_python(*words, self.address)], log, **environment)
+        self.processes[host] = self.network.start(
+            host, [*before, *LOOP, *_python(*words, self.address)], log, **environment
+        )
 
     def end(self, host: int) -> None:
         """Kill everything on a host."""
         process = self.processes.pop(host)
-        for member in family(process.pid):
+        for member in (process.pid, *family(process.pid)):  # the first would start another one
             with suppress(ProcessLookupError):
                 os.kill(member, signal.SIGKILL)
         process.wait()
