@@ -77,8 +77,8 @@ def replacing(path: Path) -> Iterator[Path]:
         make_directory(path.parent)
         temporary, lock = _temporary_file(path)
         try:
-            temporary.chmod(0o644)
             yield temporary
+            temporary.chmod(0o644)
             sync(temporary)
             temporary.replace(path)
         except BaseException:
@@ -136,9 +136,9 @@ def replacing_directory(path: Path) -> Iterator[Path]:
         shutil.rmtree(temporary, ignore_errors=True)
         try:
             temporary.mkdir()
-            temporary.chmod(0o755)
             yield temporary
             for written in [*temporary.rglob("*"), temporary]:
+                written.chmod(0o755 if written.is_dir() else 0o644)  # safetensors lets only the owner read
                 sync(written)
             _move_away(path)
             temporary.replace(path)

@@ -31,7 +31,7 @@ class FeatureWriter:
         self.partial = paths.partial_features(path)
         self._offsets = np.concatenate([[0], np.cumsum([row.length for row in plan])]).astype(np.int64)
         with files.explain_disk_errors(path):
-            path.parent.mkdir(parents=True, exist_ok=True)
+            files.make_directory(path.parent)
             sources = [
                 file
                 for file in (_usable(path, identity, dim), _usable(self.partial, identity, dim))
@@ -100,16 +100,17 @@ class FeatureWriter:
         """
         digests = self._file["value_digest"].asstr()[:]
         assert all(digests), "finish() before every row was written"
+        self.close()
         with files.explain_disk_errors(self.path):
-            self.close()
             files.sync(self.partial)
             self.partial.replace(self.path)
             files.sync(self.path.parent)
 
     def close(self) -> None:
         """Close the file; the rows written so far are kept for the next run."""
-        self._stream.close()
-        self._file.close()
+        with files.explain_disk_errors(self.path):
+            self._stream.close()
+            self._file.close()  # writes the head of the file, although it is unchanged
 
     def __enter__(self) -> "FeatureWriter":
         return self

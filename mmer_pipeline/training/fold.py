@@ -76,6 +76,7 @@ def train_fold(
                 check_trained(fold_paths, before, run.name)
                 if before.files is None:  # by an earlier version, or killed just before this was recorded
                     _record_files(before, fold_paths)
+            _remove_state(fold_paths, accelerator, keep_state)  # a process was killed before it could do so
             return False
         record = replace(record, inputs=before.inputs, recorded=before.recorded) if before else record
         set_seed(settings.seed)
@@ -90,8 +91,7 @@ def train_fold(
         Trainer(settings, record.identity, model, examples, fold, fold_paths, accelerator, observer, save_seconds).run()
         if accelerator.is_main_process:
             _record_files(record, fold_paths)
-        if accelerator.is_main_process and not keep_state:
-            shutil.rmtree(fold_paths.state, ignore_errors=True)
+        _remove_state(fold_paths, accelerator, keep_state)
         accelerator.wait_for_everyone()
     return True
 
@@ -99,6 +99,11 @@ def train_fold(
 def _record_files(record: RunRecord, fold_paths: FoldPaths) -> None:
     """Add the digests of what training wrote to its record, so that a later change is noticed."""
     replace(record, files=trained_digests(fold_paths)).write(fold_paths.settings)
+
+
+def _remove_state(fold_paths: FoldPaths, accelerator: Accelerator, keep_state: bool) -> None:
+    if accelerator.is_main_process and not keep_state:
+        shutil.rmtree(fold_paths.state, ignore_errors=True)
 
 
 def _inputs(

@@ -27,6 +27,9 @@ REPOSITORY = Path(__file__).resolve().parents[2]
 # command in a child, `run(seed, directory)`; it may be missing.
 KINDS = {
     "kills": "faults.kills",
+    "disk errors": "faults.disk_errors",
+    "power loss": "faults.power_loss",
+    "two at once": "faults.pairs",
 }
 
 
@@ -57,11 +60,16 @@ def main() -> None:
 
     modules = {kind: found for kind in options.kinds if (found := _module(kind)) is not None}
     workplace, began = Workplace(slot), time.monotonic()
-    for done, trial in enumerate(_trials(options, modules, results)):
+    done, ended = 0, set()  # cases of which all trials have been made
+    for trial in _trials(options, modules, results, ended):
         if done == options.trials or time.monotonic() - began > 60 * options.minutes:
             break
         entry = _run(trial, modules[trial.kind], workplace)
+        if entry is None:
+            ended.add((trial.kind, trial.case))
+            continue
         results.add(entry)
+        done += 1
         if entry["result"] == FOUND:
             print(f"FOUND {trial.kind}, {trial.case}, seed {trial.seed}: {entry['detail']}", flush=True)
     print(results.table())
@@ -96,7 +104,9 @@ def _module(kind: str) -> ModuleType | None:
         return None
 
 
-def _trials(options: argparse.Namespace, modules: dict[str, ModuleType], results: Results) -> Iterator[Trial]:
+def _trials(
+    options: argparse.Namespace, modules: dict[str, ModuleType], results: Results, ended: set[tuple[str, str]]
+) -> Iterator[Trial]:
     """Trials to repeat, and then one of each kind and case in turn, so that a short run is a fair sample."""
     cases = [
         (kind, case)
@@ -106,20 +116,23 @@ def _trials(options: argparse.Namespace, modules: dict[str, ModuleType], results
     ]
     yield from (Trial(*key) for key in results.to_repeat() if key[:2] in cases)
     seed = options.first_seed
-    while True:
+    while len(ended) < len(cases):
         for kind, case in cases:
-            if (kind, case, seed) not in results.last:
+            if (kind, case, seed) not in results.last and (kind, case) not in ended:
                 yield Trial(kind, case, seed)
         seed += options.step
 
 
-def _run(trial: Trial, module: ModuleType, workplace: Any) -> dict[str, Any]:
-    from faults.workplace import FoundError
+def _run(trial: Trial, module: ModuleType, workplace: Any) -> dict[str, Any] | None:
+    """The entry of a trial; None if its case has no more."""
+    from faults.workplace import FoundError, NoMoreError
 
     began = time.monotonic()
     entry: dict[str, Any] = {"kind": trial.kind, "case": trial.case, "seed": trial.seed, "result": HELD}
     try:
         entry |= module.trial(trial.case, trial.seed, workplace)
+    except NoMoreError:
+        return None
     except FoundError as error:
         entry |= {"result": FOUND, "detail": str(error)}
     except Exception:

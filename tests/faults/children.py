@@ -85,6 +85,15 @@ class Child:
                 code = -1000 if kill_after is None else os.waitstatus_to_exitcode(status)
             else:
                 time.sleep(0.002)
+        return self._ended(code)
+
+    def wait_for(self, seconds: float) -> Ended | None:
+        """Wait for so many seconds at most; None if it has not ended."""
+        time.sleep(seconds)
+        pid, status = os.waitpid(self.pid, os.WNOHANG)
+        return self._ended(os.waitstatus_to_exitcode(status)) if pid else None
+
+    def _ended(self, code: int) -> Ended:
         return Ended(code, self.output.read_text(errors="replace"), time.monotonic() - self.began)
 
     def end_group(self) -> None:

@@ -37,7 +37,8 @@ struct control {
 struct entry { uint32_t kind, name, other, flags; uint64_t inode, offset, size; };
 
 static struct control *control;
-static char mine[FDS]; /* open for writing, below the directory */
+static char mine[FDS];   /* 1: open for writing, below the directory; 2: for reading */
+static char *names[FDS]; /* the names of the former, as far as the shim knows */
 static int log_fd = -1;
 
 static void attach(const char *path) {
@@ -69,7 +70,7 @@ static int below(int dir, const char *path, char *full) {
         snprintf(full, PATH_MAX, "%s/%s", base, path);
     }
     size_t n = strlen(control->directory);
-    return !strncmp(full, control->directory, n) && full[n] == '/';
+    return !strncmp(full, control->directory, n) && (!full[n] || full[n] == '/');
 }
 static int of(int fd) { return control && fd >= 0 && fd < FDS ? mine[fd] : 0; }
 static void name_of(int fd, char *full) {
@@ -123,10 +124,10 @@ static int opened(int dir, const char *path, int flags, mode_t mode) {
     }
     int fd = syscall(SYS_openat, dir, path, flags, mode);
     if (ours && writes && fd >= 0) {
-        if (fd < FDS) mine[fd] = 1;
+        if (fd < FDS) { mine[fd] = 1; free(names[fd]); names[fd] = strdup(full); }
         if (new) note(CREATE, inode_of(fd), 0, full, NULL, 0, NULL, 0);
         else if (flags & O_TRUNC) note(TRUNCATE, inode_of(fd), 0, full, NULL, 0, NULL, 0);
-    } else if (fd >= 0 && fd < FDS) mine[(unsigned)fd] = ours ? 2 : 0; /* 2: only fsync of it counts (a directory) */
+    } else if (fd >= 0 && fd < FDS) mine[(unsigned)fd] = ours ? 2 : 0;
     end(how);
     return fd;
 }
@@ -136,7 +137,18 @@ int open64(const char *path, int flags, ...) { MODE_ARGUMENT return opened(AT_FD
 int openat(int dir, const char *path, int flags, ...) { MODE_ARGUMENT return opened(dir, path, flags, mode); }
 int openat64(int dir, const char *path, int flags, ...) { MODE_ARGUMENT return opened(dir, path, flags | O_LARGEFILE, mode); }
 int creat(const char *path, mode_t mode) { return opened(AT_FDCWD, path, O_CREAT | O_WRONLY | O_TRUNC, mode); }
-int close(int fd) { if (fd >= 0 && fd < FDS) mine[fd] = 0; return syscall(SYS_close, fd); }
+/* The shim does not see the renames of safetensors, which calls the kernel itself: the name of the open file tells. */
+static void note_rename(int fd) {
+    char full[PATH_MAX], *before = names[fd];
+    if (!before || !control->log) return;
+    name_of(fd, full);
+    if (strcmp(full, before) && !strstr(full, " (deleted)")) note(RENAME, 0, 0, before, full, 0, NULL, 0);
+}
+int close(int fd) {
+    if (of(fd) == 1) { note_rename(fd); free(names[fd]); names[fd] = NULL; }
+    if (fd >= 0 && fd < FDS) mine[fd] = 0;
+    return syscall(SYS_close, fd);
+}
 
 static ssize_t written(int fd, const void *data, size_t size, off_t offset, int positioned) {
     char full[PATH_MAX];
@@ -211,7 +223,17 @@ static int moved(int from_dir, const char *from, int to_dir, const char *to) {
     int how = 0, ours = below(from_dir, from, full);
     if (below(to_dir, to, other) && ours && (how = begin(RENAME, other)) < 0) return -1;
     int failed = syscall(SYS_renameat, from_dir, from, to_dir, to);
-    if (ours && !failed) note(RENAME, 0, 0, full, other, 0, NULL, 0);
+    if (ours && !failed) {
+        size_t n = strlen(full);
+        note(RENAME, 0, 0, full, other, 0, NULL, 0);
+        for (int fd = 0; fd < FDS; fd++)
+            if (names[fd] && !strncmp(names[fd], full, n) && (!names[fd][n] || names[fd][n] == '/')) {
+                char new[2 * PATH_MAX];
+                snprintf(new, sizeof new, "%s%s", other, names[fd] + n);
+                free(names[fd]);
+                names[fd] = strdup(new);
+            }
+    }
     end(how);
     return failed;
 }

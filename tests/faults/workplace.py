@@ -26,6 +26,10 @@ class FoundError(Exception):
     """The package did not keep a promise."""
 
 
+class NoMoreError(Exception):
+    """All trials of a case have been made."""
+
+
 @dataclass(frozen=True)
 class Stage:
     """A command, and the state that it starts from."""
