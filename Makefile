@@ -20,6 +20,8 @@ JOBS ?=
 AGAINST ?=
 OPTIONS ?=
 TRAIN_OPTIONS ?=
+# Of `make faults`: how long it runs. Empty: until every fault has been tried, which takes days, or until Ctrl-C.
+FAULTS_MINUTES ?=
 # Empty: all benchmarks.
 BENCH ?=
 BENCH_OPTIONS ?=
@@ -33,7 +35,7 @@ CV := $(if $(SYSTEMS),--systems "$(SYSTEMS)") $(if $(SEEDS),--seeds "$(SEEDS)") 
 
 # Everything needs the one .venv, and all cores or the GPU.
 .NOTPARALLEL:
-.PHONY: help setup demo prepare features train cv-report test bench docs lint check clean
+.PHONY: help setup demo prepare features train cv-report test faults bench docs lint check clean
 .DELETE_ON_ERROR:
 
 help:
@@ -45,6 +47,7 @@ help:
 	@echo "make cv-report [SYSTEMS=mmer,cai,wav2vec2,roberta] [SEEDS=1,2,3] [FOLDS='1 2'] [JOBS=2] [AGAINST=mmer]"
 	@echo "                 cross-validate these systems, skipping finished work; then the report"
 	@echo "make bench [BENCH='training reading'] [BENCH_OPTIONS='--sizes small --rounds 3']   the figures of docs/speed.md"
+	@echo "make faults [FAULTS_MINUTES=30]   kill commands, let disks fail …; goes on where it was stopped (docs/faults.md)"
 	@echo "make docs        the documentation as a site in site/"
 	@echo "make test | lint | check | clean"
 	@echo 'OPTIONS="--text-encoder … --speech-encoder …" goes to extract, train and cv, TRAIN_OPTIONS="--epochs …" to the'
@@ -89,6 +92,11 @@ cv-report: $(MANIFEST) | $(READY)
 # In the order of tests/conftest.py: files with slow tests first.
 test: $(READY)
 	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+
+# Kills, failing disks, power failures and two commands at once; a short part is in the tests. The results are kept in
+# reports/faults, so that the next call goes on with other faults.
+faults: $(READY)
+	PYTHONPATH=.:tests $(BIN)/python -m faults $(FAULTS_MINUTES:%=--minutes %)
 
 # Where nothing else runs. Tables and pictures go to reports/bench.
 bench: $(READY)
