@@ -156,11 +156,14 @@ class _Job:
             place = None if explanations is None else str(explanations)  # what is finished is not explained afterwards
             identity = self.recognizer.identity(cut=cut, truths=dict(self.truths), explanations=place)
             with ResultFile(output, self.recognizer.labels, identity) as file:
-                self.finished = dict(file.done)
-                left = {key: item for key, item in requests.items() if key not in file.done}
+                self.finished, failed = file.done, file.failed
+                left = {key: item for key, item in requests.items() if key not in self.finished}
                 if len(left) < len(items):
                     say(self.common, f"Continuing: {len(items) - len(left)} of {len(items)} recordings are finished.")
-                self._predict(left, cut, explanations, file)
+                # What could not be used is tried again apart, so that the rest is classified together as before.
+                for again in (True, False):
+                    part = {key: item for key, item in left.items() if (key in failed) == again}
+                    self._predict(part, cut, explanations, file)
                 file.finish(list(requests))
         self.rows = [row for key in requests for row in self.finished.get(key, [])]
 
@@ -170,17 +173,20 @@ class _Job:
         from mmer_pipeline.prediction.pipeline import predict_items
         from stages.progress import Stopped, StopRequest, Work
 
-        items = list(requests.values())
+        items, window = list(requests.values()), dict[str, list[dict[str, Any]] | None]()
         with StopRequest() as stop, Work(self.common, "Predicting", unit="recordings") as work:
             outcomes = predict_items(self.recognizer, items, cut=cut, explain=explanations is not None)
             for number, (key, outcome) in enumerate(zip(requests, outcomes, strict=True), start=1):
+                window[key] = None if outcome.problem else self._rows(outcome, explanations)
                 if outcome.problem:
                     self.problems.append(outcome.problem)
-                else:
-                    self.finished[key] = self._rows(outcome, explanations)
-                    if file is not None:
-                        file.add(key, self.finished[key])
                 work.show(number, len(items))
+                if not outcome.ends_window:
+                    continue
+                self.finished |= {done: rows for done, rows in window.items() if rows is not None}
+                if file is not None:
+                    file.add(window)
+                window.clear()
                 if stop.requested and number < len(items):
                     goes_on = "; the same command continues from there" if file is not None else ""
                     raise Stopped(f"Stopped. {number} of {len(items)} recordings are finished{goes_on}.")

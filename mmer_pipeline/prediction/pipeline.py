@@ -35,6 +35,7 @@ class Outcome:
     item: Item
     predictions: tuple[Prediction, ...] = ()  # one, or one per utterance of a long recording
     problem: str = ""  # why there are none: a sentence
+    ends_window: bool = True  # the next items are classified apart from this one and those before it
 
 
 @dataclass(frozen=True)
@@ -58,6 +59,9 @@ def predict_items(
 
     With `cut` "auto", recordings of more than `LONG_SECONDS` are cut at pauses, unless a transcript or times were given
     for them; with "always", every recording without times is, and given transcripts are not used.
+
+    The last digits of a prediction depend on what it is classified together with. A command that goes on after an
+    outcome that ends a window gives the same digits as one that was never stopped.
     """
     predictions: list[Prediction] = []
     problem = ""
@@ -70,7 +74,8 @@ def predict_items(
                 else:
                     predictions.append(outcome)
                 if piece.is_last:
-                    yield Outcome(items[piece.number], () if problem else tuple(predictions), problem)
+                    found = () if problem else tuple(predictions)
+                    yield Outcome(items[piece.number], found, problem, ends_window=piece is pieces[-1])
                     predictions, problem = [], ""
 
 
@@ -78,28 +83,42 @@ def _windows(
     items: Sequence[Item], cut: str, pool: ThreadPoolExecutor
 ) -> Iterator[tuple[list[_Piece], "list[Future[Waveform]]"]]:
     """Utterances that are classified together, and their samples; those of the next window are decoded meanwhile."""
-    window: list[_Piece] = []
     ahead: tuple[list[_Piece], list[Future[Waveform]]] | None = None
-    for piece in _pieces(items, cut):
-        window.append(piece)
-        if len(window) < WINDOW_UTTERANCES and sum(other.seconds for other in window) < WINDOW_SECONDS:
-            continue
-        loading = [pool.submit(_load, other) for other in window]
+    for window in _grouped(items, cut):
+        loading = [pool.submit(_load, piece) for piece in window]
         if ahead:
             yield ahead
-        ahead, window = (window, loading), []
+        ahead = window, loading
     if ahead:
         yield ahead
-    if window:
-        yield window, [pool.submit(_load, piece) for piece in window]
 
 
-def _pieces(items: Sequence[Item], cut: str) -> Iterator[_Piece]:
+def _grouped(items: Sequence[Item], cut: str) -> Iterator[list[_Piece]]:
+    """The utterances of each window: whole items, or a part of one item that is too long for a window."""
+    window: list[_Piece] = []
     for number, item in enumerate(items):
-        try:
-            yield from _pieces_of(number, item, cut)
-        except UserError as error:
-            yield _Piece(number, item, 0.0, None, None, False, True, _sentence(item, error))
+        pieces = _pieces(number, item, cut)
+        if window and not _fit([*window, *pieces]):
+            yield window
+            window = []
+        for piece in pieces:
+            if window and not _fit([*window, piece]):
+                yield window
+                window = []
+            window.append(piece)
+    if window:
+        yield window
+
+
+def _fit(pieces: Sequence[_Piece]) -> bool:
+    return len(pieces) <= WINDOW_UTTERANCES and sum(piece.seconds for piece in pieces) <= WINDOW_SECONDS
+
+
+def _pieces(number: int, item: Item, cut: str) -> list[_Piece]:
+    try:
+        return _pieces_of(number, item, cut)
+    except UserError as error:
+        return [_Piece(number, item, 0.0, None, None, False, True, _sentence(item, error))]
 
 
 def _pieces_of(number: int, item: Item, cut: str) -> list[_Piece]:

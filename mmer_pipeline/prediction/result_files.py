@@ -1,8 +1,8 @@
 """The file of a prediction's results: CSV or JSON lines, one row per utterance.
 
-As soon as a recording is finished, its results are appended to a partial file, so that a command that was killed can
-continue. The partial file has one line of JSON per entry: first its schema and identity, then the rows of each finished
-recording.
+As soon as recordings are finished, their results are appended to a partial file, so that a command that was killed can
+continue. The partial file has one line of JSON per entry: first its schema and identity, then the rows of recordings that
+were classified together. They are kept together or not at all, because the last digits depend on the others.
 """
 
 import json
@@ -22,7 +22,7 @@ from mmer_pipeline.runs import PREDICTION_COLUMNS, PROBABILITY_PREFIX, TRANSCRIP
 
 INPUT_COLUMNS = ("audio", "start_seconds", "end_seconds", "transcript", "transcript_source")
 CSV_SUFFIX, JSON_LINES_SUFFIX = ".csv", ".jsonl"
-SCHEMA = 1  # of the partial file
+SCHEMA = 2  # of the partial file
 
 ResultRow = dict[str, Any]  # the columns of the CSV file, but `probabilities` maps each class to its own
 
@@ -132,13 +132,18 @@ class ResultFile:
         self.labels = tuple(labels)
         self.identity = identity  # digest of the model and the options: rows of another one are not used
         self.partial = paths.partial_results(path)
-        self._done: dict[str, list[ResultRow]] = {}
+        self._tried: dict[str, list[ResultRow] | None] = {}
         self._stack = ExitStack()
 
     @property
-    def done(self) -> Mapping[str, list[ResultRow]]:
+    def done(self) -> dict[str, list[ResultRow]]:
         """The rows of each finished recording, by `request_key`."""
-        return self._done
+        return {key: rows for key, rows in self._tried.items() if rows is not None}
+
+    @property
+    def failed(self) -> set[str]:
+        """The keys of the recordings that could not be used."""
+        return {key for key, rows in self._tried.items() if rows is None}
 
     def __enter__(self) -> "ResultFile":
         with ExitStack() as stack:
@@ -157,14 +162,15 @@ class ResultFile:
     ) -> None:
         self._stack.close()
 
-    def add(self, key: str, rows: Sequence[ResultRow]) -> None:
-        """Keep the rows of a recording.
+    def add(self, recordings: Mapping[str, Sequence[ResultRow] | None]) -> None:
+        """Keep the rows of recordings that were classified together; None: a recording could not be used.
 
         Raises:
             UserError: the disk is full.
         """
-        self._append({"key": key, "rows": list(rows)})
-        self._done[key] = list(rows)
+        entry = {key: None if rows is None else list(rows) for key, rows in recordings.items()}
+        self._append({"recordings": entry})
+        self._tried |= entry
 
     def finish(self, keys_in_order: Iterable[str]) -> None:
         """Write the file with the rows of these recordings, and remove the partial file.
@@ -175,7 +181,8 @@ class ResultFile:
         Raises:
             UserError: the disk is full; the partial file is kept.
         """
-        rows = _with_unique_ids([self._done[key] for key in keys_in_order if key in self._done])
+        done = self.done
+        rows = _with_unique_ids([done[key] for key in keys_in_order if key in done])
         if self.path.suffix.lower() == JSON_LINES_SUFFIX:
             text = "".join(map(files.json_line, rows))
         else:
@@ -185,7 +192,7 @@ class ResultFile:
 
     def _open_partial(self) -> None:
         header = {"schema": SCHEMA, "identity": self.identity}
-        self._done, complete_bytes = _read_partial(self.partial, header)
+        self._tried, complete_bytes = _read_partial(self.partial, header)
         if complete_bytes:
             with self.partial.open("r+b") as stream:
                 stream.truncate(complete_bytes)
@@ -199,27 +206,31 @@ class ResultFile:
             stream.write(files.json_line(value).encode())
 
 
-def _read_partial(path: Path, header: Mapping[str, Any]) -> tuple[dict[str, list[ResultRow]], int]:
-    """Read a partial file: the rows of each recording, and the number of bytes up to the first broken line.
+def _read_partial(path: Path, header: Mapping[str, Any]) -> tuple[dict[str, list[ResultRow] | None], int]:
+    """Read a partial file: the rows of each recording (None: it could not be used), and the number of bytes up to the first broken line.
 
     Both are empty if there is no file, or its header is another.
     """
-    done: dict[str, list[ResultRow]] = {}
+    tried: dict[str, list[ResultRow] | None] = {}
     complete_bytes = 0
     if not path.is_file():
-        return done, complete_bytes
+        return tried, complete_bytes
     with path.open("rb") as stream:
         for line in stream:
             entry = _entry(line)
             if complete_bytes == 0:
                 if entry != header:
                     break
-            elif isinstance(entry, dict) and isinstance(entry.get("rows"), list):
-                done[str(entry.get("key"))] = entry["rows"]
+            elif isinstance(entry, dict) and _are_recordings(entry.get("recordings")):
+                tried |= entry["recordings"]
             else:
                 break
             complete_bytes += len(line)
-    return done, complete_bytes
+    return tried, complete_bytes
+
+
+def _are_recordings(value: Any) -> bool:
+    return isinstance(value, dict) and all(rows is None or isinstance(rows, list) for rows in value.values())
 
 
 def _entry(line: bytes) -> Any:

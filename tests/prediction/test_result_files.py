@@ -40,7 +40,7 @@ def rows(name: str) -> list[dict]:
 def write(path: Path, recordings: list[list[dict]]) -> None:
     with ResultFile(path, LABELS, "model") as results:
         for number, recording in enumerate(recordings):
-            results.add(str(number), recording)
+            results.add({str(number): recording})
         results.finish(map(str, range(len(recordings))))
 
 
@@ -52,7 +52,7 @@ def interrupted(*keys: str, identity: str = "model") -> None:
     """Do what a command does that is stopped after these recordings: it never comes to `finish`."""
     with ResultFile(OUTPUT, LABELS, identity) as results:
         for key in keys:
-            results.add(key, rows(key))
+            results.add({key: rows(key)})
 
 
 def test_one_prediction_is_a_row_with_the_item_s_own_id_and_times():
@@ -127,7 +127,7 @@ def test_cells_of_several_lines_and_undecodable_names_are_read_back():
 def test_the_rows_are_in_the_order_of_the_inputs_and_those_of_other_inputs_are_left_out():
     interrupted("c", "b", "old")
     with ResultFile(OUTPUT, LABELS, "model") as results:
-        results.add("a", rows("a"))
+        results.add({"a": rows("a")})
         results.finish(["a", "b", "unreadable", "c"])
     assert names(OUTPUT) == ["a", "b", "c"]
 
@@ -137,7 +137,7 @@ def test_an_interrupted_command_goes_on():
     assert not OUTPUT.exists()
     with ResultFile(OUTPUT, LABELS, "model") as results:
         assert results.done == {"a": rows("a"), "b": rows("b")}
-        results.add("c", rows("c"))
+        results.add({"c": rows("c")})
         results.finish(results.done)
     assert names(OUTPUT) == ["a", "b", "c"]
     assert not PARTIAL.exists()
@@ -147,7 +147,7 @@ def test_a_killed_command_has_kept_every_finished_recording():
     code = (
         "import os, signal; from pathlib import Path; from mmer_pipeline.prediction.result_files import ResultFile\n"
         f"with ResultFile(Path({str(OUTPUT)!r}), {LABELS!r}, 'model') as results:\n"
-        "    results.add('a', []); os.kill(os.getpid(), signal.SIGKILL)"
+        "    results.add({'a': []}); os.kill(os.getpid(), signal.SIGKILL)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == -signal.SIGKILL
     with ResultFile(OUTPUT, LABELS, "model") as results:
@@ -155,7 +155,7 @@ def test_a_killed_command_has_kept_every_finished_recording():
 
 
 @pytest.mark.parametrize(
-    "torn", ['{"key": "b", "ro', '{"key": "b", "rows": []}', '{"key": "b"\n', "\x00\x00\n", "[]\n"]
+    "torn", ['{"recordings": {"b', '{"recordings": {"b": []}}', '{"recordings": "b"}\n', "\x00\x00\n", "[]\n"]
 )
 def test_a_torn_last_line_is_dropped(torn):
     interrupted("a")
@@ -164,7 +164,7 @@ def test_a_torn_last_line_is_dropped(torn):
     with ResultFile(OUTPUT, LABELS, "model") as results:
         assert results.done == {"a": rows("a")}
         assert PARTIAL.read_text() == before
-        results.add("b", rows("b"))
+        results.add({"b": rows("b")})
     with ResultFile(OUTPUT, LABELS, "model") as results:
         assert list(results.done) == ["a", "b"]
 
@@ -175,7 +175,7 @@ def test_a_partial_file_with_a_bad_header_is_begun_anew(content):
     PARTIAL.write_text(content)
     with ResultFile(OUTPUT, LABELS, "model") as results:
         assert results.done == {}
-        results.add("a", rows("a"))
+        results.add({"a": rows("a")})
     with ResultFile(OUTPUT, LABELS, "model") as results:
         assert list(results.done) == ["a"]
 
@@ -184,7 +184,7 @@ def test_results_of_another_model_are_not_used():
     interrupted("a", identity="another")
     with ResultFile(OUTPUT, LABELS, "model") as results:
         assert results.done == {}
-        results.add("b", rows("b"))
+        results.add({"b": rows("b")})
         results.finish(["a", "b"])
     assert names(OUTPUT) == ["b"]
 

@@ -113,7 +113,7 @@ def test_a_stopped_command_says_that_it_can_go_on(predict, monkeypatch):
     with monkeypatch.context() as patch:
         interrupted_after(patch, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
         message = fail(*predict, "in", "-o", "results.csv")
-    assert "Stopped. 3 of 5 recordings are finished; the same command continues from there." in message
+    assert "Stopped. 4 of 5 recordings are finished; the same command continues from there." in message
     assert "Continuing: 3 of 5" in succeed(*predict, "in", "-o", "results.csv").stderr
     assert len(read_predictions(Path("results.csv"))) == 5
 
