@@ -5,7 +5,9 @@ import json
 import os
 from pathlib import Path
 
+import numpy as np
 import pytest
+from safetensors.numpy import save_file
 
 from mmer_pipeline import files
 from mmer_pipeline.errors import UserError
@@ -137,3 +139,88 @@ def test_the_error_about_a_broken_line_has_its_number(content: bytes, tmp_path: 
     path.write_bytes(content)
     with pytest.raises(UserError, match="line 2: not readable JSON"):
         files.read_json_lines(path)
+
+
+def test_a_killed_process_s_temporary_file_is_used_again(tmp_path: Path) -> None:
+    (tmp_path / ".a.txt.tmp").write_text("the longer half of what a killed process wrote")
+    files.write_text(tmp_path / "a.txt", "new")
+    assert (tmp_path / "a.txt").read_text() == "new"
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_two_processes_that_write_one_file_do_not_share_a_temporary_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    with files.replacing(path) as first, files.replacing(path) as second:
+        first.write_text("first")
+        second.write_text("second")
+    assert path.read_text() == "first"  # its block ended last
+    assert names(tmp_path) == ["a.txt"]
+
+
+def test_a_directory_that_was_moved_away_when_a_process_was_killed_comes_back(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    with files.replacing_directory(path) as temporary:
+        (temporary / "old").touch()
+    path.replace(tmp_path / ".model.old.tmp")
+    with pytest.raises(ZeroDivisionError), files.replacing_directory(path) as temporary:
+        write_half(temporary / "new")
+    assert names(path) == ["old"]
+    assert names(tmp_path) == ["model"]
+
+
+def test_other_users_can_read_weights(tmp_path: Path) -> None:
+    """Safetensors replaces the file that it is given by another one, which only the owner can read."""
+    with files.replacing(tmp_path / "a.safetensors") as temporary:
+        save_file({"a": np.zeros(3)}, temporary)
+    with files.replacing_directory(tmp_path / "model") as temporary:
+        save_file({"a": np.zeros(3)}, temporary / "model.safetensors")
+    for path in (tmp_path / "a.safetensors", tmp_path / "model" / "model.safetensors"):
+        assert path.stat().st_mode & 0o777 == 0o644
+
+
+def test_what_is_written_is_on_the_disk_before_it_has_its_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    done: list[tuple[str, str]] = []
+    sync, replace = os.fsync, Path.replace
+
+    def synced(descriptor: int) -> None:
+        done.append(("sync", Path(os.readlink(f"/proc/self/fd/{descriptor}")).name))
+        sync(descriptor)
+
+    def replaced(self: Path, target: Path) -> Path:
+        done.append(("rename", target.name))
+        return replace(self, target)
+
+    monkeypatch.setattr(os, "fsync", synced)
+    monkeypatch.setattr(Path, "replace", replaced)
+    files.write_text(tmp_path / "a.txt", "a")
+    assert done == [("sync", ".a.txt.tmp"), ("rename", "a.txt"), ("sync", tmp_path.name)]
+    done.clear()
+    with files.replacing_directory(tmp_path / "b" / "model") as temporary:
+        (temporary / "weights").touch()
+    names_of = [("sync", tmp_path.name), ("sync", "weights"), ("sync", ".model.tmp"), ("rename", "model"), ("sync", "b")]
+    assert done == names_of
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])
+def test_a_file_system_without_locks_is_refused(number: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(files.FileLock, "acquire", refuse)
+    with pytest.raises(UserError, match="file system without file locks"), files.locked(tmp_path / ".a.lock"):
+        pass
+
+
+@pytest.mark.parametrize(("number", "says"), [(errno.EIO, "drive failed"), (errno.EROFS, "read-only")])
+def test_a_failing_or_read_only_disk_is_explained(number: int, says: str, tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    files.write_text(path, "old")
+    hdf5 = RuntimeError(f"Can't decrement id ref count (file write failed: errno = {number}, error message = 'x')")
+    for error in (OSError(number, os.strerror(number)), hdf5):
+        with pytest.raises(UserError, match=says) as caught, files.replacing(path):
+            raise error
+        assert str(path) in str(caught.value)
+        assert "the same command again" in str(caught.value)
+    assert path.read_text() == "old"

@@ -10,7 +10,7 @@ from helpers.command_line import fail, invoke, succeed
 from helpers.trained_runs import HEARD, copy_run, fake_asr, write_tones
 
 from mmer_pipeline import files, paths
-from mmer_pipeline.prediction import pipeline
+from mmer_pipeline.prediction import explanation_files, pipeline
 from mmer_pipeline.prediction.recognizer import EmotionRecognizer
 from mmer_pipeline.prediction.segmentation import Segment
 from mmer_pipeline.runs import read_predictions
@@ -95,6 +95,25 @@ def test_a_killed_command_goes_on_and_gives_the_same_file(predict, monkeypatch, 
     assert Path(name).read_bytes() == whole.read_bytes()
 
 
+def test_a_command_killed_among_recordings_that_are_classified_together_gives_the_same_digits(predict, monkeypatch):
+    write_tones(*(f"in/{letter}.wav" for letter in "abcde"), seconds=0.3)
+    succeed(*predict, "in", "-o", "whole.csv", "--explain", "whole")
+    write, written = explanation_files.write_explanation, []
+
+    def killed_at_the_third(*arguments):
+        written.append(arguments)
+        return crash() if len(written) == 3 else write(*arguments)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(explanation_files, "write_explanation", killed_at_the_third)
+        with pytest.raises(RuntimeError, match="power"):
+            invoke(*predict, "in", "-o", "results.csv", "--explain", "out")
+    succeed(*predict, "in", "-o", "results.csv", "--explain", "out")
+    for path in [Path("whole.csv"), *Path("whole").glob("*.json")]:
+        found = Path("results.csv") if path.suffix == ".csv" else Path("out") / path.name
+        assert found.read_bytes() == path.read_bytes()
+
+
 def test_other_options_begin_anew(predict, monkeypatch, asr):
     write_tones(*(f"in/{letter}.wav" for letter in "abcd"))
     for more in ([], ["--transcripts", "asr"], ["--fold", 1], ["--cut", "never"], ["--explain", "out"]):
@@ -114,7 +133,7 @@ def test_a_stopped_command_says_that_it_can_go_on(predict, monkeypatch):
         interrupted_after(patch, 2, lambda: os.kill(os.getpid(), signal.SIGTERM))
         message = fail(*predict, "in", "-o", "results.csv")
     assert "Stopped. 4 of 5 recordings are finished; the same command continues from there." in message
-    assert "Continuing: 3 of 5" in succeed(*predict, "in", "-o", "results.csv").stderr
+    assert "Continuing: 4 of 5" in succeed(*predict, "in", "-o", "results.csv").stderr
     assert len(read_predictions(Path("results.csv"))) == 5
 
 
