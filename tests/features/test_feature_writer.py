@@ -262,6 +262,20 @@ def test_a_disk_that_fills_while_rows_are_written_is_said(path: Path, monkeypatc
     assert missing(path) == [1, 2, 3, 4]
 
 
+def test_a_disk_that_fails_while_a_file_is_closed_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """HDF5 writes the head of a file when it is closed, also after an error."""
+    writer = FeatureWriter(path, IDENTITY, DIM, PLAN)
+    close = writer._file.close
+
+    def failing() -> None:
+        close()
+        raise RuntimeError("Can't decrement id ref count (file write failed: errno = 5, error message = 'x')")
+
+    monkeypatch.setattr(writer._file, "close", failing)
+    with pytest.raises(UserError, match="drive failed"), writer:
+        raise OSError(5, "Input/output error")
+
+
 def test_another_error_of_the_disk_keeps_its_traceback(path: Path) -> None:
     assert files.explanation_of(PermissionError(13, "Permission denied"), path) is None
     path.parent.write_text("a file where a folder should be")

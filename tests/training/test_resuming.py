@@ -55,6 +55,12 @@ def test_what_a_killed_process_left_is_swept_away(corpus, settings):
     assert not list(fold.directory.rglob(".*.tmp"))
 
 
+def test_the_state_of_a_fold_that_was_killed_just_before_its_end_is_removed(corpus, settings):
+    assert train(settings, corpus, keep_state=True)
+    assert not train(settings, corpus)
+    assert not paths.fold(Path("runs/mmer"), 1).state.exists()
+
+
 def test_other_settings_under_the_same_name_are_refused_and_named(corpus, settings):
     assert train(settings, corpus)
     other = Settings(**{**settings.__dict__, "alpha": 0.5})
