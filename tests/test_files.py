@@ -178,14 +178,12 @@ def test_other_users_can_read_weights(tmp_path: Path) -> None:
         assert path.stat().st_mode & 0o777 == 0o644
 
 
-def test_what_is_written_is_on_the_disk_before_it_has_its_name(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_written_is_on_the_disk_before_it_has_its_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     done: list[tuple[str, str]] = []
     sync, replace = os.fsync, Path.replace
 
     def synced(descriptor: int) -> None:
-        done.append(("sync", Path(os.readlink(f"/proc/self/fd/{descriptor}")).name))
+        done.append(("sync", Path(f"/proc/self/fd/{descriptor}").readlink().name))
         sync(descriptor)
 
     def replaced(self: Path, target: Path) -> Path:
@@ -199,8 +197,8 @@ def test_what_is_written_is_on_the_disk_before_it_has_its_name(
     done.clear()
     with files.replacing_directory(tmp_path / "b" / "model") as temporary:
         (temporary / "weights").touch()
-    names_of = [("sync", tmp_path.name), ("sync", "weights"), ("sync", ".model.tmp"), ("rename", "model"), ("sync", "b")]
-    assert done == names_of
+    synchronised = [("sync", name) for name in (tmp_path.name, "weights", ".model.tmp")]
+    assert done == [*synchronised, ("rename", "model"), ("sync", "b")]
 
 
 @pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOSYS])

@@ -94,7 +94,9 @@ def _check_before(before: dict[str, bytes | None], case: str, workplace: Workpla
     """What was there is there: as it was, or as it is after the command."""
     now, end = tree(workplace.place), tree(workplace.state(case))
     changed = [
-        name for name, content in before.items() if name not in now or now[name] not in (content, end.get(name, content))
+        name
+        for name, content in before.items()
+        if name not in now or now[name] not in (content, end.get(name, content))
     ]
     if changed:
         raise FoundError(f"what was there before is damaged: {', '.join(changed[:5])}")

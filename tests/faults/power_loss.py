@@ -158,9 +158,7 @@ class Disk:
         return dict(_contents(self.root, self.directory, mode, generator))
 
 
-def _contents(
-    folder: Folder, place: Path, mode: str, generator: random.Random
-) -> Iterator[tuple[str, bytes | None]]:
+def _contents(folder: Folder, place: Path, mode: str, generator: random.Random) -> Iterator[tuple[str, bytes | None]]:
     for name, node in folder.after_failure(mode, generator).items():
         path = place / name
         if isinstance(node, Folder):

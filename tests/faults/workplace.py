@@ -102,6 +102,7 @@ class Workplace:
     def _write_corpus(self) -> None:
         def work() -> int:
             from conftest import EMOTIONS
+
             from mmer_pipeline.demo.encoders import tiny_speech_encoder, tiny_text_encoder
 
             tiny_text_encoder(self.slot / "tiny-text", [text for _, text in EMOTIONS.values()] * 2)
@@ -223,6 +224,5 @@ def different(expected: Mapping[str, bytes | None], found: Mapping[str, bytes | 
 
 def _where(expected: bytes, found: bytes) -> str:
     first = next((i for i, (a, b) in enumerate(zip(expected, found, strict=False)) if a != b), len(expected))
-    return (
-        f" at byte {first}: {expected[max(0, first - 40) : first + 40]!r}, {found[max(0, first - 40) : first + 40]!r}"
-    )
+    around = slice(max(0, first - 40), first + 40)
+    return f" at byte {first}: {expected[around]!r}, {found[around]!r}"
