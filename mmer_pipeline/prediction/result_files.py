@@ -1,8 +1,8 @@
 """The file of a prediction's results: CSV or JSON lines, one row per utterance.
 
 As soon as recordings are finished, their results are appended to a partial file, so that a command that was killed can
-continue. The partial file has one line of JSON per entry: first its schema and identity, then the rows of recordings that
-were classified together. They are kept together or not at all, because the last digits depend on the others.
+continue. The partial file has one line of JSON per entry: first its schema and identity, then the rows of recordings
+that were classified together. These are kept together or not at all: the last digits of one depend on the others.
 """
 
 import json
@@ -207,7 +207,9 @@ class ResultFile:
 
 
 def _read_partial(path: Path, header: Mapping[str, Any]) -> tuple[dict[str, list[ResultRow] | None], int]:
-    """Read a partial file: the rows of each recording (None: it could not be used), and the number of bytes up to the first broken line.
+    """Read a partial file: the rows of each recording, and the number of bytes up to the first broken line.
+
+    The rows are None if the recording could not be used.
 
     Both are empty if there is no file, or its header is another.
     """

@@ -1,4 +1,4 @@
-"""Let a change of a command fail as on a full, failing or read-only disk: for every change, every error, once or for good.
+"""Let changes fail as on a full, failing or read-only disk: every change, with every error, once or from then on.
 
 The command must end with one message that names the file and what to do; nothing that was there before is damaged; and
 the same command goes on once the disk works again.
