@@ -114,8 +114,10 @@ def _locked_file(path: Path) -> int | None:
         return None
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.path.samestat(os.fstat(descriptor), path.stat()):  # it was not renamed since it was opened
-            os.ftruncate(descriptor, 0)
+        state = os.fstat(descriptor)
+        if os.path.samestat(state, path.stat()):  # it was not renamed since it was opened
+            if state.st_size:
+                os.ftruncate(descriptor, 0)
             return descriptor
     except OSError:
         pass
