@@ -15,6 +15,8 @@ from conftest import write_tiny_corpus
 from faults.children import Child, Ended, command
 from faults.shim import Control, Plan
 
+# Locks, and notes about which file was verified: they name inodes.
+NO_RESULTS = (".lock", ".verified")
 START = "corpus"  # the state with nothing but recordings and their table
 TABLE = "corpus/annotations.csv"
 TIMES = {"seconds", "training_seconds", "utterances_per_second", "peak_memory_gib", "git_commit"}  # in JSON
@@ -179,14 +181,14 @@ class Workplace:
 
 
 def tree(directory: Path) -> dict[str, bytes | None]:
-    """The files and folders below a directory, without locks: relative path → content without times; folder → None."""
+    """The files and folders below a directory, without `NO_RESULTS`: relative path → content without times; folder → None."""
     found: dict[str, bytes | None] = {}
     for base, folders, names in os.walk(directory):
         for name in folders:
             found[str((Path(base) / name).relative_to(directory)) + "/"] = None
         for name in names:
             path = Path(base) / name
-            if not name.endswith(".lock"):
+            if not name.endswith(NO_RESULTS):
                 found[str(path.relative_to(directory))] = without_times(path)
     return found
 
