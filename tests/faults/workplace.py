@@ -181,7 +181,7 @@ class Workplace:
 
 
 def tree(directory: Path) -> dict[str, bytes | None]:
-    """The files and folders below a directory, without `NO_RESULTS`: relative path → content without times; folder → None."""
+    """The files and folders below a directory, without `NO_RESULTS`: path → content without times; folder → None."""
     found: dict[str, bytes | None] = {}
     for base, folders, names in os.walk(directory):
         for name in folders:
