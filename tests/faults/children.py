@@ -97,13 +97,25 @@ class Child:
         return Ended(code, self.output.read_text(errors="replace"), time.monotonic() - self.began)
 
     def end_group(self) -> None:
-        """Kill what it started and left."""
+        """Kill what it started and left, and wait until that is dead."""
         _kill(self.pid, group=True)
+        while _is_alive(self.pid):
+            time.sleep(0.005)
 
 
 def _kill(pid: int, *, group: bool) -> None:
     with contextlib.suppress(ProcessLookupError, PermissionError):
         (os.killpg if group else os.kill)(pid, signal.SIGKILL)
+
+
+def _is_alive(group: int) -> bool:
+    """Whether a process of a group lives."""
+    for path in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError):  # it has ended
+            state, _, its_group = path.read_text().rpartition(")")[2].split()[:3]
+            if int(its_group) == group and state not in "ZX":
+                return True
+    return False
 
 
 def _run(work: Callable[[], int], control: Control, directory: Path, output: Path) -> int:

@@ -33,6 +33,8 @@ def trial(case: str, seed: int, workplace: Workplace) -> dict[str, int | str]:
             # Workers that were forked, as here alone, keep the files of a killed parent open.
             alone = generator.random() < 0.3 and case not in ("extract in processes", "cv")
             ended = child.wait(kill_after=moment, whole_group=not alone)
+            if not alone:
+                child.end_group()
             where.append(f"after {moment:.3f} s and {workplace.control.count} changes")
         worker_was_killed = ended.code == 1 and "worker process died" in ended.output  # cv goes on with other folds
         was_killed = ended.was_killed or worker_was_killed
