@@ -5,7 +5,7 @@ something.
 """
 
 import argparse
-import importlib
+import importlib.util
 import shutil
 import sys
 import tempfile
@@ -23,14 +23,18 @@ from faults import shim
 from faults.results import FOUND, HELD, Results
 
 REPOSITORY = Path(__file__).resolve().parents[2]
-# The kinds of faults and their modules. A module has CASES and `trial(case, seed, workplace)`, or, if it needs no
-# command in a child, `run(seed, directory)`; it may be missing.
+# The kinds of faults and their modules. A module has CASES and `trial(case, seed, workplace)`; or it has
+# `run(seed, directory)`, which mutates an input and reads it.
 KINDS = {
     "kills": "faults.kills",
     "disk errors": "faults.disk_errors",
     "power loss": "faults.power_loss",
     "two at once": "faults.pairs",
+    "mutations of inputs": "faults.mutations_inputs",
+    "mutations of features": "faults.mutations_features",
+    "mutations of runs": "faults.mutations_runs",
 }
+MUTATIONS = 50  # in one trial
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,8 @@ def main() -> None:
     children.import_everything()
     from faults.workplace import Workplace
 
-    modules = {kind: found for kind in options.kinds if (found := _module(kind)) is not None}
+    there = [kind for kind in options.kinds if importlib.util.find_spec(KINDS[kind])]
+    modules = {kind: importlib.import_module(KINDS[kind]) for kind in there}
     workplace, began = Workplace(slot), time.monotonic()
     done, ended = 0, set()  # cases of which all trials have been made
     for trial in _trials(options, modules, results, ended):
@@ -95,15 +100,6 @@ def _options() -> argparse.Namespace:
     return parser.parse_args()
 
 
-def _module(kind: str) -> ModuleType | None:
-    try:
-        return importlib.import_module(KINDS[kind])
-    except ModuleNotFoundError as error:
-        if error.name != KINDS[kind]:
-            raise
-        return None
-
-
 def _trials(
     options: argparse.Namespace, modules: dict[str, ModuleType], results: Results, ended: set[tuple[str, str]]
 ) -> Iterator[Trial]:
@@ -130,7 +126,10 @@ def _run(trial: Trial, module: ModuleType, workplace: Any) -> dict[str, Any] | N
     began = time.monotonic()
     entry: dict[str, Any] = {"kind": trial.kind, "case": trial.case, "seed": trial.seed, "result": HELD}
     try:
-        entry |= module.trial(trial.case, trial.seed, workplace)
+        if hasattr(module, "trial"):
+            entry |= module.trial(trial.case, trial.seed, workplace)
+        else:
+            entry |= _mutations(module, trial.seed, workplace)
     except NoMoreError:
         return None
     except FoundError as error:
@@ -138,6 +137,29 @@ def _run(trial: Trial, module: ModuleType, workplace: Any) -> dict[str, Any] | N
     except Exception:
         entry |= {"result": FOUND, "detail": traceback.format_exc()}
     return {**entry, "seconds": round(time.monotonic() - began, 2)}
+
+
+def _mutations(module: ModuleType, seed: int, workplace: Any) -> dict[str, int]:
+    """Run many mutations in a child, where a crash or a leak hurts no other trial.
+
+    Raises:
+        FoundError: one of them ended in anything but a refusal or the unmutated result.
+    """
+    from faults.workplace import FoundError
+
+    directory = workplace.slot / module.__name__
+    directory.mkdir(exist_ok=True)
+
+    def work() -> int:
+        for number in range(seed * MUTATIONS, (seed + 1) * MUTATIONS):
+            print(f"mutation {number}", flush=True)
+            module.run(number, directory)
+        return 0
+
+    ended = workplace.child(work).wait()
+    if ended.code != 0:
+        raise FoundError(f"exit {ended.code}: {ended.output[-3000:]}")
+    return {"faults": MUTATIONS}
 
 
 if __name__ == "__main__":
