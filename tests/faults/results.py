@@ -47,7 +47,7 @@ class Results:
         ]
         groups: dict[tuple[str, str], list[Key]] = defaultdict(list)
         for key in self.last:
-            groups[key[0], key[1].split(":")[0]].append(key)
+            groups[key[0], "pairs of commands" if " + " in key[1] else key[1]].append(key)
         kinds: dict[str, Counter[str]] = defaultdict(Counter)
         for (kind, case), keys in sorted(groups.items()):
             counts = self._counts(keys)
