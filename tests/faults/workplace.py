@@ -20,6 +20,7 @@ NO_RESULTS = (".lock", ".verified")
 START = "corpus"  # the state with nothing but recordings and their table
 TABLE = "corpus/annotations.csv"
 TIMES = {"seconds", "training_seconds", "utterances_per_second", "peak_memory_gib", "git_commit"}  # in JSON
+TIMES |= {"metrics.jsonl", "digest"}  # digests of what has times
 # The same in the report's table of training times: h:mm:ss and utterances per second.
 TIMES_IN_TEXT = re.compile(rb"\d+:\d\d:\d\d( \| |</td><td class=\"n\">)[\d.]+")
 
