@@ -74,9 +74,8 @@ def train_fold(
         if before and has_ended(settings, read_metrics(fold_paths.metrics)) and fold_paths.weights.is_file():
             if accelerator.is_main_process:
                 check_trained(fold_paths, before, run.name)
-                if before.files is None:  # by an earlier version, or killed just before this was recorded
-                    _record_files(before, fold_paths)
-            _remove_state(fold_paths, accelerator, keep_state)  # a process was killed before it could do so
+                if before.files is None:  # an earlier version trained it, or a process was killed just before the end
+                    _finish(before, fold_paths, keep_state)
             return False
         record = replace(record, inputs=before.inputs, recorded=before.recorded) if before else record
         set_seed(settings.seed)
@@ -90,20 +89,16 @@ def train_fold(
             record.write(fold_paths.settings)
         Trainer(settings, record.identity, model, examples, fold, fold_paths, accelerator, observer, save_seconds).run()
         if accelerator.is_main_process:
-            _record_files(record, fold_paths)
-        _remove_state(fold_paths, accelerator, keep_state)
+            _finish(record, fold_paths, keep_state)
         accelerator.wait_for_everyone()
     return True
 
 
-def _record_files(record: RunRecord, fold_paths: FoldPaths) -> None:
-    """Add the digests of what training wrote to its record, so that a later change is noticed."""
-    replace(record, files=trained_digests(fold_paths)).write(fold_paths.settings)
-
-
-def _remove_state(fold_paths: FoldPaths, accelerator: Accelerator, keep_state: bool) -> None:
-    if accelerator.is_main_process and not keep_state:
+def _finish(record: RunRecord, fold_paths: FoldPaths, keep_state: bool) -> None:
+    """Remove the saved state; add the digests of what training wrote to its record, so that a change is noticed."""
+    if not keep_state:
         shutil.rmtree(fold_paths.state, ignore_errors=True)
+    replace(record, files=trained_digests(fold_paths)).write(fold_paths.settings)
 
 
 def _inputs(

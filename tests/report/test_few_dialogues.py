@@ -5,7 +5,7 @@ import re
 import pytest
 from helpers.run_example import TRUTH, write_fold, write_run
 
-from mmer_pipeline import files, paths
+from mmer_pipeline import paths, sealed_json
 from mmer_pipeline.digests import digest_of_result
 from mmer_pipeline.report import comparison_tables, pair_table, report_plots
 from mmer_pipeline.report.build_report import make_report
@@ -39,8 +39,8 @@ def run_without_dialogues(run, **settings):
     for number in TRUTH:
         fold = paths.fold(run, number)
         fold.predictions.write_text(re.sub(rf"d{number}\d", f"s{number}", fold.predictions.read_text()))
-        evaluation = files.read_json(fold.evaluation, "")
-        files.write_json(fold.evaluation, {**evaluation, "predictions_digest": digest_of_result(fold.predictions)})
+        evaluation = sealed_json.read(fold.evaluation, "")
+        sealed_json.write(fold.evaluation, {**evaluation, "predictions_digest": digest_of_result(fold.predictions)})
     return run
 
 

@@ -12,6 +12,7 @@ import soundfile
 from helpers.command_line import fail, invoke, succeed
 from helpers.trained_runs import HEARD, RATE, fake_asr, write_tones
 
+from mmer_pipeline import sealed_json
 from mmer_pipeline.prediction import pipeline, recognizer
 from mmer_pipeline.runs import read_predictions
 
@@ -245,7 +246,7 @@ def test_a_model_of_another_version(predict):
     write_tones("a.wav")
     succeed("pack", "mmer", *predict[1:])
     path = Path("mmer-model/mmer_model.json")
-    path.write_text(path.read_text().replace('"schema": 1', '"schema": 7'))
+    sealed_json.write(path, {**sealed_json.read(path, ""), "schema": 7})
     message = refused("predict", "a.wav", "--model", "mmer-model")
     assert message.startswith("Error: mmer-model/mmer_model.json has schema 7 (mmer-pipeline ")
     assert message.endswith("expected 1. Pack the model again with this version, or use the version that packed it.")

@@ -143,7 +143,8 @@ def test_a_run_killed_before_any_of_its_writes_and_resumed_keeps_the_same_models
         assert train(settings, corpus)
     epoch = ["metrics.jsonl", "checkpoint.safetensors"]
     assert written[1:] == [
-        *(*epoch, "model-validated"), *(*epoch, "model-validated"), *epoch, "model", "settings.json"
+        *(*epoch, "model-validated"), *(*epoch, ".model-validated.old.tmp", "model-validated"), *epoch, "model",
+        "settings.json",
     ]  # fmt: skip
     fold, stopped = paths.fold(RUN, 1), paths.fold(STOPPED, 1)
     for number in range(2, len(written) + 1):
