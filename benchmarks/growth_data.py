@@ -1,6 +1,6 @@
 """Data of the growth benchmark: a corpus of long recordings, and evaluated runs, with any number of utterances.
 
-Lengths and transcripts are like IEMOCAP's, but the amount of data is small: the recordings have 400 Hz (only their
+Lengths and transcripts are like IEMOCAP's, but the amount of data is small: the recordings have 1 kHz (only their
 headers are read, and their bytes hashed), and the features have a width of 8.
 """
 
@@ -25,7 +25,7 @@ from mmer_pipeline.scoring.metrics import Predictions, score
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.registry import settings_for
 
-RATE = 400  # Hz
+RATE = 1_000  # Hz
 UTTERANCES_PER_RECORDING = 50  # a recording is a dialogue of two speakers
 SESSIONS = 10
 SPEAKERS = 200

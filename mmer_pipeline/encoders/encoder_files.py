@@ -92,8 +92,11 @@ def _sha256_while_unchanged(path: Path, _size: int, _mtime_ns: int) -> bytes:
 
 def local_directory(name: str) -> Path | None:
     """The directory that an encoder's name is, if there is one; any text may be a name."""
-    directory = os.path.expanduser(name)  # noqa: PTH111 (raises for no text, as the next)
-    return Path(directory) if os.path.isdir(directory) else None  # noqa: PTH112
+    return Path(_expanded(name)) if os.path.isdir(_expanded(name)) else None  # noqa: PTH112 (raises for no text)
+
+
+def _expanded(name: str) -> str:
+    return os.path.expanduser(name)  # noqa: PTH111 (raises for no text)
 
 
 def resolve_encoder(name: str, revision: str | None = None) -> EncoderFiles:
@@ -113,7 +116,7 @@ def resolve_encoder(name: str, revision: str | None = None) -> EncoderFiles:
         return _from_directory(name, None, directory)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise UserError(
-            f"No encoder at {Path(name).absolute()}: no such directory. "
+            f"No encoder at {Path(_expanded(name)).absolute()}: no such directory. "
             "Expected a directory with config.json and weights, or a hub id such as roberta-base."
         )
     return _from_hub(name, revision)

@@ -15,11 +15,12 @@ from stages.progress import STOP_SIGNALS, StopRequest
 REPOSITORY = Path(__file__).resolve().parents[2]
 # Shows a bar on the terminal until it is asked to stop, and writes a file then, as training writes its state.
 WORKING = """
-import fcntl, termios, time
+import fcntl, signal, termios, time
 from pathlib import Path
 from stages.progress import StopRequest, Work
 from stages.shared_options import Common
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # even if the tests were started with nohup
 fcntl.ioctl(0, termios.TIOCSCTTY, 0)  # the terminal of this session from now on
 common = Common(cache=None, runs=None, device="cpu", as_json=False, quiet=False, tables=False)
 with StopRequest() as stop, Work(common, "work") as work:
@@ -31,6 +32,16 @@ with StopRequest() as stop, Work(common, "work") as work:
     work.show(2, 100)
     Path("saved").touch()
 """
+
+
+@pytest.fixture(autouse=True)
+def _signals_of_a_terminal():
+    """The handlers that a program has at its start: in the background, or after nohup, some signals are ignored."""
+    start = {signal.SIGINT: signal.default_int_handler, signal.SIGHUP: signal.SIG_DFL}
+    before = {number: signal.signal(number, handler) for number, handler in start.items()}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
 
 
 @pytest.mark.parametrize("number", STOP_SIGNALS)
