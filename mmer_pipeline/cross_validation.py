@@ -8,7 +8,7 @@ import time
 import uuid
 from collections import deque
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -62,6 +62,7 @@ class Workspace:
     restart: bool  # train folds again that were trained with other settings
     cv_id: str  # distinguishes this cross-validation from others that use the same workers
     test_on: tuple[Path, ...] = ()  # manifests of other corpora, which every model is scored on too
+    track: tuple[str, ...] = ()  # trackers that get the numbers of training
 
     @staticmethod
     def at(manifest: Path, cache: Path, runs: Path, **options: Any) -> "Workspace":
@@ -154,12 +155,13 @@ def run_job(job: Job, workspace: Workspace) -> JobResult:
         Busy: another process is working on the fold.
         UserError: as `train_fold` and `evaluate_fold`.
     """
-    with _ONE_AT_A_TIME:
+    with _ONE_AT_A_TIME, ExitStack() as stack:
         began = time.perf_counter()
         from transformers.utils import logging as transformers_logging
 
         from mmer_pipeline.corpora.manifest import read_manifest
         from mmer_pipeline.features import workers
+        from mmer_pipeline.tracking import Tracking
         from mmer_pipeline.training.code_identity import advice
         from mmer_pipeline.training.evaluation import evaluate_fold
         from mmer_pipeline.training.fold import train_fold
@@ -167,7 +169,8 @@ def run_job(job: Job, workspace: Workspace) -> JobResult:
 
         transformers_logging.set_verbosity_error()  # unused weights in a checkpoint are expected
         workers.release_encoders()
-        observer, run = _JobObserver(workspace.cv_id), workspace.runs / job.run
+        run = workspace.runs / job.run
+        observer = stack.enter_context(Tracking(workspace.track, job.settings, run, _JobObserver(workspace.cv_id)))
         with files.locked(job.paths(workspace.runs).lock):
             pass  # raises Busy before anything is read
         if observer.stop_requested():
@@ -191,6 +194,8 @@ def run_job(job: Job, workspace: Workspace) -> JobResult:
             trained = train(restart=True)
         fold, cache, device = job.settings.fold, workspace.cache, workspace.device
         evaluation, evaluated = evaluate_fold(run, fold, cache=cache, device=device)
+        if evaluated:
+            observer.evaluation(evaluation)
         others = [read_manifest(path) for path in workspace.test_on]
         tested = [evaluate_on(run, fold, other, cache=cache, device=device)[1] for other in others]
         metrics = evaluation["metrics"]

@@ -21,6 +21,7 @@ REPORT_LATEX, REPORT_LATEX_COLUMN = "table.tex", "table-column.tex"  # as wide a
 METHODS_MARKDOWN, METHODS_LATEX, REFERENCES = "methods.md", "methods.tex", "references.bib"
 PLOTS_NAME = "plots"  # directory of the report's plots, in the report's own
 AUDIT_HTML, AUDIT_JSON = "audit.html", "audit.json"
+TRACKING_NAME, TENSORBOARD_NAME, MLFLOW_NAME = "tracking.json", "tensorboard", "mlflow.db"  # of `--track`
 
 
 def cache_dir(flag: Path | None = None) -> Path:
@@ -166,6 +167,11 @@ class FoldPaths:
     def checkpoint(self) -> Path:
         """The saved state itself."""
         return self.state / "checkpoint.safetensors"
+
+    @property
+    def tracking(self) -> Path:
+        """The ids of the trackers' runs (`--track`), by which they are continued."""
+        return self.directory / TRACKING_NAME
 
     @property
     def failure_log(self) -> Path:

@@ -19,6 +19,7 @@ from mmer_pipeline import paths
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.settings import OPTIONAL_SETTINGS, OPTIONS, Settings
 from mmer_pipeline.systems.registry import NAMED_LISTS, settings_for
+from mmer_pipeline.tracking import check_trackers
 from stages.cluster_options import cluster_options
 from stages.extract import make_features
 from stages.other_corpora import extract_other_corpora, read_other_corpora
@@ -78,7 +79,8 @@ def _resources(_context: click.Context, _parameter: click.Parameter, value: Sequ
 def cv(
     common: Common, entries: list[Entry], seeds: list[int], workers: int | None, scheduler: str | None,
     resources: dict[str, float], restart: bool, against: str | None, numbers: tuple[int, ...],
-    others: tuple[Path, ...], manifest: Path | None, save_minutes: float, keep_state: bool, recipe: str, **options: Any,
+    others: tuple[Path, ...], manifest: Path | None, save_minutes: float, keep_state: bool, track: tuple[str, ...],
+    recipe: str, **options: Any,
 ) -> None:  # fmt: skip
     """Cross-validate systems and write the report.
 
@@ -107,6 +109,7 @@ def cv(
     from stages.progress import quiet_libraries
 
     quiet_libraries()
+    check_trackers(track)
     corpus = read_manifest(common.manifest(manifest))
     entries = [
         replace(entry, options={**recipe_options(entry.system, entry.recipe or recipe), **entry.options})
@@ -120,6 +123,7 @@ def cv(
     workspace = Workspace.at(
         corpus.path, common.cache, common.runs, test_on=tuple(other.path for other in others_read),
         device=common.device, save_seconds=60 * save_minutes, keep_state=keep_state, restart=restart,
+        track=track,
     )  # fmt: skip
     with _client(common, scheduler, workers or 1) as client:
         errors = _extract(common, corpus, jobs, client, resources)

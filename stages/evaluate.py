@@ -6,6 +6,7 @@ evaluation.json, predictions.csv and predictions-validated.csv to the same direc
 """
 
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ import click
 
 from mmer_pipeline import paths
 from mmer_pipeline.settings import DEFAULTS
+from mmer_pipeline.tracking import track_evaluation
 from stages.other_corpora import evaluate_on_other
 from stages.setting_options import GroupedCommand
 from stages.shared_options import FILE, Common, chain_run, common_options, run_option, run_title, say, suggest
@@ -57,7 +59,9 @@ def evaluate(common: Common, numbers: tuple[int, ...], other: Path | None, run_n
     for number in numbers or trained_folds(run):
         evaluation, computed = evaluate_fold(run, number, cache=common.cache, device=common.device)
         results.append(evaluation)
-        if not computed:
+        if computed:
+            track_evaluation(run, number, evaluation, partial(say, common))
+        else:
             say(common, f"Fold {number} of {run} has already been evaluated; skipping it.")
         metrics, labels = evaluation["metrics"], evaluation["labels"]
         record = RunRecord.read(paths.fold(run, number).settings, "mmer-pipe train")

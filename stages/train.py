@@ -7,12 +7,14 @@ model-validated/, and, until the fold is complete, state/ to `<runs>/<run>/fold-
 import shlex
 from collections.abc import Callable
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import click
 
 from mmer_pipeline.paths import NO_FOLD, fold, fold_name
 from mmer_pipeline.settings import OPTIONS
+from mmer_pipeline.tracking import TRACKERS, Tracking, check_trackers
 from stages.setting_options import Command, GroupedCommand, NumberRange, recipe_options, setting_options
 from stages.shared_options import (
     RUN,
@@ -42,6 +44,8 @@ def fold_options(command: Command) -> Command:
         click.option("--save-minutes", default=5.0, show_default=True, type=NumberRange(min=0),
                      help="Minutes between saved states within an epoch."),
         click.option("--keep-state", is_flag=True, help="Keep state/ after a fold is complete."),
+        click.option("--track", multiple=True, type=click.Choice(TRACKERS),
+                     help="Tracker to send the numbers of training to; repeatable."),
     ]  # fmt: skip
     for option in reversed(options):
         command = option(command)
@@ -63,7 +67,7 @@ def fold_options(command: Command) -> Command:
 @common_options
 def train(
     common: Common, numbers: tuple[int, ...], run_name: str | None, resume: bool, save_minutes: float,
-    keep_state: bool, show_held_out: bool, manifest: Any, recipe: str, **options: Any,
+    keep_state: bool, track: tuple[str, ...], show_held_out: bool, manifest: Any, recipe: str, **options: Any,
 ) -> None:  # fmt: skip
     """Train a system, fold by fold.
 
@@ -79,6 +83,7 @@ def train(
     from stages.training_progress import TrainingProgress
 
     quiet_libraries()
+    check_trackers(track)
     corpus = read_manifest(common.manifest(manifest))
     options |= recipe_options(options["system"], recipe)
     numbers = numbers or tuple(range(1, len(fold_names(corpus, options["folds"])) + 1))
@@ -91,10 +96,15 @@ def train(
     results = []
     for settings in jobs:
         number = settings.fold
-        with TrainingProgress(common, settings, run.name, show_held_out=show_held_out) as progress:
+        with (
+            TrainingProgress(common, settings, run.name, show_held_out=show_held_out) as progress,
+            Tracking(
+                track, settings, run, progress, show_held_out=show_held_out, warn=partial(say, common)
+            ) as observer,
+        ):
             trained = train_fold(
                 settings, corpus, cache=common.cache, run=run, device=common.device, restart=not resume,
-                keep_state=keep_state, save_seconds=60 * save_minutes, observer=progress,
+                keep_state=keep_state, save_seconds=60 * save_minutes, observer=observer,
             )  # fmt: skip
         if not trained:
             name = f"Fold {fold_name(number)} of {run}"
