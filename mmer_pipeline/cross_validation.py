@@ -20,6 +20,7 @@ from mmer_pipeline import files, paths
 from mmer_pipeline.cluster.dispatch import Dispatcher, Ended, WorkersLost
 from mmer_pipeline.cluster.worker_check import shared_directory
 from mmer_pipeline.errors import Busy, OtherSettings, UserError
+from mmer_pipeline.runs import read_metrics, validation_scores
 from mmer_pipeline.settings import Settings
 
 TICK_SECONDS = 0.25  # between two checks of the jobs' files and for Ctrl-C
@@ -63,6 +64,7 @@ class Workspace:
     cv_id: str  # distinguishes this cross-validation from others that use the same workers
     test_on: tuple[Path, ...] = ()  # manifests of other corpora, which every model is scored on too
     track: tuple[str, ...] = ()  # trackers that get the numbers of training
+    score_held_out: bool = True  # False: jobs only train, and their results are those of the validation part
 
     @staticmethod
     def at(manifest: Path, cache: Path, runs: Path, **options: Any) -> "Workspace":
@@ -75,7 +77,7 @@ class JobResult:
     """The result of a completed job."""
 
     computed: bool  # False: it had been completed before
-    wa: float  # of the last epoch's model on the held-out part
+    wa: float  # of the last epoch's model on the held-out part, or on the validation part (`Workspace.score_held_out`)
     ua: float
     seconds: float
 
@@ -127,8 +129,8 @@ _stopped: set[str] = set()  # ids of cross-validations that were asked to stop
 class _JobObserver:
     """The `training.loop.Observer` of a job: passes on requests to stop; progress is read from the fold's files."""
 
-    def __init__(self, cv_id: str) -> None:
-        self.cv_id = cv_id
+    def __init__(self, cv_id: str, run: str) -> None:
+        self.ids = {cv_id, stop_id(cv_id, run)}
 
     def step(self, progress: Any, steps: int, epochs: int) -> None:
         """See `training.loop.Observer`."""
@@ -141,11 +143,16 @@ class _JobObserver:
 
     def stop_requested(self) -> bool:
         """See `training.loop.Observer`."""
-        return self.cv_id in _stopped
+        return not _stopped.isdisjoint(self.ids)
 
 
 def _stop(cv_id: str) -> None:
     _stopped.add(cv_id)
+
+
+def stop_id(cv_id: str, run: str) -> str:
+    """The id by which one run of a cross-validation is stopped, and not the others."""
+    return f"{cv_id} {run}"
 
 
 def run_job(job: Job, workspace: Workspace) -> JobResult:
@@ -170,7 +177,8 @@ def run_job(job: Job, workspace: Workspace) -> JobResult:
         transformers_logging.set_verbosity_error()  # unused weights in a checkpoint are expected
         workers.release_encoders()
         run = workspace.runs / job.run
-        observer = stack.enter_context(Tracking(workspace.track, job.settings, run, _JobObserver(workspace.cv_id)))
+        asked = _JobObserver(workspace.cv_id, job.run)
+        observer = stack.enter_context(Tracking(workspace.track, job.settings, run, asked))
         with files.locked(job.paths(workspace.runs).lock):
             pass  # raises Busy before anything is read
         if observer.stop_requested():
@@ -178,7 +186,7 @@ def run_job(job: Job, workspace: Workspace) -> JobResult:
         train = partial(
             train_fold, job.settings, read_manifest(workspace.manifest), cache=workspace.cache, run=run,
             device=workspace.device, keep_state=workspace.keep_state, save_seconds=workspace.save_seconds,
-            observer=observer,
+            observer=observer, score_held_out=workspace.score_held_out,
         )  # fmt: skip
         try:
             trained = train(restart=False)
@@ -192,6 +200,9 @@ def run_job(job: Job, workspace: Workspace) -> JobResult:
                     f"{advice(error.changes.split(_LINE))}"
                 ) from None
             trained = train(restart=True)
+        if not workspace.score_held_out:
+            scores = validation_scores(job.settings, read_metrics(job.paths(workspace.runs).metrics))
+            return JobResult(trained, scores["wa"], scores["ua"], round(time.perf_counter() - began, 3))
         fold, cache, device = job.settings.fold, workspace.cache, workspace.device
         evaluation, evaluated = evaluate_fold(run, fold, cache=cache, device=device)
         if evaluated:
@@ -273,14 +284,21 @@ class CrossValidation:
         self.outcomes.append(outcome)
         self.observer.ended(outcome)
 
+    def stop_run(self, run: str) -> None:
+        """Ask the running jobs of one run to save and stop; they end as failed."""
+        self._ask_to_stop(stop_id(self.workspace.cv_id, run))
+
     def _stop(self, dispatcher: "Dispatcher[Job, JobResult]") -> None:
         """Ask running jobs to save and stop, and cancel the others."""
         self.stopping = True
         cancelled = [*self.ready, *(job for _, job in self.busy), *dispatcher.stop()]
         self.ready.clear()
         self.busy.clear()
-        with suppress(OSError):  # TimeoutError among them
-            ask = partial(self.client._run, _stop, self.workspace.cv_id, on_error="ignore")
-            self.client.sync(ask, callback_timeout=STOP_SECONDS)
+        self._ask_to_stop(self.workspace.cv_id)
         for job in cancelled:
             self._record(Outcome(job, "stopped"))
+
+    def _ask_to_stop(self, which: str) -> None:
+        with suppress(OSError):  # TimeoutError among them
+            ask = partial(self.client._run, _stop, which, on_error="ignore")
+            self.client.sync(ask, callback_timeout=STOP_SECONDS)

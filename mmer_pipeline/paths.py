@@ -21,6 +21,7 @@ REPORT_LATEX, REPORT_LATEX_COLUMN = "table.tex", "table-column.tex"  # as wide a
 METHODS_MARKDOWN, METHODS_LATEX, REFERENCES = "methods.md", "methods.tex", "references.bib"
 PLOTS_NAME = "plots"  # directory of the report's plots, in the report's own
 AUDIT_HTML, AUDIT_JSON = "audit.html", "audit.json"
+STUDY_NAME, TUNE_HTML, TUNE_JSON = "study.db", "tune.html", "tune.json"  # of `tune`, in the study's directory
 TRACKING_NAME, TENSORBOARD_NAME, MLFLOW_NAME = "tracking.json", "tensorboard", "mlflow.db"  # of `--track`
 
 

@@ -267,6 +267,13 @@ def validated_epoch(records: Sequence[Mapping[str, Any]]) -> int | None:
     return best_epoch(scores) if scores else None
 
 
+def validation_scores(settings: Settings, records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:
+    """The validation part's metrics after the last epoch; with `--patience`, after the validated one."""
+    epoch = validated_epoch(records) if settings.patience else None
+    scores: Mapping[str, Any] = records[(epoch or len(records)) - 1]["validation"]
+    return scores
+
+
 def has_ended(settings: Settings, records: Sequence[Mapping[str, Any]]) -> bool:
     """Whether training ends after these epochs: all are done, or `--patience`, from the first unfrozen one, is over."""
     best = validated_epoch(records)

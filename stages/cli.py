@@ -23,6 +23,7 @@ from stages.report import report
 from stages.shared_options import common_options, show_suggestion
 from stages.train import train
 from stages.transcribe import transcribe
+from stages.tune import tune
 
 _UNWRITABLE = (errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EBADF)  # for a closed pipe, click ends quietly
 
@@ -69,7 +70,7 @@ def _end_of_chain(*_: object, **__: object) -> None:
     show_suggestion()
 
 
-for stage in (init, prepare, audit, transcribe, extract, train, evaluate, report, cv, pack, predict, demo):
+for stage in (init, prepare, audit, transcribe, extract, train, evaluate, report, cv, tune, pack, predict, demo):
     main.add_command(stage)
 
 

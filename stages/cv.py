@@ -6,7 +6,7 @@ Reads the manifest and its recordings. Writes the feature files, one run per sys
 
 import os
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import partial
@@ -24,7 +24,7 @@ from stages.cluster_options import cluster_options
 from stages.extract import make_features
 from stages.other_corpora import extract_other_corpora, read_other_corpora
 from stages.report import WRITTEN, show_report
-from stages.setting_options import GroupedCommand, recipe_options, setting_options
+from stages.setting_options import Command, GroupedCommand, recipe_options, setting_options
 from stages.shared_options import FILE, Common, common_options, manifest_option, say
 from stages.system_list import Entry, parse_seeds, parse_systems
 from stages.train import fold_options
@@ -50,6 +50,37 @@ def _resources(_context: click.Context, _parameter: click.Parameter, value: Sequ
     return resources
 
 
+def worker_options(command: Command) -> Command:
+    """Add the options of the workers, which `cv` and `tune` share."""
+    options: list[Callable[[Any], Any]] = [
+        click.option("--jobs", "workers", type=click.IntRange(min=1), metavar="N",
+                     help="Number of folds trained at the same time on this machine.  [1]"),
+        click.option("--scheduler", metavar="ADDRESS",
+                     help="Address of a Dask scheduler whose workers see the same files.  [local workers]"),
+        click.option("--resource", "resources", multiple=True, metavar="NAME=AMOUNT", callback=_resources,
+                     help="Resource of the scheduler's workers that a job needs, such as GPU=1; repeatable."),
+    ]  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def check_workers(command: str, workers: int | None, scheduler: str | None, resources: Mapping[str, float]) -> None:
+    """Check that the options of the workers go together.
+
+    Raises:
+        click.UsageError: they do not, or the command was started by torchrun.
+    """
+    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
+        raise click.UsageError(f"{command} starts its own workers: run it as one process, without torchrun.")
+    if scheduler and workers:
+        raise click.UsageError(
+            "--jobs starts workers on this machine, --scheduler uses those of a scheduler: give only one of them."
+        )
+    if resources and not scheduler:
+        raise click.UsageError("--resource applies only to the workers of a --scheduler.")
+
+
 @click.command(cls=GroupedCommand)
 @click.option("--systems", "entries", default="mmer,cai,wav2vec2,roberta", show_default=True, metavar="LIST",
               type=click.UNPROCESSED, callback=parse_systems,
@@ -57,12 +88,7 @@ def _resources(_context: click.Context, _parameter: click.Parameter, value: Sequ
                    f"roberta:finetune-text. Named lists: {', '.join(NAMED_LISTS)}.")  # fmt: skip
 @click.option("--seeds", default="1", show_default=True, metavar="LIST", type=click.UNPROCESSED, callback=parse_seeds,
               help="Comma-separated seeds; every system is trained with each of them.")  # fmt: skip
-@click.option("--jobs", "workers", type=click.IntRange(min=1), metavar="N",
-              help="Number of folds trained at the same time on this machine.  [1]")  # fmt: skip
-@click.option("--scheduler", metavar="ADDRESS",
-              help="Address of a Dask scheduler whose workers see the same files.  [local workers]")  # fmt: skip
-@click.option("--resource", "resources", multiple=True, metavar="NAME=AMOUNT", callback=_resources,
-              help="Resource of the scheduler's workers that a job needs, such as GPU=1; repeatable.")  # fmt: skip
+@worker_options
 @click.option("--restart", is_flag=True,
               help="Train folds again that were trained with other settings or inputs; keep the others.")  # fmt: skip
 @click.option("--against", metavar="NAME",
@@ -87,19 +113,12 @@ def cv(
     Only missing features, folds and evaluations are computed, so that after an interruption the same command continues.
     If one job fails, the others still run.
     """
-    if int(os.environ.get("WORLD_SIZE", "1")) > 1:
-        raise click.UsageError("cv starts its own workers: run it as one process, without torchrun.")
-    if scheduler and workers:
-        raise click.UsageError(
-            "--jobs starts workers on this machine, --scheduler uses those of a scheduler: give only one of them."
-        )
+    check_workers("cv", workers, scheduler, resources)
     names = list(dict.fromkeys(entry.run for entry in entries))
     if against is not None and (against not in names or len(names) < 2):
         raise click.UsageError(
             f"--against {against}: expected one of at least two --systems, found {', '.join(names)}."
         )
-    if resources and not scheduler:
-        raise click.UsageError("--resource applies only to the workers of a --scheduler.")
     say(common, "Loading libraries …")
     from mmer_pipeline.corpora.manifest import read_manifest
     from mmer_pipeline.cross_validation import CrossValidation, Outcome, Workspace
@@ -125,8 +144,8 @@ def cv(
         device=common.device, save_seconds=60 * save_minutes, keep_state=keep_state, restart=restart,
         track=track,
     )  # fmt: skip
-    with _client(common, scheduler, workers or 1) as client:
-        errors = _extract(common, corpus, jobs, client, resources)
+    with dask_client(common, scheduler, workers or 1) as client:
+        errors = extract_missing(common, corpus, jobs, client, resources)
         reasons = {job: [errors[r] for r in requests_of(job.settings) if r in errors] for job in jobs}
         settings = [job.settings for job in jobs if not reasons[job]]
         extract_other_corpora(common, others_read, corpus, settings, client, resources)
@@ -171,7 +190,7 @@ def _jobs(
 
 
 @contextmanager
-def _client(common: Common, scheduler: str | None, workers: int) -> "Iterator[Client]":
+def dask_client(common: Common, scheduler: str | None, workers: int) -> "Iterator[Client]":
     """Start worker processes on this machine, or connect to those of a scheduler."""
     from mmer_pipeline.cluster.connect import connect, devices_to_share, local_workers
 
@@ -183,7 +202,7 @@ def _client(common: Common, scheduler: str | None, workers: int) -> "Iterator[Cl
             yield client
 
 
-def _extract(
+def extract_missing(
     common: Common, corpus: "Manifest", jobs: "Sequence[Job]", scheduler: "Client", resources: Mapping[str, float]
 ) -> dict[Any, str]:
     """Compute the missing features of the jobs; returns an error message for each request that failed.

@@ -11,7 +11,7 @@ from mmer_pipeline import files, paths
 from mmer_pipeline.errors import UserError
 
 AUDITED = {"folds", "text_encoder", "speech_encoder", "preset"}  # what audit takes from the table of train
-HEIRS = ("cv", "extract", "transcribe")  # commands that take from it every option that they share with train
+HEIRS = ("cv", "tune", "extract", "transcribe")  # commands that take from it every option that they share with train
 
 
 def load_config(context: click.Context, _parameter: click.Parameter, value: Path | None) -> Path | None:

@@ -38,18 +38,23 @@ class FoldNumber(click.ParamType[int]):
         return 0 if value == NO_FOLD else click.IntRange(min=1).convert(value, param, ctx)
 
 
-def fold_options(command: Command) -> Command:
-    """Add the options, other than settings, that `train` and `cv` share."""
+def progress_options(command: Command) -> Command:
+    """Add the options, other than settings, that `train`, `cv` and `tune` share."""
     options: list[Callable[[Any], Any]] = [
         click.option("--save-minutes", default=5.0, show_default=True, type=NumberRange(min=0),
                      help="Minutes between saved states within an epoch."),
-        click.option("--keep-state", is_flag=True, help="Keep state/ after a fold is complete."),
         click.option("--track", multiple=True, type=click.Choice(TRACKERS),
                      help="Tracker to send the numbers of training to; repeatable."),
     ]  # fmt: skip
     for option in reversed(options):
         command = option(command)
     return command
+
+
+def fold_options(command: Command) -> Command:
+    """Add the options, other than settings, that `train` and `cv` share."""
+    keep = click.option("--keep-state", is_flag=True, help="Keep state/ after a fold is complete.")
+    return progress_options(keep(command))
 
 
 @click.command(cls=GroupedCommand)

@@ -43,11 +43,12 @@ def train_fold(
     keep_state: bool,
     save_seconds: float,
     observer: Observer,
+    score_held_out: bool = True,
 ) -> bool:
     """Train one fold, or resume it; returns False if it was already trained with these settings.
 
     Writes `settings.json`, `metrics.jsonl`, `model/`, with a validation part `model-validated/`, and, until training is
-    complete, `state/` to the fold's directory.
+    complete, `state/` to the fold's directory. Without `score_held_out`, nothing is computed on the held-out part.
 
     Raises:
         Busy: another process is training or evaluating this fold.
@@ -58,6 +59,8 @@ def train_fold(
     accelerator, precision = make_accelerator(device, settings.precision)
     settings = replace(settings, precision=precision)
     fold = fold_of(settings, manifest)
+    if not score_held_out:
+        fold = replace(fold, test=())
     encoders = Encoders.of(settings)
     corpus = open_corpus(manifest, settings, cache, encoders)
     alphabet = ctc_alphabet(settings, corpus.transcripts)

@@ -28,7 +28,7 @@ def training(encoders):
     ("line", "said"),
     [
         ("cv --import x.csv", "No such option '--import' of cv. Use `mmer-pipe report --import`."),
-        ("evaluate --alpha 3", "of evaluate. Use `mmer-pipe train --alpha` or `mmer-pipe cv --alpha`."),
+        ("evaluate --alpha 3", "Use `mmer-pipe train --alpha` or `mmer-pipe cv --alpha` or `mmer-pipe tune --alpha`."),
         ("train --seeds 1,2", "No such option '--seeds'. Did you mean '--seed'?"),
         ("report --nonsense", "No such option '--nonsense'."),
     ],

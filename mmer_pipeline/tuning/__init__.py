@@ -1,0 +1,4 @@
+"""Search for settings by Optuna: trials on validation parts, their page, and the chosen settings.
+
+Imports cross_validation, settings, runs and pages; nothing of the library imports it.
+"""
