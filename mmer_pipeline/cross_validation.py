@@ -240,13 +240,11 @@ class CrossValidation:
         self.ready.extend(jobs)
         workspace = self.workspace
         read = (workspace.manifest, workspace.cache, *workspace.test_on)
-        with (
-            shared_directory(workspace.runs, read) as requirements,
-            Dispatcher(
-                self.client, partial(run_job, workspace=workspace), resources=self.resources,
-                requirements=requirements, started=self.observer.started, report=self.observer.message,
-            ) as dispatcher,
-        ):  # fmt: skip
+        with Dispatcher(
+            self.client, partial(run_job, workspace=workspace), resources=self.resources,
+            requirements=shared_directory(workspace.runs, read), started=self.observer.started,
+            report=self.observer.message,
+        ) as dispatcher:  # fmt: skip
             while self.ready or self.busy or len(dispatcher):
                 if self.observer.stop_requested() and not self.stopping:
                     self._stop(dispatcher)

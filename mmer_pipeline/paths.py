@@ -118,9 +118,9 @@ def lock_of(path: Path) -> Path:
     return path.with_name(f".{path.name}.lock")
 
 
-def cluster_token(directory: Path, name: str) -> Path:
-    """A file by which the workers of a cluster recognise a directory that they share with this process."""
-    return directory / f".cluster-{name}.tmp"
+def cluster_token(directory: Path) -> Path:
+    """A file by whose content the workers of a cluster recognise a directory that they share with this process."""
+    return directory / ".cluster-id"
 
 
 @dataclass(frozen=True)

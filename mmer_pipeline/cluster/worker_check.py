@@ -5,13 +5,13 @@ import os
 import platform
 import socket
 import uuid
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-from mmer_pipeline import paths
+from mmer_pipeline import files, paths
 from mmer_pipeline.digests import SHORT
 from mmer_pipeline.errors import first_few
 
@@ -23,7 +23,8 @@ class Requirements:
     """Files that a worker needs."""
 
     read: tuple[Path, ...]  # absolute
-    token: Path | None = None  # in the directory to write to; a worker with the same path on another disk lacks it
+    token: Path | None = None  # in the directory to write to
+    expected: str = ""  # content of the token: a worker with the same path on another disk finds none, or another one
 
 
 @dataclass(frozen=True)
@@ -37,22 +38,25 @@ class WorkerFacts:
     unwritable: Path | None  # the directory that it has to write to
 
 
-@contextmanager
-def shared_directory(directory: Path, read: Sequence[Path]) -> Iterator[Requirements]:
-    """Require that workers see these files, and that they write to the same `directory` as this process."""
-    directory.mkdir(parents=True, exist_ok=True)
-    token = paths.cluster_token(directory, uuid.uuid4().hex)
-    token.touch()
-    try:
-        yield Requirements(tuple(path.absolute() for path in read), token.absolute())
-    finally:
-        token.unlink(missing_ok=True)
+def shared_directory(directory: Path, read: Sequence[Path]) -> Requirements:
+    """Require that workers see these files, and that they write to the same `directory` as this process.
+
+    Raises:
+        UserError: the disk is full, or the directory is read-only …
+    """
+    token = paths.cluster_token(directory)
+    with files.explain_disk_errors(token):
+        files.make_directory(directory)
+        with suppress(FileExistsError), token.open("x", encoding="utf-8") as stream:
+            stream.write(uuid.uuid4().hex)
+        expected = token.read_text(encoding="utf-8")
+    return Requirements(tuple(path.absolute() for path in read), token.absolute(), expected)
 
 
 def examine(requirements: Requirements) -> WorkerFacts:
     """Describe this process; runs on a worker, so it imports nothing heavy."""
     token = requirements.token
-    writable = token is None or (token.is_file() and os.access(token.parent, os.W_OK))
+    writable = token is None or (_content(token) == requirements.expected and os.access(token.parent, os.W_OK))
     return WorkerFacts(
         host=socket.gethostname(),
         versions={"Python": ".".join(platform.python_version_tuple()[:2])}
@@ -61,6 +65,13 @@ def examine(requirements: Requirements) -> WorkerFacts:
         missing=tuple(path for path in requirements.read if not path.exists()),
         unwritable=None if writable or token is None else token.parent,
     )
+
+
+def _content(token: Path) -> str | None:
+    try:
+        return token.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError):
+        return None
 
 
 def _version(name: str) -> str:

@@ -83,7 +83,8 @@ def _check_end(code: int, output: str, fired: str, workplace: Workplace) -> None
     names = {name, name.rsplit(".", 1)[0], path.parent.name, os.path.relpath(path.parent, workplace.place)}
     if ".tmp/" in str(path):  # a directory that is written under another name
         names |= {part.removeprefix(".").removesuffix(".tmp") for part in path.parts if part.endswith(".tmp")}
-    message = output[output.find("Error: ") :] if "Error: " in output else ""
+    begins = [at for at in map(output.find, ("Error: ", " failed: ")) if at >= 0]  # `cv` has a line for each job, too
+    message = output[min(begins) :] if begins else ""
     if not any(name and name in message for name in names) and not (kind == "sync" and path.is_dir()):
         raise FoundError(f"no message names {name}")
     if not any(remedy in message for remedy in REMEDIES):

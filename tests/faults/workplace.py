@@ -16,7 +16,7 @@ from faults.children import Child, Ended, command
 from faults.shim import Control, Plan
 
 # Locks, and notes about which file was verified: they name inodes.
-NO_RESULTS = (".lock", ".verified")
+NO_RESULTS = (".lock", ".verified", ".cluster-id")
 START = "corpus"  # the state with nothing but recordings and their table
 TABLE = "corpus/annotations.csv"
 TIMES = {"seconds", "training_seconds", "utterances_per_second", "peak_memory_gib", "git_commit"}  # in JSON
