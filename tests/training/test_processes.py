@@ -1,11 +1,9 @@
-"""Training in processes of its own: shared by two, killed, on a disk that fills up."""
+"""Training in its own processes: shared by two, and on a disk that fills up."""
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -41,33 +39,6 @@ def test_two_processes_that_share_each_step_train_the_model_that_one_process_tra
         assert two["held_out"]["confusion"] == one["held_out"]["confusion"]
     one, two = (json.loads(paths.fold(Path("runs") / run, 1).evaluation.read_text()) for run in ("one", "two"))
     assert two["metrics"]["confusion"] == one["metrics"]["confusion"]
-
-
-@pytest.mark.slow
-def test_a_run_that_was_killed_and_started_again_gives_the_same_metrics_to_the_digit(corpus, tiny_text, tiny_speech):
-    def command(run):
-        return [
-            *("train", "--manifest", str(corpus.path), "--run", run),
-            *("--text-encoder", str(tiny_text), "--speech-encoder", str(tiny_speech), "--fold", "1", "--quiet"),
-            *("--epochs", "6", "--learning-rate", "1e-3", "--save-minutes", "0", "--batch-size", "2"),
-        ]
-
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    succeed(*command("whole"))
-    state = paths.fold(Path("runs/killed"), 1).checkpoint
-    kills = 0
-    while not paths.fold(Path("runs/killed"), 1).model.exists():
-        process = subprocess.Popen([sys.executable, "-m", "stages.cli", *command("killed")], env=environment)
-        before = state.stat().st_mtime_ns if state.exists() else 0
-        while process.poll() is None and (not state.exists() or state.stat().st_mtime_ns == before):
-            time.sleep(0.01)
-        time.sleep(0.2 * kills)
-        if process.poll() is None and kills < 2:
-            process.send_signal(signal.SIGKILL)
-            kills += 1
-        process.wait()
-    assert kills == 2
-    assert metrics("runs/killed") == metrics("runs/whole")
 
 
 @pytest.mark.slow
