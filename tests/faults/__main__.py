@@ -156,7 +156,9 @@ def _mutations(module: ModuleType, seed: int, workplace: Any) -> dict[str, int]:
             module.run(number, directory)
         return 0
 
-    ended = workplace.child(work).wait()
+    child = workplace.child(work)
+    ended = child.wait()
+    child.end_group()  # a pool of processes outlives the one that made it
     if ended.code != 0:
         raise FoundError(f"exit {ended.code}: {ended.output[-3000:]}")
     return {"faults": MUTATIONS}
