@@ -80,12 +80,14 @@ def _check_end(code: int, output: str, fired: str, workplace: Workplace) -> None
     kind, path = fired.split(" ", 2)[1], Path(fired.split(" ", 2)[2])
     name = path.name.removeprefix(".").removesuffix(".tmp").removesuffix(".lock").removesuffix(".partial.jsonl")
     name = name.replace(".partial.new", "").replace(".partial.h5", "")
+    is_note = path.name.endswith(".verified")  # that is left out where it cannot be written; then something else fails
     names = {name, name.rsplit(".", 1)[0], path.parent.name, os.path.relpath(path.parent, workplace.place)}
     if ".tmp/" in str(path):  # a directory that is written under another name
         names |= {part.removeprefix(".").removesuffix(".tmp") for part in path.parts if part.endswith(".tmp")}
     begins = [at for at in map(output.find, ("Error: ", " failed: ")) if at >= 0]  # `cv` has a line for each job, too
     message = output[min(begins) :] if begins else ""
-    if not any(name and name in message for name in names) and not (kind == "sync" and path.is_dir()):
+    is_named = any(name and name in message for name in names)
+    if not (is_named or is_note or (kind == "sync" and path.is_dir())):
         raise FoundError(f"no message names {name}")
     if not any(remedy in message for remedy in REMEDIES):
         raise FoundError("the message does not say what to do")
