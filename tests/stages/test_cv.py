@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -175,7 +176,8 @@ def start(*options, **how):
 
 @pytest.mark.slow
 def test_stopped_by_ctrl_c_it_gives_the_same_report_in_the_end(finished, features_only, options):
-    with start(*options, start_new_session=True) as process:
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # which programs in the background ignore
+    with start(*options, start_new_session=True, preexec_fn=heed) as process:
         while process.poll() is None and not paths.fold(Path("runs/mmer-no-gate"), 1).settings.is_file():
             time.sleep(0.02)
         os.killpg(process.pid, signal.SIGINT)  # as a terminal does: to the workers too
