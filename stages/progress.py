@@ -37,7 +37,8 @@ def quiet_libraries() -> None:
 
     transformers_logging.disable_progress_bar()
     transformers_logging.set_verbosity_error()
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)
+    for name in ("distributed", "distributed.client"):  # Dask gives the client a level apart
+        logging.getLogger(name).setLevel(logging.CRITICAL)
 
 
 class Stopped(UserError):  # noqa: N818 (a state, not a fault)

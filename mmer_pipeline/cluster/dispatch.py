@@ -18,6 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from distributed import Client, Future, KilledWorker, get_worker
 
+from mmer_pipeline.cluster.results import ResultLost, fetch
 from mmer_pipeline.cluster.worker_check import Requirements, WorkerFacts, examine, fault_of, fault_of_error
 from mmer_pipeline.errors import UserError
 
@@ -200,16 +201,17 @@ class Dispatcher(Generic[Item, Result]):
         future = task.future
         assert future is not None
         if future.status == "finished":
-            del self.tasks[ticket]
-            result: Result = future.result()
-            return Ended(task.item, result, None, "")
-        if future.status != "error":  # cancelled: the scheduler was lost, which is no fault of the item or the worker
+            with suppress(ResultLost):
+                result: Result = fetch(self.client, future)
+                del self.tasks[ticket]
+                return Ended(task.item, result, None, "")
+        if future.status == "cancelled":  # the scheduler was lost, which is no fault of the item or the worker
             del self.tasks[ticket]
             task.note("the connection to the scheduler was lost")
             self._again(task)
             return None
-        error = future.exception()
-        if isinstance(error, KilledWorker):
+        error = future.exception() if future.status == "error" else None
+        if error is None or isinstance(error, KilledWorker):
             self._lose(ticket)
             return None
         del self.tasks[ticket]
@@ -300,7 +302,10 @@ class Dispatcher(Generic[Item, Result]):
                 if worker.check.status == "error":
                     fault: str | None = fault_of_error(worker.check.exception())
                 else:
-                    facts = worker.check.result()
+                    try:
+                        facts = fetch(self.client, worker.check)
+                    except ResultLost:  # so is the worker, which the next look at the list will show
+                        continue
                     worker.host, fault = facts.host, fault_of(facts, self.here) if self.here else None
                 worker.fit, worker.check = fault is None, None
                 if fault is not None:

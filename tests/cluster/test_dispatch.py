@@ -90,6 +90,20 @@ def test_what_a_lost_worker_had_goes_to_another_one():
     assert any(f"The worker {lost} was lost" in text for text in said)
 
 
+def test_an_item_whose_worker_dies_before_its_result_was_fetched_is_computed_again():
+    """The client has not heard of the loss; Dask would wait for the lost worker to compute the item again."""
+    with cluster_of(2) as cluster, connect(cluster.scheduler_address) as client, Dispatcher(client, work) as workers:
+        client._stream_handlers["lost-data"] = lambda key: None
+        workers.submit("a")
+        [task] = workers.tasks.values()
+        assert task.future.exception(timeout=20) is None  # it has ended
+        lost = task.worker
+        cluster.sync(cluster.scheduler.remove_worker, lost, stimulus_id="test")
+        [one] = until(workers, lambda: not len(workers))
+    assert one.result[0] == "a"
+    assert one.result[1] != lost
+
+
 def test_an_item_that_lost_too_many_workers_fails():
     with cluster_of(4) as cluster, connect(cluster.scheduler_address) as client, Dispatcher(client, work) as workers:
         workers.submit("long")
