@@ -24,12 +24,13 @@ from faults.results import FOUND, HELD, Results
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 # The kinds of faults and their modules. A module has CASES and `trial(case, seed, workplace)`; or it has
-# `run(seed, directory)`, which mutates an input and reads it.
+# `run(seed, directory)`, which mutates an input and reads it. If it has `why_not()`, that says why it cannot run here.
 KINDS = {
     "kills": "faults.kills",
     "disk errors": "faults.disk_errors",
     "power loss": "faults.power_loss",
     "two at once": "faults.pairs",
+    "cluster": "faults.cluster",
     "mutations of inputs": "faults.mutations_inputs",
     "mutations of features": "faults.mutations_features",
     "mutations of runs": "faults.mutations_runs",
@@ -63,7 +64,7 @@ def main() -> None:
     from faults.workplace import Workplace
 
     there = [kind for kind in options.kinds if importlib.util.find_spec(KINDS[kind])]
-    modules = {kind: importlib.import_module(KINDS[kind]) for kind in there}
+    modules = _possible({kind: importlib.import_module(KINDS[kind]) for kind in there})
     workplace, began = Workplace(slot), time.monotonic()
     done, ended = 0, set()  # cases of which all trials have been made
     for trial in _trials(options, modules, results, ended):
@@ -82,6 +83,15 @@ def main() -> None:
         shutil.rmtree(slot)
     if results.to_repeat():
         sys.exit(1)
+
+
+def _possible(modules: dict[str, ModuleType]) -> dict[str, ModuleType]:
+    """Leave out what cannot run on this machine, and say why."""
+    reasons = {kind: module.why_not() for kind, module in modules.items() if hasattr(module, "why_not")}
+    for kind, reason in reasons.items():
+        if reason is not None:
+            print(f"LEFT OUT {kind}: {reason}", flush=True)
+    return {kind: module for kind, module in modules.items() if reasons.get(kind) is None}
 
 
 def _options() -> argparse.Namespace:

@@ -1,103 +1,44 @@
-"""A Dask cluster of several hosts on this machine, and what can go wrong with it while folds are trained.
+"""A Dask cluster of several hosts, and what can go wrong with it while it trains folds or computes features.
 
-Each host is a network namespace; a bridge in another one connects them, so that nothing outside is touched. All hosts
-share the file system. `measure` runs the same cross-validation with each fault and compares the results. It needs
-root and iproute2.
+The hosts are those of `network.py`: one for the scheduler, one for the client, and one for each worker. Everything is
+forked, so that a cluster starts within seconds.
 """
 
-import json
+import ctypes
 import os
-import shutil
+import random
 import signal
-import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import Any
 
-from conftest import write_tiny_corpus
+import dask
 from helpers.certificates import write_certificates
 from helpers.sockets import family
 
-from mmer_pipeline.runs import read_metrics
+from faults import network
+from faults.children import Child, command
+from faults.network import Network, address
+from faults.shim import Plan
+from faults.workplace import ALL_STAGES, FOLDS_OF_SPEAKERS, FoundError, Workplace
 
-REPOSITORY = Path(__file__).resolve().parents[2]
-NETWORK, PORT = "10.203.7", 8786
-SCHEDULER, CLIENT, FIRST_WORKER = 2, 3, 10  # the last number of their addresses
-AWAY_SECONDS = 20.0  # how long a worker hangs or is cut off: longer than Dask waits
-WORKER_TTL = "6s"  # after which the scheduler gives up a worker that says nothing
-START_SECONDS = 240.0
-LOOP = ("sh", "-c", 'while :; do "$@"; sleep 1; done', "sh")  # a worker ends when it loses its scheduler
+why_not = network.why_not
+PORT = 8786
+HOSTS = (1, 2, 4)  # with a worker each, in turn by the seed
+SCHEDULER, CLIENT, EXTRA, FIRST_WORKER = 2, 3, 9, 10  # numbers of hosts
+AWAY_SECONDS = 14.0  # how long a host hangs or is cut off: Dask gives it up after 5 to 10
+SLOW_SECONDS = 6.0
+START_SECONDS = 60.0
 DASK = {
-    "DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD": "spawn",  # `signal_workers` recognises it
-    "DASK_DISTRIBUTED__SCHEDULER__WORKER_TTL": WORKER_TTL,
-    "DASK_DISTRIBUTED__COMM__TIMEOUTS__TCP": "12s",  # Dask allows no less
-    "DASK_DISTRIBUTED__COMM__TIMEOUTS__CONNECT": "10s",
+    "distributed.scheduler.worker-ttl": "5s",
+    "distributed.comm.timeouts.tcp": "12s",  # Dask allows no less than 11
+    "distributed.comm.timeouts.connect": "5s",
 }
-
-
-def _ip(*words: str) -> None:
-    subprocess.run(["ip", *words], check=True, capture_output=True)
-
-
-def why_not() -> str | None:
-    """Why no network can be made here; None: it can."""
-    if shutil.which("ip") is None:
-        return "iproute2 is not installed"
-    name = f"mmer{os.getpid()}-try"
-    try:
-        _ip("netns", "add", name)
-        _ip("netns", "delete", name)
-    except subprocess.CalledProcessError as error:
-        return f"network namespaces need root: {error.stderr.decode().strip()}"
-    return None
-
-
-class Network:
-    """Hosts that reach one another, and nothing else."""
-
-    def __init__(self, hosts: Sequence[int]) -> None:
-        self.prefix, self.hosts = f"mmer{os.getpid()}", hosts
-
-    def name(self, host: int | str) -> str:
-        return f"{self.prefix}-{host}"
-
-    def __enter__(self) -> "Network":
-        hub = self.name("hub")
-        _ip("netns", "add", hub)
-        _ip("-n", hub, "link", "add", "bridge", "type", "bridge")
-        _ip("-n", hub, "link", "set", "bridge", "up")
-        for host in self.hosts:
-            _ip("netns", "add", self.name(host))
-            _ip(
-                "-n", hub, "link", "add", f"port{host}", "type", "veth", "peer", "name", "net", "netns", self.name(host)
-            )
-            _ip("-n", hub, "link", "set", f"port{host}", "master", "bridge", "up")
-            _ip("-n", self.name(host), "address", "add", f"{NETWORK}.{host}/24", "dev", "net")
-            for device in ("net", "lo"):
-                _ip("-n", self.name(host), "link", "set", device, "up")
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        for host in ("hub", *self.hosts):
-            with suppress(subprocess.CalledProcessError):
-                _ip("netns", "delete", self.name(host))
-
-    def plug(self, host: int, state: str) -> None:
-        """Connect a host with the others ("up"), or cut it off ("down")."""
-        _ip("-n", self.name("hub"), "link", "set", f"port{host}", state)
-
-    def start(self, host: int, words: Sequence[str], log: Path, **environment: str) -> subprocess.Popen[bytes]:
-        """Start a program on a host; what it says goes to `log`."""
-        path = os.pathsep.join([environment.pop("PYTHONPATH", ""), str(REPOSITORY)]).strip(os.pathsep)
-        with log.open("ab") as stream:
-            return subprocess.Popen(
-                ["ip", "netns", "exec", self.name(host), *words], stdout=stream, stderr=stream,
-                env={**os.environ, **DASK, "OMP_NUM_THREADS": "1", "PYTHONPATH": path, **environment},
-            )  # fmt: skip
+_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
 @dataclass
@@ -105,197 +46,248 @@ class Cluster:
     """A scheduler and workers on hosts of a network."""
 
     network: Network
-    directory: Path  # of certificates and logs
+    workplace: Workplace
     workers: int
-    processes: dict[int, subprocess.Popen[bytes]] = field(default_factory=dict)  # by host
+    children: dict[int, Child] = field(default_factory=dict)  # by host
 
     def __post_init__(self) -> None:
+        self.directory = self.workplace.slot / "cluster"
         self.options = write_certificates(self.directory / "certificates")
         ca, cert, key = self.options[1::2]
         self.tls = ["--tls-ca-file", ca, "--tls-cert", cert, "--tls-key", key]
-        self.address = f"tls://{NETWORK}.{SCHEDULER}:{PORT}"
+        self.address = f"tls://{address(SCHEDULER)}:{PORT}"
 
     def __enter__(self) -> "Cluster":
         self.start_scheduler()
-        for number in range(self.workers):
-            self.start_worker(FIRST_WORKER + number)
+        for host in range(FIRST_WORKER, FIRST_WORKER + self.workers):
+            self.start_worker(host)
         return self
 
     def __exit__(self, *_: object) -> None:
-        for host in list(self.processes):
+        for host in list(self.children):
             self.end(host)
 
-    def start_scheduler(self) -> None:
-        where = ["--protocol", "tls", "--host", f"{NETWORK}.{SCHEDULER}", "--port", str(PORT)]
-        words = ["dask", "scheduler", *where, "--no-dashboard", *self.tls]
-        self.processes[SCHEDULER] = self.network.start(SCHEDULER, _python(*words), self.directory / "scheduler.log")
+    def start(self, host: int, work: Callable[[], int]) -> Child:
+        """Start a function on a host; the host's output is in a file named after it."""
 
-    def start_worker(self, host: int, before: Sequence[str] = (), **environment: str) -> None:
-        local = ["--host", f"{NETWORK}.{host}", "--local-directory", str(self.directory / f"scratch-{host}")]
-        words = ["dask", "worker", "--nthreads", "1", "--memory-limit", "0", *local, *self.tls, "--no-dashboard"]
-        log = self.directory / f"worker-{host}.log"
-        self.processes[host] = self.network.start(
-            host, [*before, *LOOP, *_python(*words, self.address)], log, **environment
-        )
+        def there() -> int:
+            _die_with_parent()
+            self.network.enter(host)
+            dask.config.set(DASK)
+            return work()
+
+        child = Child(there, self.workplace.control, self.workplace.place, self.directory / f"host-{host}.log")
+        self.children[host] = child
+        return child
+
+    def start_scheduler(self) -> None:
+        where = ["--protocol", "tls", "--host", address(SCHEDULER), "--port", str(PORT)]
+        self.start(SCHEDULER, partial(_scheduler, [*where, "--no-dashboard", *self.tls]))
+
+    def start_worker(self, host: int, before: Callable[[], None] = lambda: None) -> None:
+        """Start a worker, and start it again whenever it ends: it does so when it loses its scheduler."""
+        local = ["--host", address(host), "--local-directory", str(self.directory / f"scratch-{host}")]
+        words = ["--nthreads", "1", "--memory-limit", "0", "--no-dashboard", *local, *self.tls, self.address]
+
+        def work() -> int:
+            before()
+            while True:
+                pid = os.fork()
+                if pid == 0:
+                    _die_with_parent()
+                    with suppress(BaseException):
+                        _worker(words)
+                    os._exit(0)
+                os.waitpid(pid, 0)
+                time.sleep(0.5)
+
+        self.start(host, work)
+
+    def start_client(self, stage: str) -> Child:
+        """Start the command of a stage on a host."""
+        words = [*self.workplace.arguments(stage), "--scheduler", self.address, *self.options]
+        return self.start(CLIENT, command(words))
 
     def end(self, host: int) -> None:
         """Kill everything on a host."""
-        process = self.processes.pop(host)
-        for member in (process.pid, *family(process.pid)):  # the first would start another one
-            with suppress(ProcessLookupError):
-                os.kill(member, signal.SIGKILL)
-        process.wait()
+        child = self.children.pop(host)
+        child.end_group()
+        with suppress(ChildProcessError):  # it has been waited for
+            os.waitpid(child.pid, 0)
 
-    def signal_workers(self, host: int, number: int) -> None:
-        """Send a signal to the processes that compute on a host, and not to those that watch them."""
-        process = self.processes[host].pid
-        for member in family(process) - {process}:
-            with suppress(OSError):
-                if b"spawn_main" in Path(f"/proc/{member}/cmdline").read_bytes():
+    def signal(self, host: int, number: int, *, computing_only: bool) -> None:
+        """Send a signal to the process that computes on a host, or to all of them."""
+        members = family(self.children[host].pid)
+        for member in members:
+            if not computing_only or family(member) == {member}:
+                with suppress(ProcessLookupError):
                     os.kill(member, number)
 
+    def client_works(self) -> bool:
+        """Whether the command has not ended."""
+        return os.waitid(os.P_PID, self.children[CLIENT].pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is None
 
-def _python(*words: str) -> list[str]:
-    return [sys.executable, "-m", *words]
+    def said(self, host: int) -> str:
+        """The output of a host."""
+        return (self.directory / f"host-{host}.log").read_text(errors="replace")
+
+
+def _die_with_parent() -> None:
+    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
+
+
+def _scheduler(words: list[str]) -> int:
+    from distributed.cli.dask_scheduler import main
+
+    return int(main.main(words, standalone_mode=False) or 0)
+
+
+def _worker(words: list[str]) -> None:
+    from distributed.cli.dask_worker import main
+
+    main.main(words, standalone_mode=False)
 
 
 # ------------------------------------------------------------------------------------------- faults
-# Each is called when the first fold is being trained on a cluster, and may yield until the fault is over.
-
-Fault = Callable[[Cluster], None]
+# Each is called with the number of a worker's host at a random moment of the work.
 
 
-def none(_: Cluster) -> None:
-    """Nothing goes wrong."""
+def _none(_cluster: Cluster, _host: int, _generator: random.Random) -> None:
+    pass
 
 
-def worker_killed(cluster: Cluster) -> None:
+def _killed(cluster: Cluster, host: int, _: random.Random) -> None:
     """The process that computes is killed; the one that watches it starts another."""
-    cluster.signal_workers(FIRST_WORKER, signal.SIGKILL)
+    cluster.signal(host, signal.SIGKILL, computing_only=True)
 
 
-def worker_hangs(cluster: Cluster) -> None:
-    """A worker stops answering, and comes back."""
-    cluster.signal_workers(FIRST_WORKER, signal.SIGSTOP)
-    time.sleep(AWAY_SECONDS)
-    cluster.signal_workers(FIRST_WORKER, signal.SIGCONT)
+def _hangs(cluster: Cluster, host: int, generator: random.Random) -> None:
+    """The process that computes, or everything on its host, stops and continues."""
+    computing_only = generator.random() < 0.5
+    cluster.signal(host, signal.SIGSTOP, computing_only=computing_only)
+    _wait(cluster, AWAY_SECONDS)
+    cluster.signal(host, signal.SIGCONT, computing_only=computing_only)
 
 
-def worker_is_cut_off(cluster: Cluster) -> None:
-    """A worker's host leaves the network, and comes back; the worker goes on computing."""
-    cluster.network.plug(FIRST_WORKER, "down")
-    time.sleep(AWAY_SECONDS)
-    cluster.network.plug(FIRST_WORKER, "up")
+def _cut_off(cluster: Cluster, host: int, _: random.Random) -> None:
+    """The host leaves the network and comes back; its worker goes on computing."""
+    cluster.network.plug(host, "down")
+    _wait(cluster, AWAY_SECONDS)
+    cluster.network.plug(host, "up")
 
 
-def worker_is_slow(cluster: Cluster) -> None:
-    """A worker stands still nine tenths of the time."""
-    for _ in range(10):
-        cluster.signal_workers(FIRST_WORKER, signal.SIGSTOP)
-        time.sleep(0.9)
-        cluster.signal_workers(FIRST_WORKER, signal.SIGCONT)
-        time.sleep(0.1)
+def _slow(cluster: Cluster, host: int, _: random.Random) -> None:
+    """The host pauses nine tenths of the time."""
+    deadline = time.monotonic() + SLOW_SECONDS
+    while cluster.client_works() and time.monotonic() < deadline:
+        cluster.signal(host, signal.SIGSTOP, computing_only=False)
+        time.sleep(0.45)
+        cluster.signal(host, signal.SIGCONT, computing_only=False)
+        time.sleep(0.05)
 
 
-def host_dies(cluster: Cluster) -> None:
-    """Everything on a worker's host ends, and is started again later."""
-    cluster.end(FIRST_WORKER)
-    time.sleep(3)
-    cluster.start_worker(FIRST_WORKER)
+def _host_dies(cluster: Cluster, host: int, _: random.Random) -> None:
+    """Everything on the host ends, and is started again later."""
+    cluster.end(host)
+    _wait(cluster, 3)
+    cluster.start_worker(host)
 
 
-def scheduler_restarts(cluster: Cluster) -> None:
-    """The scheduler is killed and started again, without any memory."""
+def _scheduler_restarts(cluster: Cluster, _host: int, _: random.Random) -> None:
+    """The scheduler is killed, and started again without any memory."""
     cluster.end(SCHEDULER)
-    time.sleep(2)
+    _wait(cluster, 2)
     cluster.start_scheduler()
 
 
-FAULTS: tuple[Fault, ...] = (
-    none, worker_killed, worker_hangs, worker_is_cut_off, worker_is_slow, host_dies, scheduler_restarts,
-)  # fmt: skip
+def _wait(cluster: Cluster, seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while cluster.client_works() and time.monotonic() < deadline:
+        time.sleep(0.05)
 
 
-# -------------------------------------------------------------------------------------- measurement
+def _other_version(directory: Path, name: str) -> None:
+    """Let this process find another version of a package first."""
+    facts = directory / f"{name.replace('-', '_')}-0.0.1.dist-info"
+    facts.mkdir(parents=True, exist_ok=True)
+    (facts / "METADATA").write_text(f"Metadata-Version: 2.1\nName: {name}\nVersion: 0.0.1\n")
+    sys.path.insert(0, str(directory))
 
 
 @dataclass(frozen=True)
-class Measured:
-    """A cross-validation with a fault."""
+class Fault:
+    """Something that goes wrong while a stage's command runs on a cluster."""
 
-    fault: str
-    hosts: int
-    jobs: int
-    lost: int  # jobs that did not end well
-    same_digits: bool  # as without a cluster
-    seconds: float
+    happens: Callable[[Cluster, int, random.Random], None] = _none
+    stage: str = FOLDS_OF_SPEAKERS
+    extra: Callable[[Workplace], Callable[[], None]] | None = None  # a further worker, and what is wrong with it
+    refused: str = ""  # what the client says about that worker
 
 
-def measure(directory: Path, encoders: Sequence[str], hosts: int, faults: Sequence[Fault] = FAULTS) -> list[Measured]:
-    """Run the cross-validation without a cluster, and then on one, with each fault."""
-    with ExitStack() as stack:
-        training = prepare(directory, encoders)
-        expected = digits(directory / "expected")
-        network = stack.enter_context(Network([SCHEDULER, CLIENT, *range(FIRST_WORKER, FIRST_WORKER + hosts)]))
-        cluster = stack.enter_context(Cluster(network, directory, hosts))
-        found = []
-        for fault in faults:
-            began = time.monotonic()
-            runs = directory / f"{fault.__name__}-{hosts}"
-            with client(cluster, runs, training) as process:
-                wait_for_a_fold(process, runs)
-                fault(cluster)
-                process.wait(START_SECONDS)
-            jobs = json.loads((runs / "said.json").read_text() or '{"jobs": []}')["jobs"]
-            lost = sum(job["state"] not in ("done", "was done") for job in jobs) if jobs else -1
-            same = digits(runs) == expected
-            found.append(Measured(fault.__name__, hosts, len(jobs), lost, same, round(time.monotonic() - began, 1)))
-        return found
+FAULTS = {
+    "none": Fault(),
+    "worker killed": Fault(_killed),
+    "worker hangs": Fault(_hangs),
+    "worker cut off": Fault(_cut_off),
+    "worker slow": Fault(_slow),
+    "worker without the files": Fault(
+        extra=lambda workplace: partial(network.hide, workplace.place), refused="is not used: it does not see"
+    ),
+    "worker with another torch": Fault(
+        extra=lambda workplace: partial(_other_version, workplace.slot / "other-torch", "torch"),
+        refused="is not used: it has torch 0.0.1",
+    ),
+    "worker with another mmer-pipeline": Fault(
+        extra=lambda workplace: partial(_other_version, workplace.slot / "other-version", "mmer-pipeline"),
+        refused="is not used: it has mmer-pipeline 0.0.1",
+    ),
+    "host dies": Fault(_host_dies),
+    "scheduler restarts": Fault(_scheduler_restarts),
+    "worker killed in extract": Fault(_killed, "extract"),
+}
+CASES = tuple(FAULTS)
 
 
-def prepare(directory: Path, encoders: Sequence[str]) -> list[str]:
-    """Write a corpus and train its folds without a cluster; returns the words of the training."""
-    training = ["--systems", "roberta", "--folds", "speaker", "--epochs", "12", "--device", "cpu", *encoders]
-    directory.mkdir(parents=True, exist_ok=True)
-    manifest = write_tiny_corpus(directory, sessions=4)
-    training += ["--manifest", str(manifest.path), "--cache-dir", str(directory / "cache")]
-    words = ["stages.cli", "cv", *training, "--runs-dir", str(directory / "expected")]
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(REPOSITORY)}
-    subprocess.run(_python(*words), check=True, capture_output=True, env=environment)
-    return training
+def trial(case: str, seed: int, workplace: Workplace) -> dict[str, int | float]:
+    """Run a command on a cluster of one, two or four hosts, disturb it, and compare the end with that of no cluster.
 
-
-@contextmanager
-def client(cluster: Cluster, runs: Path, training: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
-    """The command cv on a host of its own; its result goes to `said.json`, its messages to `said.log`."""
-    runs.mkdir(parents=True)
-    words = _python(
-        "stages.cli", "cv", *training, "--runs-dir", str(runs), "--scheduler", cluster.address, *cluster.options
-    )
-    line = f'exec "$@" --json > {runs}/said.json'
-    log = runs / "said.log"
-    process = cluster.network.start(CLIENT, ["sh", "-c", line, "sh", *words], log)
+    Raises:
+        FoundError: it fails, a worker that cannot be used was not named, or the end differs.
+    """
+    fault, hosts = FAULTS[case], HOSTS[seed % len(HOSTS)]
+    generator = random.Random(f"cluster {case} {seed}")
+    workplace.prepare_states(fault.stage)
+    workplace.restore(ALL_STAGES[fault.stage].before)
+    workplace.control.arm(Plan())
+    numbers = [SCHEDULER, CLIENT, EXTRA, *range(FIRST_WORKER, FIRST_WORKER + hosts)]
+    with Network(numbers) as hosts_of_network, Cluster(hosts_of_network, workplace, hosts) as cluster:
+        if fault.extra:
+            cluster.start_worker(EXTRA, fault.extra(workplace))
+        client = cluster.start_client(fault.stage)
+        _wait_for_work(cluster, fault.stage)
+        began = time.monotonic()
+        time.sleep(generator.uniform(0, 1.0))
+        in_time = cluster.client_works()
+        fault.happens(cluster, FIRST_WORKER + generator.randrange(hosts), generator)
+        ended = client.wait()
+        seconds = round(time.monotonic() - began, 1)
+        logs = "".join(f"\n--- host {host}:\n{cluster.said(host)[-2500:]}" for host in cluster.children)
+    what = f"{hosts} hosts: exit {ended.code}{logs}"
+    if ended.code != 0 or ended.has_traceback:
+        raise FoundError(what)
+    if fault.refused not in ended.output:
+        raise FoundError(f"the client did not say that a worker {fault.refused}: {what}")
     try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
+        workplace.compare(fault.stage)
+    except FoundError as error:
+        raise FoundError(f"{error}: {what}") from None
+    return {"faults": int(in_time and fault.happens is not _none or bool(fault.extra)), "hosts": hosts, "ran": seconds}
 
 
-def wait_for_a_fold(process: "subprocess.Popen[bytes]", runs: Path) -> None:
-    """Wait until a fold is being trained, or all is over."""
+def _wait_for_work(cluster: Cluster, stage: str) -> None:
+    """Wait until a worker computes, or all is over."""
+    place = cluster.workplace.place
+    begun = "cache/features/**/*.h5*" if stage == "extract" else "runs/*/fold-*/settings.json"
     deadline = time.monotonic() + START_SECONDS
-    while process.poll() is None and not list(runs.glob("*/fold-*/metrics.jsonl")):
-        assert time.monotonic() < deadline, "no fold has been started"
-        time.sleep(0.02)
-
-
-def digits(runs: Path) -> dict[str, Any]:
-    """What was trained and predicted, without times."""
-    found: dict[str, Any] = {}
-    for path in sorted(runs.glob("*/fold-*/metrics.jsonl")):
-        name = str(path.parent.relative_to(runs))
-        found[name] = [{**line, "speed": None} for line in read_metrics(path)]
-        predictions = path.with_name("predictions.csv")
-        found[f"{name}/predictions"] = predictions.read_text() if predictions.exists() else None
-    return found
+    while cluster.client_works() and not list(place.glob(begun)) and time.monotonic() < deadline:
+        time.sleep(0.01)

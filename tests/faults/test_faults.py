@@ -6,9 +6,11 @@ import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from faults import network
 from faults.power_loss import Change, Disk
 from faults.results import Results
 from faults.shim import CREATE, RENAME, SYNC, WRITE
@@ -16,13 +18,14 @@ from faults.shim import CREATE, RENAME, SYNC, WRITE
 TESTS = Path(__file__).resolve().parents[1]
 KINDS = ("kills", "disk errors", "power loss", "two at once")
 SAMPLE = ("--kinds", ",".join(KINDS), "--cases", "prepare,extract,train,train + train", "--trials", "10")
+ON_TWO_HOSTS = ("--kinds", "cluster", "--cases", "worker killed", "--first-seed", "1", "--trials", "1")
 
 
-@pytest.mark.slow
-def test_a_sample_of_faults_leaves_every_command_with_its_undisturbed_result(tmp_path: Path) -> None:
-    results = tmp_path / "results.jsonl"
+def run_faults(directory: Path, *options: str) -> list[dict[str, Any]]:
+    """Run trials, none of which may find anything; returns their results."""
+    results = directory / "results.jsonl"
     done = subprocess.run(
-        [sys.executable, "-m", "faults", *SAMPLE, "--results", results, "--slot", tmp_path / "slot"],
+        [sys.executable, "-m", "faults", *options, "--results", results, "--slot", directory / "slot"],
         env={**os.environ, "PYTHONPATH": f"{TESTS.parent}:{TESTS}"},
         cwd=TESTS.parent,
         capture_output=True,
@@ -31,8 +34,22 @@ def test_a_sample_of_faults_leaves_every_command_with_its_undisturbed_result(tmp
     assert done.returncode == 0, done.stdout + done.stderr
     entries = [json.loads(line) for line in results.read_text().splitlines()]
     assert {entry["result"] for entry in entries} == {"held"}
+    return entries
+
+
+@pytest.mark.slow
+def test_a_sample_of_faults_leaves_every_command_with_its_undisturbed_result(tmp_path: Path) -> None:
+    entries = run_faults(tmp_path, *SAMPLE)
     assert {entry["kind"] for entry in entries} == set(KINDS)
     assert sum(entry["faults"] for entry in entries) >= 7
+
+
+@pytest.mark.slow
+def test_a_cluster_of_two_hosts_loses_no_fold_with_a_killed_worker(tmp_path: Path) -> None:
+    if (reason := network.why_not()) is not None:
+        pytest.skip(reason)
+    [entry] = run_faults(tmp_path, *ON_TWO_HOSTS)
+    assert (entry["hosts"], entry["faults"]) == (2, 1)
 
 
 def write_unsynchronised(disk: Disk, *synchronised: str) -> None:

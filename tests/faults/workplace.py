@@ -59,6 +59,11 @@ STAGES = {
     "predict": Stage("pack", f"{_PREDICT} --output out.csv --explain explained"),
     "cv": Stage("prepare", _TRAIN.replace("train", "cv --systems roberta,mmer").replace("--epochs 2", "--epochs 1")),
 }
+# As "cv", with more folds than workers: only for clusters.
+FOLDS_OF_SPEAKERS = "cv of speakers"
+ALL_STAGES = STAGES | {
+    FOLDS_OF_SPEAKERS: Stage("prepare", f"{STAGES['cv'].arguments} --folds speaker".replace("--epochs 1", "--epochs 2"))
+}
 
 
 @dataclass
@@ -87,7 +92,7 @@ class Workplace:
         if not self.state(START).is_dir():
             self._write_corpus()
         for name in names:
-            stage = STAGES[name]
+            stage = ALL_STAGES[name]
             if self.state(name).is_dir():
                 continue
             if stage.before != START:
@@ -140,7 +145,7 @@ class Workplace:
     def arguments(self, stage: str) -> list[str]:
         """The words of a stage's command."""
         places = {"TEXT": str(self.slot / "tiny-text"), "SPEECH": str(self.slot / "tiny-speech")}
-        return [places.get(word, word) for word in STAGES[stage].arguments.split()]
+        return [places.get(word, word) for word in ALL_STAGES[stage].arguments.split()]
 
     def child(self, work: Callable[[], int]) -> Child:
         """Start a function in a child."""
