@@ -16,6 +16,7 @@ from mmer_pipeline.cluster.connect import local_workers
 from mmer_pipeline.cross_validation import CrossValidation, Job, JobResult, Outcome, Workspace
 from mmer_pipeline.errors import Busy, UserError
 from mmer_pipeline.settings import Settings
+from stages.cli import main
 from stages.cv_progress import CrossValidationProgress
 from stages.shared_options import Common
 
@@ -120,6 +121,25 @@ def test_what_nobody_foresaw_leaves_its_traceback_and_what_a_user_can_mend_its_m
     assert broken.as_dict() == {
         "run": "breaks", "system": "mmer", "seed": 1, "fold": 1, "state": "failed", "message": broken.message,
     }  # fmt: skip
+
+
+def refuse_or_break(job, workspace):
+    """Stands for `cross_validation.run_job`: two kinds of errors, by the seed."""
+    if job.settings.seed == 1:
+        raise UserError("Not like this.")
+    raise ZeroDivisionError("by nothing")
+
+
+def test_the_command_prints_no_traceback_of_an_error_in_a_worker_process(monkeypatch, capfd, corpus, encoders):
+    """The workers are forked here: they write to the captured standard error."""
+    monkeypatch.setattr(cross_validation, "run_job", refuse_or_break)
+    with dask.config.set({"distributed.worker.multiprocessing-method": "fork"}), pytest.raises(SystemExit):
+        main.main(["cv", "--systems", "roberta", "--seeds", "1,2", "--fold", "1", *encoders])
+    said = capfd.readouterr().err
+    assert "Not like this." in said
+    assert "ZeroDivisionError: by nothing\n    The traceback is in" in said
+    assert "Traceback" not in said
+    assert "Compute Failed" not in said
 
 
 class OtherProcess(Watcher):
