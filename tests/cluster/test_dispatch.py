@@ -93,7 +93,7 @@ def test_what_a_lost_worker_had_goes_to_another_one():
 def test_an_item_whose_worker_dies_before_its_result_was_fetched_is_computed_again():
     """The client has not heard of the loss; Dask would wait for the lost worker to compute the item again."""
     with cluster_of(2) as cluster, connect(cluster.scheduler_address) as client, Dispatcher(client, work) as workers:
-        client._stream_handlers["lost-data"] = lambda key: None
+        client._stream_handlers["lost-data"] = lambda **_: None
         workers.submit("a")
         [task] = workers.tasks.values()
         assert task.future.exception(timeout=20) is None  # it has ended

@@ -46,8 +46,7 @@ def test_a_task_of_the_array_trains_and_evaluates_its_fold(corpus, encoders):
         assert Path(f"process-{task}").read_text() == Path(f"signalled-{task}").read_text()
     text, speech = encoders[1], encoders[3]
     Path("mmer.toml").write_text(
-        f"[train]\nsystem = 'roberta'\nrun = 'mmer'\nepochs = 1\n"
-        f"text-encoder = '{text}'\nspeech-encoder = '{speech}'\n"
+        f"[train]\nsystem = 'roberta'\nrun = 'mmer'\nepochs = 1\ntext-encoder = '{text}'\nspeech-encoder = '{speech}'\n"
     )
     succeed(*Path("words-2").read_text().splitlines())
     assert paths.fold(Path("runs/mmer"), 2).evaluation.is_file()

@@ -281,7 +281,11 @@ def trial(case: str, seed: int, workplace: Workplace) -> dict[str, int | float]:
         workplace.compare(fault.stage)
     except FoundError as error:
         raise FoundError(f"{error}: {what}") from None
-    return {"faults": int(in_time and fault.happens is not _none or bool(fault.extra)), "hosts": hosts, "ran": seconds}
+    return {
+        "faults": int((in_time and fault.happens is not _none) or bool(fault.extra)),
+        "hosts": hosts,
+        "ran": seconds,
+    }
 
 
 def _wait_for_work(cluster: Cluster, stage: str) -> None:
