@@ -130,10 +130,11 @@ def refuse_or_break(job, workspace):
     raise ZeroDivisionError("by nothing")
 
 
+@pytest.mark.slow
 def test_the_command_prints_no_traceback_of_an_error_in_a_worker_process(monkeypatch, capfd, corpus, encoders):
-    """The workers are forked here: they write to the captured standard error."""
+    """The worker starts as it does for a user, with Dask's own logging, and writes to the captured standard error."""
     monkeypatch.setattr(cross_validation, "run_job", refuse_or_break)
-    with dask.config.set({"distributed.worker.multiprocessing-method": "fork"}), pytest.raises(SystemExit):
+    with dask.config.set({"distributed.worker.multiprocessing-method": "spawn"}), pytest.raises(SystemExit):
         main.main(["cv", "--systems", "roberta", "--seeds", "1,2", "--fold", "1", *encoders])
     said = capfd.readouterr().err
     assert "Not like this." in said
