@@ -10,7 +10,6 @@ from typing import Any
 
 import pytest
 
-from faults import network
 from faults.power_loss import Change, Disk
 from faults.results import Results
 from faults.shim import CREATE, RENAME, SYNC, WRITE
@@ -18,7 +17,6 @@ from faults.shim import CREATE, RENAME, SYNC, WRITE
 TESTS = Path(__file__).resolve().parents[1]
 KINDS = ("kills", "disk errors", "power loss", "two at once")
 SAMPLE = ("--kinds", ",".join(KINDS), "--cases", "prepare,extract,train,train + train", "--trials", "10")
-ON_TWO_HOSTS = ("--kinds", "cluster", "--cases", "worker killed", "--first-seed", "1", "--trials", "1")
 
 
 def run_faults(directory: Path, *options: str) -> list[dict[str, Any]]:
@@ -42,14 +40,6 @@ def test_a_sample_of_faults_leaves_every_command_with_its_undisturbed_result(tmp
     entries = run_faults(tmp_path, *SAMPLE)
     assert {entry["kind"] for entry in entries} == set(KINDS)
     assert sum(entry["faults"] for entry in entries) >= 7
-
-
-@pytest.mark.slow
-def test_a_cluster_of_two_hosts_loses_no_fold_with_a_killed_worker(tmp_path: Path) -> None:
-    if (reason := network.why_not()) is not None:
-        pytest.skip(reason)
-    [entry] = run_faults(tmp_path, *ON_TWO_HOSTS)
-    assert (entry["hosts"], entry["faults"]) == (2, 1)
 
 
 def write_unsynchronised(disk: Disk, *synchronised: str) -> None:

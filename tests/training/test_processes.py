@@ -2,16 +2,13 @@
 
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 from helpers.command_line import succeed
 from helpers.pipeline import extract, metrics
-from helpers.sockets import family
 
 from mmer_pipeline import paths
 
@@ -42,30 +39,6 @@ def test_two_processes_that_share_each_step_train_the_model_that_one_process_tra
         assert two["held_out"]["confusion"] == one["held_out"]["confusion"]
     one, two = (json.loads(paths.fold(Path("runs") / run, 1).evaluation.read_text()) for run in ("one", "two"))
     assert two["metrics"]["confusion"] == one["metrics"]["confusion"]
-
-
-@pytest.mark.slow
-def test_processes_that_torchrun_starts_again_give_the_metrics_of_undisturbed_ones(corpus, tiny_text, tiny_speech):
-    """The first of two is killed, which writes all files; torchrun ends the other one."""
-
-    def command(run):
-        return [
-            *("train", "--run", run, "--fold", "1", "--quiet", "--epochs", "6", "--learning-rate", "1e-3"),
-            *("--batch-size", "2", "--text-encoder", str(tiny_text), "--speech-encoder", str(tiny_speech)),
-        ]
-
-    environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(Path(__file__).parents[2])}
-    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "--max-restarts=2"]
-    words = [*launch, "-m", "--", "stages.cli", *command("whole"), *command("killed")]
-    with subprocess.Popen(words, env=environment) as torchrun:
-        state = paths.fold(Path("runs/killed"), 1).checkpoint
-        while torchrun.poll() is None and not state.exists():
-            time.sleep(0.01)
-        started = [pid for pid in family(torchrun.pid) if b"\0RANK=0\0" in Path(f"/proc/{pid}/environ").read_bytes()]
-        os.kill(min(started), signal.SIGKILL)
-        assert len(metrics("runs/killed")) < 6
-        assert torchrun.wait(120) == 0
-    assert metrics("runs/killed") == metrics("runs/whole")
 
 
 @pytest.mark.slow
