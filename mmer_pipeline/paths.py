@@ -176,7 +176,7 @@ class FoldPaths:
 
     @property
     def failure_log(self) -> Path:
-        """What happened to a cross-validation's job for this fold that failed: workers, traceback, worker's log."""
+        """The log of this fold's failed job in a cross-validation: workers, traceback, the worker's log."""
         return self.directory / "failure.log"
 
     @property

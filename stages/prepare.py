@@ -137,28 +137,15 @@ def prepare(
     dropped = [u for u in reading.utterances if prepared.label_map.class_of(u.emotion) is None]
     title = name or _title(corpus, reading.name)
     agreement = compare(title, prepared.label_map, prepared.utterances, dropped)  # of another name, none is published
-    command = shlex.join(["mmer-pipe", "prepare", corpus, *given_options(*RECORDED)])
     changed = manifests.write_manifest(
-        path,
-        prepared.utterances,
-        root=reading.root,
-        corpus=title,
-        label_map=prepared.label_map,
-        command=command,
-        follow_links=follow_links,
-    )
+        path, prepared.utterances, root=reading.root, corpus=title, label_map=prepared.label_map,
+        command=shlex.join(["mmer-pipe", "prepare", corpus, *given_options(*RECORDED)]), follow_links=follow_links,
+    )  # fmt: skip
     possible = possible_folds(manifests.read_manifest(path))
-    common.result(
-        {
-            "corpus": title,
-            "manifest": str(path),
-            "changed": changed,
-            **prepared.as_dict(),
-            "notes": list(reading.notes),
-            "published": None if agreement is None else agreement.as_dict(),
-            "possible_folds": possible.as_dict(),
-        }
-    )
+    about = {"corpus": title, "manifest": str(path), "changed": changed, **prepared.as_dict()}
+    published = None if agreement is None else agreement.as_dict()
+    found = {"notes": list(reading.notes), "published": published, "possible_folds": possible.as_dict()}
+    common.result(about | found)
     _say_notes(common, (_unspellable(prepared), _case_variants(prepared), _misspellings(prepared, reading)))
     if common.tables:
         _print_summary(title, prepared, agreement)

@@ -323,7 +323,7 @@ class Dispatcher(Generic[Item, Result]):
         return str(self.workers.get(address, address))
 
     def _log(self, task: _Task[Item]) -> str:
-        """What is known about a task that failed."""
+        """Describe a task that failed: its workers, the error, and the worker's log."""
         parts = list(task.history)
         if task.future is not None and task.future.status == "error":
             error = task.future.exception()

@@ -19,7 +19,7 @@ def fetch(client: Client, future: Future[Any]) -> Any:
     Dask alone would wait until the task has been computed again; if only a worker that is gone may do so, for ever.
 
     Raises:
-        ResultLost: it cannot be had any more.
+        ResultLost: the worker that had it is gone.
     """
     return client.sync(_fetch, client, future)
 

@@ -109,7 +109,10 @@ class LabelMap:
         """
         classes = {_composed(name): tuple(map(_composed, labels)) for name, labels in value["classes"].items()}
         if len(classes) < len(value["classes"]):
-            raise UserError(f"Label map {value['name']}: two classes have the same name but for the form of accents.")
+            raise UserError(
+                f"Label map {value['name']}: the names of two classes differ only in how an accent is encoded. "
+                "Rename one of them."
+            )
         return LabelMap(str(value["name"]), classes, tuple(map(_composed, value.get("drop", ()))))
 
 

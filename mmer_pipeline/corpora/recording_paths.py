@@ -205,7 +205,7 @@ def audio_root(manifest_folder: Path, paths: Sequence[str]) -> Path:
 
 
 class Tree(NamedTuple):
-    """What is below a folder, as sorted paths relative to it."""
+    """List the contents of a folder and its subfolders, as sorted paths relative to it."""
 
     paths: list[str]  # of recordings
     links: list[str]  # to folders outside it, which were not followed

@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from mmer_pipeline.corpora.folds import Overlap, overlap_warning
+from mmer_pipeline.corpora.fold_overlap import Overlap, overlap_warning
 from mmer_pipeline.report.run_results import SystemResults
 from mmer_pipeline.settings import DEFAULTS
 from mmer_pipeline.suggested_commands import train_command

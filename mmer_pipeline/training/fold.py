@@ -11,7 +11,8 @@ from accelerate.utils import set_seed
 
 from mmer_pipeline import files, paths
 from mmer_pipeline.corpora.asr_transcripts import transcripts_used
-from mmer_pipeline.corpora.folds import Fold, fold_names, shared_speakers, validation_overlap
+from mmer_pipeline.corpora.fold_overlap import shared_speakers, validation_overlap
+from mmer_pipeline.corpora.folds import Fold, fold_names
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.transcripts import ASR, Alphabet
 from mmer_pipeline.devices import hardware
@@ -59,12 +60,10 @@ def train_fold(
     accelerator, precision = make_accelerator(device, settings.precision)
     settings = replace(settings, precision=precision)
     fold = fold_of(settings, manifest)
-    if not score_held_out:
-        fold = replace(fold, test=())
+    fold = fold if score_held_out else replace(fold, test=())
     encoders = Encoders.of(settings)
     corpus = open_corpus(manifest, settings, cache, encoders)
-    alphabet = ctc_alphabet(settings, corpus.transcripts)
-    code = code_of(settings.system)
+    alphabet, code = ctc_alphabet(settings, corpus.transcripts), code_of(settings.system)
     inputs = _inputs(settings, corpus, encoders, fold, alphabet, accelerator.num_processes)
     record = RunRecord(settings, {**inputs, **code.inputs()}, {})
     with files.locked(fold_paths.lock) if accelerator.is_main_process else nullcontext():
@@ -86,9 +85,8 @@ def train_fold(
         examples = make_examples(settings, corpus, fold, model, alphabet, encoders.text)
         if accelerator.is_main_process:
             facts = _facts(corpus, encoders, fold, model, examples, settings, accelerator)
-            if before is None or "code" in before.facts:
-                facts["code"] = code.digests
-            record = replace(record, facts=facts)
+            has_code = before is None or "code" in before.facts
+            record = replace(record, facts=facts | ({"code": code.digests} if has_code else {}))
             record.write(fold_paths.settings)
         Trainer(settings, record.identity, model, examples, fold, fold_paths, accelerator, observer, save_seconds).run()
         if accelerator.is_main_process:

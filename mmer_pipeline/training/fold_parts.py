@@ -3,14 +3,8 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from mmer_pipeline.corpora.asr_transcripts import check_gold
-from mmer_pipeline.corpora.folds import (
-    Fold,
-    make_fold,
-    missing_classes,
-    overlap_warning,
-    validation_obstacles,
-    validation_overlap,
-)
+from mmer_pipeline.corpora.fold_overlap import overlap_warning, validation_overlap
+from mmer_pipeline.corpora.folds import Fold, make_fold, missing_classes, validation_obstacles
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.speaker_folds import group_count, keep_speaker_folds
 from mmer_pipeline.corpora.transcripts import GOLD

@@ -32,7 +32,7 @@ PRUNED = "Pruned: below the median of the earlier trials at this epoch."
 
 @dataclass(frozen=True)
 class Plan:
-    """What a search is about; a study keeps it, and is continued only with the same."""
+    """The definition of a search. A study stores it, and can be continued only with the same one."""
 
     corpus: str  # name of the corpus
     digest: str  # of its manifest

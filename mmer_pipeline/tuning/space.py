@@ -1,4 +1,4 @@
-"""What a search varies: for each setting a range or a list of values."""
+"""The search space: a range or a list of values for each setting."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

@@ -65,7 +65,7 @@ def test_certificates_are_taken_from_the_options_or_from_dask_s_configuration(ex
 
 
 def with_other(certificates, *options):
-    """The right certificates, but for these options."""
+    """The right certificates, with these options changed."""
     mixed = {**files(certificates["right"]), **{name: files(certificates["other"])[name] for name in options}}
     return [word for pair in mixed.items() for word in pair]
 

@@ -7,16 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from mmer_pipeline.corpora.folds import (
-    Fold,
-    Overlap,
-    fold_names,
-    make_fold,
-    overlap_warning,
-    parse_fraction,
-    shared_speakers,
-    validation_overlap,
-)
+from mmer_pipeline.corpora.fold_overlap import Overlap, overlap_warning, shared_speakers, validation_overlap
+from mmer_pipeline.corpora.folds import Fold, fold_names, make_fold, parse_fraction
 from mmer_pipeline.corpora.labels import BUILT_IN
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.utterances import Utterance

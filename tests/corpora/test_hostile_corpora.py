@@ -1,4 +1,4 @@
-"""Corpora that someone made to do harm, or that are broken in unusual ways; nothing of them is ever run."""
+"""Corpora that someone made to do harm, or that are broken in unusual ways; none of their code is ever run."""
 
 import contextlib
 import gzip

@@ -116,7 +116,7 @@ def test_only_a_rare_class_is_a_likely_misspelling_of_a_frequent_one() -> None:
     ("content", "said"),
     [
         ('dropp = ["x"]\n[classes]\na = ["x"]\nb = ["y"]', "unknown entries: dropp"),  # its labels were not dropped
-        ('[classes]\n"\u00e9" = ["x"]\n"e\u0301" = ["y"]', "the same name but for the form of accents"),  # one was lost
+        ('[classes]\n"\u00e9" = ["x"]\n"e\u0301" = ["y"]', "differ only in how an accent is encoded"),  # one was lost
         ('[classes]\n"a\\u0000" = ["x"]\nb = ["y"]', "contains the control character"),
         ('[classes]\n"" = ["x"]\nb = ["y"]', "a name is empty"),
         ("[classes]\n" + "\n".join(f'c{n} = ["l{n}"]' for n in range(1001)), "at most 1,000 classes, found 1,001"),

@@ -94,7 +94,7 @@ def _check_end(code: int, output: str, fired: str, workplace: Workplace) -> None
 
 
 def _check_before(before: dict[str, bytes | None], case: str, workplace: Workplace) -> None:
-    """What was there is there: as it was, or as it is after the command."""
+    """Check that every earlier file is there, with its old content or that of the finished command."""
     now, end = tree(workplace.place), tree(workplace.state(case))
     changed = [
         name

@@ -128,7 +128,7 @@ def run_bytes(random: Random, directory: Path) -> str:
 
 
 def run_tree(random: Random, directory: Path) -> str:
-    """Damage the tree of a published corpus: a file's bytes, its name, or what stands in its place."""
+    """Damage the tree of a published corpus: a file's bytes, its name, or its kind."""
     corpus = random.choice(list(TREES))
     root = directory / "corpus"
     root.mkdir()
@@ -203,14 +203,14 @@ def attempt(action: Callable[[], Any]) -> Any:
 
 
 def facts(utterance: Utterance) -> dict[str, Any]:
-    """What was read of a row."""
+    """The values that were read from a row."""
     values = (utterance.utterance_id, utterance.audio, utterance.start_seconds, utterance.end_seconds)
     return dict(zip(corpora.FIELDS, (*values, utterance.speaker, utterance.emotion, utterance.transcript), strict=True))
 
 
 @cache
 def by_position(form: str) -> list[dict[str, Any]]:
-    """What is read of the unmutated corpus."""
+    """The values that are read from the unmutated corpus."""
     import tempfile
 
     with tempfile.TemporaryDirectory() as folder:

@@ -28,7 +28,7 @@ def run(seed: int, directory: Path) -> str:
     """Make the mutated input of a seed in `directory/input`, which is emptied first, and read it.
 
     Returns:
-        "refused", or "same": what was read is what the unmutated input gives, but for what was mutated.
+        "refused", or "same": the values are those of the unmutated input, apart from the mutated ones.
 
     Raises:
         AssertionError: anything else: a traceback, a wrong result, a hang, too much memory.
