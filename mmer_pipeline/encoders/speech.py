@@ -77,6 +77,13 @@ class SpeechEncoder(nn.Module):
             return nn.ModuleList([model.conv1, model.groupnorm, model.conv2, model.conv3])
         return nn.ModuleList([model.feature_extractor])
 
+    @property
+    def layers(self) -> nn.ModuleList:
+        """The layers of the transformer."""
+        model: Any = self.encoder
+        found: nn.ModuleList = model.layers if self.is_moonshine else model.encoder.layers
+        return found
+
     @cached_property
     def kernels_and_strides(self) -> list[tuple[int, int]]:
         """Kernel size and stride of every convolution of the front end, in samples of that layer's input."""
@@ -173,6 +180,33 @@ class SpeechEncoder(nn.Module):
                     hooks.enter_context(module.register_forward_hook(lambda _module, _in, out: out * mask[:, None, :]))
             hidden_states: Tensor = model.encoder(hidden, attention_mask=mask).last_hidden_state
         return hidden_states  # [B, J, d]
+
+    def hidden_states(self, frames: Tensor, mask: Tensor) -> list[Tensor]:
+        """The input of the first layer and the output of each: as `context`, number of layers + 1 of `[B, J, d]`.
+
+        These are the `hidden_states` of transformers, except that the last is always the output of `context`:
+        transformers 5 leaves out the last norm of wav2vec2's large form (`do_stable_layer_norm`). A layer that LayerDrop
+        leaves out outputs its input.
+        """
+        states: dict[int, Tensor] = {0: frames}
+
+        def keep(number: int) -> Any:
+            def hook(_module: nn.Module, _inputs: Any, output: Any) -> None:
+                states[number] = output[0] if isinstance(output, tuple) else output
+
+            return hook
+
+        with ExitStack() as hooks:
+            if not self.is_moonshine:  # dropout is the last step before the layers
+                model: Any = self.encoder
+                hooks.enter_context(model.encoder.dropout.register_forward_hook(keep(0)))
+            for number, layer in enumerate(self.layers, 1):
+                hooks.enter_context(layer.register_forward_hook(keep(number)))
+            last = self.context(frames, mask)
+        for number in range(1, len(self.layers)):
+            states.setdefault(number, states[number - 1])
+        states[len(self.layers)] = last
+        return [states[number] for number in range(len(self.layers) + 1)]
 
     def _moonshine_context(self, frames: Tensor, mask: Tensor) -> Tensor:
         model: Any = self.encoder

@@ -89,6 +89,31 @@ def test_a_padded_batch_gives_what_transformers_gives_for_each_utterance_alone(
 
 
 @torch.no_grad()
+def test_hidden_states_are_those_of_transformers_padded_and_alone(variant: tuple[SpeechEncoder, Any]) -> None:
+    ours, theirs = variant
+    waveforms = [torch.from_numpy(noise(samples, seed))[None] for seed, samples in enumerate(SAMPLES)]
+    frames = [ours.frontend(waveform)[0] for waveform in waveforms]
+    padded = torch.nn.utils.rnn.pad_sequence(frames, batch_first=True)
+    mask = torch.arange(padded.shape[1]) < torch.tensor([len(rows) for rows in frames])[:, None]
+    together = ours.hidden_states(padded, mask)
+    assert len(together) == len(ours.layers) + 1
+    for row, (waveform, alone) in enumerate(zip(waveforms, frames, strict=True)):
+        output = theirs(waveform, output_hidden_states=True)
+        expected = [*output.hidden_states[:-1], output.last_hidden_state]
+        alone = ours.hidden_states(alone[None], torch.ones(1, len(alone), dtype=torch.bool))
+        for number, states in enumerate(expected):
+            for found in (together[number][row, : states.shape[1]], alone[number][0]):
+                torch.testing.assert_close(found, states[0], atol=1e-5, rtol=1e-5)
+
+
+def test_a_layer_that_is_dropped_outputs_its_input(tmp_path: Path) -> None:
+    encoder = load(tiny_speech_encoder(tmp_path, layerdrop=1.0)).train()
+    states = encoder.hidden_states(torch.randn(1, 9, encoder.front_dim), torch.ones(1, 9, dtype=torch.bool))
+    for state in states:
+        torch.testing.assert_close(state, states[0])
+
+
+@torch.no_grad()
 def test_a_padded_batch_with_a_mask_gives_what_transformers_gives_for_that_batch(
     variant: tuple[SpeechEncoder, Any],
 ) -> None:
