@@ -36,7 +36,11 @@ from mmer_pipeline.encoders.encoder_files import resolve_encoder
 from mmer_pipeline.encoders.speech import load_speech_encoder
 from mmer_pipeline.encoders.text import TextEncoder
 from mmer_pipeline.features import extraction, workers
-from mmer_pipeline.features.required_features import Request
+from mmer_pipeline.features.feature import Feature
+from mmer_pipeline.features.required_features import feature_of
+from mmer_pipeline.features.speech_features import SpeechItem
+from mmer_pipeline.features.text_features import TextItem
+from mmer_pipeline.systems.registry import settings_for
 
 TEXT_TARGET = 2.0  # times faster than one text at a time
 WASTE_TARGET = 0.05
@@ -72,11 +76,16 @@ def figures(bench: Bench) -> Iterator[Figure]:
     yield from memory(bench)
 
 
-def text_items(count: int) -> list[workers.TextItem]:
+def _feature(name: str, encoder: str) -> Feature:
+    """A feature of an encoder in a directory."""
+    return feature_of(name, settings_for("mmer", fold=1, **{f"{name}_encoder": encoder}))
+
+
+def text_items(count: int) -> list[TextItem]:
     """Texts with the lengths of IEMOCAP's, from tokens that every encoder has."""
     generator = np.random.default_rng(0)
     counts = token_counts(utterance_seconds(count))
-    return [workers.TextItem(i, tuple(generator.integers(5, 256, length).tolist())) for i, length in enumerate(counts)]
+    return [TextItem(i, tuple(generator.integers(5, 256, length).tolist())) for i, length in enumerate(counts)]
 
 
 def padding(count: int) -> Figure:
@@ -93,7 +102,7 @@ def padding(count: int) -> Figure:
     )  # fmt: skip
 
 
-def waste(batches: Sequence[Sequence[workers.TextItem]]) -> float:
+def waste(batches: Sequence[Sequence[TextItem]]) -> float:
     """Share of padding in batches that are padded to their longest item."""
     positions = sum(len(batch) * max(len(item.token_ids) for item in batch) for batch in batches)
     return 1 - sum(len(item.token_ids) for batch in batches for item in batch) / positions
@@ -107,7 +116,7 @@ def text(bench: Bench, name: str, directory: Path) -> Iterator[Figure]:
     parts = bench.count(12 if on_gpu else 3, 1)
     batches = [batches[(2 * part + 1) * len(batches) // (2 * parts)] for part in range(parts)]
     items = sorted((item for batch in batches for item in batch), key=lambda item: item.number)
-    job = workers.TextJob(encoder, encoder.digest(), str(bench.device), "float16")
+    job = workers.Job(_feature("text", encoder.name), encoder, encoder.digest(), str(bench.device))
     model = TextEncoder(encoder, bench.device)
 
     def ours() -> None:
@@ -137,7 +146,7 @@ def recordings(bench: Bench, name: str, directory: Path) -> Iterator[Figure]:
     on_gpu = bench.device.type == "cuda"
     rounds = bench.count(60 if on_gpu else {"paper": 1, "small": 10}.get(name, 20), 1)
     items = write_flac(directory, bench.count(32, 4), rounds)
-    job = workers.SpeechJob(encoder, encoder.digest(), str(bench.device), "float16")
+    job = workers.Job(_feature("speech", encoder.name), encoder, encoder.digest(), str(bench.device))
     model = load_speech_encoder(encoder).to(bench.device).eval()
 
     def ours() -> None:
@@ -177,19 +186,19 @@ def number_formats(what: str, size: str, bench: Bench, forward: Callable[[], Any
         yield Figure(f"{what} in {dtype}; baseline: float32", size, pair.ours, "s", pair.baseline, pair.ratio)
 
 
-def write_flac(directory: Path, files: int, rounds: int) -> list[workers.SpeechItem]:
+def write_flac(directory: Path, files: int, rounds: int) -> list[SpeechItem]:
     """Items of stereo recordings at 44.1 kHz, each once per round and slightly shorter each time.
 
     No two have the same length, as few do in a real corpus.
     """
-    items: list[workers.SpeechItem] = []
+    items: list[SpeechItem] = []
     for number, length in enumerate(utterance_seconds(files)):
         path = directory / f"{number}.flac"
         soundfile.write(path, noise(length, FLAC_RATE, 2, seed=number), FLAC_RATE, subtype="PCM_16")
         for turn in range(rounds):
             end = float(length) - 0.001 * turn
             samples = audio.sample_count(path, None, end)
-            items.append(workers.SpeechItem(len(items), path, None, end, samples))
+            items.append(SpeechItem(len(items), path, None, end, samples))
     return items
 
 
@@ -258,9 +267,8 @@ def extract(device: str, directory: str) -> None:
     manifest = read_manifest(root / paths.MANIFEST_NAME)
     for kind in (TEXT, SPEECH):
         (encoder,) = (root / kind).iterdir()
-        request = Request(kind, str(encoder), None, "float16", "strip")
         execution = extraction.Execution(device, "threads", progress=lambda *_: None)
-        extraction.extract(request, manifest, root / "cache", execution)
+        extraction.extract(_feature(kind, str(encoder)), manifest, root / "cache", execution)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,8 @@ from benchmarks.growth_workspace import DIM, Workspace
 if TYPE_CHECKING:
     from mmer_pipeline.encoders.encoder_files import EncoderFiles
     from mmer_pipeline.features.extraction import Extraction
-    from mmer_pipeline.features.workers import Rows, SpeechItem, TextItem
+    from mmer_pipeline.features.feature import Feature
+    from mmer_pipeline.features.workers import Rows
 
 DTYPE = "float16"
 MAX_BATCH_SECONDS = 30.0  # divides the eight utterances of a step into two or three micro-batches
@@ -59,7 +60,7 @@ def extract(workspace: Workspace) -> Work:
         path.unlink(missing_ok=True)
 
     def work() -> None:
-        with patch.object(workers, "TextJob", EmptyTextJob), patch.object(workers, "SpeechJob", EmptySpeechJob):
+        with patch.object(workers, "Job", EmptyJob):
             done = _extract(workspace)
         assert all(kind.computed == kind.utterances for kind in done)
 
@@ -80,45 +81,36 @@ def extract_again(workspace: Workspace) -> Work:
 
 def _extract(workspace: Workspace) -> list["Extraction"]:
     from mmer_pipeline.corpora.manifest import read_manifest
-    from mmer_pipeline.encoders.encoder_files import resolve_encoder
-    from mmer_pipeline.features.extraction import Execution, extract_speech, extract_text
+    from mmer_pipeline.features.extraction import Execution, extract_to
+    from mmer_pipeline.features.required_features import feature_of
+    from mmer_pipeline.systems.registry import settings_for
 
     manifest = read_manifest(workspace.manifest)
-    text, speech = (resolve_encoder(str(directory)) for directory in workspace.encoders.values())
+    settings = settings_for(
+        "mmer", fold=1, dtype=DTYPE, **{f"{kind}_encoder": str(at) for kind, at in workspace.encoders.items()}
+    )
     execution = Execution("cpu", "threads", progress=lambda *_: None)
+    features = {kind: feature_of(kind, settings) for kind in workspace.encoders}
     return [
-        extract_text(manifest, text, workspace.features["text"], execution, annotations="strip", dtype=DTYPE),
-        extract_speech(manifest, speech, workspace.features["speech"], execution, dtype=DTYPE),
+        extract_to(feature, manifest, workspace.features[kind], feature.find(), execution)
+        for kind, feature in features.items()
     ]
 
 
-class EmptyTextJob:
-    """Replaces `workers.TextJob`: zeros for every text."""
+class EmptyJob:
+    """Replaces `workers.Job`: zeros for every text and for every recording, which is not read."""
 
-    def __init__(self, *_: Any, **__: Any) -> None:
-        pass
-
-    def __call__(self, items: Sequence["TextItem"]) -> "Rows":
-        """Rows of each text."""
-        return [(item.number, np.zeros((len(item.token_ids), DIM), DTYPE)) for item in items]
-
-
-class EmptySpeechJob:
-    """Replaces `workers.SpeechJob`: zeros for every recording, which is not read."""
-
-    def __init__(self, encoder: "EncoderFiles", *_: Any, **__: Any) -> None:
+    def __init__(self, feature: "Feature", encoder: "EncoderFiles", *_: Any) -> None:
         from mmer_pipeline.encoders.speech import speech_outline
 
-        self.kernels_and_strides = speech_outline(encoder).kernels_and_strides
+        self.outline = speech_outline(encoder) if feature.modality == "speech" else None
 
-    def __call__(self, items: Sequence["SpeechItem"]) -> "Rows":
-        """Rows of each recording."""
-        return [(item.number, np.zeros((self._frames(item.samples), DIM), DTYPE)) for item in items]
+    def __call__(self, items: Sequence[Any]) -> "Rows":
+        """Rows of each utterance."""
+        return [(item.number, np.zeros((self._length(item), DIM), DTYPE)) for item in items]
 
-    def _frames(self, samples: int) -> int:
-        for kernel, stride in self.kernels_and_strides:
-            samples = (samples - kernel) // stride + 1
-        return samples
+    def _length(self, item: Any) -> int:
+        return self.outline.frame_count(item.samples) if self.outline else len(item.token_ids)
 
 
 def batch_epoch(workspace: Workspace) -> Work:

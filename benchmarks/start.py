@@ -9,11 +9,11 @@ import numpy as np
 from benchmarks.measure import Bench, Figure, median_process
 from benchmarks.shapes import SIZES, Size, synthetic_manifest, utterance_seconds
 from mmer_pipeline.corpora.manifest import Manifest
-from mmer_pipeline.encoders.encoder_files import resolve_encoder
-from mmer_pipeline.features import required_features
-from mmer_pipeline.features.feature_file import FeatureIdentity, Row
+from mmer_pipeline.features.feature import Feature
+from mmer_pipeline.features.feature_file import Row
 from mmer_pipeline.features.feature_writer import FeatureWriter
-from mmer_pipeline.features.required_features import Request
+from mmer_pipeline.features.required_features import feature_of
+from mmer_pipeline.systems.registry import settings_for
 
 COMMAND = ("-m", "stages.cli")
 LEAST_ROUNDS = 5
@@ -53,23 +53,17 @@ def write_finished(size: Size, count: int, directory: Path) -> tuple[str, ...]:
         manifest.audio_path(utterance).write_bytes(utterance.utterance_id.encode())
     encoders = {"text": size.write_text_encoder(directory), "speech": size.write_speech_encoder(directory)}
     for kind, encoder in encoders.items():
-        write_features(Request(kind, str(encoder), None, "float16", "strip"), manifest, directory)
+        settings = settings_for("mmer", fold=1, **{f"{kind}_encoder": str(encoder)})
+        write_features(feature_of(kind, settings), manifest, directory)
     options = [f"--{kind}-encoder={encoder}" for kind, encoder in encoders.items()]
     return (*COMMAND, "extract", f"--manifest={manifest.path}", f"--cache-dir={directory}", *options)
 
 
-def write_features(request: Request, manifest: Manifest, cache: Path) -> None:
+def write_features(feature: Feature, manifest: Manifest, cache: Path) -> None:
     """Write a complete feature file of constant rows."""
-    encoder = resolve_encoder(request.encoder)
-    identity: FeatureIdentity
-    if request.kind == "text":
-        identity = required_features.text_identity(encoder, request.annotations, request.dtype)
-        inputs = required_features.text_inputs(manifest, request.annotations)
-    else:
-        identity = required_features.speech_identity(encoder, request.dtype)
-        inputs = required_features.speech_inputs(manifest, None)
+    encoder, inputs = feature.find(), feature.inputs(manifest)
     plan = [Row(key, digest, 1, inputs.stamps.get(key, "")) for key, digest in inputs.digests.items()]
-    dim = required_features.row_length(encoder, request.kind)
-    with FeatureWriter(request.path(cache, manifest.path), identity, dim, plan) as writer:
+    dim = feature.shape(encoder).dim
+    with FeatureWriter(feature.path(cache, manifest.path), feature.identity(encoder), dim, plan) as writer:
         writer.write((number, np.ones((1, dim))) for number in range(len(plan)))
         writer.finish()

@@ -56,16 +56,9 @@ def encoder_slug(name: str) -> str:
     return re.sub(r"[^A-Za-z0-9._-]", "_", encoder_name(name).replace("/", "--"))
 
 
-def text_features(
-    cache: Path, manifest: Path, encoder: str, annotations: str, dtype: str, transcripts: str = ""
-) -> Path:
-    """The file of text features for a manifest, encoder, annotation policy and number format.
-
-    `transcripts` names their source if they are not the manifest's: "none", or "asr-" and the model's slug.
-    """
-    source = f"-{transcripts}" if transcripts else ""
-    name = f"text-{encoder_slug(encoder)}-{annotations}{source}-{dtype}.h5"
-    return cache / "features" / manifest.stem / name
+def features(cache: Path, manifest: Path, *parts: str) -> Path:
+    """The file of a feature: the parts of its name are its kind, its encoder's slug …, and the number format."""
+    return cache / "features" / manifest.stem / f"{'-'.join(parts)}.h5"
 
 
 def asr_transcripts(manifest: Path, asr_model: str) -> Path:
@@ -86,11 +79,6 @@ def asr_facts(transcripts: Path) -> Path:
 def speaker_folds(manifest: Path, count: int) -> Path:
     """The folds of grouped speakers (`--folds 5`) of a manifest, beside it."""
     return manifest.with_name(f"{manifest.stem}.folds-{count}.csv")
-
-
-def speech_features(cache: Path, manifest: Path, encoder: str, dtype: str) -> Path:
-    """The file of speech features for a manifest, encoder and number format."""
-    return cache / "features" / manifest.stem / f"speech-{encoder_slug(encoder)}-{dtype}.h5"
 
 
 def partial_features(path: Path) -> Path:

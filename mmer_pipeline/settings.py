@@ -105,6 +105,23 @@ class Settings:
         True, "Store the output of the speech encoder's front end, or compute it in every step.", DATA,
         for_features=True,
     )  # fmt: skip
+    inputs: str = _setting(
+        "speech-layers",
+        "Frozen features that a system reads (probe, svm, superb, attentive): names joined by +, such as "
+        "speech-layers+text-layers. See docs/features.md.",
+        MODEL, metavar="NAMES", for_features=True, is_optional=True, is_new=True,
+    )  # fmt: skip
+    layer: str = _setting(
+        "best",
+        "Layer of a frozen encoder: best (chosen within the training part), last, all, a number (0: the input of the "
+        "first layer), or several joined by + (probe, svm, attentive).",
+        MODEL, metavar="LAYER", for_features=True, is_optional=True, is_new=True,
+    )  # fmt: skip
+    statistics: str = _setting(
+        "mean+std",
+        "Statistics over time that are read: the mean, also the standard deviation, or the first token (probe, svm).",
+        MODEL, choices=("mean", "mean+std", "first"), is_optional=True, is_new=True,
+    )  # fmt: skip
     ctc_alphabet: str = _setting(
         "wav2vec2", "CTC symbols: the 32 of wav2vec2-base-960h, or the corpus's own letters.", MODEL,
         choices=("wav2vec2", "corpus"),

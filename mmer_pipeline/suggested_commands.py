@@ -6,7 +6,7 @@ from pathlib import Path
 
 from mmer_pipeline.paths import fold_name
 from mmer_pipeline.settings import FEATURE_SETTINGS, OPTIONS, Settings
-from mmer_pipeline.systems.registry import describe_system
+from mmer_pipeline.systems.registry import describe_system, read_features
 
 
 def flags(settings: Settings, names: Iterable[str]) -> str:
@@ -20,7 +20,9 @@ def flags(settings: Settings, names: Iterable[str]) -> str:
 
 def extract_command(settings: Settings, place: str = "") -> str:
     """The command that computes the features of these settings; `place` names another manifest (`place_of`)."""
-    return " ".join(filter(None, ("mmer-pipe extract", place, flags(settings, FEATURE_SETTINGS))))
+    # By default, extract computes the features of both encoders that mmer reads.
+    system = "" if set(read_features(settings)) <= {"speech", "text"} else flags(settings, ["system"])
+    return " ".join(filter(None, ("mmer-pipe extract", place, system, flags(settings, FEATURE_SETTINGS))))
 
 
 def transcribe_command(settings: Settings, place: str = "") -> str:

@@ -21,7 +21,8 @@ from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.devices import resolve_device, usable_cores
 from mmer_pipeline.encoders.encoder_files import EncoderFiles, resolve_encoder
-from mmer_pipeline.features.required_features import Inputs, speech_inputs
+from mmer_pipeline.features.feature import Inputs
+from mmer_pipeline.features.speech_features import speech_inputs
 
 GROUP = 128  # utterances that are decoded, then transcribed together
 SECONDS_BETWEEN_SAVES = 30.0

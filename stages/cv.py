@@ -231,7 +231,7 @@ def extract_missing(
         except Stopped:
             raise
         except (UserError, OSError) as error:
-            errors[request] = f"{request.kind.capitalize()} features: {error}"
+            errors[request] = f"{request.title}: {error}"
     return errors
 
 

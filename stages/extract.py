@@ -56,7 +56,8 @@ def extract(common: Common, system: str, scheduler: str, manifest: Path | None, 
 
 def _key(request: "Request") -> str:
     """The name of a file in the command's result: speech, text, text_asr, transcripts …"""
-    return request.kind if request.transcripts == GOLD else f"{request.kind}_{request.transcripts}"
+    source = getattr(request, "transcripts", GOLD)
+    return request.kind if source == GOLD else f"{request.kind}_{source}"
 
 
 def make_features(
@@ -76,11 +77,12 @@ def make_features(
     """
     from mmer_pipeline.features.extraction import Execution
     from mmer_pipeline.features.extraction import extract as extract_features
+    from mmer_pipeline.features.feature import AsrTranscripts
     from stages.progress import ExtractionProgress, when_free
 
-    if request.kind == "transcripts":
+    if isinstance(request, AsrTranscripts):
         return make_transcripts(common, corpus, request.encoder, request.revision)
-    name, path = f"{request.kind.capitalize()} features", request.path(common.cache, corpus.path)
+    name, path = request.title, request.path(common.cache, corpus.path)
 
     def work() -> "Extraction":
         with ExtractionProgress(common, name) as progress:

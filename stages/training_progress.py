@@ -74,6 +74,13 @@ class TrainingProgress:
         if self.common.quiet:
             return
         train, held_out, validation = record["train"], record["held_out"], record["validation"]
+        if "chosen" in record:  # fitted at once
+            click.echo(
+                f"{self.title}  fitted in {record['speed']['seconds']:.1f} s  {_chosen(record['chosen'])}"
+                f"{_scores('validation', validation)}{_scores('held-out', held_out)}",
+                err=True,
+            )
+            return
         ctc = f"  CTC {train['ctc']:7.2f}" if train["ctc"] is not None else ""
         scores = _scores("validation", validation)
         if self.show_held_out:
@@ -105,6 +112,14 @@ class TrainingProgress:
                 f"{_scores('held-out', held_out)}",
                 err=True,
             )
+
+
+def _chosen(chosen: Mapping[str, Any]) -> str:
+    """What a fit chose within the training part."""
+    layers = ", ".join(
+        f"layer {'+'.join(map(str, numbers))} of {name.replace('_', '-')}" for name, numbers in chosen["layers"].items()
+    )
+    return f"{f'{layers}, ' if layers else ''}C {chosen['strength']:g} (inner UA {100 * chosen['inner_ua']:.2f})"
 
 
 def _scores(part: str, scores: Mapping[str, Any] | None) -> str:

@@ -11,6 +11,8 @@ from benchmarks.shapes import SIZES
 from benchmarks.training import OurStep, make_setup
 from mmer_pipeline import paths
 from mmer_pipeline.features.feature_file import FeatureFile
+from mmer_pipeline.features.speech_features import Frames
+from mmer_pipeline.features.text_features import Tokens
 from mmer_pipeline.runs import RunRecord, read_metrics
 from mmer_pipeline.training import memory_budget
 
@@ -33,8 +35,8 @@ def test_features_of_the_gpu_are_those_of_the_cpu(manifest, encoders, tiny_text,
             device,
         )
         manifest = Path("cache/manifest.csv")
-        text = FeatureFile(paths.text_features(Path(device), manifest, str(tiny_text), "strip", "float32"))
-        speech = FeatureFile(paths.speech_features(Path(device), manifest, str(tiny_speech), "float32"))
+        text = FeatureFile(Tokens("text", str(tiny_text), None, "float32").path(Path(device), manifest))
+        speech = FeatureFile(Frames("speech", str(tiny_speech), None, "float32").path(Path(device), manifest))
         values.append([file.at(row).copy() for file in (text, speech) for row in range(len(file.utterance_ids))])
     for mine, other in zip(*values, strict=True):
         np.testing.assert_allclose(mine, other, atol=1e-3)

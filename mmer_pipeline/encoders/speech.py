@@ -185,8 +185,8 @@ class SpeechEncoder(nn.Module):
         """The input of the first layer and the output of each: as `context`, number of layers + 1 of `[B, J, d]`.
 
         These are the `hidden_states` of transformers, except that the last is always the output of `context`:
-        transformers 5 leaves out the last norm of wav2vec2's large form (`do_stable_layer_norm`). A layer that LayerDrop
-        leaves out outputs its input.
+        transformers 5 leaves out the last norm of wav2vec2's large form (`do_stable_layer_norm`). A layer that
+        LayerDrop leaves out outputs its input.
         """
         states: dict[int, Tensor] = {0: frames}
 

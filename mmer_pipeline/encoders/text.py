@@ -103,6 +103,15 @@ def hidden_size(files: EncoderFiles) -> int:
     return int(read_config(files).hidden_size)
 
 
+def layer_count(files: EncoderFiles) -> int:
+    """Number of layers; there is one more hidden state, the embeddings.
+
+    Raises:
+        UserError: the configuration cannot be used.
+    """
+    return int(read_config(files).num_hidden_layers)
+
+
 def _max_tokens(config: Any, tokenizer: Any) -> int:
     """Number of tokens that the model has positions for (RoBERTa's positions start after the padding index)."""
     positions = int(getattr(config, "max_position_embeddings", 512))
@@ -132,6 +141,19 @@ class TextEncoder:
 
         A GPU computes them asynchronously: the host waits only when it reads the values.
         """
+        ids, mask = self._padded(token_ids)
+        hidden: Tensor = self.model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
+        return hidden
+
+    @torch.inference_mode()
+    def all_hidden_states(self, token_ids: Sequence[Sequence[int]]) -> tuple[list[Tensor], Tensor]:
+        """The embeddings and the output of each layer, `[B, M, d_t]`, and the mask of real tokens `[B, M]`."""
+        ids, mask = self._padded(token_ids)
+        states = self.model(input_ids=ids, attention_mask=mask, output_hidden_states=True).hidden_states
+        return [state.float() for state in states], mask.bool()
+
+    def _padded(self, token_ids: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor]:
+        """Token ids and mask of texts padded to the longest, `[B, M]` on the device."""
         longest = max(len(ids) for ids in token_ids)
         # Ids and mask share one tensor, so that there is one copy, and it is pinned, so that the copy is asynchronous.
         inputs = torch.zeros((2, len(token_ids), longest), dtype=torch.long, pin_memory=self.device.type == "cuda")
@@ -141,8 +163,7 @@ class TextEncoder:
             ids[row, : len(tokens)] = torch.tensor(tokens)
             mask[row, : len(tokens)] = 1
         ids, mask = inputs.to(self.device, non_blocking=True)
-        hidden: Tensor = self.model(input_ids=ids, attention_mask=mask).last_hidden_state.float()
-        return hidden
+        return ids, mask
 
 
 def load_text_model(files: EncoderFiles, *, pooler: bool = False) -> PreTrainedModel:

@@ -9,24 +9,23 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import lru_cache, partial
-from itertools import groupby
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from distributed import Client
-from torch import Tensor
 
 from mmer_pipeline import audio
 from mmer_pipeline.cluster.connect import connect
 from mmer_pipeline.cluster.dispatch import Dispatcher, WorkersLost
 from mmer_pipeline.cluster.worker_check import Requirements
-from mmer_pipeline.devices import resolve_device
 from mmer_pipeline.encoders.encoder_files import EncoderFiles
-from mmer_pipeline.encoders.speech import SpeechEncoder, load_speech_encoder
-from mmer_pipeline.encoders.text import TextEncoder
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.features.extractors import Extractor
+from mmer_pipeline.features.feature import Feature
+from mmer_pipeline.features.speech_features import SpeechItem
+from mmer_pipeline.features.text_features import TextItem
 
 # Tokens of one text batch, padding included. On two cores, roberta-base processes 980, 1020, 970, 940 and 860 real
 # tokens per second in batches of 512, 1024, 2048, 4096 and 8192, and 295 with one text at a time. With IEMOCAP's
@@ -40,25 +39,6 @@ BATCHES_IN_FLIGHT_PER_THREAD = 3  # enough that no worker waits, few enough that
 Rows = list[tuple[int, np.ndarray]]  # number in the plan, values [length, dim]
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-
-@dataclass(frozen=True)
-class TextItem:
-    """One text to encode."""
-
-    number: int  # in the plan
-    token_ids: tuple[int, ...]
-
-
-@dataclass(frozen=True)
-class SpeechItem:
-    """One recording to run the front end on."""
-
-    number: int  # in the plan
-    path: Path
-    start_seconds: float | None
-    end_seconds: float | None
-    samples: int  # expected at 16 kHz
 
 
 def text_batches(items: Sequence[TextItem]) -> list[list[TextItem]]:
@@ -86,50 +66,24 @@ def speech_batches(items: Sequence[SpeechItem]) -> list[list[SpeechItem]]:
 
 
 @dataclass(frozen=True)
-class TextJob:
-    """Encodes a batch of texts; each process loads the encoder once."""
+class Job:
+    """Computes the rows of a batch; each process loads the extractor once."""
 
-    encoder: EncoderFiles
-    digest: str  # of its weights: a long-lived worker must not keep using old ones
+    feature: Feature
+    encoder: EncoderFiles | None
+    digest: str  # of the encoder's weights: a long-lived worker must not keep using old ones
     device: str
-    dtype: str
 
-    def __call__(self, items: Sequence[TextItem]) -> Rows:
-        """Compute the rows of each text."""
-        model = _text_encoder(self.encoder, self.digest, self.device)
-        hidden = _compute(partial(model.hidden_states, [item.token_ids for item in items]))
-        values = hidden.cpu().numpy()  # [B, M, d_t]
-        return [
-            (item.number, _cast(value[: len(item.token_ids)], self.dtype))
-            for item, value in zip(items, values, strict=True)
-        ]
-
-
-@dataclass(frozen=True)
-class SpeechJob:
-    """Runs the frozen front end on a batch of recordings; each process loads the encoder once."""
-
-    encoder: EncoderFiles
-    digest: str  # of its weights: a long-lived worker must not keep using old ones
-    device: str
-    dtype: str
-
-    def __call__(self, items: Sequence[SpeechItem]) -> Rows:
-        """Compute the rows of each recording.
+    def __call__(self, items: Sequence[Any]) -> Rows:
+        """Compute the rows of each utterance.
 
         Raises:
             UserError: a recording cannot be read, or its length differs from that in its header.
         """
-        model = _speech_encoder(self.encoder, self.digest, self.device)
-        # Only recordings of exactly the same length share a front-end batch, so nothing is padded.
-        groups = [list(equal) for _, equal in groupby(items, key=lambda item: item.samples)]
-        waveforms = [_waveforms(model, group) for group in groups]
-        frames = _compute(partial(_frames, model, waveforms))
-        return [
-            (item.number, _cast(value, self.dtype))
-            for group, batch in zip(groups, frames, strict=True)
-            for item, value in zip(group, batch.cpu().numpy(), strict=True)
-        ]
+        extractor = _extractor(self)
+        groups = _compute(partial(extractor.compute, extractor.load(items)))
+        values = (value for group in groups for value in group.rows())
+        return [(item.number, _cast(value, self.feature.dtype)) for item, value in zip(items, values, strict=True)]
 
 
 # One thread only: a second would add OpenMP threads on the same cores, and activations to the same memory.
@@ -148,31 +102,6 @@ def _in_float32(forward: Callable[[], Result]) -> Result:
     return forward()
 
 
-def _frames(model: SpeechEncoder, waveforms: Sequence[Tensor]) -> list[Tensor]:
-    """Front-end frames `[B, J, front_dim]` of each `[B, S]`, computed asynchronously on the encoder's device."""
-    device = next(model.parameters()).device
-    return [model.frontend(batch.to(device, non_blocking=True)).float() for batch in waveforms]
-
-
-def _waveforms(model: SpeechEncoder, items: Sequence[SpeechItem]) -> Tensor:
-    """Load recordings of equal length, normalised `[B, S]`, into memory that is pinned for a GPU."""
-    on_gpu = next(model.parameters()).device.type == "cuda"
-    waveforms = torch.empty((len(items), items[0].samples), pin_memory=on_gpu)
-    for item, row in zip(items, waveforms.numpy(), strict=True):
-        row[:] = _waveform(model, item)
-    return waveforms
-
-
-def _waveform(model: SpeechEncoder, item: SpeechItem) -> np.ndarray:
-    waveform = audio.load(item.path, item.start_seconds, item.end_seconds)
-    if len(waveform) != item.samples:
-        raise UserError(
-            f"{item.path}: expected {item.samples} samples according to its header, found {len(waveform)}. The file is "
-            "truncated or damaged: replace it, or run `mmer-pipe prepare` again to leave it out."
-        )
-    return model.normalise(waveform)
-
-
 def _cast(values: np.ndarray, dtype: str) -> np.ndarray:
     with np.errstate(over="ignore"):
         cast = values.astype(dtype)
@@ -187,31 +116,20 @@ def _cast(values: np.ndarray, dtype: str) -> np.ndarray:
 _LOADING = threading.Lock()
 
 
-def _text_encoder(files: EncoderFiles, digest: str, device: str) -> TextEncoder:
+def _extractor(job: Job) -> Extractor:
     with _LOADING:
-        return _load_text_encoder(files, digest, device)
-
-
-def _speech_encoder(files: EncoderFiles, digest: str, device: str) -> SpeechEncoder:
-    with _LOADING:
-        return _load_frontend(files, digest, device)
+        return _load_extractor(job)
 
 
 @lru_cache(maxsize=1)
-def _load_text_encoder(files: EncoderFiles, _digest: str, device: str) -> TextEncoder:
-    return TextEncoder(files, resolve_device(device))
-
-
-@lru_cache(maxsize=1)
-def _load_frontend(files: EncoderFiles, _digest: str, device: str) -> SpeechEncoder:
-    return load_speech_encoder(files).to(resolve_device(device)).eval()
+def _load_extractor(job: Job) -> Extractor:
+    return job.feature.extractor(job.encoder, job.device)
 
 
 def release_encoders() -> None:
-    """Release the encoders that this process has loaded, and the GPU memory that they occupy."""
+    """Release the encoder that this process has loaded, and the GPU memory that it occupies."""
     with _LOADING:
-        _load_text_encoder.cache_clear()
-        _load_frontend.cache_clear()
+        _load_extractor.cache_clear()
     torch.cuda.empty_cache()
 
 

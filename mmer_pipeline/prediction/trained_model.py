@@ -20,7 +20,7 @@ from mmer_pipeline.json_shapes import mismatch
 from mmer_pipeline.runs import FINAL, RunRecord, read_metrics, trained_folds, validated_epoch
 from mmer_pipeline.settings import DEFAULTS, Settings
 from mmer_pipeline.suggested_commands import train_command
-from mmer_pipeline.systems.registry import file_of_system, find_system
+from mmer_pipeline.systems.registry import all_inputs, encoders_read, file_of_system
 
 SCHEMA = 1  # of mmer_model.json
 _DESCRIPTION = {
@@ -99,12 +99,12 @@ class TrainedModel:
     @property
     def reads_text(self) -> bool:
         """Whether it needs a transcript."""
-        return "text" in find_system(self.settings.system).reads
+        return "text" in all_inputs(self.settings)
 
     @property
     def reads_speech(self) -> bool:
         """Whether it needs the recording."""
-        return "speech" in find_system(self.settings.system).reads
+        return "speech" in all_inputs(self.settings)
 
 
 def find_model(name: str, runs: Path, numbers: Sequence[int] = (), revision: str | None = None) -> TrainedModel:
@@ -218,7 +218,7 @@ def _record(run: Path, number: int) -> RunRecord:
 def _text_encoder(record: RunRecord) -> EncoderReference | None:
     """The text encoder that a fold was trained with; None if its system reads no text."""
     settings, facts = record.settings, record.facts
-    if "text" not in find_system(settings.system).reads:
+    if "text" not in encoders_read(settings):
         return None
     found = resolve_encoder(settings.text_encoder, facts.get("revisions", {}).get("text") or settings.text_revision)
     trained_with = facts.get("encoder_digests", {}).get("text")  # older runs do not say

@@ -44,7 +44,7 @@ from mmer_pipeline.runs import OF_A_FOLD
 from mmer_pipeline.scoring import statistics
 from mmer_pipeline.scoring.metrics import HEADLINE, calibration_error, rates_of_confusion, reliability
 from mmer_pipeline.settings import Settings
-from mmer_pipeline.systems.registry import describe_system, title
+from mmer_pipeline.systems.registry import modalities_read, title
 
 MOST_CONFIDENT_ERRORS = 10
 
@@ -166,7 +166,7 @@ def class_scores(per_class: Mapping[str, Mapping[str, Any]]) -> dict[str, report
 def _encoders(settings: Settings | None) -> report_content.Encoders:
     if settings is None:
         return report_content.Encoders(None, None)
-    reads = describe_system(settings.system).reads
+    reads = modalities_read(asdict(settings))
     return report_content.Encoders(
         text=paths.encoder_name(settings.text_encoder) if "text" in reads else None,
         speech=paths.encoder_name(settings.speech_encoder) if "speech" in reads else None,

@@ -15,7 +15,7 @@ from mmer_pipeline.report.report_content import System
 from mmer_pipeline.report.trained_runs import JsonObject
 from mmer_pipeline.report.wording import held_out_parts, percent
 from mmer_pipeline.settings import DEFAULTS, SAME
-from mmer_pipeline.systems.registry import describe_system
+from mmer_pipeline.systems.registry import describe_system, modalities_read
 
 
 def listed(things: Sequence[str]) -> str:
@@ -82,7 +82,7 @@ def seeds(system: System) -> list[str]:
 
 def system(system: System) -> list[str]:
     """Say what a system reads, with which encoders, and what is trained."""
-    settings, reads = _settings(system), describe_system(str(system.system)).reads
+    settings, reads = _settings(system), sorted(modalities_read(_settings(system)))
     used, revisions = system.encoders.used, _revisions(system)
     inputs = {"speech": "the recording", "text": "the transcript"}
     sentences = []

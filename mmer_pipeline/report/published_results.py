@@ -10,7 +10,7 @@ from mmer_pipeline.report.published_figures import BASELINES, CLASSES, CORPUS, P
 from mmer_pipeline.report.report_content import SameKind, System, Table1, Table1Row
 from mmer_pipeline.report.trained_runs import SettingValue
 from mmer_pipeline.settings import RECIPES, SAME
-from mmer_pipeline.systems.registry import describe_system
+from mmer_pipeline.systems.registry import modalities_read
 
 ENOUGH = 5000  # fewer utterances of IEMOCAP are a sample, not the corpus (a few recordings may be missing)
 # The authors' code sums the CTC loss over its batches of two: their α is half of ours.
@@ -114,7 +114,7 @@ def _is_like(system: System, wanted: _Counterpart) -> bool:
     if wanted.alpha is not None:
         alike = alike and settings["alpha"] == ALPHA_FACTOR * wanted.alpha
     alike = alike and settings["transcripts"] == GOLD and settings["test_transcripts"] in (SAME, GOLD)
-    reads_text = "text" in describe_system(str(settings["system"])).reads
+    reads_text = "text" in modalities_read(settings)
     return alike and not settings["text_disjoint"] and (not reads_text or settings["annotations"] == "strip")
 
 
@@ -136,7 +136,7 @@ def _modality(system: System) -> str:
     if system.imported is not None:
         return ""
     settings = system.runs[0].settings
-    reads = set(describe_system(str(settings["system"])).reads)
+    reads = modalities_read(settings)
     alone = {settings["pooled"]}  # MMER may use a single branch
     parts = (reads & alone or reads) | ({"speech", "text"} if settings["alpha"] else set())
     return ",".join(letter for letter, part in (("a", "speech"), ("t", "text")) if part in parts)

@@ -4,10 +4,11 @@ Shape letters: B batch, J speech frames, N positions, d hidden size, C classes, 
 True is a real position.
 """
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Any, Self
 
+import numpy.typing as npt
 import torch
 from huggingface_hub import ModelCard, PyTorchModelHubMixin
 from torch import Tensor, nn
@@ -43,6 +44,22 @@ _CODERS = {
 
 
 @dataclass(frozen=True)
+class FrozenInput:
+    """A frozen feature that a model reads: see `features.feature.Shape`."""
+
+    name: str  # the argument of `forward`; that of its mask is `{name}_mask`
+    axis: str  # what the rows of an utterance are: "time", "layers", or a single one, a "vector"
+    dim: int  # size of a row
+    layers: int = 0  # number of rows if they are layers
+    statistics: Sequence[str] = ()  # what the equal parts of a row are
+
+    @property
+    def part(self) -> int:
+        """Size of a part of a row."""
+        return self.dim // max(1, len(self.statistics))
+
+
+@dataclass(frozen=True)
 class Parts:
     """The parts from which a system can be built."""
 
@@ -51,6 +68,8 @@ class Parts:
     speech: EncoderFiles | None  # None: the system reads no speech
     text: EncoderFiles | None  # None: the system reads no text
     spec_augment: bool = True  # False: the speech encoder is loaded without SpecAugment
+    # The frozen features that it reads besides, as plain values of `FrozenInput`.
+    frozen_inputs: list[dict[str, Any]] = field(default_factory=list)
 
     def speech_encoder(self) -> SpeechEncoder:
         """Load the speech encoder with its pretrained weights."""
@@ -90,7 +109,8 @@ class EmotionModel(nn.Module, PyTorchModelHubMixin):
     """The interface of every system.
 
     `build` constructs it for training. `forward` takes the inputs that the system reads as keyword arguments (frames,
-    frame_mask, tokens, token_mask) and returns an `Output`. A system that reads speech stores its encoder as `speech`.
+    frame_mask, tokens, token_mask; of other features their names, speech_layers and speech_layers_mask) and returns an
+    `Output`. A system that reads speech stores its encoder as `speech`.
 
     `save_pretrained` and `from_pretrained` come from huggingface_hub. The constructor's arguments, which are plain
     values and encoders, are saved as `config.json`, so that a saved model needs no other configuration.
@@ -105,6 +125,23 @@ class EmotionModel(nn.Module, PyTorchModelHubMixin):
     @classmethod
     def build(cls, settings: Settings, parts: Parts) -> Self:
         """Construct the system for training, with pretrained encoders."""
+        raise NotImplementedError
+
+    def summaries(self, features: Mapping[str, Tensor]) -> list[Tensor]:
+        """For a system that is fitted at once: what `fit` gets of a batch, from the inputs of `forward`."""
+        raise NotImplementedError
+
+    def fit(
+        self,
+        summaries: Sequence[npt.NDArray[Any]],
+        truth: npt.NDArray[Any],
+        groups: Sequence[str],
+        settings: Settings,
+    ) -> dict[str, Any]:
+        """For a system that is fitted at once (`System.is_fitted`): train on the summaries of the training part.
+
+        `truth` are the classes `[n]`, `groups` the speakers. Returns facts for metrics.jsonl.
+        """
         raise NotImplementedError
 
     def push_to_hub(self, *_: Any, **__: Any) -> str:

@@ -5,26 +5,25 @@ All systems share the same folds, features, training loop and metrics. A system 
 the group `mmer_pipeline.systems`; or in the dictionary `SYSTEMS` of a Python file, selected as FILE.py:NAME.
 """
 
-import importlib.util
 import re
-import sys
 from collections.abc import Mapping
-from dataclasses import dataclass
-from functools import cache
-from importlib.metadata import EntryPoint, entry_points
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mmer_pipeline.digests import digest_of_texts
+from mmer_pipeline import plugins
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.feature_registry import find_feature
+from mmer_pipeline.layers import BEST
 from mmer_pipeline.paths import encoder_name
-from mmer_pipeline.settings import DEFAULTS, OPTIONAL_SETTINGS, RECIPES, Settings
+from mmer_pipeline.settings import DEFAULTS, OPTIMISATION, OPTIONAL_SETTINGS, OPTIONS, RECIPES, Settings
 
 if TYPE_CHECKING:
     from mmer_pipeline.systems.base import EmotionModel
 
 ENTRY_POINTS = "mmer_pipeline.systems"
-_IN_A_FILE = re.compile(r"(?P<file>.+\.py):(?P<name>[^:]+)")
+INPUTS = "inputs"  # in the place of a name in `System.reads`: the features that the setting of this name names
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,16 @@ class System:
 
     model: "str | type[EmotionModel]"  # its class, or "module:Class", which is imported when the model is built
     title: str  # its name in tables
-    reads: tuple[str, ...]  # its inputs: "speech" (front-end frames), "text" (tokens)
+    # Its inputs: "speech" (front-end frames) and "text" (tokens), for encoders that follow after them; names of other
+    # features (`feature_registry`); INPUTS: those that the user names.
+    reads: tuple[str, ...]
     options: tuple[str, ...] = ()  # the optional settings that it supports; a system with "alpha" has a CTC head
+    defaults: Mapping[str, Any] = field(default_factory=dict)  # its own defaults; they take precedence over a preset's
+    is_fitted: bool = False  # True: the model's `fit` trains it at once, in place of epochs of steps
 
+
+# Of small models on stored features, which take seconds an epoch. SUPERB's recipe for emotion makes 30,000 steps.
+_TRAINED_HEADS = {"learning_rate": 1e-4, "batch_size": 32, "epochs": 100, "schedule": "constant", "weight_decay": 0.0}
 
 SYSTEMS = {
     # The paper's system (section 3).
@@ -54,6 +60,31 @@ SYSTEMS = {
     # Text encoder, mean pooling, one linear layer (section 4.2).
     "roberta": System(
         "mmer_pipeline.systems.unimodal:TextClassifier", "RoBERTa", ("text",), ("finetune_text", "text_pooling")
+    ),
+    # Frozen features, logistic regression.
+    "probe": System(
+        "mmer_pipeline.systems.probe:LinearProbe", "Probe", (INPUTS,), ("inputs", "layer", "statistics"), is_fitted=True
+    ),
+    # Frozen features, linear support vector machine.
+    "svm": System(
+        "mmer_pipeline.systems.probe:LinearProbe", "SVM", (INPUTS,), ("inputs", "layer", "statistics"), is_fitted=True
+    ),
+    # Frozen speech encoder, learned weighted sum of all layers, mean over frames, linear layers (SUPERB, Yang et al.,
+    # Interspeech 2021); rates, batch and number of steps for IEMOCAP as in its recipe.
+    "superb": System(
+        "mmer_pipeline.systems.frozen:WeightedLayers",
+        "SUPERB",
+        (INPUTS,),
+        ("inputs",),
+        {"inputs": "speech-layers", **_TRAINED_HEADS},
+    ),
+    # Frames of frozen features, attentive statistics pooling (Okabe et al., Interspeech 2018), one linear layer.
+    "attentive": System(
+        "mmer_pipeline.systems.frozen:AttentivePooling",
+        "Attentive pooling",
+        (INPUTS,),
+        ("inputs", "layer"),
+        {"inputs": "speech-states", "layer": "last", **_TRAINED_HEADS},
     ),
 }
 
@@ -84,42 +115,22 @@ def find_system(name: str) -> System:
     """
     if name in SYSTEMS:
         return SYSTEMS[name]
-    if in_file := _IN_A_FILE.fullmatch(name):
-        system = _systems_of_file(Path(in_file["file"]).expanduser().absolute()).get(in_file["name"])
-        if system is None:
-            raise UserError(
-                f"{in_file['file']} has no entry {in_file['name']!r} in its dictionary SYSTEMS. Add the entry, or "
-                "correct the name."
-            )
-    elif found := entry_points(group=ENTRY_POINTS, name=name):
-        system = _loaded(next(iter(found)))
+    if in_file := plugins.split_file(name):
+        system = plugins.from_file(in_file[0], "SYSTEMS", in_file[1])
     else:
-        hint = " Name the system in the file: FILE.py:NAME." if name.endswith(".py") else ""
-        raise UserError(
-            f"There is no system {name!r}. Available systems: {', '.join(system_names())}; from a file: "
-            f"FILE.py:NAME.{hint}"
-        )
+        system = plugins.from_package(ENTRY_POINTS, name)
+        if system is None:
+            hint = " Name the system in the file: FILE.py:NAME." if name.endswith(".py") else ""
+            raise UserError(
+                f"There is no system {name!r}. Available systems: {', '.join(system_names())}; from a file: "
+                f"FILE.py:NAME.{hint}"
+            )
     if not isinstance(system, System):
         raise UserError(
             f"System {name!r}: expected an entry of type mmer_pipeline.systems.registry.System, found "
             f"{type(system).__name__}."
         )
     return system
-
-
-def _loaded(entry: EntryPoint) -> Any:
-    """Import the entry of a system from another package.
-
-    Raises:
-        UserError: it cannot be imported.
-    """
-    try:
-        return entry.load()
-    except Exception as error:  # another package can raise anything
-        raise UserError(
-            f"System {entry.name!r} cannot be loaded from {entry.value}: {type(error).__name__}: {error}. Correct or "
-            "install the package that registers it."
-        ) from error
 
 
 def describe_system(name: str) -> System:
@@ -137,48 +148,25 @@ def short_name(system: str) -> str:
 
 def absolute_name(name: str) -> str:
     """The name with the absolute path of its file, if it has one."""
-    in_file = _IN_A_FILE.fullmatch(name)
-    return f"{Path(in_file['file']).expanduser().absolute()}:{in_file['name']}" if in_file else name
+    in_file = plugins.split_file(name)
+    return f"{in_file[0]}:{in_file[1]}" if in_file else name
 
 
 def file_of_system(system: str) -> Path | None:
     """The file that a system is taken from; None for a registered one."""
-    in_file = _IN_A_FILE.fullmatch(system)
-    return Path(in_file["file"]).expanduser().absolute() if in_file else None
+    in_file = plugins.split_file(system)
+    return in_file[0] if in_file else None
 
 
 def system_names() -> list[str]:
     """The names of the built-in systems and of those registered by other packages."""
-    return [*SYSTEMS, *sorted(entry.name for entry in entry_points(group=ENTRY_POINTS))]
+    return [*SYSTEMS, *plugins.package_names(ENTRY_POINTS)]
 
 
 def split_name(entry: str) -> tuple[str, list[str]]:
     """Split an entry of `--systems` into the system's name and the settings after it: "mmer:alpha=0:no-gate"."""
-    in_file = _IN_A_FILE.match(entry)
-    name = in_file[0] if in_file else entry.partition(":")[0]
+    name = plugins.file_prefix(entry) or entry.partition(":")[0]
     return name, entry[len(name) :].split(":")[1:]
-
-
-@cache
-def _systems_of_file(path: Path) -> Mapping[str, Any]:
-    if not path.is_file():
-        raise UserError(f"There is no file {path}. Expected a Python file with a dictionary SYSTEMS.")
-    name = f"mmer_system_file_{digest_of_texts([str(path)])}"  # no library's, whatever the file is called
-    spec = importlib.util.spec_from_file_location(name, path)
-    assert spec is not None
-    assert spec.loader is not None
-    module = sys.modules[name] = importlib.util.module_from_spec(spec)  # dataclasses look up their module there
-    try:
-        spec.loader.exec_module(module)
-    except Exception as error:  # a user's code can raise anything
-        del sys.modules[name]
-        raise UserError(f"{path} cannot be loaded: {type(error).__name__}: {error}. Correct the file.") from error
-    systems = getattr(module, "SYSTEMS", None)
-    if not isinstance(systems, dict):
-        raise UserError(
-            f"{path} has no dictionary SYSTEMS. Expected one that maps names to mmer_pipeline.systems.registry.System."
-        )
-    return systems
 
 
 def recipe_for(system: str, recipe: str) -> dict[str, Any]:
@@ -209,9 +197,11 @@ def settings_for(system: str, **settings: Any) -> Settings:
             f"{DEFAULTS['validation']}. Add --validation session (or speaker, or a fraction such as 0.1)."
         )
     entry = find_system(system)
+    settings = {**entry.defaults, **settings}
     has = entry.options
-    has_ctc = "alpha" in has and settings.get("alpha", DEFAULTS["alpha"]) > 0
-    if "text" not in entry.reads and not has_ctc:  # it reads no words
+    if entry.is_fitted:  # there are no epochs
+        settings = {name: value for name, value in settings.items() if not _is_of_epochs(name)} | {"epochs": 1}
+    if not _reads_words(entry, settings):
         settings = {name: value for name, value in settings.items() if name not in ("transcripts", "test_transcripts")}
     if "speech" not in entry.reads:
         settings.pop("spec_augment", None)
@@ -228,22 +218,56 @@ def settings_for(system: str, **settings: Any) -> Settings:
                 f"System {short_name(system)} has no setting {name.replace('_', '-')}. Leave it out; of the built-in "
                 f"systems, it applies to {others}."
             )
+    for name in _features_read(entry, settings):
+        find_feature(name)  # which raises an error if there is none
     return Settings(system=system, **settings)
+
+
+def _is_of_epochs(name: str) -> bool:
+    """Whether a setting describes training by steps, which a system that is fitted at once does not make."""
+    option = OPTIONS.get(name)
+    return option is not None and option.group == OPTIMISATION and name not in ("balanced_classes", "seed")
+
+
+def _reads_words(entry: System, settings: Mapping[str, Any]) -> bool:
+    has_ctc = "alpha" in entry.options and settings.get("alpha", DEFAULTS["alpha"]) > 0
+    return has_ctc or any(find_feature(name).modality == "text" for name in _features_read(entry, settings))
+
+
+def _features_read(entry: System, settings: Mapping[str, Any]) -> list[str]:
+    """The names of all inputs of a system, whether they are stored or computed on the fly."""
+    named = str(settings.get("inputs", DEFAULTS["inputs"])).split("+")
+    return list(dict.fromkeys(name for read in entry.reads for name in (named if read == INPUTS else [read])))
 
 
 def reads_words(settings: Settings) -> bool:
     """Whether a run with these settings reads transcripts, or learns to spell them with a CTC head."""
-    return "text" in find_system(settings.system).reads or settings.alpha > 0
+    return _reads_words(find_system(settings.system), asdict(settings))
 
 
-def reads_text_features(settings: Settings) -> bool:
-    """Whether a run with these settings reads text features from the cache."""
-    return "text" in find_system(settings.system).reads and not settings.finetune_text
+def all_inputs(settings: Settings) -> list[str]:
+    """The names of the features that a run with these settings reads, from the cache or computed on the fly."""
+    return _features_read(find_system(settings.system), asdict(settings))
 
 
-def reads_speech_features(settings: Settings) -> bool:
-    """Whether a run with these settings reads front-end frames from the cache."""
-    return "speech" in find_system(settings.system).reads and settings.speech_features
+def modalities_read(settings: Mapping[str, Any]) -> set[str]:
+    """The modalities, "speech" and "text", that a system with these settings reads, as far as is known here."""
+    found = set()
+    with suppress(UserError):  # a feature's file or package may be gone
+        found = {find_feature(name).modality for name in _features_read(describe_system(settings["system"]), settings)}
+    return found
+
+
+def read_features(settings: Settings) -> list[str]:
+    """The names of the features that a run with these settings reads from the cache."""
+    on_the_fly = {"text": settings.finetune_text, "speech": not settings.speech_features}
+    return [name for name in all_inputs(settings) if not on_the_fly.get(name)]
+
+
+def encoders_read(settings: Settings) -> set[str]:
+    """The kinds of pretrained encoders that a run with these settings uses: "speech", "text"."""
+    classes = [find_feature(name) for name in all_inputs(settings)]
+    return {feature.modality for feature in classes if feature.has_encoder}
 
 
 _REMOVED = {"gate": "no gate", "r_branch": "no R branch", "q_branch": "no Q branch"}
@@ -276,7 +300,7 @@ def title(settings: Mapping[str, Any]) -> str:
         notes.append(_POOLED[settings["pooled"]])
     if "finetune_text" in system.options:
         notes.append("fine-tuned" if settings["finetune_text"] else "frozen")
-    notes += _variants(settings)
+    notes += _variants(settings) + _inputs(system, settings)
     if "text" in system.reads and settings["annotations"] in _ANNOTATIONS:
         notes.append(_ANNOTATIONS[settings["annotations"]])
     trained, tested = settings.get("transcripts", "gold"), settings.get("test_transcripts", "same")
@@ -287,6 +311,21 @@ def title(settings: Mapping[str, Any]) -> str:
     if settings["text_disjoint"]:
         notes.append("text-disjoint")
     return system.title + (f" ({', '.join(notes)})" if notes else "")
+
+
+def _inputs(system: System, settings: Mapping[str, Any]) -> list[str]:
+    """Notes on the frozen features that a system reads, and of which encoders they are."""
+    if INPUTS not in system.reads:
+        return []
+    names = str(settings.get("inputs", DEFAULTS["inputs"])).split("+")
+    notes = list(map(short_name, names))
+    for modality in ("speech", "text"):
+        if any(name.startswith(f"{modality}-") for name in names):
+            notes.append(encoder_name(settings[f"{modality}_encoder"]).rpartition("/")[2])
+    layer = settings.get("layer", DEFAULTS["layer"])
+    if "layer" in system.options and layer != BEST:
+        notes.append(f"layer {layer}")
+    return notes
 
 
 def _variants(settings: Mapping[str, Any]) -> list[str]:

@@ -4,16 +4,19 @@ import contextlib
 import io
 import pkgutil
 from collections.abc import Sequence
+from dataclasses import asdict
 from pathlib import Path
 
 from safetensors import SafetensorError
 
 from mmer_pipeline.corpora.transcripts import Alphabet
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.feature_registry import keyword
+from mmer_pipeline.features.required_features import feature_of
 from mmer_pipeline.paths import MODEL_CONFIG_NAME, WEIGHTS_NAME
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.base import EmotionModel, Parts
-from mmer_pipeline.systems.registry import find_system
+from mmer_pipeline.systems.registry import find_system, read_features
 from mmer_pipeline.training.fold_inputs import Encoders
 
 # Raised by constructors that get other arguments than they were saved with, and by weights that do not fit.
@@ -36,7 +39,12 @@ def build_model(
         UserError: an encoder's weights cannot be loaded, or the settings remove every part of the model.
     """
     symbols = list(alphabet.symbols) if alphabet else []
-    parts = Parts(list(labels), symbols, encoders.speech, encoders.text, settings.spec_augment)
+    inputs = []
+    for name in read_features(settings):
+        if name not in ("speech", "text"):
+            feature = feature_of(name, settings)
+            inputs.append({"name": keyword(name), **asdict(feature.shape(encoders.of_feature(feature)))})
+    parts = Parts(list(labels), symbols, encoders.speech, encoders.text, settings.spec_augment, inputs)
     return model_class(settings.system).build(settings, parts)
 
 

@@ -3,7 +3,7 @@
 Shape letters: B batch, J speech frames, M tokens. Masks: True is a real position.
 """
 
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
@@ -14,10 +14,11 @@ from mmer_pipeline.corpora.transcripts import Alphabet, encoder_text, frames_nee
 from mmer_pipeline.encoders.speech import SpeechEncoder
 from mmer_pipeline.encoders.text import TextTokenizer
 from mmer_pipeline.features.feature_file import FeatureFile, StoredRow
-from mmer_pipeline.features.required_features import count_frames
+from mmer_pipeline.features.speech_features import count_frames
 from mmer_pipeline.training.batches import Batch, pad, vector
 
 TOKENS_PER_SECOND = 3.2  # in IEMOCAP's speech; gives the length of an utterance whose speech is not read
+ROWS_PER_SECOND = 50.0  # of other features; gives the length of an utterance that is read through these alone
 
 
 class Rows(Protocol):
@@ -110,9 +111,11 @@ class Examples:
         alphabet: Alphabet | None,  # None: the system has no CTC head
         transcripts: Sequence[str] | None = None,  # the targets of CTC, by position; None: the manifest's
         labels: Sequence[str] | None = None,  # the classes in the model's order; None: the manifest's
+        others: Mapping[str, Rows] | None = None,  # other features, by the names of the model's arguments
     ) -> None:
         self.transcripts = transcripts or [utterance.transcript for utterance in manifest.utterances]
         self.manifest, self.speech, self.text, self.alphabet = manifest, speech, text, alphabet
+        self.others = dict(others or {})
         classes = {label: number for number, label in enumerate(labels or manifest.labels)}
         self.labels = [classes[str(manifest.label_map.class_of(u.emotion))] for u in manifest.utterances]
         positions = range(len(self.labels))
@@ -121,6 +124,9 @@ class Examples:
             self.seconds = [speech.length(position) / frame_rate for position in positions]
         elif text:
             self.seconds = [text.length(position) / TOKENS_PER_SECOND for position in positions]
+        elif self.others:
+            longest = (max(rows.length(position) for rows in self.others.values()) for position in positions)
+            self.seconds = [length / ROWS_PER_SECOND for length in longest]
         self.targets = [self._target(position) for position in positions]
         # Number of utterances that do not contribute to the CTC loss.
         self.without_target = sum(not target for target in self.targets) if alphabet else 0
@@ -148,6 +154,8 @@ class Examples:
             frame_counts = tuple(map(len, frames))
         if self.text:
             inputs["tokens"], inputs["token_mask"] = pad([self.text.row(position) for position in positions], pin)
+        for name, rows in self.others.items():
+            inputs[name], inputs[f"{name}_mask"] = pad([rows.row(position) for position in positions], pin)
         targets = [self.targets[position] for position in positions]
         return Batch(
             positions=tuple(positions),

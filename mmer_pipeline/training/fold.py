@@ -23,10 +23,12 @@ from mmer_pipeline.runs import RunRecord, environment, has_ended, read_metrics, 
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.suggested_commands import train_command
 from mmer_pipeline.systems.base import EmotionModel
+from mmer_pipeline.systems.registry import find_system
 from mmer_pipeline.training import code_identity
 from mmer_pipeline.training.build_model import build_model
 from mmer_pipeline.training.code_identity import code_of
 from mmer_pipeline.training.examples import Examples
+from mmer_pipeline.training.fitting import fit_fold
 from mmer_pipeline.training.fold_inputs import Corpus, Encoders, ctc_alphabet, make_examples, open_corpus
 from mmer_pipeline.training.fold_parts import fold_of
 from mmer_pipeline.training.loop import Observer, Trainer
@@ -88,7 +90,11 @@ def train_fold(
             has_code = before is None or "code" in before.facts
             record = replace(record, facts=facts | ({"code": code.digests} if has_code else {}))
             record.write(fold_paths.settings)
-        Trainer(settings, record.identity, model, examples, fold, fold_paths, accelerator, observer, save_seconds).run()
+        if find_system(settings.system).is_fitted:
+            fit_fold(settings, model, examples, fold, fold_paths, accelerator, observer)
+        else:
+            identity = record.identity
+            Trainer(settings, identity, model, examples, fold, fold_paths, accelerator, observer, save_seconds).run()
         if accelerator.is_main_process:
             _finish(record, fold_paths, keep_state)
         accelerator.wait_for_everyone()

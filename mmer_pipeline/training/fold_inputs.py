@@ -1,26 +1,28 @@
 """The inputs of training a fold: encoders, verified features, CTC alphabet, and their digests."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from mmer_pipeline.corpora.asr_transcripts import with_source
 from mmer_pipeline.corpora.folds import SPLIT, Fold, fold_values
 from mmer_pipeline.corpora.manifest import Manifest
-from mmer_pipeline.corpora.transcripts import ASR, WAV2VEC2_ALPHABET, Alphabet, corpus_alphabet
+from mmer_pipeline.corpora.transcripts import ASR, GOLD, WAV2VEC2_ALPHABET, Alphabet, corpus_alphabet
 from mmer_pipeline.corpora.utterances import COLUMNS
 from mmer_pipeline.digests import digest_of_texts
 from mmer_pipeline.encoders.encoder_files import EncoderFiles, resolve_encoder
 from mmer_pipeline.encoders.text import TextTokenizer
-from mmer_pipeline.errors import UserError
-from mmer_pipeline.features import required_features
+from mmer_pipeline.feature_registry import find_feature, keyword
+from mmer_pipeline.features.feature import Feature
 from mmer_pipeline.features.feature_file import FeatureFile, open_features
+from mmer_pipeline.features.required_features import existing_features, feature_of
+from mmer_pipeline.features.speech_features import speech_inputs
+from mmer_pipeline.features.text_features import text_inputs
 from mmer_pipeline.features.verification import refuse_damaged
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.suggested_commands import extract_command, transcribe_command
 from mmer_pipeline.systems.base import EmotionModel
-from mmer_pipeline.systems.registry import find_system, reads_speech_features, reads_text_features, reads_words
+from mmer_pipeline.systems.registry import all_inputs, encoders_read, read_features, reads_words
 from mmer_pipeline.training.examples import ComputedFrames, Examples, Rows, SplitRows, StoredRows, TokenIds
 
 
@@ -38,11 +40,15 @@ class Encoders:
         Raises:
             UserError: an encoder is not available.
         """
-        reads = find_system(settings.system).reads
+        kinds = encoders_read(settings)
         return Encoders(
-            resolve_encoder(settings.text_encoder, settings.text_revision) if "text" in reads else None,
-            resolve_encoder(settings.speech_encoder, settings.speech_revision) if "speech" in reads else None,
+            resolve_encoder(settings.text_encoder, settings.text_revision) if "text" in kinds else None,
+            resolve_encoder(settings.speech_encoder, settings.speech_revision) if "speech" in kinds else None,
         )
+
+    def of_feature(self, feature: Feature) -> EncoderFiles | None:
+        """The encoder that computes a feature."""
+        return {"text": self.text, "speech": self.speech}[feature.modality] if feature.has_encoder else None
 
 
 @dataclass(frozen=True)
@@ -52,9 +58,9 @@ class Corpus:
     manifest: Manifest
     transcripts: tuple[str, ...]  # that are read in training, by position
     test_transcripts: tuple[str, ...]  # that are read in the held-out part
-    text: FeatureFile | None  # None: not read, or the text encoder is fine-tuned on the transcripts
-    test_text: FeatureFile | None  # for the held-out part: the same file, or that of other transcripts
-    speech: FeatureFile | None  # None: not read, or frames are computed on the fly
+    # By the names of the stored features: the file that is read in training, and that for the held-out part, which is
+    # another one if other transcripts are read there.
+    features: dict[str, tuple[FeatureFile, FeatureFile]]
     digests: dict[str, str]  # together they change with any manifest row, transcript, recording or feature
 
 
@@ -69,7 +75,6 @@ def open_corpus(
     Raises:
         UserError: features are missing, out of date, or from another encoder; the message names the command.
     """
-    reads = find_system(settings.system).reads
     digests = {"manifest": manifest.digest}
     if settings.folds not in (*COLUMNS, SPLIT):  # the manifest's digest does not cover it
         values = fold_values(manifest, settings.folds)
@@ -77,29 +82,35 @@ def open_corpus(
             f"{u.utterance_id}\0{value}" for u, value in zip(manifest.utterances, values, strict=True)
         )
     read = [_with_source(manifest, settings, source, place) for source in settings.sources]  # training, held-out part
-    text: list[FeatureFile | None] = [None, None]
-    for number, (prefix, source, spoken) in enumerate(zip(("", "test_"), settings.sources, read, strict=True)):
-        if number and source == settings.transcripts:
-            text[1] = text[0]
-            continue
+    features = {}
+    for name in read_features(settings):
+        features[name] = _open_both(name, manifest, settings, cache, encoders, place)
+    for prefix, source, spoken, number in _parts(settings, read):
         if source == ASR:  # CTC reads them, too
             digests[f"{prefix}asr_transcripts"] = digest_of_texts(u.transcript for u in spoken.utterances)
-        if "text" in reads:
-            texts = required_features.text_inputs(spoken, settings.annotations).digests
-            if reads_text_features(settings):
-                text[number] = file = _open_text(manifest, settings, source, cache, encoders, texts, place)
-                digests[f"{prefix}text_features"] = file.digest(texts)
-            else:
-                digests[f"{prefix}transcripts"] = digest_of_texts(texts.values())
-    speech = None
-    if reads_speech_features(settings):
-        speech = _open_speech(manifest, settings, cache, encoders, place)
-        digests["speech_features"] = speech.digest(u.utterance_id for u in manifest.utterances)
-    elif "speech" in reads:
-        recordings = required_features.speech_inputs(manifest).digests
-        digests["speech_features"] = digest_of_texts(recordings.values())
+        if "text" in all_inputs(settings) and settings.finetune_text:
+            texts = text_inputs(spoken, settings.annotations).digests
+            digests[f"{prefix}transcripts"] = digest_of_texts(texts.values())
+        for name, files in features.items():
+            if not number or find_feature(name).modality == "text":
+                ids = (utterance.utterance_id for utterance in spoken.utterances)
+                digests[f"{prefix}{_digest_name(name)}"] = files[number].digest(ids)
+    if "speech" in all_inputs(settings) and "speech" not in features:
+        digests["speech_features"] = digest_of_texts(speech_inputs(manifest).digests.values())
     transcripts, test_transcripts = (tuple(u.transcript for u in spoken.utterances) for spoken in read)
-    return Corpus(manifest, transcripts, test_transcripts, text[0], text[1], speech, digests)
+    return Corpus(manifest, transcripts, test_transcripts, features, digests)
+
+
+def _parts(settings: Settings, read: Sequence[Manifest]) -> Iterator[tuple[str, str, Manifest, int]]:
+    """Prefix of the digests, source, words and number of the training part; also of the held-out part if it differs."""
+    for number, (prefix, source, spoken) in enumerate(zip(("", "test_"), settings.sources, read, strict=True)):
+        if not number or source != settings.transcripts:
+            yield prefix, source, spoken, number
+
+
+def _digest_name(feature: str) -> str:
+    """The name of a feature's digest among a run's inputs: "text_features", "speech_layers"."""
+    return f"{feature}_features" if feature in ("text", "speech") else keyword(feature)
 
 
 def _with_source(manifest: Manifest, settings: Settings, source: str, place: str) -> Manifest:
@@ -108,44 +119,29 @@ def _with_source(manifest: Manifest, settings: Settings, source: str, place: str
     return with_source(manifest, source, settings.asr_model, transcribe_command(settings, place))
 
 
-def _open_text(
-    manifest: Manifest,
-    settings: Settings,
-    source: str,
-    cache: Path,
-    encoders: Encoders | None,
-    texts: Mapping[str, str],
-    place: str,
+def _open_both(
+    name: str, manifest: Manifest, settings: Settings, cache: Path, encoders: Encoders | None, place: str
+) -> tuple[FeatureFile, FeatureFile]:
+    """Open a feature's file for training and that for the held-out part."""
+    opened: dict[Feature, FeatureFile] = {}
+    sources = settings.sources if find_feature(name).modality == "text" else (GOLD, GOLD)
+    features = [feature_of(name, settings, source) for source in sources]
+    for feature in features:
+        if feature not in opened:
+            opened[feature] = _open(feature, manifest, settings, cache, encoders, place)
+    return opened[features[0]], opened[features[1]]
+
+
+def _open(
+    feature: Feature, manifest: Manifest, settings: Settings, cache: Path, encoders: Encoders | None, place: str
 ) -> FeatureFile:
-    policy, dtype = settings.annotations, settings.dtype
-    path = required_features.text_request(settings, source).path(cache, manifest.path)
-    encoder = encoders.text if encoders else None
-    identity = required_features.text_identity(encoder, policy, dtype) if encoder else None
-    file = open_features(path, identity, texts, extract_command(settings, place))
-    return refuse_damaged(file, partial(_row_length, file, settings))
-
-
-def _open_speech(
-    manifest: Manifest, settings: Settings, cache: Path, encoders: Encoders | None, place: str
-) -> FeatureFile:
-    path = required_features.speech_request(settings).path(cache, manifest.path)
-    encoder = encoders.speech if encoders else None
-    identity = required_features.speech_identity(encoder, settings.dtype) if encoder else None
-    existing = required_features.existing_features(path, identity)
-    recordings = required_features.speech_inputs(manifest, existing.known_inputs if existing else None)
-    file = open_features(path, identity, recordings.digests, extract_command(settings, place))
-    return refuse_damaged(file, partial(_row_length, file, settings))
-
-
-def _row_length(file: FeatureFile, settings: Settings) -> int | None:
-    """Numbers in a row that the encoder gives; None if it is not here any more, or another one."""
-    try:
-        found = Encoders.of(settings)
-    except UserError:
-        return None
-    encoder = found.text if file.identity.kind == "text" else found.speech
-    is_same = encoder is not None and encoder.digest() == file.identity.encoder_digest
-    return required_features.row_length(encoder, file.identity.kind) if encoder and is_same else None
+    path = feature.path(cache, manifest.path)
+    encoder = encoders.of_feature(feature) if encoders else None
+    identity = None if encoder is None and feature.has_encoder else feature.identity(encoder)
+    existing = existing_features(path, identity)
+    inputs = feature.inputs(feature.corpus(manifest), existing.known_inputs if existing else None)
+    file = open_features(path, identity, inputs.digests, extract_command(settings, place))
+    return refuse_damaged(file, feature.known_dim(file))
 
 
 def ctc_alphabet(settings: Settings, transcripts: Iterable[str]) -> Alphabet | None:
@@ -166,24 +162,22 @@ def make_examples(
     text_encoder: EncoderFiles | None,
 ) -> Examples:
     """Create a system's examples: features from the cache, frames from the model's front end, or token ids."""
-    speech: Rows | None = None
-    text: Rows | None = None
+    stored: dict[str, Rows] = {}
     encoder = getattr(model, "speech", None)
     held_out = set(fold.test)
     pairs = zip(corpus.transcripts, corpus.test_transcripts, strict=True)
     transcripts = [test if position in held_out else read for position, (read, test) in enumerate(pairs)]
-    if corpus.speech:
-        speech = StoredRows(corpus.manifest, corpus.speech)
-    elif encoder is not None:
+    for name, (training, testing) in corpus.features.items():
+        stored[name] = StoredRows(corpus.manifest, training)
+        if testing is not training:
+            stored[name] = SplitRows(stored[name], StoredRows(corpus.manifest, testing), held_out)
+    speech, text = stored.pop("speech", None), stored.pop("text", None)
+    if encoder is not None and speech is None:
         speech = ComputedFrames(corpus.manifest, encoder)
-    if corpus.text and corpus.test_text:
-        text = StoredRows(corpus.manifest, corpus.text)
-        if corpus.test_text is not corpus.text:
-            text = SplitRows(text, StoredRows(corpus.manifest, corpus.test_text), held_out)
-    elif text_encoder and settings.finetune_text:
+    if text_encoder and settings.finetune_text:
         text = TokenIds(transcripts, TextTokenizer(text_encoder), settings.annotations)
     rate = encoder.frame_rate if encoder is not None else None
     return Examples(
         corpus.manifest, speech=speech, frame_rate=rate, text=text, alphabet=alphabet, transcripts=transcripts,
-        labels=model.labels,
+        labels=model.labels, others={keyword(name): rows for name, rows in stored.items()},
     )  # fmt: skip

@@ -20,12 +20,13 @@ from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.devices import is_main_process
 from mmer_pipeline.errors import UserError, first_few
 from mmer_pipeline.evaluations import check_trained, read_evaluation_on
-from mmer_pipeline.features.required_features import existing_features, speech_request
+from mmer_pipeline.feature_registry import find_feature
+from mmer_pipeline.features.required_features import existing_features, feature_of
 from mmer_pipeline.runs import RunRecord
 from mmer_pipeline.settings import SAME, Settings
 from mmer_pipeline.suggested_commands import place_of, train_command
 from mmer_pipeline.systems.base import EmotionModel
-from mmer_pipeline.systems.registry import reads_speech_features
+from mmer_pipeline.systems.registry import read_features
 from mmer_pipeline.training.build_model import load_model
 from mmer_pipeline.training.evaluation import ScoredFold, check_code, write_results
 from mmer_pipeline.training.fold_inputs import Corpus, Encoders, make_examples, open_corpus
@@ -80,16 +81,17 @@ def check_overlap(manifest: Manifest, training: Manifest) -> None:
 def check_recordings(manifest: Manifest, training: Manifest, settings: Settings, cache: Path) -> None:
     """Check that no recording of another corpus was in training, by the digests that both files of features have.
 
-    `cache` contains the features of the training corpus. Nothing is checked if the system reads no stored frames, or
-    if a file is missing.
+    `cache` contains the features of the training corpus. Nothing is checked if the system reads no stored features of
+    recordings, or if a file is missing.
 
     Raises:
         UserError: there is such a recording.
     """
-    if not reads_speech_features(settings):
+    read = [name for name in read_features(settings) if find_feature(name).modality == "speech"]
+    if not read:
         return
     found = [
-        existing_features(speech_request(settings).path(directory, path), None)
+        existing_features(feature_of(read[0], settings).path(directory, path), None)
         for directory, path in ((cache, training.path), (manifest.path.parent, manifest.path))
     ]
     theirs, mine = (None if file is None else dict(zip(file.utterance_ids, file.input_digests, strict=True))

@@ -21,10 +21,11 @@ from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.demo.encoders import tiny_text_encoder
 from mmer_pipeline.encoders.encoder_files import EncoderFiles, resolve_encoder
 from mmer_pipeline.errors import Busy
-from mmer_pipeline.features import extraction, required_features
+from mmer_pipeline.features import extraction, speech_features
 from mmer_pipeline.features.extraction import Extraction
 from mmer_pipeline.features.feature_file import FeatureFile
-from mmer_pipeline.features.required_features import Request, requests_of
+from mmer_pipeline.features.required_features import requests_of
+from mmer_pipeline.features.text_features import Tokens
 from mmer_pipeline.systems.registry import settings_for
 
 text = pytest.fixture(text_extraction)
@@ -118,11 +119,9 @@ def test_a_recording_of_many_segments_is_looked_at_once(manifest: Manifest, monk
     cuts = [n / 100 for n in range(20)]
     segments = [replace(first, utterance_id=f"{cut}", start_seconds=cut, end_seconds=cut + 0.1) for cut in cuts]
     manifest = replace(manifest, utterances=(*segments, *manifest.utterances))
-    state, seen = required_features._state, []
-    monkeypatch.setattr(
-        required_features, "_state", lambda path, utterance: seen.append(path) or state(path, utterance)
-    )
-    inputs = required_features.speech_inputs(manifest, None)
+    state, seen = speech_features._state, []
+    monkeypatch.setattr(speech_features, "_state", lambda path, utterance: seen.append(path) or state(path, utterance))
+    inputs = speech_features.speech_inputs(manifest)
     assert len(set(inputs.stamps.values())) == len(set(inputs.digests.values())) == 36
     assert len(seen) == len(set(seen)) == 16
 
@@ -159,7 +158,7 @@ def test_a_run_asks_for_the_features_that_its_system_reads(
 
 
 def test_a_requested_file_lies_where_a_run_looks_for_it(manifest: Manifest, tiny_text: Path, tmp_path: Path) -> None:
-    request = Request("text", str(tiny_text), None, "float16", "strip")
+    request = Tokens("text", str(tiny_text), None, "float16")
     done = extraction.extract(request, manifest, tmp_path, extraction.Execution("cpu", "threads", quiet))
     assert done == Extraction(tmp_path / "features/manifest/text-tiny-text-strip-float16.h5", 16, 16)
 

@@ -19,7 +19,10 @@ from mmer_pipeline import audio
 from mmer_pipeline.cluster import connect
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.features import extraction, workers
+from mmer_pipeline.features.extractors import FrameExtractor
 from mmer_pipeline.features.feature_file import FeatureFile
+from mmer_pipeline.features.speech_features import SpeechItem
+from mmer_pipeline.features.text_features import TextItem
 
 text = pytest.fixture(text_extraction)
 speech = pytest.fixture(speech_extraction)
@@ -67,7 +70,7 @@ def test_recordings_are_decoded_while_others_are_computed(
 ) -> None:
     """No batch leaves its arithmetic until a recording of another one has been decoded."""
     monkeypatch.setattr(connect, "usable_cores", lambda: 2)
-    frames, load = workers._frames, audio.load
+    compute, load = FrameExtractor.compute, audio.load
     decoded, more = 0, threading.Condition()
 
     def count(*segment: Any) -> Any:
@@ -78,14 +81,14 @@ def test_recordings_are_decoded_while_others_are_computed(
             more.notify_all()
         return waveform
 
-    def wait(model: Any, waveforms: Any) -> Any:
+    def wait(extractor: FrameExtractor, waveforms: Any) -> Any:
         mine = sum(len(batch) for batch in waveforms)
         with more:
             assert more.wait_for(lambda: decoded > mine, timeout=10), "nothing is decoded while a batch is computed"
-        return frames(model, waveforms)
+        return compute(extractor, waveforms)
 
     monkeypatch.setattr(audio, "load", count)
-    monkeypatch.setattr(workers, "_frames", wait)
+    monkeypatch.setattr(FrameExtractor, "compute", wait)
     assert speech(manifest).computed == 16
 
 
@@ -153,7 +156,7 @@ def test_progress_counts_every_utterance(manifest: Manifest, text: Work, small_b
 def test_text_batches_hold_every_text_within_the_budget() -> None:
     generator = np.random.default_rng(0)
     lengths = [*generator.integers(2, 400, 200).tolist(), 5_000]
-    items = [workers.TextItem(number, (1,) * length) for number, length in enumerate(lengths)]
+    items = [TextItem(number, (1,) * length) for number, length in enumerate(lengths)]
     batches = workers.text_batches(items)
     assert sorted(item.number for batch in batches for item in batch) == list(range(201))
     for batch in batches:
@@ -165,7 +168,7 @@ def test_text_batches_hold_every_text_within_the_budget() -> None:
 def test_speech_batches_hold_every_recording_within_the_budget() -> None:
     generator = np.random.default_rng(0)
     lengths = [*generator.integers(8_000, 160_000, 100).tolist(), 60 * 16_000]
-    items = [workers.SpeechItem(number, Path("a.wav"), None, None, n) for number, n in enumerate(lengths)]
+    items = [SpeechItem(number, Path("a.wav"), None, None, n) for number, n in enumerate(lengths)]
     batches = workers.speech_batches(items)
     assert sorted(item.number for batch in batches for item in batch) == list(range(101))
     for batch in batches:

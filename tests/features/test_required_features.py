@@ -8,7 +8,8 @@ import pytest
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.demo.encoders import tiny_text_encoder
 from mmer_pipeline.features.extraction import Execution, extract
-from mmer_pipeline.features.required_features import Request, requests_of
+from mmer_pipeline.features.required_features import requests_of
+from mmer_pipeline.features.text_features import Tokens
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.registry import settings_for
 
@@ -75,9 +76,9 @@ def test_ctc_and_a_text_encoder_that_is_fine_tuned_need_the_automatic_transcript
 def test_encoders_in_directories_of_one_name_do_not_overwrite_each_other_s_features(manifest: Manifest) -> None:
     for name in ("a", "b"):
         tiny_text_encoder(Path(name) / "model", ["a b"], seed=ord(name))
-    first, second, home = (Request("text", name, None, "float16", "strip") for name in ("a/model", "b/model", "model"))
+    first, second, home = (Tokens("text", name, None, "float16") for name in ("a/model", "b/model", "model"))
 
-    def run(request: Request) -> tuple[str, int]:
+    def run(request: Tokens) -> tuple[str, int]:
         done = extract(request, manifest, Path("cache"), Execution("cpu", "threads", lambda *_: None))
         assert request.path(Path("cache"), manifest.path) == done.path
         return done.path.name, done.computed
@@ -96,13 +97,13 @@ def test_encoders_in_directories_of_one_name_do_not_overwrite_each_other_s_featu
 
 def test_a_copy_of_an_encoder_uses_its_features(manifest: Manifest, tiny_text: Path) -> None:
     copy = shutil.copytree(tiny_text, Path("copy") / tiny_text.name)
-    found = [Request("text", str(encoder), None, "float16", "strip") for encoder in (tiny_text, copy)]
+    found = [Tokens("text", str(encoder), None, "float16") for encoder in (tiny_text, copy)]
     execution = Execution("cpu", "threads", lambda *_: None)
     assert [extract(request, manifest, Path("cache"), execution).computed for request in found] == [16, 0]
 
 
 def test_a_file_that_is_no_feature_file_keeps_its_name(tiny_text: Path) -> None:
-    request = Request("text", str(tiny_text), None, "float16", "strip")
+    request = Tokens("text", str(tiny_text), None, "float16")
     path = request.path(CACHE, MANIFEST)
     path.parent.mkdir(parents=True)
     path.write_text("not HDF5")

@@ -10,7 +10,9 @@ import pytest
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.encoders.encoder_files import EncoderFiles, resolve_encoder
 from mmer_pipeline.features import workers
-from mmer_pipeline.features.extraction import Execution, Extraction, extract_speech, extract_text
+from mmer_pipeline.features.extraction import Execution, Extraction, extract_to
+from mmer_pipeline.features.speech_features import Frames
+from mmer_pipeline.features.text_features import Tokens
 
 Work = Callable[..., Extraction]
 
@@ -31,7 +33,8 @@ def text_extraction(tiny_text: Path) -> Work:
     ) -> Extraction:  # fmt: skip
         used = encoder or resolve_encoder(str(tiny_text))
         execution = replace(USUAL, **changes)
-        return extract_text(manifest, used, Path("text.h5"), execution, annotations=annotations, dtype=dtype)
+        feature = Tokens("text", used.name, used.revision, dtype, annotations)
+        return extract_to(feature, manifest, Path("text.h5"), used, execution)
 
     return extract
 
@@ -43,7 +46,8 @@ def speech_extraction(tiny_speech: Path) -> Work:
         manifest: Manifest, encoder: EncoderFiles | None = None, *, dtype: str = "float16", **changes: Any
     ) -> Extraction:
         used = encoder or resolve_encoder(str(tiny_speech))
-        return extract_speech(manifest, used, Path("speech.h5"), replace(USUAL, **changes), dtype=dtype)
+        feature = Frames("speech", used.name, used.revision, dtype)
+        return extract_to(feature, manifest, Path("speech.h5"), used, replace(USUAL, **changes))
 
     return extract
 
@@ -54,11 +58,10 @@ def refusing_models(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise AssertionError("a model was loaded, or work was handed out")
 
-    monkeypatch.setattr(workers, "_load_text_encoder", refuse)
-    monkeypatch.setattr(workers, "_load_frontend", refuse)
+    monkeypatch.setattr(workers, "_load_extractor", refuse)
     monkeypatch.setattr(workers, "run", refuse)
     monkeypatch.setattr("mmer_pipeline.encoders.text.TextTokenizer", refuse)
-    monkeypatch.setattr("mmer_pipeline.encoders.speech.speech_outline", refuse)
+    monkeypatch.setattr(Frames, "plan", refuse)
 
 
 def batches_of_a_few(monkeypatch: pytest.MonkeyPatch) -> None:

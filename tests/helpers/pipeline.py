@@ -3,9 +3,11 @@
 from pathlib import Path
 
 from mmer_pipeline import paths, runs
-from mmer_pipeline.encoders.encoder_files import resolve_encoder
 from mmer_pipeline.features import extraction
+from mmer_pipeline.features.feature import Feature
 from mmer_pipeline.features.required_features import requests_of
+from mmer_pipeline.features.speech_features import Frames
+from mmer_pipeline.features.text_features import Tokens
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.training.fold import train_fold
 
@@ -42,18 +44,15 @@ class Silent:
 def extract(manifest, tiny_text, tiny_speech, dtype="float16"):
     """Features of both kinds."""
     execution = extraction.Execution("cpu", "threads", progress=lambda *_: None)
-    text = paths.text_features(Path("cache"), manifest.path, str(tiny_text), "strip", dtype)
-    speech = paths.speech_features(Path("cache"), manifest.path, str(tiny_speech), dtype)
-    text_encoder, speech_encoder = resolve_encoder(str(tiny_text)), resolve_encoder(str(tiny_speech))
-    extraction.extract_text(manifest, text_encoder, text, execution, annotations="strip", dtype=dtype)
-    extraction.extract_speech(manifest, speech_encoder, speech, execution, dtype=dtype)
+    for feature in (Tokens("text", str(tiny_text), None, dtype), Frames("speech", str(tiny_speech), None, dtype)):
+        extraction.extract(feature, manifest, Path("cache"), execution)
 
 
 def extract_for(settings, manifest):
     """The features that a run with these settings reads; its automatic transcripts must be there."""
     execution = extraction.Execution("cpu", "threads", progress=lambda *_: None)
     for request in requests_of(settings):
-        if request.kind != "transcripts":
+        if isinstance(request, Feature):
             extraction.extract(request, manifest, Path("cache"), execution)
 
 

@@ -13,6 +13,8 @@ from helpers.command_line import fail, invoke, succeed
 
 from mmer_pipeline import paths
 from mmer_pipeline.features.feature_file import FeatureFile
+from mmer_pipeline.features.speech_features import Frames
+from mmer_pipeline.features.text_features import Tokens
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 RUN = Path("runs/mmer")
@@ -47,7 +49,7 @@ def test_a_recording_cut_after_prepare_is_named_and_finished_rows_are_kept(manif
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2])
     assert str(path) in fail("extract", *encoders)
-    text = paths.text_features(Path("cache"), manifest.path, encoders[1], "strip", "float16")
+    text = Tokens("text", encoders[1], None, "float16").path(Path("cache"), manifest.path)
     assert FeatureFile(text).complete
     path.write_bytes(whole)
     assert json.loads(succeed("extract", *encoders, "--json").stdout)["text"]["computed"] == 0
@@ -66,7 +68,7 @@ def test_a_recording_that_became_far_too_loud_is_named_by_extract_and_audit(mani
 
 def test_a_features_file_cut_in_half_is_named_with_what_to_do(manifest, encoders, training):
     succeed("extract", *encoders)
-    path = paths.speech_features(Path("cache"), manifest.path, encoders[3], "float16")
+    path = Frames("speech", encoders[3], None, "float16").path(Path("cache"), manifest.path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
     message = fail(*training)
     assert path.name in message

@@ -16,6 +16,7 @@ from helpers.command_line import invoke, succeed
 from helpers.sockets import listening
 
 from mmer_pipeline import paths
+from mmer_pipeline.features.speech_features import Frames
 from mmer_pipeline.runs import read_metrics
 from stages.cv_progress import CrossValidationProgress
 
@@ -121,7 +122,7 @@ def test_failing_jobs_leave_the_others_alone_and_the_report_names_the_holes(fini
     succeed("train", "--system", "roberta", *options, "--batch-size", 3, "--fold", 1, "evaluate", "--run", "roberta")
     systems = f"{SYSTEMS},wav2vec2:learning-rate=1e30:batch-size=2,cai:dtype=float32"
     diverging, featureless = "wav2vec2-learning-rate-1e30-batch-size-2", "cai-dtype-float32"
-    paths.speech_features(Path("cache"), Path("manifest.csv"), options[3], "float32").mkdir()
+    Frames("speech", options[3], None, "float32").path(Path("cache"), Path("manifest.csv")).mkdir()
     result = invoke("--json", "cv", "--systems", systems, *options, *here)
     assert result.exit_code == 1
     states = {(job["run"], job["fold"]): job["state"] for job in json.loads(result.stdout)["jobs"]}

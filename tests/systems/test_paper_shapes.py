@@ -11,6 +11,8 @@ from transformers import AutoConfig, AutoModel
 
 from mmer_pipeline import paths
 from mmer_pipeline.features.feature_file import FeatureFile
+from mmer_pipeline.features.speech_features import Frames
+from mmer_pipeline.features.text_features import Tokens
 from mmer_pipeline.training.build_model import load_model
 
 pytestmark = [pytest.mark.real, pytest.mark.slow]
@@ -36,8 +38,8 @@ def test_extract_one_training_step_and_evaluate_with_the_papers_shapes(tmp_path,
     arguments = ["extract", *encoders, "train", *encoders, "--fold", "1", "--epochs", "1", "evaluate", "--fold", "1"]
     succeed(*arguments)
 
-    text = FeatureFile(paths.text_features(Path("cache"), corpus.path, encoders[1], "strip", "float16"))
-    speech = FeatureFile(paths.speech_features(Path("cache"), corpus.path, encoders[3], "float16"))
+    text = FeatureFile(Tokens("text", encoders[1], None, "float16").path(Path("cache"), corpus.path))
+    speech = FeatureFile(Frames("speech", encoders[3], None, "float16").path(Path("cache"), corpus.path))
     assert (text.dim, speech.dim) == (768, 512)
     model = load_model(paths.fold(Path("runs/mmer"), 1).model, "mmer")
     sizes = {name: sum(p.numel() for p in part.parameters()) for name, part in model.named_children()}

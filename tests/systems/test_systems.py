@@ -10,18 +10,17 @@ from pathlib import Path
 import pytest
 import torch
 from accelerate.utils import set_seed
-from helpers.pipeline import train
+from helpers.pipeline import extract_for, train
 from huggingface_hub import ModelCard
 from torch import Tensor
 
-from mmer_pipeline import paths, runs
+from mmer_pipeline import paths, plugins, runs
 from mmer_pipeline.encoders.encoder_files import resolve_encoder
 from mmer_pipeline.encoders.speech import load_speech_encoder
 from mmer_pipeline.errors import Busy, UserError
 from mmer_pipeline.files import locked
 from mmer_pipeline.runs import RunRecord
 from mmer_pipeline.settings import POOLED, RECIPES, Settings
-from mmer_pipeline.systems import registry
 from mmer_pipeline.systems.base import EmotionModel
 from mmer_pipeline.systems.mmer import MultimodalInteraction
 from mmer_pipeline.systems.registry import (
@@ -31,7 +30,7 @@ from mmer_pipeline.systems.registry import (
     System,
     describe_system,
     find_system,
-    reads_text_features,
+    read_features,
     settings_for,
     split_name,
     system_names,
@@ -73,6 +72,7 @@ def settings_of(tiny_text, tiny_speech):
 @pytest.mark.parametrize(("system", "options"), EVERY_SYSTEM)
 def test_every_system_trains_a_step_and_is_evaluated_from_its_saved_model(corpus, settings_of, system, options):
     settings = settings_of(system, **options)
+    extract_for(settings, corpus)
     assert train(settings, corpus)  # 8 utterances, 8 a step
     fold = paths.fold(RUN, 1)
     (line,) = runs.read_metrics(fold.metrics)
@@ -86,6 +86,7 @@ def test_every_system_trains_a_step_and_is_evaluated_from_its_saved_model(corpus
 @pytest.mark.parametrize(("system", "options"), EVERY_SYSTEM)
 def test_every_trained_parameter_of_a_system_moves(corpus, settings_of, system, options):
     settings = settings_of(system, **options)
+    extract_for(settings, corpus)
     train(settings, corpus)
     trained = dict(load_model(paths.fold(RUN, 1).model, system).named_parameters())
     set_seed(settings.seed)  # as training begins
@@ -114,7 +115,8 @@ def test_an_utterance_alone_and_in_a_padded_batch_gives_the_same_logits(corpus, 
     together = model(**batch).logits
     for row in range(3):
         alone = {}
-        for values, mask in (("frames", "frame_mask"), ("tokens", "token_mask")):
+        others = [(name, f"{name}_mask") for name in batch if f"{name}_mask" in batch]
+        for values, mask in (("frames", "frame_mask"), ("tokens", "token_mask"), *others):
             if values in batch:
                 real = batch[mask][row]
                 alone |= {values: batch[values][row, real][None], mask: real[real][None]}
@@ -131,6 +133,10 @@ def random_inputs(model: EmotionModel, settings: Settings) -> dict[str, Tensor]:
     if "text" in SYSTEMS[settings.system].reads:
         inputs["token_mask"] = torch.arange(9) < torch.tensor([2, 9, 6])[:, None]
         inputs["tokens"] = torch.randint(5, 20, (3, 9)) if settings.finetune_text else torch.randn(3, 9, 64)
+    for entry in getattr(model, "inputs", ()):
+        name, lengths = entry["name"], [40, 23, 5] if entry["axis"] == "time" else [max(1, entry["layers"])] * 3
+        inputs[name] = torch.randn(3, max(lengths), entry["dim"])
+        inputs[f"{name}_mask"] = torch.arange(max(lengths)) < torch.tensor(lengths)[:, None]
     return inputs
 
 
@@ -179,7 +185,7 @@ def test_an_mmi_without_branches_is_refused(corpus, settings_of):
 
 def test_the_two_readings_of_roberta_read_what_they_say(corpus, settings_of):
     frozen, tuned = settings_of("roberta"), settings_of("roberta", finetune_text=True)
-    assert (reads_text_features(frozen), reads_text_features(tuned)) == (True, False)
+    assert (read_features(frozen), read_features(tuned)) == (["text"], [])
     train(frozen, corpus)
     record = RunRecord.read(paths.fold(RUN, 1).settings, "mmer-pipe train")
     assert "text_features" in record.inputs
@@ -228,16 +234,16 @@ def test_a_system_from_a_file_is_known_by_its_name_and_content_wherever_it_is(co
     with pytest.raises(UserError, match=r"mine\.py: edited since"):
         train(settings_of("b/mine.py:last-frame"), corpus)
     Path("a/mine.py").unlink()
-    registry._systems_of_file.cache_clear()
+    plugins._module.cache_clear()
     assert title(asdict(settings_of("b/mine.py:last-frame"))) == "Last frame"
     assert describe_system("a/mine.py:last-frame").title == "last-frame"  # a report goes on without the file
-    registry._systems_of_file.cache_clear()
+    plugins._module.cache_clear()
 
 
 @pytest.mark.parametrize("annotation", [": SpeechEncoder", ": 'SpeechEncoder'", ""])
 def test_a_saved_model_is_loaded_however_its_constructor_is_annotated(corpus, settings_of, annotation):
     Path("mine.py").write_text(EXAMPLE.read_text().replace("speech: SpeechEncoder, *", f"speech{annotation}, *"))
-    registry._systems_of_file.cache_clear()
+    plugins._module.cache_clear()
     assert train(settings_of(f"{Path.cwd()}/mine.py:last-frame"), corpus)
     evaluation, _ = evaluate_fold(RUN, 1, cache=Path("cache"), device="cpu")
     assert evaluation["metrics"]["utterances"] == 8
@@ -255,7 +261,7 @@ def test_a_system_that_another_package_registers_is_found(monkeypatch):
     entry = EntryPoint("of-a-package", "mmer_pipeline.systems.registry:SYSTEMS", ENTRY_POINTS)
     monkeypatch.setattr(EntryPoint, "load", lambda _: System("some.module:Class", "Of a package", ("text",)))
     monkeypatch.setattr(
-        registry,
+        plugins,
         "entry_points",
         lambda group, name=None: (entry,) * (group == entry.group and name in (None, entry.name)),
     )
@@ -273,7 +279,7 @@ def test_a_system_that_another_package_registers_is_found(monkeypatch):
 @pytest.mark.parametrize(
     ("name", "said"),
     [
-        ("mmre", r"no system 'mmre'\. Available systems: mmer, cai, wav2vec2, roberta; from a file"),
+        ("mmre", r"no system 'mmre'\. Available systems: mmer, cai, wav2vec2, roberta, .*; from a file"),
         ("gone.py:x", "There is no file .*gone.py"),
         ("empty.py:x", "has no dictionary SYSTEMS"),
         (f"{EXAMPLE}:first-frame", "has no entry 'first-frame'"),

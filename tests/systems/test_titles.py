@@ -28,7 +28,13 @@ def test_titles_say_what_sets_a_system_apart():
         "cai": "Cai et al. (α = 0.1)",
         "wav2vec2": "wav2vec2",
         "roberta": "RoBERTa (frozen)",
+        "probe": "Probe (speech-layers, wav2vec2-base)",
+        "svm": "SVM (speech-layers, wav2vec2-base)",
+        "superb": "SUPERB (speech-layers, wav2vec2-base)",
+        "attentive": "Attentive pooling (speech-states, wav2vec2-base, layer last)",
     }
+    both = settings_for("probe", fold=1, inputs="speech-layers+text-layers", layer="3", text_encoder="a/b")
+    assert title(asdict(both)) == "Probe (speech-layers, text-layers, wav2vec2-base, b, layer 3)"
     assert title(asdict(settings_for("mmer", fold=1, gate=False, alpha=0.0))) == "MMER (α = 0, no gate)"
 
 
@@ -52,7 +58,7 @@ def test_a_system_named_after_an_encoder_names_the_one_that_it_has(system, encod
 
 def test_titles_say_where_a_system_is_built_as_in_the_authors_code():
     recipe = RECIPES["reference"]
-    assert {name: title(asdict(settings_for(name, fold=1, **recipe[name]))) for name in SYSTEMS} == {
+    assert {name: title(asdict(settings_for(name, fold=1, **recipe[name]))) for name in recipe} == {
         "mmer": "MMER (α = 0.2, reference's variant)",
         "cai": "Cai et al. (α = 0.2, reference's variant)",
         "wav2vec2": "wav2vec2 (reference's variant)",

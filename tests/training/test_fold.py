@@ -15,8 +15,9 @@ from mmer_pipeline.corpora.transcripts import WAV2VEC2_ALPHABET, Alphabet
 from mmer_pipeline.encoders.encoder_files import resolve_encoder
 from mmer_pipeline.encoders.speech import load_speech_encoder
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.features import required_features
 from mmer_pipeline.features.feature_file import open_features
+from mmer_pipeline.features.speech_features import Frames, speech_inputs
+from mmer_pipeline.features.text_features import Tokens, text_inputs
 from mmer_pipeline.runs import RunRecord
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.base import ctc_losses
@@ -45,17 +46,17 @@ def model_and_examples(settings, manifest, dtype="float16", stored=True):
         dropout=0.0,
     )
     model.eval()
-    text_path = paths.text_features(Path("cache"), manifest.path, settings.text_encoder, "strip", dtype)
+    text_path = Tokens("text", settings.text_encoder, None, dtype).path(Path("cache"), manifest.path)
     text = open_features(
         text_path,
-        required_features.text_identity(resolve_encoder(settings.text_encoder), "strip", dtype),
-        required_features.text_inputs(manifest, "strip").digests,
+        Tokens("text", settings.text_encoder, None, dtype).identity(resolve_encoder(settings.text_encoder)),
+        text_inputs(manifest, "strip").digests,
         "mmer-pipe extract",
     )
     if stored:
-        path = paths.speech_features(Path("cache"), manifest.path, settings.speech_encoder, dtype)
-        identity = required_features.speech_identity(encoder, dtype)
-        inputs = required_features.speech_inputs(manifest, None).digests
+        path = Frames("speech", settings.speech_encoder, None, dtype).path(Path("cache"), manifest.path)
+        identity = Frames("speech", settings.speech_encoder, None, dtype).identity(encoder)
+        inputs = speech_inputs(manifest).digests
         source = StoredRows(manifest, open_features(path, identity, inputs, "mmer-pipe extract"))
     else:
         source = ComputedFrames(manifest, model.speech)

@@ -14,7 +14,7 @@ from mmer_pipeline import paths
 from mmer_pipeline.corpora.manifest import read_manifest
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.features.feature_file import FeatureFile
-from mmer_pipeline.features.required_features import text_request
+from mmer_pipeline.features.required_features import feature_of
 from mmer_pipeline.runs import RunRecord
 from mmer_pipeline.settings import OPTIONS
 from mmer_pipeline.systems.registry import settings_for
@@ -118,7 +118,8 @@ def test_the_held_out_part_alone_reads_the_automatic_words(heard, mixed):
     extract_for(mixed, heard)
     examples, fold = examples_of(mixed, heard)
     files = {
-        source: FeatureFile(text_request(mixed, source).path(Path("cache"), heard.path)) for source in ("gold", "asr")
+        source: FeatureFile(feature_of("text", mixed, source).path(Path("cache"), heard.path))
+        for source in ("gold", "asr")
     }
     for source, positions in (("gold", fold.train), ("asr", fold.test)):
         for position in positions:

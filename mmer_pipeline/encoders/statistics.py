@@ -1,0 +1,17 @@
+"""Statistics over the real positions of padded utterances.
+
+Shape letters: B batch, N positions, d hidden size. Masks: True is a real position.
+"""
+
+import torch
+from torch import Tensor
+
+
+def mean_and_deviation(values: Tensor, mask: Tensor) -> Tensor:
+    """Mean and standard deviation (of the population) over real positions: `[B, N, d]` → `[B, 2d]`, in float32."""
+    values = values.float()
+    weights = mask.unsqueeze(-1).to(values.dtype)  # [B, N, 1]
+    count = weights.sum(dim=1)  # [B, 1]
+    mean = (values * weights).sum(dim=1) / count
+    variance = ((values - mean.unsqueeze(1)).square() * weights).sum(dim=1) / count
+    return torch.cat([mean, variance.sqrt()], dim=-1)
