@@ -167,7 +167,8 @@ class Feature(ABC):
 
 
 def _rebuild(name: str, values: Mapping[str, Any]) -> Feature:
-    return find_feature(name)(**values)
+    feature: Feature = find_feature(name)(**values)
+    return feature
 
 
 @dataclass(frozen=True)

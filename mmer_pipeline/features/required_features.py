@@ -40,7 +40,8 @@ def features_of(settings: Settings) -> list[Feature]:
 
 def feature_of(name: str, settings: Settings, source: str = GOLD) -> Feature:
     """A feature as a run with these settings reads it; `source` is that of the transcripts, for text."""
-    return find_feature(name).of(name, settings, source)
+    feature: Feature = find_feature(name).of(name, settings, source)
+    return feature
 
 
 def existing_features(path: Path, identity: FeatureIdentity | None) -> FeatureFile | None:
