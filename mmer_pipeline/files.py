@@ -113,7 +113,7 @@ def _locked_file(path: Path) -> int | None:
     except PermissionError:  # another user's process was killed
         return None
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        lock(descriptor)
         state = os.fstat(descriptor)
         if os.path.samestat(state, path.stat()):  # it was not renamed since it was opened
             if state.st_size:
@@ -198,6 +198,16 @@ def check_is_file(path: Path) -> None:
     """
     if path.exists() and not path.is_file() and not path.is_dir():
         raise UserError(f"{path} is a pipe, a socket or a device. Expected a file.")
+
+
+def lock(descriptor: int) -> None:
+    """Lock an open file until it is closed, where the system can.
+
+    Raises:
+        BlockingIOError: another process holds the lock.
+    """
+    if fcntl is not None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 @contextmanager

@@ -1,8 +1,9 @@
 """Writing a feature file so that an interrupted run can resume and readers never see an incomplete file."""
 
+import io
 import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import asdict
 from importlib.metadata import version
 from pathlib import Path
@@ -28,7 +29,7 @@ class FeatureWriter:
     def __init__(self, path: Path, identity: FeatureIdentity, dim: int, plan: Sequence[Row]) -> None:
         self.path, self.plan, self.dim = path, plan, dim
         self._dtype, self._row_bytes = np.dtype(identity.dtype), dim * np.dtype(identity.dtype).itemsize
-        self.partial = paths.partial_features(path)
+        self.partial, self._written = paths.partial_features(path), set[int]()
         self._offsets = np.concatenate([[0], np.cumsum([row.length for row in plan])]).astype(np.int64)
         with files.explain_disk_errors(path):
             files.make_directory(path.parent)
@@ -38,16 +39,19 @@ class FeatureWriter:
                 if file is not None
             ]
             fresh = self.partial.with_suffix(".new")
+            fresh.touch()
+            self._stream = fresh.open("r+b", buffering=0)
             try:
-                _create(fresh, identity, dim, plan, self._offsets)
-                self._file = h5py.File(fresh, "r+")  # stays open until the end: its lock keeps other writers away
-                self._starts = {name: self._file[name].id.get_offset() for name in ("values", "value_digest")}
-                self._stream = fresh.open("r+b", buffering=0)
+                files.lock(self._stream.fileno())  # until it is closed: no other process may write the file
+                self._stream.truncate(0)  # a killed process may have left it
+                self._starts = _create(self._stream, identity, dim, plan, self._offsets)
                 self.missing = self._copy_intact_rows(sources)
                 fresh.replace(self.partial)
             except BlockingIOError:  # another writer is creating the same file
+                self._stream.close()
                 raise _being_written(fresh) from None
-            except (OSError, RuntimeError):
+            except BaseException:
+                self._stream.close()
                 fresh.unlink(missing_ok=True)
                 raise
 
@@ -78,14 +82,11 @@ class FeatureWriter:
                 f"{row.utterance_id}: expected {row.length} rows, computed {values.shape[0]}, because its recording "
                 "changed during the extraction. Run the same command again."
             )
-        self._write_at(self._starts["values"] + int(start) * self._row_bytes, values.tobytes())
+        _write_at(self._stream, self._starts["values"] + int(start) * self._row_bytes, values.tobytes())
         # After the values, so that a writer killed in between leaves no digest of values that are not in the file.
-        self._write_at(self._starts["value_digest"] + number * 2 * DIGEST_BYTES, value_digest(values).encode())
-
-    def _write_at(self, position: int, content: bytes) -> None:
-        self._stream.seek(position)
-        while content:  # the system may write only part of it, typically when the disk is almost full
-            content = content[self._stream.write(content) :]
+        digest = value_digest(values).encode()
+        _write_at(self._stream, self._starts["value_digest"] + number * 2 * DIGEST_BYTES, digest)
+        self._written.add(number)
 
     def write(self, rows: Iterable[tuple[int, np.ndarray]]) -> None:
         """Write the rows of some utterances: pairs of number in the plan and values `[length, dim]`."""
@@ -98,8 +99,7 @@ class FeatureWriter:
 
         The values reach the disk before the name does, because they are not compared with their digests again.
         """
-        digests = self._file["value_digest"].asstr()[:]
-        assert all(digests), "finish() before every row was written"
+        assert len(self._written) == len(self.plan), "finish() before every row was written"
         self.close()
         with files.explain_disk_errors(self.path):
             files.sync(self.partial)
@@ -110,7 +110,6 @@ class FeatureWriter:
         """Close the file; the rows written so far are kept for the next run."""
         with files.explain_disk_errors(self.path):
             self._stream.close()
-            self._file.close()  # writes the head of the file, although it is unchanged
 
     def __enter__(self) -> "FeatureWriter":
         return self
@@ -121,11 +120,18 @@ class FeatureWriter:
 
 def update_stamps(path: Path, stamps: Mapping[str, str]) -> None:
     """Record new stamps (utterance id → stamp) of recordings whose content is unchanged."""
-    with h5py.File(path, "r+") as file:
-        ids = file["utterance_id"].asstr()[:]
-        before = file["input_stamp"].asstr()[:]
-        after = [stamps.get(utterance_id, stamp) for utterance_id, stamp in zip(ids, before, strict=True)]
-        file["input_stamp"][:] = np.array(after, dtype=file["input_stamp"].dtype)
+    with h5py.File(path, "r") as file:
+        ids, found = file["utterance_id"].asstr()[:], file["input_stamp"]
+        after = [stamps.get(key, stamp) for key, stamp in zip(ids, found.asstr()[:], strict=True)]
+        start, dtype = found.id.get_offset(), found.dtype
+    with path.open("r+b", buffering=0) as stream:
+        _write_at(stream, start, np.array(after, dtype=dtype).tobytes())
+
+
+def _write_at(stream: io.FileIO, position: int, content: bytes) -> None:
+    stream.seek(position)
+    while content:  # the system may write only part of it, typically when the disk is almost full
+        content = content[stream.write(content) :]
 
 
 def _being_written(path: Path) -> UserError:
@@ -147,15 +153,46 @@ def _usable(path: Path, identity: FeatureIdentity, dim: int) -> FeatureFile | No
     return None if file.dim != dim or identity.mismatches(file.identity) else file
 
 
-def _create(path: Path, identity: FeatureIdentity, dim: int, plan: Sequence[Row], offsets: np.ndarray) -> None:
-    """Create the whole file and reserve its space, so that a full disk is noticed before the work, not after it."""
+class _Target:
+    """The file that HDF5 writes to; it keeps the first error and writes nothing more.
+
+    HDF5 would print an error of the disk once for each of its objects, long after the first.
+    """
+
+    def __init__(self, stream: io.FileIO) -> None:
+        self._stream = stream
+        self.error: OSError | None = None
+        self.seek, self.tell, self.read, self.flush = stream.seek, stream.tell, stream.read, stream.flush
+
+    def write(self, content: memoryview) -> None:
+        self._try(lambda: _write_at(self._stream, self._stream.tell(), bytes(content)))
+
+    def truncate(self, size: int) -> None:
+        self._try(lambda: self._stream.truncate(size))
+
+    def _try(self, change: Callable[[], object]) -> None:
+        if self.error is None:
+            try:
+                change()
+            except OSError as error:
+                self.error = error
+
+
+def _create(
+    stream: io.FileIO, identity: FeatureIdentity, dim: int, plan: Sequence[Row], offsets: np.ndarray
+) -> dict[str, int]:
+    """Create the whole file and reserve its space, so that a full disk is noticed before the work, not after it.
+
+    Returns the positions of the values and of their digests in the file.
+    """
     early = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
     early.set_alloc_time(h5py.h5d.ALLOC_TIME_EARLY)
     early.set_fill_time(h5py.h5d.FILL_TIME_NEVER)
     digests = np.array([row.input_digest for row in plan], dtype=f"S{2 * DIGEST_BYTES}")
     ids = [row.utterance_id.encode() for row in plan]
     id_type = h5py.string_dtype("utf-8", max(map(len, ids)))
-    with h5py.File(path, "w") as file:
+    target = _Target(stream)
+    with h5py.File(target, "w") as file:
         file.attrs["schema_version"] = SCHEMA_VERSION
         file.attrs["library_versions"] = json.dumps({name: version(name) for name in _LIBRARIES})
         for name, value in asdict(identity).items():
@@ -166,6 +203,9 @@ def _create(path: Path, identity: FeatureIdentity, dim: int, plan: Sequence[Row]
         file.create_dataset("value_digest", data=np.zeros(len(plan), dtype=digests.dtype))
         file.create_dataset("input_stamp", data=np.array([row.stamp for row in plan], dtype=digests.dtype))
         file.create_dataset("values", shape=(int(offsets[-1]), dim), dtype=identity.dtype, dcpl=early)
+        starts = {name: file[name].id.get_offset() for name in ("values", "value_digest")}
+    if target.error is not None:
+        raise target.error
     if hasattr(os, "posix_fallocate"):
-        with path.open("r+b") as stream:
-            os.posix_fallocate(stream.fileno(), 0, path.stat().st_size)
+        os.posix_fallocate(stream.fileno(), 0, os.fstat(stream.fileno()).st_size)
+    return starts

@@ -262,16 +262,55 @@ def test_a_disk_that_fills_while_rows_are_written_is_said(path: Path, monkeypatc
     assert missing(path) == [1, 2, 3, 4]
 
 
-def test_a_disk_that_fails_while_a_file_is_closed_is_said(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """HDF5 writes the head of a file when it is closed, also after an error."""
+def test_what_a_killed_process_left_of_the_layout_is_replaced(path: Path) -> None:
+    path.parent.mkdir()
+    partial_of(path).with_suffix(".new").write_bytes(b"cut" * 10_000)
+    write(path)
+    assert_whole(path)
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def lay_out_with_every_limit(path: Path) -> list[str]:
+    """The messages of writers that may not write a file as large as theirs."""
+    write(path)
+    size = path.stat().st_size
+    path.unlink()
+    messages = []
+    for limit in range(0, size, 60):
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, resource.RLIM_INFINITY))
+        try:
+            FeatureWriter(path, IDENTITY, DIM, PLAN).close()
+        except UserError as error:
+            messages.append(str(error))
+    resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+    write(path)
+    return messages
+
+
+def test_a_disk_that_fills_anywhere_in_the_layout_is_said_and_nothing_else_is(
+    path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """HDF5 printed lines for each of its objects that it could not write."""
+    with multiprocessing.get_context("spawn").Pool(1) as pool:
+        messages = pool.apply(lay_out_with_every_limit, (path,))
+    assert len(messages) > 100
+    assert all("disk is full" in message and str(path) in message for message in messages)
+    assert capfd.readouterr().err == ""
+    assert_whole(path)
+    assert [entry.name for entry in path.parent.iterdir()] == [path.name]
+
+
+def test_a_disk_that_fails_while_a_file_is_closed_is_said(path: Path) -> None:
+    class Failing:
+        def __init__(self, stream: Any) -> None:
+            self.stream = stream
+
+        def close(self) -> None:
+            self.stream.close()
+            raise OSError(5, "Input/output error")
+
     writer = FeatureWriter(path, IDENTITY, DIM, PLAN)
-    close = writer._file.close
-
-    def failing() -> None:
-        close()
-        raise RuntimeError("Can't decrement id ref count (file write failed: errno = 5, error message = 'x')")
-
-    monkeypatch.setattr(writer._file, "close", failing)
+    writer._stream = Failing(writer._stream)
     with pytest.raises(UserError, match="drive failed"), writer:
         raise OSError(5, "Input/output error")
 
