@@ -45,6 +45,21 @@ def unpacked_audio(manifest: Path) -> Path:
     return manifest.with_suffix(".audio")
 
 
+def expanded(name: str) -> Path:
+    """The path with the home directory for a leading "~"; one of an unknown user is left as it is."""
+    return Path(os.path.expanduser(name))  # noqa: PTH111 (Path's raises an error for an unknown user)
+
+
+def is_directory(path: Path) -> bool:
+    """Whether there is this directory; a name that is too long is none."""
+    return os.path.isdir(path)  # noqa: PTH112 (Path's raises an error for a name that is too long)
+
+
+def is_file(path: Path) -> bool:
+    """Whether there is this file; a name that is too long is none."""
+    return os.path.isfile(path)  # noqa: PTH113
+
+
 def encoder_name(name: str) -> str:
     """An encoder's short name: a hub id unchanged, or the last part of a directory (which need not exist any more)."""
     is_path = name.startswith((".", "/", "~")) or name.count("/") > 1

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from mmer_pipeline.digests import digest_of_texts
-from mmer_pipeline.errors import UserError
+from mmer_pipeline.errors import UserError, shortened
+from mmer_pipeline.paths import expanded, is_file
 
 _IN_A_FILE = re.compile(r"(?P<file>.+\.py):(?P<name>[^:]+)")
 
@@ -18,7 +19,7 @@ _IN_A_FILE = re.compile(r"(?P<file>.+\.py):(?P<name>[^:]+)")
 def split_file(name: str) -> tuple[Path, str] | None:
     """The absolute path of the file and the name in it, of FILE.py:NAME; None if the name is not of this form."""
     found = _IN_A_FILE.fullmatch(name)
-    return (Path(found["file"]).expanduser().absolute(), found["name"]) if found else None
+    return (expanded(found["file"]).absolute(), found["name"]) if found else None
 
 
 def file_prefix(entry: str) -> str | None:
@@ -33,8 +34,8 @@ def from_file(path: Path, dictionary: str, name: str) -> Any:
     Raises:
         UserError: there is no such file, dictionary or entry, or the file cannot be loaded.
     """
-    if not path.is_file():
-        raise UserError(f"There is no file {path}. Expected a Python file with a dictionary {dictionary}.")
+    if not is_file(path):
+        raise UserError(f"There is no file {shortened(str(path))}. Expected a Python file with a dictionary {dictionary}.")
     entries = getattr(_module(path), dictionary, None)
     if not isinstance(entries, Mapping):
         raise UserError(f"{path} has no dictionary {dictionary}. Expected one that maps names to entries.")

@@ -1,15 +1,14 @@
 """Click options created from the fields of `Settings`, and commands whose help shows options in groups."""
 
 import math
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import fields
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any, TypeVar, get_type_hints
 
 import click
 
+from mmer_pipeline import paths
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.settings import DEFAULTS, OPTIONS, PRESETS, RECIPES, Option, Settings
 from mmer_pipeline.systems.registry import absolute_name, find_system, recipe_for, split_name, system_names
@@ -219,9 +218,8 @@ def _type(setting: str, option: Option) -> Any:
 
 def _absolute(_context: click.Context, _parameter: click.Parameter, encoder: str) -> str:
     """Make a directory's path absolute, because settings may be read from elsewhere; a hub id is unchanged."""
-    path = Path(os.path.expanduser(encoder))  # noqa: PTH111 (Path's raises an error for an unknown user)
-    # Path.is_dir raises an error for a name that is too long.
-    return str(path.parent.resolve() / path.name) if os.path.isdir(path) else encoder  # noqa: PTH112
+    path = paths.expanded(encoder)
+    return str(path.parent.resolve() / path.name) if paths.is_directory(path) else encoder
 
 
 class LeadingArgument(GroupedCommand):

@@ -14,7 +14,7 @@ from typing import Any
 from mmer_pipeline.audit.finding import NAMED, Finding, Severity
 from mmer_pipeline.corpora.readers import FORMS
 from mmer_pipeline.encoders.embedded import is_embedded
-from mmer_pipeline.encoders.encoder_files import CARD, CONFIG
+from mmer_pipeline.encoders.encoder_files import CARD, CONFIG, local_directory
 
 Corpora = Mapping[str, re.Pattern[str]]
 
@@ -86,8 +86,7 @@ def _directory(name: str) -> Path | None:
     """The directory of an encoder's configuration, without network; None if it is not on this machine."""
     if is_embedded(name):
         return None
-    directory = Path(name).expanduser()
-    if directory.is_dir():
+    if directory := local_directory(name):
         return directory
     import huggingface_hub
     from huggingface_hub.errors import HFValidationError
@@ -100,7 +99,7 @@ def _directory(name: str) -> Path | None:
 
 
 def _signs_of_name(name: str, corpora: Corpora) -> Iterator[str]:
-    if Path(name).expanduser().is_dir():
+    if local_directory(name):
         name = Path(name).name
     if _EMOTION_NAME.search(name):
         yield "its name mentions emotion"

@@ -2,12 +2,12 @@
 
 import hashlib
 import json
-import os
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from mmer_pipeline import paths
 from mmer_pipeline.digests import SHORT, sha256_of_file
 from mmer_pipeline.encoders.embedded import embedded_directory, is_embedded
 from mmer_pipeline.errors import UserError, first_few
@@ -92,11 +92,8 @@ def _sha256_while_unchanged(path: Path, _size: int, _mtime_ns: int) -> bytes:
 
 def local_directory(name: str) -> Path | None:
     """The directory that an encoder's name is, if there is one; any text may be a name."""
-    return Path(_expanded(name)) if os.path.isdir(_expanded(name)) else None  # noqa: PTH112 (raises for no text)
-
-
-def _expanded(name: str) -> str:
-    return os.path.expanduser(name)  # noqa: PTH111 (raises for no text)
+    path = paths.expanded(name)
+    return path if paths.is_directory(path) else None
 
 
 def resolve_encoder(name: str, revision: str | None = None) -> EncoderFiles:
@@ -116,7 +113,7 @@ def resolve_encoder(name: str, revision: str | None = None) -> EncoderFiles:
         return _from_directory(name, None, directory)
     if name.startswith((".", "/", "~")) or name.count("/") > 1:
         raise UserError(
-            f"No encoder at {Path(_expanded(name)).absolute()}: no such directory. "
+            f"No encoder at {paths.expanded(name).absolute()}: no such directory. "
             "Expected a directory with config.json and weights, or a hub id such as roberta-base."
         )
     return _from_hub(name, revision)

@@ -115,14 +115,14 @@ def find_model(name: str, runs: Path, numbers: Sequence[int] = (), revision: str
     Raises:
         UserError: there is no such model, or it belongs to another version.
     """
-    path, run = Path(name).expanduser(), _run_directory(name, runs)
-    is_packed = (path / paths.MODEL_DESCRIPTION).is_file()
-    is_id = name.count("/") == 1 and not (path.is_dir() or name.startswith((".", "/", "~")))
+    path, run = paths.expanded(name), _run_directory(name, runs)
+    is_packed = paths.is_file(path / paths.MODEL_DESCRIPTION)
+    is_id = name.count("/") == 1 and not (paths.is_directory(path) or name.startswith((".", "/", "~")))
     if run is None and not (is_packed or is_id):
         there = ", ".join(sorted(run.name for run in runs.glob("*") if any(run.glob("fold-*/model")))) or "none"
         raise UserError(
-            f"There is no model {name!r}. Expected a directory written by `mmer-pipe pack`, a run in {runs}, or an id "
-            f"on the hub such as user/name. Trained runs: {there}."
+            f"There is no model {shortened(repr(name), 300)}. Expected a directory written by `mmer-pipe pack`, a run "
+            f"in {runs}, or an id on the hub such as user/name. Trained runs: {there}."
         )
     if revision is not None and (is_packed or run is not None):
         raise UserError(f"{name} is a local directory: a revision applies only to models on the hub. Leave it out.")
@@ -135,11 +135,11 @@ def find_model(name: str, runs: Path, numbers: Sequence[int] = (), revision: str
 
 def _run_directory(name: str, runs: Path) -> Path | None:
     """The directory of a run that is given by its path, or by its name in `runs`."""
-    path = Path(name).expanduser()
-    if any(path.glob("fold-*/settings.json")):
+    path = paths.expanded(name)
+    if paths.is_directory(path) and any(path.glob("fold-*/settings.json")):
         return path
     is_name = name == path.name and name not in ("", "..")
-    return runs / name if is_name and (runs / name).is_dir() else None
+    return runs / name if is_name and paths.is_directory(runs / name) else None
 
 
 def model_of_run(run: Path, numbers: Sequence[int] = (), selection: str = FINAL) -> TrainedModel:

@@ -163,10 +163,14 @@ def test_folds_and_revisions_are_not_for_packed_models(packed, trained):
 
 
 @pytest.mark.parametrize(
-    "name", ["mmre", "", ".", "..", "../elsewhere", "./user/name", "/nowhere", "~/nowhere", "a/b/c"]
+    "name",
+    [
+        *("mmre", "", ".", "..", "../elsewhere", "./user/name", "/nowhere", "~/nowhere", "a/b/c"),
+        *("~nobody-of-this-name/x", "a" * 300, "a" * 5000),
+    ],
 )
 def test_an_unknown_name_lists_the_runs(trained, name):
-    with pytest.raises(UserError, match=r"There is no model '.*'\. Expected .*\. Trained runs: all, cai, mmer, no-gat"):
+    with pytest.raises(UserError, match=r"There is no model '.*\. Expected .*\. Trained runs: all, cai, mmer, no-gat"):
         find_model(name, trained / "runs")
 
 

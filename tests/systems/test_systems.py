@@ -281,6 +281,8 @@ def test_a_system_that_another_package_registers_is_found(monkeypatch):
     [
         ("mmre", r"no system 'mmre'\. Available systems: mmer, cai, wav2vec2, roberta, .*; from a file"),
         ("gone.py:x", "There is no file .*gone.py"),
+        ("~nobody-of-this-name/gone.py:x", "There is no file .*gone.py"),
+        ("a" * 5000 + ".py:x", "There is no file .*aaa"),
         ("empty.py:x", "has no dictionary SYSTEMS"),
         (f"{EXAMPLE}:first-frame", "has no entry 'first-frame'"),
     ],
