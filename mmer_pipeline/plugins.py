@@ -35,7 +35,9 @@ def from_file(path: Path, dictionary: str, name: str) -> Any:
         UserError: there is no such file, dictionary or entry, or the file cannot be loaded.
     """
     if not is_file(path):
-        raise UserError(f"There is no file {shortened(str(path))}. Expected a Python file with a dictionary {dictionary}.")
+        raise UserError(
+            f"There is no file {shortened(path, 300)}. Expected a Python file with a dictionary {dictionary}."
+        )
     entries = getattr(_module(path), dictionary, None)
     if not isinstance(entries, Mapping):
         raise UserError(f"{path} has no dictionary {dictionary}. Expected one that maps names to entries.")

@@ -1,6 +1,6 @@
 """Loading a complete transformers checkpoint, or failing with one clear message."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -57,34 +57,56 @@ def read_config(files: EncoderFiles) -> Any:
         UserError: it cannot be read, or no model can be built from it.
     """
     facts = files.read_json(CONFIG)
-    for name in ("attn_implementation", "_attn_implementation"):
-        if facts.get(name) not in _ATTENTION:
-            raise _wrong(files, name, facts[name], "eager or sdpa (other code is not run)")
-    labels = facts.get("num_labels", 0)
-    if not isinstance(labels, int) or labels > MOST_LABELS:
-        raise _wrong(files, "num_labels", labels, f"at most {MOST_LABELS:,}")
-    with refusing(files, "the configuration"):
-        config = AutoConfig.from_pretrained(files.directory, trust_remote_code=False)
+    try:
+        for name in ("attn_implementation", "_attn_implementation"):
+            if facts.get(name) not in _ATTENTION:
+                raise _wrong(name, facts[name], "eager or sdpa (other code is not run)")
+        labels = facts.get("num_labels", 0)
+        if not isinstance(labels, int) or labels > MOST_LABELS:
+            raise _wrong("num_labels", labels, f"at most {MOST_LABELS:,}")
+        with refusing(files, "the configuration"):
+            config = AutoConfig.from_pretrained(files.directory, trust_remote_code=False)
+        _check_values(config)
+    except ValueError as error:
+        raise UserError(
+            f"{files.name}: the configuration in {files.directory} cannot be used: {error}. Download the model again, "
+            "or use another one."
+        ) from None
+    return config
+
+
+def config_of(values: Mapping[str, Any]) -> Any:
+    """The configuration with these plain values, which `plain_values` gives.
+
+    Raises:
+        ValueError: no model can be built from it, or only one that is too large.
+    """
+    config = AutoConfig.for_model(**values)
+    _check_values(config)
+    return config
+
+
+def _check_values(config: Any) -> None:
+    """Check what transformers does not check.
+
+    Raises:
+        ValueError: a size or a share is out of range.
+    """
     for name in _SIZES + _LAYERS:
         value = getattr(config, name, None)
         for size in value if isinstance(value, list | tuple) else [value]:
             if isinstance(size, int) and size < 1:
-                raise _wrong(files, name, size, "at least 1")
+                raise _wrong(name, size, "at least 1")
             if name in _LAYERS and isinstance(size, int) and size > MOST_LAYERS:
-                raise _wrong(files, name, size, f"at most {MOST_LAYERS:,}")
+                raise _wrong(name, size, f"at most {MOST_LAYERS:,}")
     for name, value in config.to_dict().items():
         is_share = "dropout" in name or name.endswith(("layerdrop", "_prob"))
         if is_share and isinstance(value, int | float) and not 0 <= value <= 1:
-            raise _wrong(files, name, value, "a number from 0 to 1")
-    return config
+            raise _wrong(name, value, "a number from 0 to 1")
 
 
-def _wrong(files: EncoderFiles, name: str, value: Any, expected: str) -> UserError:
-    found = repr(value)[:50]
-    return UserError(
-        f"{files.name}: the configuration in {files.directory} cannot be used: {name} is {found}, expected {expected}. "
-        "Download the model again, or use another one."
-    )
+def _wrong(name: str, value: Any, expected: str) -> ValueError:
+    return ValueError(f"{name} is {repr(value)[:50]}, expected {expected}")
 
 
 def plain_config(files: EncoderFiles) -> dict[str, Any]:

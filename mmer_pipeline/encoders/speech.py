@@ -15,12 +15,12 @@ from typing import Any, Self
 import numpy as np
 import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PreTrainedModel
+from transformers import AutoModel, PreTrainedModel
 
 from mmer_pipeline.audio import SAMPLE_RATE
 from mmer_pipeline.encoders import attention
 from mmer_pipeline.encoders.encoder_files import EncoderFiles
-from mmer_pipeline.encoders.pretrained import load_pretrained, plain_config, refusing
+from mmer_pipeline.encoders.pretrained import config_of, load_pretrained, plain_config, refusing
 from mmer_pipeline.encoders.spec_augment import spec_augment
 from mmer_pipeline.errors import UserError
 
@@ -49,6 +49,7 @@ class SpeechEncoder(nn.Module):
 
         Raises:
             UserError: the model type is neither in the wav2vec2 family nor Moonshine.
+            ValueError: as `pretrained.config_of`.
         """
         normalises = bool(facts["zero_mean_unit_variance"])
         return SpeechEncoder(
@@ -225,9 +226,9 @@ def _untrained_speech_model(config: Mapping[str, Any]) -> PreTrainedModel:
     if config["model_type"] == MOONSHINE:
         from transformers.models.moonshine.modeling_moonshine import MoonshineEncoder
 
-        moonshine: PreTrainedModel = MoonshineEncoder._from_config(AutoConfig.for_model(**config))
+        moonshine: PreTrainedModel = MoonshineEncoder._from_config(config_of(config))
         return moonshine
-    return attention.use_padding_masks(AutoModel.from_config(AutoConfig.for_model(**config)))
+    return attention.use_padding_masks(AutoModel.from_config(config_of(config)))
 
 
 def _check_supported(config: Mapping[str, Any], name: str) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from transformers import AutoConfig, AutoModel, AutoTokenizer, PreTrainedModel
+from transformers import AutoModel, AutoTokenizer, PreTrainedModel
 
 from mmer_pipeline.encoders.attention import use_padding_masks
 from mmer_pipeline.encoders.encoder_files import EncoderFiles
-from mmer_pipeline.encoders.pretrained import load_pretrained, plain_values, read_config, refusing
+from mmer_pipeline.encoders.pretrained import config_of, load_pretrained, plain_values, read_config, refusing
 from mmer_pipeline.encoders.speech import MOONSHINE, WAV2VEC2_FAMILY
 from mmer_pipeline.errors import UserError
 
@@ -189,9 +189,13 @@ def text_facts(model: PreTrainedModel) -> dict[str, Any]:
 
 
 def untrained_text_model(facts: Mapping[str, Any]) -> PreTrainedModel:
-    """Create an encoder with random weights from `text_facts`; without a pooler, unless they name one."""
+    """Create an encoder with random weights from `text_facts`; without a pooler, unless they name one.
+
+    Raises:
+        ValueError: as `pretrained.config_of`.
+    """
     config = {name: value for name, value in facts.items() if name != _POOLER}
-    model = use_padding_masks(AutoModel.from_config(AutoConfig.for_model(**config)))
+    model = use_padding_masks(AutoModel.from_config(config_of(config)))
     return model if facts.get(_POOLER) else _without_pooler(model)
 
 

@@ -4,8 +4,9 @@ Shape letters: B batch, J speech frames, N positions, d hidden size, C classes, 
 True is a real position.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, Self
 
 import numpy.typing as npt
@@ -20,6 +21,7 @@ from mmer_pipeline.encoders.pretrained import read_config
 from mmer_pipeline.encoders.speech import SpeechEncoder, load_speech_encoder
 from mmer_pipeline.encoders.text import load_text_model, text_facts, untrained_text_model
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.paths import MODEL_CONFIG_NAME, WEIGHTS_NAME
 from mmer_pipeline.settings import Settings
 
 _CARD = """\
@@ -160,7 +162,11 @@ class EmotionModel(nn.Module, PyTorchModelHubMixin):
 
     @classmethod
     def _from_pretrained(cls, *, config: dict[str, Any], **options: Any) -> Self:  # type: ignore[override]
-        """Load a saved model; version 0.1 saved its encoders' configurations as separate arguments."""
+        """Load a saved model; version 0.1 saved its encoders' configurations as separate arguments.
+
+        Raises:
+            ValueError: no encoder can be built from its configuration, or only one that is larger than the weights.
+        """
         if "speech_config" in config:
             options["speech"] = {
                 "config": config["speech_config"],
@@ -168,7 +174,9 @@ class EmotionModel(nn.Module, PyTorchModelHubMixin):
             }
         if "text_config" in config:
             options["text"] = config["text_config"]
-        options = {name: _untrained_encoder(value) for name, value in options.items()}
+        weights = Path(str(options["model_id"])) / WEIGHTS_NAME
+        most = weights.stat().st_size if weights.is_file() else None
+        options = {name: _untrained_encoder(value, most) for name, value in options.items()}
         loaded: Self = super()._from_pretrained(**options)
         return loaded
 
@@ -178,13 +186,25 @@ class EmotionModel(nn.Module, PyTorchModelHubMixin):
         return ModelCard(_CARD.format(name=name, module=type(self).__module__, labels=", ".join(self.labels)))
 
 
-def _untrained_encoder(value: Any) -> Any:
-    """An encoder with random weights if the value describes one, otherwise the value."""
+def _untrained_encoder(value: Any, most: int | None) -> Any:
+    """An encoder with random weights if the value describes one, otherwise the value.
+
+    It may have as many numbers as its weights have bytes, `most`, which is found out before its memory is allocated.
+    """
+    build: Callable[[Any], nn.Module]
     if isinstance(value, dict) and value.keys() == {"config", "zero_mean_unit_variance"}:
-        return SpeechEncoder.from_dict(value)
-    if isinstance(value, dict) and "model_type" in value:
-        return untrained_text_model(value)
-    return value
+        build = SpeechEncoder.from_dict
+    elif isinstance(value, dict) and "model_type" in value:
+        build = untrained_text_model
+    else:
+        return value
+    if most is not None:
+        with torch.device("meta"):
+            numbers = sum(parameter.numel() for parameter in build(value).parameters())
+        if numbers > most:
+            described = f"{MODEL_CONFIG_NAME} describes an encoder of {numbers:,} numbers"
+            raise ValueError(f"{described}, but {WEIGHTS_NAME} has {most:,} bytes")
+    return build(value)
 
 
 def masked_mean(values: Tensor, mask: Tensor) -> Tensor:

@@ -17,6 +17,7 @@ from torch import Tensor
 from mmer_pipeline import paths, plugins, runs
 from mmer_pipeline.encoders.encoder_files import resolve_encoder
 from mmer_pipeline.encoders.speech import load_speech_encoder
+from mmer_pipeline.encoders.text import load_text_model
 from mmer_pipeline.errors import Busy, UserError
 from mmer_pipeline.files import locked
 from mmer_pipeline.runs import RunRecord
@@ -327,6 +328,37 @@ def test_a_saved_model_says_how_it_is_loaded(tmp_path, tiny_speech):
     card = ModelCard.load(tmp_path / "README.md").text
     assert "mmer_pipeline.systems.unimodal.SpeechClassifier.from_pretrained" in card
     assert SpeechClassifier.from_pretrained(tmp_path).labels == ["a", "b"]
+
+
+@pytest.mark.parametrize("kind", ["speech", "text"])
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("num_hidden_layers", 10_000_000, "num_hidden_layers is 10000000, expected at most 1,000"),
+        (
+            "intermediate_size",
+            10**8,
+            r"config.json describes an encoder of .* numbers, but model.safetensors has .* bytes",
+        ),
+        ("hidden_size", -1, "hidden_size is -1, expected at least 1"),
+    ],
+)
+def test_a_saved_model_whose_encoder_has_impossible_sizes_is_refused(
+    tmp_path, tiny_speech, tiny_text, kind, name, value, said
+):
+    """It was built layer by layer, or its memory was allocated."""
+    if kind == "speech":
+        speech = load_speech_encoder(resolve_encoder(str(tiny_speech)))
+        model: EmotionModel = SpeechClassifier(speech, labels=["a", "b"], alphabet=[])
+    else:
+        text = load_text_model(resolve_encoder(str(tiny_text)))
+        model = TextClassifier(text, text_dim=text.config.hidden_size, labels=["a", "b"])
+    model.save_pretrained(tmp_path)
+    config = json.loads((tmp_path / "config.json").read_text())
+    (config["speech"]["config"] if kind == "speech" else config["text"])[name] = value
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    with pytest.raises(UserError, match=rf"The model at {tmp_path} cannot be loaded: {said}"):
+        load_model(tmp_path, "cai" if kind == "speech" else "roberta")
 
 
 def test_a_fold_that_another_process_works_on_is_busy(corpus, settings_of):
