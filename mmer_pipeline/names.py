@@ -11,6 +11,11 @@ _DEVICE = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE | re
 _FOLD = re.compile(r"fold-(\d+|none)", re.IGNORECASE)
 
 
+def in_markdown(text: str) -> str:
+    """Escape a name for Markdown, also in a table's cell: one line, no markup."""
+    return re.sub(r"([\\|`*<>&~$#\[\]]|(?<!\w)_|_(?!\w))", r"\\\1", " ".join(text.split()))
+
+
 def fault_of_title(name: str) -> str:
     """Say why a text cannot be the name of a corpus or a system in a report; "" if it can."""
     if not name.strip():

@@ -13,6 +13,7 @@ from mmer_pipeline.corpora.readers import FORMS
 from mmer_pipeline.corpora.speaker_folds import group_count
 from mmer_pipeline.encoders.embedded import is_embedded
 from mmer_pipeline.licences import licence_for_model, licence_of_corpus, licence_of_encoder
+from mmer_pipeline.names import in_markdown
 from mmer_pipeline.prediction.card_facts import CardFacts, Score
 
 TASK = "audio-classification"  # as the hub calls it
@@ -42,16 +43,16 @@ def model_card(facts: CardFacts) -> str:
     """Write the card: metadata in YAML, then the page in Markdown. The same facts give the same text."""
     sections = {
         "Use": _use(facts),
-        "Classes": f"In the order of the output: {', '.join(map(_text, facts.labels))}.",
+        "Classes": f"In the order of the output: {', '.join(map(in_markdown, facts.labels))}.",
         "Training": _training(facts),
         "Scores": _scores(facts),
         "Limits": _bullets(_limits(facts)),
         "Licences": _licences(facts),
-        "Versions": ", ".join(_text(f"{name} {version}") for name, version in sorted(facts.versions.items())),
+        "Versions": ", ".join(in_markdown(f"{name} {version}") for name, version in sorted(facts.versions.items())),
         "Citation": f"Please cite the paper, the software, and the corpus.\n\n{_CITATION}",
     }
     page = "\n\n".join(f"## {title}\n\n{text}" for title, text in sections.items() if text)
-    return f"---\n{_metadata(facts).to_yaml()}\n---\n\n# {_text(facts.name)}\n\n{_summary(facts)}\n\n{page}\n"
+    return f"---\n{_metadata(facts).to_yaml()}\n---\n\n# {in_markdown(facts.name)}\n\n{_summary(facts)}\n\n{page}\n"
 
 
 def _metadata(facts: CardFacts) -> ModelCardData:
@@ -90,7 +91,7 @@ def _summary(facts: CardFacts) -> str:
         inputs = "a recording" if facts.speech_encoder else "the transcript of a recording"
     models = f"ensemble of {len(facts.members)} emotion classifiers" if _is_ensemble(facts) else "emotion classifier"
     return (
-        f"An {models} for speech: {_text(facts.title)}. It reads {inputs}, and answers with one of "
+        f"An {models} for speech: {in_markdown(facts.title)}. It reads {inputs}, and answers with one of "
         f"{len(facts.labels)} classes. It was trained with mmer-pipeline, which implements the systems of "
         "[MMER](https://arxiv.org/abs/2203.16794)."
     )
@@ -100,7 +101,7 @@ def _use(facts: CardFacts) -> str:
     name = f"path/to/{_line(facts.name)}"
     transcript = ""
     if facts.text_encoder and facts.asr_model:
-        transcript = f" A recording without a transcript is transcribed by {_text(_shown(facts.asr_model))}."
+        transcript = f" A recording without a transcript is transcribed by {in_markdown(_shown(facts.asr_model))}."
     elif facts.text_encoder and facts.transcripts != "none":
         transcript = " It names no ASR model, so give the transcripts, too."
     return (
@@ -163,7 +164,7 @@ def _scores(facts: CardFacts) -> str:
 
 def _whose_scores(facts: CardFacts) -> str:
     """Say which models the scores belong to."""
-    parts, then = _text(_held_out(facts)), ""
+    parts, then = in_markdown(_held_out(facts)), ""
     if facts.scores_of == "this model":
         said = f"**These figures are of this very model**, on the held-out part: {parts}."
     elif len(facts.folds) == 1:
@@ -216,8 +217,8 @@ def _limits(facts: CardFacts) -> list[str]:
 
 
 def _licences(facts: CardFacts) -> str:
-    named = [(f"Corpus: {_text(_corpus_name(facts))}", licence_of_corpus(facts.corpus))]
-    named += [(f"Encoder: {_text(_shown(name))}", licence_of_encoder(name)) for name in facts.encoders]
+    named = [(f"Corpus: {in_markdown(_corpus_name(facts))}", licence_of_corpus(facts.corpus))]
+    named += [(f"Encoder: {in_markdown(_shown(name))}", licence_of_encoder(name)) for name in facts.encoders]
     lines = [
         f"{what}, {licence.title}. {licence.note}"
         if licence
@@ -289,16 +290,11 @@ def _line(text: str) -> str:
     return " ".join(text.split())
 
 
-def _text(text: str) -> str:
-    """Escape text for Markdown, also in a table's cell: one line, no markup."""
-    return re.sub(r"([\\|`*<>&~$#\[\]]|(?<!\w)_|_(?!\w))", r"\\\1", _line(text))
-
-
 def _bullets(lines: Iterable[str]) -> str:
     return "\n".join(f"- {line}" for line in lines)
 
 
 def _table(header: Sequence[str], rows: Iterable[Sequence[str]], *, numbers: bool = False) -> str:
     rule = ["---", *("---:" if numbers else "---" for _ in header[1:])]
-    lines = [header, rule, *([_text(cell) for cell in row] for row in rows)]
+    lines = [header, rule, *([in_markdown(cell) for cell in row] for row in rows)]
     return "\n".join(f"| {' | '.join(line)} |" for line in lines)

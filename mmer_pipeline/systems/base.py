@@ -21,6 +21,7 @@ from mmer_pipeline.encoders.pretrained import read_config
 from mmer_pipeline.encoders.speech import SpeechEncoder, load_speech_encoder
 from mmer_pipeline.encoders.text import load_text_model, text_facts, untrained_text_model
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.names import in_markdown
 from mmer_pipeline.paths import MODEL_CONFIG_NAME, WEIGHTS_NAME
 from mmer_pipeline.settings import Settings
 
@@ -183,7 +184,9 @@ class EmotionModel(nn.Module, PyTorchModelHubMixin):
     def generate_model_card(self, *_: Any, **__: Any) -> ModelCard:
         """Create the README.md of a saved model."""
         name = type(self).__name__
-        return ModelCard(_CARD.format(name=name, module=type(self).__module__, labels=", ".join(self.labels)))
+        return ModelCard(
+            _CARD.format(name=name, module=type(self).__module__, labels=", ".join(map(in_markdown, self.labels)))
+        )
 
 
 def _untrained_encoder(value: Any, most: int | None) -> Any:

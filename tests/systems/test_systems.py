@@ -330,6 +330,13 @@ def test_a_saved_model_says_how_it_is_loaded(tmp_path, tiny_speech):
     assert SpeechClassifier.from_pretrained(tmp_path).labels == ["a", "b"]
 
 
+def test_labels_are_no_markup_in_the_card_of_a_saved_model(tmp_path):
+    labels = ["<script>alert(1)</script>", "[angry](javascript:x)\n# Title"]
+    TextClassifier(None, text_dim=3, labels=labels).save_pretrained(tmp_path)
+    card = ModelCard.load(tmp_path / "README.md").text
+    assert r"\<script\>alert(1)\</script\>, \[angry\](javascript:x) \# Title." in card
+
+
 @pytest.mark.parametrize("kind", ["speech", "text"])
 @pytest.mark.parametrize(
     ("name", "value", "said"),
