@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from mmer_pipeline import audio, files
 from mmer_pipeline.audio import SAMPLE_RATE
 from mmer_pipeline.digests import digest_of_texts
+from mmer_pipeline.errors import UserError
 from mmer_pipeline.pages.plotting import HUES, INK, png, styled
 from mmer_pipeline.prediction.results import Explanation, Prediction
 
@@ -26,7 +27,8 @@ MEANING = (
 def write_explanation(directory: Path, utterance_id: str, recording: Path, prediction: Prediction) -> list[Path]:
     """Write `<utterance>.json` and `<utterance>.png` to a directory; returns their paths.
 
-    An id that is no file name, or is long, becomes one with a digest, so that no two are the same.
+    An id that is no file name, or is long, becomes one with a digest, so that no two are the same; and so does one that
+    the file system takes for another, as "A" and "a".
 
     A system that does not combine words and sound has nothing to explain: nothing is written.
 
@@ -37,13 +39,21 @@ def write_explanation(directory: Path, utterance_id: str, recording: Path, predi
     if explanation is None:
         return []
     name = re.sub(r"[^\w.-]+", "_", utterance_id)[:NAME_LENGTH]
-    if name != utterance_id:
+    if name != utterance_id or _is_of_another(directory / f"{name}.json", utterance_id):
         name = f"{name}-{digest_of_texts([utterance_id])[:8]}"
     json_path, picture = directory / f"{name}.json", directory / f"{name}.png"
     waveform = audio.load(recording, prediction.start_seconds, prediction.end_seconds)
     files.write_json(json_path, as_json(utterance_id, prediction, explanation))
     files.write_bytes(picture, png(_drawn(waveform, prediction, explanation)))
     return [json_path, picture]
+
+
+def _is_of_another(path: Path, utterance_id: str) -> bool:
+    try:
+        found = files.read_json(path, "mmer-pipe predict")
+    except UserError:  # there is none, or it is damaged
+        return False
+    return isinstance(found, dict) and found.get("utterance_id") != utterance_id
 
 
 def as_json(utterance_id: str, prediction: Prediction, explanation: Explanation) -> dict[str, Any]:

@@ -201,6 +201,18 @@ def test_ids_that_differ_have_files_of_their_own(recording):
     assert len(written) == len(list(Path("out").iterdir())) == 2 * len(names)
 
 
+def test_ids_that_are_the_same_file_to_the_system_have_files_of_their_own(recording):
+    """As on a disk of macOS or Windows, where "A" and "a" are."""
+    kept = write_explanation(Path("out"), "A", recording, made_up())
+    for path in kept:
+        Path("out", path.name.lower()).symlink_to(path.name)
+    for _ in range(2):  # the second time, its own files are there
+        json_path, picture = write_explanation(Path("out"), "a", recording, made_up())
+        assert json_path.match("a-*.json")
+        assert picture.match("a-*.png")
+    assert write_explanation(Path("out"), "A", recording, made_up()) == kept
+
+
 def test_a_recording_that_vanished_is_named_and_nothing_is_written():
     with pytest.raises(AudioError, match=r"gone\.wav: there is no such file"):
         write_explanation(Path("out"), "a", Path("gone.wav"), made_up())
