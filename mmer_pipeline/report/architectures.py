@@ -6,6 +6,7 @@ In a sentence, "{}" is the names of the systems that it is about (`method_facts.
 
 from mmer_pipeline import files
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.json_shapes import mismatch
 from mmer_pipeline.paths import FoldPaths
 from mmer_pipeline.report.references import MMER, cite
 from mmer_pipeline.report.report_content import System
@@ -18,10 +19,11 @@ _READ = {
     "text": "the mean of the text encoder's tokens",
     "both": "the mean of the speech encoder's frames and the mean of the fused words",
 }
-_OF_CONFIG = (
-    "model_type", "apply_spec_augment",
-    "mask_time_prob", "mask_time_length", "mask_feature_prob", "mask_feature_length",
-)  # fmt: skip
+_TYPE = {"model_type": str}
+_MASKS = {
+    **_TYPE, "apply_spec_augment?": bool,
+    "mask_time_prob": float, "mask_time_length": int, "mask_feature_prob": float, "mask_feature_length": int,
+}  # fmt: skip
 
 
 def architecture(system: System) -> list[str]:
@@ -98,6 +100,8 @@ def read_speech_encoder(fold: FoldPaths) -> JsonObject | None:
     """Read the type and the SpecAugment of a fold's speech encoder from its trained model; None: unknown."""
     try:
         config = files.read_json(fold.model / "config.json", "mmer-pipe train")["speech"]["config"]
-        return {name: config[name] for name in _OF_CONFIG if name in config}
+        shape = _MASKS if "mask_time_prob" in config else _TYPE
+        names = [name.removesuffix("?") for name in shape]
+        return None if mismatch(config, shape) else {name: config[name] for name in names if name in config}
     except (UserError, OSError, KeyError, TypeError):
         return None

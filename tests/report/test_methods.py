@@ -131,6 +131,10 @@ WAV2VEC2 = {
         ({"model_type": "moonshine"}, {}, "SpecAugment was not applied: the speech encoder (moonshine) has none."),
         (WAV2VEC2, {"spec_augment": False}, "SpecAugment was turned off."),
         (None, {}, "SpecAugment [@specaugment] was applied if the speech encoder has it"),
+        *(
+            ({**WAV2VEC2, name: value}, {}, "SpecAugment [@specaugment] was applied if the speech encoder has it")
+            for name, value in (("mask_time_prob", "x"), ("mask_time_length", None), ("model_type", ["a"]))
+        ),
     ],
 )
 def test_spec_augment_is_said_as_the_trained_encoder_s_configuration_has_it(tmp_path, config, settings, said):
