@@ -20,7 +20,7 @@ from mmer_pipeline.features.speech_features import speech_inputs
 from mmer_pipeline.features.text_features import text_inputs
 from mmer_pipeline.features.verification import refuse_damaged
 from mmer_pipeline.settings import Settings
-from mmer_pipeline.suggested_commands import extract_command, transcribe_command
+from mmer_pipeline.suggested_commands import extract_command, place_of, transcribe_command
 from mmer_pipeline.systems.base import EmotionModel
 from mmer_pipeline.systems.registry import all_inputs, encoders_read, read_features, reads_words
 from mmer_pipeline.training.examples import ComputedFrames, Examples, Rows, SplitRows, StoredRows, TokenIds
@@ -64,13 +64,10 @@ class Corpus:
     digests: dict[str, str]  # together they change with any manifest row, transcript, recording or feature
 
 
-def open_corpus(
-    manifest: Manifest, settings: Settings, cache: Path, encoders: Encoders | None, place: str = ""
-) -> Corpus:
+def open_corpus(manifest: Manifest, settings: Settings, cache: Path, encoders: Encoders | None) -> Corpus:
     """Open the features that a run with these settings reads.
 
-    They must have been computed with `encoders`; None accepts any, for callers that compare the digests. `place` are
-    the options by which the commands in messages find the manifest, if it is not the usual one.
+    They must have been computed with `encoders`; None accepts any, for callers that compare the digests.
 
     Raises:
         UserError: features are missing, out of date, or from another encoder; the message names the command.
@@ -81,10 +78,10 @@ def open_corpus(
         digests["fold_column"] = digest_of_texts(
             f"{u.utterance_id}\0{value}" for u, value in zip(manifest.utterances, values, strict=True)
         )
-    read = [_with_source(manifest, settings, source, place) for source in settings.sources]  # training, held-out part
+    read = [_with_source(manifest, settings, source, cache) for source in settings.sources]  # training, held-out part
     features = {}
     for name in read_features(settings):
-        features[name] = _open_both(name, manifest, settings, cache, encoders, place)
+        features[name] = _open_both(name, manifest, settings, cache, encoders)
     for prefix, source, spoken, number in _parts(settings, read):
         if source == ASR:  # CTC reads them, too
             digests[f"{prefix}asr_transcripts"] = digest_of_texts(u.transcript for u in spoken.utterances)
@@ -113,14 +110,15 @@ def _digest_name(feature: str) -> str:
     return f"{feature}_features" if feature in ("text", "speech") else keyword(feature)
 
 
-def _with_source(manifest: Manifest, settings: Settings, source: str, place: str) -> Manifest:
+def _with_source(manifest: Manifest, settings: Settings, source: str, cache: Path) -> Manifest:
     if not reads_words(settings):
         return manifest  # nobody reads its words
-    return with_source(manifest, source, settings.asr_model, transcribe_command(settings, place))
+    command = transcribe_command(settings, place_of(manifest.path, cache))
+    return with_source(manifest, source, settings.asr_model, command)
 
 
 def _open_both(
-    name: str, manifest: Manifest, settings: Settings, cache: Path, encoders: Encoders | None, place: str
+    name: str, manifest: Manifest, settings: Settings, cache: Path, encoders: Encoders | None
 ) -> tuple[FeatureFile, FeatureFile]:
     """Open a feature's file for training and that for the held-out part."""
     opened: dict[Feature, FeatureFile] = {}
@@ -128,19 +126,20 @@ def _open_both(
     features = [feature_of(name, settings, source) for source in sources]
     for feature in features:
         if feature not in opened:
-            opened[feature] = _open(feature, manifest, settings, cache, encoders, place)
+            opened[feature] = _open(feature, manifest, settings, cache, encoders)
     return opened[features[0]], opened[features[1]]
 
 
 def _open(
-    feature: Feature, manifest: Manifest, settings: Settings, cache: Path, encoders: Encoders | None, place: str
+    feature: Feature, manifest: Manifest, settings: Settings, cache: Path, encoders: Encoders | None
 ) -> FeatureFile:
     path = feature.path(cache, manifest.path)
     encoder = encoders.of_feature(feature) if encoders else None
     identity = None if encoder is None and feature.has_encoder else feature.identity(encoder)
     existing = existing_features(path, identity)
     inputs = feature.inputs(feature.corpus(manifest), existing.known_inputs if existing else None)
-    file = open_features(path, identity, inputs.digests, extract_command(settings, place))
+    command = extract_command(settings, place_of(manifest.path, cache))
+    file = open_features(path, identity, inputs.digests, command)
     return refuse_damaged(file, feature.known_dim(file))
 
 

@@ -24,7 +24,7 @@ from mmer_pipeline.feature_registry import find_feature
 from mmer_pipeline.features.required_features import existing_features, feature_of
 from mmer_pipeline.runs import RunRecord
 from mmer_pipeline.settings import SAME, Settings
-from mmer_pipeline.suggested_commands import place_of, train_command
+from mmer_pipeline.suggested_commands import train_command
 from mmer_pipeline.systems.base import EmotionModel
 from mmer_pipeline.systems.registry import read_features
 from mmer_pipeline.training.build_model import load_model
@@ -143,7 +143,7 @@ def evaluate_on(run: Path, number: int, manifest: Manifest, *, cache: Path, devi
     check_classes(manifest, record.inputs["labels"])
     shared_speakers = _check_against_training(manifest, record, cache)
     encoders = _encoders(record, settings)
-    corpus = open_corpus(manifest, settings, manifest.path.parent, encoders, place_of(manifest.path))
+    corpus = open_corpus(manifest, settings, manifest.path.parent, encoders)
     inputs = dict(corpus.digests)
     is_main = is_main_process()
     with files.locked(fold_paths.lock) if is_main else nullcontext():

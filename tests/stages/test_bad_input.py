@@ -2,11 +2,14 @@
 
 import json
 import os
+import re
+import shlex
 import subprocess
 import sys
 from datetime import datetime
 from pathlib import Path
 
+import h5py
 import pytest
 import soundfile
 from helpers.command_line import fail, invoke, succeed
@@ -36,6 +39,23 @@ def test_a_missing_manifest_names_the_command(encoders):
 
 def test_training_without_features_names_the_command(manifest, training):
     assert "Run `mmer-pipe extract" in fail(*training)
+
+
+def test_the_command_that_mends_features_finds_them_where_they_are(manifest, encoders, training):
+    """It named neither the cache nor the manifest."""
+    Path("cache/manifest.csv").rename("cache/mine.csv")
+    Path("cache/manifest.json").rename("cache/mine.json")
+    place = ["--cache-dir", "else where", "--manifest", "cache/mine.csv"]
+    missing = fail(*training, *place, "--fold", 1)
+    succeed("extract", *encoders, *place)
+    for path in Path("else where/features").rglob("*.h5"):
+        with h5py.File(path, "r+") as file:
+            file["values"][:] = file["values"][()][::-1]
+    for message in (missing, fail(*training, *place, "--fold", 1)):
+        command = re.search(r"`mmer-pipe (extract .*?)`", message)[1]
+        succeed(*shlex.split(command))
+    for request in json.loads(succeed("extract", *encoders, *place, "--json").stdout).values():
+        assert request["computed"] == 0
 
 
 def test_a_wrong_encoder_name_says_where_was_looked(manifest, encoders):
