@@ -50,14 +50,33 @@ class Trial:
 def main() -> None:
     """Run trials until the time is up, and print the table."""
     options = _options()
-    slot = options.slot.resolve()
-    slot.mkdir(parents=True, exist_ok=True)
-    if not shim.is_loaded():
-        shim.restart_with_shim(slot, "faults", sys.argv[1:])
     results = Results(options.results)
     if options.table:
         print(results.table())
         return
+    slot = options.slot.resolve()
+    slot.mkdir(parents=True, exist_ok=True)
+    if not shim.is_loaded():
+        if not options.keep:
+            shutil.rmtree(slot / "states", ignore_errors=True)  # perhaps of another version, if it was killed
+        shim.restart_with_shim(slot, "faults", sys.argv[1:])
+    from faults import children
+
+    children.stop_by_signals()
+    try:
+        _run_all(options, results, slot)
+    except KeyboardInterrupt:
+        print("Stopped. The next call continues.", flush=True)
+        sys.exit(130)
+    finally:
+        print(f"\n{results.table()}\nAll results: {results.path}", flush=True)
+        if not options.keep:
+            shutil.rmtree(slot, ignore_errors=True)
+    if results.to_repeat():
+        sys.exit(1)
+
+
+def _run_all(options: argparse.Namespace, results: Results, slot: Path) -> None:
     from faults import children
 
     children.import_everything()
@@ -76,13 +95,16 @@ def main() -> None:
             continue
         results.add(entry)
         done += 1
-        if entry["result"] == FOUND:
-            print(f"FOUND {trial.kind}, {trial.case}, seed {trial.seed}: {entry['detail']}", flush=True)
-    print(results.table())
-    if not options.keep:
-        shutil.rmtree(slot)
-    if results.to_repeat():
-        sys.exit(1)
+        print(_line(entry), flush=True)
+
+
+def _line(entry: dict[str, Any]) -> str:
+    """The line of a trial: "held: kills, train, seed 3 (2 faults, 4.1 s)"."""
+    what = ", ".join(filter(None, (entry["kind"], entry["case"], f"seed {entry['seed']}")))
+    if entry["result"] == FOUND:
+        return f"FOUND: {what}: {entry['detail']}"
+    faults = f"{entry['faults']:,} fault{'' if entry['faults'] == 1 else 's'}"
+    return f"held: {what} ({faults}, {entry['seconds']:.1f} s)"
 
 
 def _possible(modules: dict[str, ModuleType]) -> dict[str, ModuleType]:
@@ -113,19 +135,29 @@ def _options() -> argparse.Namespace:
 def _trials(
     options: argparse.Namespace, modules: dict[str, ModuleType], results: Results, ended: set[tuple[str, str]]
 ) -> Iterator[Trial]:
-    """Trials to repeat, and then one of each kind and case in turn, so that a short run is a fair sample."""
-    cases = [
-        (kind, case)
+    """Trials to repeat, and then one of each kind in turn, so that a short run is a fair sample."""
+    cases = {
+        kind: [case for case in getattr(module, "CASES", [""]) if options.cases is None or case in options.cases]
         for kind, module in modules.items()
-        for case in getattr(module, "CASES", [""])
-        if options.cases is None or case in options.cases
-    ]
-    yield from (Trial(*key) for key in results.to_repeat() if key[:2] in cases)
+    }
+    yield from (Trial(*key) for key in results.to_repeat() if key[1] in cases.get(key[0], ()))
+    turns = {kind: _of_kind(kind, cases[kind], options, results, ended) for kind in cases}
+    while turns:
+        for kind in list(turns):
+            trial = next(turns[kind], None)
+            if trial is None:
+                del turns[kind]
+            else:
+                yield trial
+
+
+def _of_kind(
+    kind: str, cases: list[str], options: argparse.Namespace, results: Results, ended: set[tuple[str, str]]
+) -> Iterator[Trial]:
+    """The trials of a kind that have not been made: one of each case, and then the next seed."""
     seed = options.first_seed
-    while len(ended) < len(cases):
-        for kind, case in cases:
-            if (kind, case, seed) not in results.last and (kind, case) not in ended:
-                yield Trial(kind, case, seed)
+    while left := [case for case in cases if (kind, case) not in ended]:
+        yield from (Trial(kind, case, seed) for case in left if (kind, case, seed) not in results.last)
         seed += options.step
 
 

@@ -1,6 +1,7 @@
 """Commands in children that are forked from a process in which every library has been imported already."""
 
 import contextlib
+import ctypes
 import importlib
 import os
 import signal
@@ -23,6 +24,8 @@ HEAVY = (
     "transformers.models.roberta.tokenization_roberta",
 )  # fmt: skip
 LIMIT_SECONDS = 240  # a command that takes longer hangs
+_STOPS = (signal.SIGTERM, signal.SIGHUP)
+_DIE_WITH_PARENT = 1  # of prctl
 
 
 @dataclass(frozen=True)
@@ -67,12 +70,23 @@ class Child:
             code = 99
             try:
                 os.setsid()
+                die_with_parent()
+                for number in _STOPS:
+                    if signal.getsignal(number) is signal.default_int_handler:
+                        signal.signal(number, signal.SIG_DFL)
                 code = _run(work, control, directory, output)
             finally:
                 os._exit(code)
 
     def wait(self, *, kill_after: float | None = None, whole_group: bool = True) -> Ended:
         """Wait until it ends; kill it after so many seconds, alone or with the processes that it started."""
+        try:
+            return self._wait(kill_after, whole_group)
+        except BaseException:  # the harness is stopped
+            self.end_group()
+            raise
+
+    def _wait(self, kill_after: float | None, whole_group: bool) -> Ended:
         deadline = self.began + (LIMIT_SECONDS if kill_after is None else kill_after)
         code = None
         while code is None:
@@ -101,6 +115,18 @@ class Child:
         _kill(self.pid, group=True)
         while _is_alive(self.pid):
             time.sleep(0.005)
+
+
+def stop_by_signals() -> None:
+    """Let SIGTERM and SIGHUP stop the harness as Ctrl-C does, so that it can remove what it made."""
+    for number in _STOPS:
+        if signal.getsignal(number) is not signal.SIG_IGN:
+            signal.signal(number, signal.default_int_handler)
+
+
+def die_with_parent() -> None:
+    """Let this process be killed when the one that forked it ends, however that ends."""
+    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
 
 
 def _kill(pid: int, *, group: bool) -> None:

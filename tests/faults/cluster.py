@@ -4,7 +4,6 @@ The hosts are those of `network.py`: one for the scheduler, one for the client, 
 forked, so that a cluster starts within seconds.
 """
 
-import ctypes
 import os
 import random
 import signal
@@ -21,7 +20,7 @@ from helpers.certificates import write_certificates
 from helpers.sockets import family
 
 from faults import network
-from faults.children import Child, command
+from faults.children import Child, command, die_with_parent
 from faults.network import Network, address
 from faults.shim import Plan
 from faults.workplace import ALL_STAGES, FOLDS_OF_SPEAKERS, FoundError, Workplace
@@ -38,7 +37,6 @@ DASK = {
     "distributed.comm.timeouts.tcp": "12s",  # Dask allows no less than 11
     "distributed.comm.timeouts.connect": "5s",
 }
-_DIE_WITH_PARENT = 1  # PR_SET_PDEATHSIG
 
 
 @dataclass
@@ -71,7 +69,6 @@ class Cluster:
         """Start a function on a host; the host's output is in a file named after it."""
 
         def there() -> int:
-            _die_with_parent()
             self.network.enter(host)
             dask.config.set(DASK)
             return work()
@@ -94,7 +91,7 @@ class Cluster:
             while True:
                 pid = os.fork()
                 if pid == 0:
-                    _die_with_parent()
+                    die_with_parent()
                     with suppress(BaseException):
                         _worker(words)
                     os._exit(0)
@@ -130,10 +127,6 @@ class Cluster:
     def said(self, host: int) -> str:
         """The output of a host."""
         return (self.directory / f"host-{host}.log").read_text(errors="replace")
-
-
-def _die_with_parent() -> None:
-    ctypes.CDLL(None).prctl(_DIE_WITH_PARENT, signal.SIGKILL)
 
 
 def _scheduler(words: list[str]) -> int:

@@ -13,11 +13,21 @@ from pathlib import Path
 
 _CLONE_NEWNET, _CLONE_NEWNS = 0x40000000, 0x00020000
 _NAMES = Path("/run/netns")
+_NAME = "mmer"  # then the number of the process that made it
 _PREFIX = "10.203.7"
 
 
 def _run(*words: str) -> None:
     subprocess.run(words, check=True, capture_output=True)
+
+
+def remove_left() -> None:
+    """Remove the namespaces of processes that were killed before they could do it themselves."""
+    for path in _NAMES.glob(f"{_NAME}*-*"):
+        owner = path.name.removeprefix(_NAME).partition("-")[0]
+        if owner.isdecimal() and not Path("/proc", owner).exists():
+            with suppress(subprocess.CalledProcessError):
+                _run("ip", "netns", "delete", path.name)
 
 
 def why_not() -> str | None:
@@ -26,6 +36,7 @@ def why_not() -> str | None:
         return "iproute2 is not installed"
     try:
         with Network([1]):
+            remove_left()
             return None
     except subprocess.CalledProcessError as error:
         return f"network namespaces need root: {error.stderr.decode().strip()}"
@@ -55,7 +66,7 @@ class Network:
     """Hosts, numbered from 1 to 254, that reach one another and nothing else."""
 
     def __init__(self, hosts: Sequence[int]) -> None:
-        self.hosts, self._prefix = hosts, f"mmer{os.getpid()}"
+        self.hosts, self._prefix = hosts, f"{_NAME}{os.getpid()}"
 
     def _name(self, host: int | str) -> str:
         return f"{self._prefix}-{host}"
