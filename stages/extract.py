@@ -13,7 +13,7 @@ import click
 from mmer_pipeline.corpora.transcripts import GOLD
 from mmer_pipeline.settings import FEATURE_SETTINGS
 from mmer_pipeline.systems.registry import settings_for
-from stages.cluster_options import cluster_options
+from stages.cluster_options import LOCAL, cluster_options
 from stages.setting_options import GroupedCommand, SystemName, setting_options
 from stages.shared_options import Common, common_options, manifest_option, say, suggest
 from stages.transcribe import make_transcripts
@@ -44,6 +44,10 @@ def extract(common: Common, system: str, scheduler: str, manifest: Path | None, 
 
     quiet_libraries()
     began = time.perf_counter()
+    if scheduler not in LOCAL:
+        from mmer_pipeline.cluster.remote_scheduler import check_address
+
+        check_address(scheduler)  # also where nothing has to be computed
     corpus = read_manifest(common.manifest(manifest))
     requests = requests_of(settings_for(system, fold=1, **options))
     done = {_key(request): make_features(common, request, corpus, scheduler) for request in requests}

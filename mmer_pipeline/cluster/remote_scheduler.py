@@ -29,17 +29,26 @@ def connected(address: str) -> Client:
         UserError: the address is malformed or on another host without encryption, certificates are missing, unusable or
             refused, or no scheduler answers.
     """
-    scheme, host, port = _parts(address)
-    context = None
-    if scheme == _SECURE:
-        context = _certificates(address)
-    else:
-        _check_plain(address, host)
+    host, port, context = check_address(address)
     _greet(address, host, port, context)
     try:
         return Client(address, security=Security(), timeout=RECONNECT_SECONDS, set_as_default=False)
     except (OSError, ValueError) as error:
         raise UserError(_no_answer(address, error)) from None
+
+
+def check_address(address: str) -> tuple[str, int, ssl.SSLContext | None]:
+    """Check an address, and the certificates, without connecting; returns host, port, and the certificates for TLS.
+
+    Raises:
+        UserError: the address is malformed or on another host without encryption, or certificates are missing or
+            unusable.
+    """
+    scheme, host, port = _parts(address)
+    if scheme == _SECURE:
+        return host, port, _certificates(address)
+    _check_plain(address, host)
+    return host, port, None
 
 
 def _parts(address: str) -> tuple[str, str, int]:

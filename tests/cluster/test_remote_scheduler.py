@@ -121,6 +121,14 @@ def test_what_is_no_address_is_said(address, extract):
     assert "is not the address of a Dask scheduler" in fail(*extract, "--scheduler", address)
 
 
+def test_an_address_is_checked_where_nothing_has_to_be_computed(extract):
+    succeed(*extract)
+    assert "is not the address of a Dask scheduler" in fail(*extract, "--scheduler", "thread")
+    assert "the scheduler is on another host" in fail(*extract, "--scheduler", "tcp://192.0.2.7:8786")
+    assert "--tls-ca and --tls-cert are missing" in fail(*extract, "--scheduler", "tls://192.0.2.7:8786")
+    succeed(*extract, "--scheduler", "tcp://192.0.2.7:8786", "--insecure")
+
+
 @pytest.mark.parametrize("option", [["--insecure"], ["--tls-ca", "ca.pem"]])
 def test_options_of_clusters_are_refused_for_local_workers(option, extract):
     assert "apply only to --scheduler ADDRESS" in fail(*extract, *option, code=2)
