@@ -253,6 +253,29 @@ def test_a_description_that_lacks_a_value_is_damaged(packed, key):
         read_packed_model(packed)
 
 
+@pytest.mark.parametrize("name", ["x" * 300, "x" * 200_000, "../packed", "/etc", "a\0b", "."])
+@pytest.mark.parametrize("part", ["member", "text_encoder"])
+def test_a_folder_that_packing_gives_no_name_is_damaged(packed, part, name):
+    """One that was longer than a file's name ended in a traceback."""
+
+    def change(value):
+        (value["members"][0] if part == "member" else value["text_encoder"])["directory"] = name
+
+    edit_json(packed / "mmer_model.json", change)
+    with pytest.raises(UserError, match="is no folder of the packed model") as caught:
+        read_packed_model(packed)
+    assert len(str(caught.value)) < 300
+
+
+@pytest.mark.parametrize("name", ["text_encoder", "system", "asr_model", "folds"])
+def test_a_setting_that_is_longer_than_a_path_is_damaged(packed, name):
+    """It was looked for as a file, which ended in a traceback."""
+    edit_json(packed / "mmer_model.json", lambda value: value["settings"].update({name: "x" * 5000}))
+    with pytest.raises(UserError, match=rf"has the value 'x+… for {name}, which is not valid") as caught:
+        read_packed_model(packed)
+    assert len(str(caught.value)) < 300
+
+
 def test_a_packed_model_runs_no_code_from_a_file(packed):
     Path("evil.py").write_text("raise AssertionError('this code was run')")
     settings = json.loads((packed / "mmer_model.json").read_text())["settings"]
