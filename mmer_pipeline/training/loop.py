@@ -164,12 +164,13 @@ class Trainer:
         if self.optimiser.max_seconds < progress.max_batch_seconds:
             progress.max_batch_seconds = self.optimiser.max_seconds
             self.observer.ran_out_of_memory(progress.max_batch_seconds)
-        if not (last or len(self.pending) >= STEPS_BETWEEN_READINGS or self._save_is_due()):
+        alone = self.accelerator.num_processes == 1  # several read their losses in the same steps
+        if not (last or len(self.pending) >= STEPS_BETWEEN_READINGS or (alone and self._wants_to_save())):
             return
         self._read_losses(step)
         if self.accelerator.is_main_process:
             self.observer.step(progress, steps, self.settings.epochs)
-        if not last and self._save_is_due():
+        if not last and self._any_process(self._wants_to_save()):
             self._save()
 
     def _read_losses(self, step: int) -> None:
@@ -230,17 +231,22 @@ class Trainer:
         predictions = predict(self.model, self.examples, positions, self.accelerator)
         return score(predictions, self.model.labels)
 
-    def _save_is_due(self) -> bool:
-        # Several processes must agree but have separate clocks, so they save only at the end of an epoch.
-        elapsed = time.monotonic() - self.saved_at >= self.save_seconds
-        return self.accelerator.num_processes == 1 and (elapsed or self.observer.stop_requested())
+    def _wants_to_save(self) -> bool:
+        return time.monotonic() - self.saved_at >= self.save_seconds or self.observer.stop_requested()
+
+    def _any_process(self, answer: bool) -> bool:
+        """Whether one of the processes answers yes; they have separate clocks and signals, and must do the same."""
+        if self.accelerator.num_processes == 1:
+            return answer
+        answers = torch.tensor([float(answer)], device=self.accelerator.device)
+        return bool(self.accelerator.reduce(answers, "sum").item())
 
     def _save(self) -> None:
         if self.accelerator.is_main_process:
             checkpoint.save(self.paths.checkpoint, self.model, self.optimiser.adamw, self.progress)
         self._keep_validated()
         self.saved_at = time.monotonic()
-        if self.observer.stop_requested() and not has_ended(self.settings, self.records):
+        if self._any_process(self.observer.stop_requested()) and not has_ended(self.settings, self.records):
             raise UserError(
                 f"Stopped in epoch {self.progress.epoch} after {self.progress.step} steps. "
                 "The state is saved; the same command continues from there."
