@@ -28,6 +28,7 @@ from mmer_pipeline.training.fold_inputs import Encoders, make_examples, open_cor
 from mmer_pipeline.training.fold_parts import fold_of
 from mmer_pipeline.training.inference import predict
 from mmer_pipeline.training.mixed_precision import make_accelerator
+from mmer_pipeline.training.several_processes import explain_lost_process
 
 
 @dataclass(frozen=True)
@@ -76,6 +77,7 @@ def score_fold(run: Path, record: RunRecord, *, cache: Path, device: str, direct
     return ScoredFold(manifest, fold, tuple(model.labels), precision, predictions)
 
 
+@explain_lost_process()
 def evaluate_fold(run: Path, number: int, *, cache: Path, device: str) -> tuple[dict[str, Any], bool]:
     """Write `evaluation.json` and `predictions.csv` of a fold, unless they are up to date.
 

@@ -33,8 +33,10 @@ from mmer_pipeline.training.fold_inputs import Corpus, Encoders, ctc_alphabet, m
 from mmer_pipeline.training.fold_parts import fold_of
 from mmer_pipeline.training.loop import Observer, Trainer
 from mmer_pipeline.training.mixed_precision import make_accelerator
+from mmer_pipeline.training.several_processes import explain_lost_process
 
 
+@explain_lost_process()
 def train_fold(
     settings: Settings,
     manifest: Manifest,
@@ -56,7 +58,8 @@ def train_fold(
     Raises:
         Busy: another process is training or evaluating this fold.
         OtherSettings: the fold's directory contains a run with other settings or inputs.
-        UserError: features are missing or out of date, there is no such fold, a loss is not a number …
+        UserError: features are missing or out of date, there is no such fold, a loss is not a number, another process
+            ended …
     """
     fold_paths = paths.fold(run, settings.fold)
     accelerator, precision = make_accelerator(device, settings.precision)

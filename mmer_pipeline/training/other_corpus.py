@@ -32,6 +32,7 @@ from mmer_pipeline.training.evaluation import ScoredFold, check_code, write_resu
 from mmer_pipeline.training.fold_inputs import Corpus, Encoders, make_examples, open_corpus
 from mmer_pipeline.training.inference import predict
 from mmer_pipeline.training.mixed_precision import make_accelerator
+from mmer_pipeline.training.several_processes import explain_lost_process
 
 
 def settings_on(settings: Settings) -> Settings:
@@ -117,6 +118,7 @@ def _refuse_shared(manifest: Manifest, training: Manifest, shared: list[str]) ->
         )
 
 
+@explain_lost_process()
 def evaluate_on(run: Path, number: int, manifest: Manifest, *, cache: Path, device: str) -> tuple[dict[str, Any], bool]:
     """Write `on-<corpus>/evaluation.json` and `predictions.csv` of a fold, unless they are up to date.
 
