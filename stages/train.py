@@ -84,6 +84,7 @@ def train(
     from mmer_pipeline.systems.registry import settings_for, short_name
     from mmer_pipeline.training.fold import train_fold
     from mmer_pipeline.training.fold_parts import check_words, fold_warnings
+    from mmer_pipeline.training.several_processes import restart_warnings
     from stages.progress import quiet_libraries
     from stages.training_progress import TrainingProgress
 
@@ -94,7 +95,7 @@ def train(
     numbers = numbers or tuple(range(1, len(fold_names(corpus, options["folds"])) + 1))
     jobs = [settings_for(fold=number, **options) for number in numbers]
     check_words(corpus, jobs)
-    for warning in fold_warnings(corpus, jobs):
+    for warning in (*restart_warnings(), *fold_warnings(corpus, jobs)):
         say(common, f"Warning: {warning}")
     run = common.runs / (run_name or directory_name(short_name(options["system"])))
     click.get_current_context().find_root().meta[RUN] = run.name
