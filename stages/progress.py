@@ -48,7 +48,8 @@ class Stopped(UserError):  # noqa: N818 (a state, not a fault)
 class StopRequest:
     """Turns Ctrl-C, SIGTERM (sent by batch systems) or SIGHUP (a terminal was closed) into a request to stop.
 
-    A second signal, if it is not SIGHUP, interrupts at once. After nohup, SIGHUP is ignored as before.
+    A second signal, if it is not SIGHUP, interrupts at once; not under torchrun, which passes on a signal that its
+    processes may have had already, and kills them half a minute later. After nohup, SIGHUP is ignored as before.
     """
 
     def __init__(self) -> None:
@@ -67,7 +68,7 @@ class StopRequest:
     def _handle(self, number: int, _frame: object) -> None:
         if number == signal.SIGHUP:
             self._leave_terminals()
-        elif self.requested:
+        elif self.requested and "TORCHELASTIC_RUN_ID" not in os.environ:
             raise KeyboardInterrupt
         self.requested = True
 

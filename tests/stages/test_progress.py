@@ -63,6 +63,14 @@ def test_a_second_ctrl_c_interrupts_and_a_second_hangup_does_not():
             os.kill(os.getpid(), signal.SIGINT)
 
 
+def test_a_second_signal_does_not_interrupt_processes_of_torchrun_which_may_all_get_two(monkeypatch):
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    with StopRequest() as stop:
+        for _ in range(2):
+            os.kill(os.getpid(), signal.SIGTERM)
+        assert stop.requested
+
+
 def test_after_nohup_a_hangup_is_ignored_as_before():
     before = signal.signal(signal.SIGHUP, signal.SIG_IGN)
     try:
