@@ -52,7 +52,7 @@ def _imports_of_workers() -> None:
 
     encoders = [f"transformers.models.{name}.modeling_{name}" for name in ("roberta", "wav2vec2")]
     stages = [f"mmer_pipeline.training.{name}" for name in ("fold", "evaluation")]
-    get_mp_context().set_forkserver_preload(["distributed", *encoders, *stages])
+    get_mp_context().set_forkserver_preload(["distributed", "sklearn.metrics", *encoders, *stages])
 
 
 def pytest_collection_finish() -> None:

@@ -1,14 +1,16 @@
-"""Training in its own processes: shared by two, and on a disk that fills up."""
+"""Training in processes started for it: shared by two, disturbed, and on a disk that fills up."""
 
 import json
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
-from helpers.command_line import succeed
+from helpers.command_line import fail, succeed
 from helpers.pipeline import extract, metrics
+from helpers.several_processes import ASKED, KILLED, in_two, under_torchrun, weights
 
 from mmer_pipeline import paths
 
@@ -59,3 +61,28 @@ def test_a_disk_that_fills_up_while_the_state_is_saved_is_one_message(corpus, ti
     assert "The disk is full" in answer.stderr
     assert "Traceback" not in answer.stderr
     assert not list(paths.fold(Path("runs/mmer"), 1).state.glob("*"))
+
+
+@pytest.mark.slow
+def test_two_processes_that_are_stopped_killed_and_started_again_train_the_undisturbed_model(corpus, encoders):
+    """A state is saved in the middle of each epoch and at its end."""
+
+    def command(run):
+        return [
+            *("train", "--manifest", str(corpus.path), "--run", run, "--fold", "1", "--epochs", "2"),
+            *("--batch-size", "2", "--save-minutes", "0", *encoders),
+        ]
+
+    assert [code for code, _ in in_two(command("whole"))] == [0, 0]
+    for code, said in in_two(command("disturbed"), ASKED):
+        assert code == 1
+        assert "Error: Stopped in epoch 1 after 2 steps. The state is saved" in said
+    (code, said), (other_code, _) = in_two(command("disturbed"), KILLED)
+    assert (code, other_code) == (1, -signal.SIGKILL)
+    assert "Error: The connection to another process of this command broke" in said
+    assert "Traceback" not in said
+    code, said = under_torchrun(command("disturbed"), KILLED)
+    assert code == 0, said
+    assert metrics("runs/disturbed") == metrics("runs/whole")
+    assert weights("disturbed") == weights("whole")
+    assert "processes: 2 → 1" in fail(*command("disturbed"))
