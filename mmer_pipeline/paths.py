@@ -24,6 +24,8 @@ AUDIT_HTML, AUDIT_JSON = "audit.html", "audit.json"
 STUDY_NAME, TUNE_HTML, TUNE_JSON = "study.db", "tune.html", "tune.json"  # of `tune`, in the study's directory
 TRACKING_NAME, TENSORBOARD_NAME, MLFLOW_NAME = "tracking.json", "tensorboard", "mlflow.db"  # of `--track`
 
+_SEED = re.compile(r"-seed[0-9]+$")  # see `run_name`
+
 
 def cache_dir(flag: Path | None = None) -> Path:
     """The cache directory: the flag if given, else `MMER_CACHE_DIR`, else `./cache`."""
@@ -220,6 +222,18 @@ MODEL_CARD = "README.md"
 def run_name(name: str, seed: int) -> str:
     """The name of a system's run with a seed: its own for seed 1, otherwise with the seed after it."""
     return name if seed == 1 else f"{name}-seed{seed}"
+
+
+def runs_of_all_seeds(run: Path) -> list[Path]:
+    """The run directories that exist of the same system, whatever their seed, the given one first."""
+    name = _SEED.sub("", run.name)
+    found = [path for path in run.parent.glob("*") if _SEED.sub("", path.name) == name and path.is_dir()]
+    return sorted(found, key=lambda path: (path != run, path.name))
+
+
+def starting_lock(run: Path) -> Path:
+    """The lock of a fold that starts, held until its record is written, so that the next one can follow it."""
+    return lock_of(run.parent / f"{_SEED.sub('', run.name)}.starting")
 
 
 def fold(run: Path, number: int) -> FoldPaths:

@@ -212,8 +212,10 @@ class Settings:
         OPTIMISATION, metavar="SECONDS", above=0, none="auto", is_identity=False,
     )  # fmt: skip
     precision: str = _setting(
-        "auto", "Number format of training; auto: bf16 on a GPU that supports it, otherwise fp32.", OPTIMISATION,
-        choices=("auto", "fp32", "tf32", "bf16"),
+        "auto",
+        "Number format of training; auto: bf16 on a GPU or CPU that computes in it, otherwise fp32, and that of the "
+        "folds of the run that were begun.",
+        OPTIMISATION, choices=("auto", "fp32", "tf32", "bf16"),
     )  # fmt: skip
     compile: bool = _setting(False, "Compile the transformer layers (torch.compile).", OPTIMISATION)
     seed: int = _setting(1, "Random seed.", OPTIMISATION, minimum=0)

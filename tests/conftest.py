@@ -14,6 +14,7 @@ os.environ["HF_HOME"] = str(Path(tempfile.gettempdir()) / "mmer-pipeline-tests-h
 os.environ["XDG_CACHE_HOME"] = str(Path(tempfile.gettempdir()) / "mmer-pipeline-tests-cache")  # of converted models
 os.environ["TOKENIZERS_PARALLELISM"] = "false"
 os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["ONEDNN_MAX_CPU_ISA"] = "AVX512_CORE"  # without bf16, so that --precision auto is fp32 on every CPU
 # Dask's workers are forked from a process that has imported everything, which takes five seconds.
 os.environ["DASK_DISTRIBUTED__WORKER__MULTIPROCESSING_METHOD"] = "forkserver"
 

@@ -25,10 +25,11 @@ class LayerSum(nn.Module):
         """The L layers, as a sequence of `[B, N, d]` or as a tensor `[..., L, d]` → `[B, N, d]` or `[..., d]`."""
         weights = self.scores.softmax(dim=0)  # [L]
         if isinstance(layers, Tensor):
-            return torch.matmul(weights, layers)
+            return weights @ layers
         # Not stacked: the backward pass then needs no copy of the layers.
         products = [weight * layer for weight, layer in zip(weights, layers, strict=True)]
-        return sum(products[1:], products[0])
+        total: Tensor = sum(products[1:], products[0])
+        return total
 
 
 class AttentiveStatistics(nn.Module):

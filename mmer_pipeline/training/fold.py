@@ -1,7 +1,7 @@
 """The train stage: train one fold of one run."""
 
 import shutil
-from contextlib import nullcontext
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -32,7 +32,7 @@ from mmer_pipeline.training.fitting import fit_fold
 from mmer_pipeline.training.fold_inputs import Corpus, Encoders, ctc_alphabet, make_examples, open_corpus
 from mmer_pipeline.training.fold_parts import fold_of
 from mmer_pipeline.training.loop import Observer, Trainer
-from mmer_pipeline.training.mixed_precision import make_accelerator
+from mmer_pipeline.training.mixed_precision import make_accelerator, precision_of_run
 from mmer_pipeline.training.several_processes import explain_lost_process
 
 
@@ -62,45 +62,50 @@ def train_fold(
             ended …
     """
     fold_paths = paths.fold(run, settings.fold)
-    accelerator, precision = make_accelerator(device, settings.precision)
-    settings = replace(settings, precision=precision)
-    fold = fold_of(settings, manifest)
-    fold = fold if score_held_out else replace(fold, test=())
-    encoders = Encoders.of(settings)
-    corpus = open_corpus(manifest, settings, cache, encoders)
-    alphabet, code = ctc_alphabet(settings, corpus.transcripts), code_of(settings.system)
-    inputs = _inputs(settings, corpus, encoders, fold, alphabet, accelerator.num_processes)
-    record = RunRecord(settings, {**inputs, **code.inputs()}, {})
-    with files.locked(fold_paths.lock) if accelerator.is_main_process else nullcontext():
-        if accelerator.is_main_process:
-            files.remove_leftovers(fold_paths.directory)
-            if restart:
-                files.remove_directory(fold_paths.directory)
-        accelerator.wait_for_everyone()
-        before = _record_before(fold_paths, record)
-        if before and has_ended(settings, read_metrics(fold_paths.metrics)) and fold_paths.weights.is_file():
-            if accelerator.is_main_process:
-                check_trained(fold_paths, before, run.name)
-                if before.files is None:  # an earlier version trained it, or a process was killed just before the end
-                    _finish(before, fold_paths, keep_state)
-            return False
-        record = replace(record, inputs=before.inputs, recorded=before.recorded) if before else record
-        set_seed(settings.seed)
-        model = build_model(settings, encoders, manifest.labels, alphabet)
-        examples = make_examples(settings, corpus, fold, model, alphabet, encoders.text)
-        if accelerator.is_main_process:
-            facts = _facts(corpus, encoders, fold, model, examples, settings, accelerator)
-            has_code = before is None or "code" in before.facts
-            record = replace(record, facts=facts | ({"code": code.digests} if has_code else {}))
-            record.write(fold_paths.settings)
-        if find_system(settings.system).is_fitted:
-            fit_fold(settings, model, examples, fold, fold_paths, accelerator, observer)
-        else:
-            identity = record.identity
-            Trainer(settings, identity, model, examples, fold, fold_paths, accelerator, observer, save_seconds).run()
-        if accelerator.is_main_process:
-            _finish(record, fold_paths, keep_state)
-        accelerator.wait_for_everyone()
+    with ExitStack() as starting:
+        precision = starting.enter_context(precision_of_run(run, settings, device, restart=restart))
+        accelerator, precision = make_accelerator(device, precision)
+        is_main = accelerator.is_main_process
+        settings = replace(settings, precision=precision)
+        fold = fold_of(settings, manifest)
+        fold = fold if score_held_out else replace(fold, test=())
+        encoders = Encoders.of(settings)
+        corpus = open_corpus(manifest, settings, cache, encoders)
+        alphabet, code = ctc_alphabet(settings, corpus.transcripts), code_of(settings.system)
+        inputs = _inputs(settings, corpus, encoders, fold, alphabet, accelerator.num_processes)
+        record = RunRecord(settings, {**inputs, **code.inputs()}, {})
+        with files.locked(fold_paths.lock) if is_main else nullcontext():
+            if is_main:
+                files.remove_leftovers(fold_paths.directory)
+                if restart:
+                    files.remove_directory(fold_paths.directory)
+            accelerator.wait_for_everyone()
+            before = _record_before(fold_paths, record)
+            if before and has_ended(settings, read_metrics(fold_paths.metrics)) and fold_paths.weights.is_file():
+                if is_main:
+                    check_trained(fold_paths, before, run.name)
+                    if before.files is None:  # an earlier version trained it, or a process was killed before the end
+                        _finish(before, fold_paths, keep_state)
+                return False
+            record = replace(record, inputs=before.inputs, recorded=before.recorded) if before else record
+            set_seed(settings.seed)
+            model = build_model(settings, encoders, manifest.labels, alphabet)
+            examples = make_examples(settings, corpus, fold, model, alphabet, encoders.text)
+            if is_main:
+                facts = _facts(corpus, encoders, fold, model, examples, settings, accelerator)
+                has_code = before is None or "code" in before.facts
+                record = replace(record, facts=facts | ({"code": code.digests} if has_code else {}))
+                record.write(fold_paths.settings)
+            starting.close()
+            if find_system(settings.system).is_fitted:
+                fit_fold(settings, model, examples, fold, fold_paths, accelerator, observer)
+            else:
+                identity = record.identity
+                parts = (model, examples, fold, fold_paths, accelerator, observer, save_seconds)
+                Trainer(settings, identity, *parts).run()
+            if is_main:
+                _finish(record, fold_paths, keep_state)
+            accelerator.wait_for_everyone()
     return True
 
 
