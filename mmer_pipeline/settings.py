@@ -149,6 +149,16 @@ class Settings:
     speech_projections: bool = _setting(
         False, "Linear maps of A before the MMI, one for each branch (mmer).", MODEL, is_optional=True, is_new=True
     )
+    layer_sum: bool = _setting(
+        False, "Weighted sum of the speech encoder's layers instead of its last one (mmer, cai, wav2vec2).", MODEL,
+        is_optional=True, is_new=True,
+    )  # fmt: skip
+    speech_pooling: str = _setting(
+        "mean",
+        "Pooling of frames (mmer, cai, wav2vec2): mean, or mean and standard deviation weighted by attention "
+        "(attentive).",
+        MODEL, choices=("mean", "attentive"), is_optional=True, is_new=True,
+    )  # fmt: skip
     spec_augment: bool = _setting(
         True, "SpecAugment as the speech encoder's configuration describes it, or none.", MODEL, is_new=True
     )

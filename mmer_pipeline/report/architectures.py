@@ -24,6 +24,7 @@ _MASKS = {
     **_TYPE, "apply_spec_augment?": bool,
     "mask_time_prob": float, "mask_time_length": int, "mask_feature_prob": float, "mask_feature_length": int,
 }  # fmt: skip
+_STATISTICS = "the mean and the standard deviation of the speech encoder's frames, both weighted by trained attention"
 
 
 def architecture(system: System) -> list[str]:
@@ -40,10 +41,17 @@ def architecture(system: System) -> list[str]:
         "For {}, the convolutional front end of the speech encoder was frozen, and its transformer layers were "
         "fine-tuned."
     ]
+    if settings["layer_sum"]:
+        sentences.append(
+            "For {}, the output of the speech encoder is the sum of its layers and of their input, with trained weights"
+            f"{cite('superb')}."
+        )
     read = _READ["speech"]
     if kind == "mmer":
         read = _READ[str(settings["pooled"])]
         sentences += _interaction(settings)
+    if settings["speech_pooling"] == "attentive":
+        read = read.replace(_READ["speech"], f"{_STATISTICS}{cite('okabe2018')}")
     sentences.append(f"For {{}}, the emotion head is a linear layer that reads {read}.")
     if settings["alpha"]:
         symbols = len(system.runs[0].inputs.get("alphabet", ()))

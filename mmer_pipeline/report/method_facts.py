@@ -157,7 +157,7 @@ _TOLD = {
     "speech_revision", "transcripts", "test_transcripts", "asr_model", "asr_revision", "annotations", "alpha",
     "finetune_text", "spec_augment", "epochs", "patience", "learning_rate", "head_learning_rate", "layer_decay",
     "frozen_epochs", "schedule", "weight_decay", "clip_norm", "balanced_classes", "label_smoothing", "dropout",
-    "batch_size", "precision", "seed", "max_batch_seconds", "fold",
+    "layer_sum", "speech_pooling", "batch_size", "precision", "seed", "max_batch_seconds", "fold",
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from mmer_pipeline.encoders.speech import SpeechEncoder
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.base import EmotionModel, Output, Parts, View, masked_mean
+from mmer_pipeline.systems.pooling import AttentiveStatistics, LayerSum, summed_context
 
 
 class CrossModalEncoder(nn.Module):
@@ -151,6 +152,8 @@ class MMER(EmotionModel):
         text_self_attention: bool = False,  # a transformer layer over T before the MMI
         speech_projections: bool = False,  # a linear map of A before each branch of the MMI
         dropout_at: str = "head",  # where dropout is, besides attention and residuals: head, or inputs (A and T)
+        layer_sum: bool = False,  # whether A is a weighted sum of the encoder's layers, or its last one
+        speech_pooling: str = "mean",  # what the emotion head reads of A: its mean, or its attentive statistics
     ) -> None:
         super().__init__()
         self.speech = speech
@@ -176,7 +179,11 @@ class MMER(EmotionModel):
             )
         self.input_dropout = nn.Dropout(dropout if dropout_at == "inputs" else 0.0)
         self.dropout = nn.Dropout(dropout if dropout_at == "head" else 0.0)
-        self.emotion_head = nn.Linear(2 * d if pooled == "both" else d, len(labels))
+        self.layer_sum = LayerSum(len(speech.layers) + 1) if layer_sum else None
+        pools_speech = pooled in ("both", "speech")
+        self.speech_attention = AttentiveStatistics(d) if speech_pooling == "attentive" and pools_speech else None
+        vectors = (pooled != "speech") + pools_speech * (2 if self.speech_attention else 1)
+        self.emotion_head = nn.Linear(vectors * d, len(labels))
         self.ctc_head = nn.Linear(d, len(alphabet)) if alphabet else None
         self.text_layer = None
         if text_self_attention and pooled != "speech":
@@ -198,6 +205,8 @@ class MMER(EmotionModel):
             text_self_attention=settings.text_self_attention,
             speech_projections=settings.speech_projections,
             dropout_at=settings.dropout_at,
+            layer_sum=settings.layer_sum,
+            speech_pooling=settings.speech_pooling,
         )
 
     def forward(self, frames: Tensor, frame_mask: Tensor, tokens: Tensor, token_mask: Tensor) -> Output:
@@ -205,7 +214,8 @@ class MMER(EmotionModel):
         A, T = self._encoded(frames, frame_mask, tokens, token_mask)  # [B, J, d], [B, M, d]
         parts, gate = [], None
         if self.pooled in ("both", "speech"):
-            parts.append(masked_mean(A, frame_mask))  # [B, d]
+            pool = self.speech_attention or masked_mean
+            parts.append(pool(A, frame_mask))  # [B, d] or [B, 2d]
         if self.mmi is not None:
             M, g = self.mmi(A, frame_mask, T, token_mask)  # [B, M, d] each
             parts.append(masked_mean(M, token_mask))  # [B, d]
@@ -213,7 +223,7 @@ class MMER(EmotionModel):
                 gate = masked_mean(g, token_mask).mean(dim=-1)  # [B]
         if self.pooled == "text":
             parts.append(masked_mean(T, token_mask))  # [B, d]
-        pooled = torch.cat(parts, dim=-1)  # [B, 2d], or [B, d] if only one part is pooled
+        pooled = torch.cat(parts, dim=-1)  # [B, 2d], or [B, d] if only one part is pooled; d more with attention
         return Output(self.emotion_head(self.dropout(pooled)), self.ctc_head(A) if self.ctc_head else None, gate)
 
     def view(self, frames: Tensor, frame_mask: Tensor, tokens: Tensor, token_mask: Tensor) -> View | None:
@@ -227,7 +237,7 @@ class MMER(EmotionModel):
 
     def _encoded(self, frames: Tensor, frame_mask: Tensor, tokens: Tensor, token_mask: Tensor) -> tuple[Tensor, Tensor]:
         """A `[B, J, d]` and T `[B, M, d]` from the arguments of `forward`."""
-        A = self.input_dropout(self.speech.context(frames, frame_mask))  # [B, J, d]
+        A = self.input_dropout(summed_context(self.speech, self.layer_sum, frames, frame_mask))  # [B, J, d]
         T = self.input_dropout(self.text_projection(tokens))  # [B, M, d]
         if self.text_layer is not None:
             T = self.text_layer(T, T, padding_mask(token_mask))  # [B, M, d]

@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from mmer_pipeline.encoders.speech import SpeechEncoder
+
 _SMALLEST_VARIANCE = 1e-5  # below it the gradient of the standard deviation would grow without limit
 
 
@@ -54,3 +56,8 @@ class AttentiveStatistics(nn.Module):
         mean = (weights * values).sum(dim=1)  # [B, d]
         variance = (weights * (values - mean.unsqueeze(1)).square()).sum(dim=1)  # [B, d]
         return torch.cat([mean, variance.clamp(min=_SMALLEST_VARIANCE).sqrt()], dim=-1)
+
+
+def summed_context(speech: SpeechEncoder, layer_sum: LayerSum | None, frames: Tensor, mask: Tensor) -> Tensor:
+    """As `SpeechEncoder.context`, or with a `LayerSum` the sum of `SpeechEncoder.hidden_states`: `[B, J, d]`."""
+    return layer_sum(speech.hidden_states(frames, mask)) if layer_sum else speech.context(frames, mask)

@@ -41,7 +41,11 @@ class System:
 
 
 # Of small models on stored features, which take seconds an epoch. SUPERB's recipe for emotion makes 30,000 steps.
-_TRAINED_HEADS = {"learning_rate": 1e-4, "batch_size": 32, "epochs": 100, "schedule": "constant", "weight_decay": 0.0}
+_TRAINED_HEADS = {
+    "learning_rate": 1e-4, "batch_size": 32, "epochs": 100, "schedule": "constant", "weight_decay": 0.0,
+    "precision": "fp32",
+}  # fmt: skip
+_OF_SPEECH = ("dropout_at", "layer_sum", "speech_pooling")  # settings of all built-in systems that read speech
 
 SYSTEMS = {
     # The paper's system (section 3).
@@ -49,14 +53,12 @@ SYSTEMS = {
         "mmer_pipeline.systems.mmer:MMER",
         "MMER",
         ("speech", "text"),
-        ("alpha", "gate", "r_branch", "q_branch", "pooled", "text_self_attention", "speech_projections", "dropout_at"),
+        ("alpha", "gate", "r_branch", "q_branch", "pooled", "text_self_attention", "speech_projections", *_OF_SPEECH),
     ),
     # Speech encoder, emotion and CTC heads together (Cai et al., Interspeech 2021; the paper's [28]).
-    "cai": System(
-        "mmer_pipeline.systems.unimodal:SpeechClassifier", "Cai et al.", ("speech",), ("alpha", "dropout_at")
-    ),
+    "cai": System("mmer_pipeline.systems.unimodal:SpeechClassifier", "Cai et al.", ("speech",), ("alpha", *_OF_SPEECH)),
     # Speech encoder, mean pooling, one linear layer (section 4.2).
-    "wav2vec2": System("mmer_pipeline.systems.unimodal:SpeechClassifier", "wav2vec2", ("speech",), ("dropout_at",)),
+    "wav2vec2": System("mmer_pipeline.systems.unimodal:SpeechClassifier", "wav2vec2", ("speech",), _OF_SPEECH),
     # Text encoder, mean pooling, one linear layer (section 4.2).
     "roberta": System(
         "mmer_pipeline.systems.unimodal:TextClassifier", "RoBERTa", ("text",), ("finetune_text", "text_pooling")
@@ -200,7 +202,8 @@ def settings_for(system: str, **settings: Any) -> Settings:
     settings = {**entry.defaults, **settings}
     has = entry.options
     if entry.is_fitted:  # there are no epochs
-        settings = {name: value for name, value in settings.items() if not _is_of_epochs(name)} | {"epochs": 1}
+        settings = {name: value for name, value in settings.items() if not _is_of_epochs(name)}
+        settings |= {"epochs": 1, "precision": "fp32"}
     if not _reads_words(entry, settings):
         settings = {name: value for name, value in settings.items() if name not in ("transcripts", "test_transcripts")}
     if "speech" not in entry.reads:
@@ -280,6 +283,7 @@ _VARIANTS = {  # settings in which the authors' code differs from the paper, and
     "spec_augment": "no SpecAugment",
     "text_pooling": "pooler",
 }
+_ADDED = {"layer_sum": "layer sum", "speech_pooling": "attentive pooling"}
 _NAMED_AFTER = {"wav2vec2": "speech_encoder", "roberta": "text_encoder"}  # systems whose title is that of an encoder
 _ANNOTATIONS = {"keep": "annotations kept", "mask": "annotations masked"}
 
@@ -300,6 +304,7 @@ def title(settings: Mapping[str, Any]) -> str:
         notes.append(_POOLED[settings["pooled"]])
     if "finetune_text" in system.options:
         notes.append("fine-tuned" if settings["finetune_text"] else "frozen")
+    notes += [note for name, note in _ADDED.items() if settings.get(name, DEFAULTS[name]) != DEFAULTS[name]]
     notes += _variants(settings) + _inputs(system, settings)
     if "text" in system.reads and settings["annotations"] in _ANNOTATIONS:
         notes.append(_ANNOTATIONS[settings["annotations"]])

@@ -7,10 +7,11 @@ from mmer_pipeline.encoders.speech import SpeechEncoder
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.base import EmotionModel, Output, Parts, masked_mean
+from mmer_pipeline.systems.pooling import AttentiveStatistics, LayerSum, summed_context
 
 
 class SpeechClassifier(EmotionModel):
-    """Speech encoder, mean over frames, one linear layer; with an alphabet, also a CTC head (Cai et al. 2021)."""
+    """Speech encoder, pooling over frames, one linear layer; with an alphabet, also a CTC head (Cai et al. 2021)."""
 
     def __init__(
         self,
@@ -20,6 +21,8 @@ class SpeechClassifier(EmotionModel):
         alphabet: list[str],  # the CTC symbols, in the order of the logits, the blank first; empty: no CTC head
         dropout: float = 0.1,
         dropout_at: str = "head",  # where dropout is: before the emotion head, or on A (inputs)
+        layer_sum: bool = False,  # whether A is a weighted sum of the encoder's layers, or its last one
+        pooling: str = "mean",  # what the emotion head reads of A: its mean, or its attentive statistics
     ) -> None:
         super().__init__()
         self.speech = speech
@@ -27,7 +30,9 @@ class SpeechClassifier(EmotionModel):
         self.labels, self.alphabet = list(labels), list(alphabet)
         self.input_dropout = nn.Dropout(dropout if dropout_at == "inputs" else 0.0)
         self.dropout = nn.Dropout(dropout if dropout_at == "head" else 0.0)
-        self.emotion_head = nn.Linear(d, len(labels))
+        self.layer_sum = LayerSum(len(speech.layers) + 1) if layer_sum else None
+        self.attention = AttentiveStatistics(d) if pooling == "attentive" else None
+        self.emotion_head = nn.Linear(2 * d if self.attention else d, len(labels))
         self.ctc_head = nn.Linear(d, len(alphabet)) if alphabet else None
 
     @classmethod
@@ -39,12 +44,14 @@ class SpeechClassifier(EmotionModel):
             alphabet=parts.alphabet,
             dropout=settings.dropout,
             dropout_at=settings.dropout_at,
+            layer_sum=settings.layer_sum,
+            pooling=settings.speech_pooling,
         )
 
     def forward(self, frames: Tensor, frame_mask: Tensor) -> Output:
         """Front-end frames `[B, J, front_dim]` and their mask → `Output`."""
-        A = self.input_dropout(self.speech.context(frames, frame_mask))  # [B, J, d]
-        pooled = masked_mean(A, frame_mask)  # [B, d]
+        A = self.input_dropout(summed_context(self.speech, self.layer_sum, frames, frame_mask))  # [B, J, d]
+        pooled = self.attention(A, frame_mask) if self.attention else masked_mean(A, frame_mask)  # [B, 2d] or [B, d]
         return Output(self.emotion_head(self.dropout(pooled)), self.ctc_head(A) if self.ctc_head else None)
 
 

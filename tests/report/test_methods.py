@@ -102,6 +102,12 @@ def test_encoders_have_their_revisions_and_publications(both):
              "makes one fused vector per word of R and Q.",
              "reads the mean of the speech encoder's frames and the mean of the fused words."],
         ),
+        (
+            {"system": "mmer", "layer_sum": True, "speech_pooling": "attentive"},
+            ["the sum of its layers and of their input, with trained weights [@superb].",
+             "reads the mean and the standard deviation of the speech encoder's frames, both weighted by trained "
+             "attention [@okabe2018] and the mean of the fused words."],
+        ),
         ({"system": "mmer", "gate": False, "r_branch": False}, [": words attend to frames (Q); a linear layer makes"]),
         ({"system": "mmer", "pooled": "text", "text_self_attention": True},
          ["A transformer layer is applied to the words first.", "reads the mean of the text encoder's tokens."]),

@@ -58,6 +58,11 @@ EVERY_SYSTEM = [
     *(("mmer", ablation) for ablation in ABLATIONS),
     ("mmer", RECIPES["reference"]["mmer"]),
     ("roberta", {"finetune_text": True, "text_pooling": "pooler"}),
+    ("wav2vec2", {"layer_sum": True}),
+    ("cai", {"speech_pooling": "attentive"}),
+    ("mmer", {"layer_sum": True, "speech_pooling": "attentive"}),
+    ("mmer", {"pooled": "speech", "speech_pooling": "attentive"}),
+    ("mmer", {"pooled": "text", "speech_pooling": "attentive"}),
 ]
 
 

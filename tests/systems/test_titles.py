@@ -66,7 +66,17 @@ def test_titles_say_where_a_system_is_built_as_in_the_authors_code():
     }
     parts = settings_for("mmer", fold=1, text_self_attention=True, spec_augment=False)
     assert title(asdict(parts)) == "MMER (α = 0.1, self-attention over T, no SpecAugment)"
+    pooled = settings_for("cai", fold=1, layer_sum=True, speech_pooling="attentive")
+    assert title(asdict(pooled)) == "Cai et al. (α = 0.1, layer sum, attentive pooling)"
     old = asdict(settings_for("mmer", fold=1))
-    for name in ("text_self_attention", "speech_projections", "dropout_at", "spec_augment", "text_pooling"):
+    for name in (
+        "layer_sum",
+        "speech_pooling",
+        "text_self_attention",
+        "speech_projections",
+        "dropout_at",
+        "spec_augment",
+        "text_pooling",
+    ):
         del old[name]
     assert title(old) == "MMER (α = 0.1)"

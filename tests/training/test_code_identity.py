@@ -49,7 +49,7 @@ def edit(monkeypatch, tmp_path):
 
 
 def edit_pooling(edit):
-    edit("systems.mmer", "parts.append(masked_mean(A, frame_mask))", "parts.append(A.amax(dim=1))")
+    edit("systems.mmer", "pool = self.speech_attention or masked_mean", "pool = lambda A, _: A.amax(dim=1)")
 
 
 def digest(source):
