@@ -24,7 +24,7 @@ from stages.cluster_options import cluster_options
 from stages.extract import make_features
 from stages.other_corpora import extract_other_corpora, read_other_corpora
 from stages.report import WRITTEN, show_report
-from stages.setting_options import Command, GroupedCommand, recipe_options, setting_options
+from stages.setting_options import Command, GroupedCommand, setting_options, system_defaults
 from stages.shared_options import FILE, Common, common_options, manifest_option, say
 from stages.system_list import Entry, parse_seeds, parse_systems
 from stages.train import fold_options
@@ -131,7 +131,7 @@ def cv(
     check_trackers(track)
     corpus = read_manifest(common.manifest(manifest))
     entries = [
-        replace(entry, options={**recipe_options(entry.system, entry.recipe or recipe), **entry.options})
+        replace(entry, options={**system_defaults(entry.system, entry.recipe or recipe), **entry.options})
         for entry in entries
     ]
     jobs = _jobs(entries, seeds, numbers, corpus, options)

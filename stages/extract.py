@@ -14,7 +14,7 @@ from mmer_pipeline.corpora.transcripts import GOLD
 from mmer_pipeline.settings import FEATURE_SETTINGS
 from mmer_pipeline.systems.registry import settings_for
 from stages.cluster_options import LOCAL, cluster_options
-from stages.setting_options import GroupedCommand, SystemName, setting_options
+from stages.setting_options import GroupedCommand, SystemName, setting_options, system_defaults
 from stages.shared_options import Common, common_options, manifest_option, say, suggest
 from stages.transcribe import make_transcripts
 
@@ -49,6 +49,7 @@ def extract(common: Common, system: str, scheduler: str, manifest: Path | None, 
 
         check_address(scheduler)  # also where nothing has to be computed
     corpus = read_manifest(common.manifest(manifest))
+    options |= system_defaults(system)
     requests = requests_of(settings_for(system, fold=1, **options))
     done = {_key(request): make_features(common, request, corpus, scheduler) for request in requests}
     say(common, f"Done in {time.perf_counter() - began:.1f} s.")

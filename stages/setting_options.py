@@ -15,7 +15,7 @@ from mmer_pipeline.systems.registry import absolute_name, find_system, recipe_fo
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
-PRESET = "mmer.preset"  # key in click's `meta`
+PRESET, OF_PRESET = "mmer.preset", "mmer.of-preset"  # keys in click's `meta`
 OWN, GENERAL = "Options", "General options"  # headings: options of one command, options of all commands
 MISSPELT = 0.8  # similarity (difflib) of an unknown option to one that is probably meant: --seed and --seeds have 0.92
 _TYPES = get_type_hints(Settings)
@@ -122,7 +122,9 @@ def _use_preset(context: click.Context, _parameter: click.Parameter, value: str)
     """Use a preset's values as defaults; options on the command line and those of mmer.toml take precedence."""
     names = {parameter.name for parameter in context.command.params}
     preset = {name: setting for name, setting in PRESETS[value].items() if name in names}
-    context.default_map = {**preset, **(context.default_map or {})}
+    written = context.default_map or {}  # in mmer.toml
+    context.meta[OF_PRESET] = preset.keys() - written.keys()
+    context.default_map = {**preset, **written}
     context.meta[PRESET] = value
     return value
 
@@ -143,14 +145,24 @@ def _recipe(command: Any) -> Any:
     )(command)  # fmt: skip
 
 
-def recipe_options(system: str, recipe: str) -> dict[str, Any]:
-    """The recipe's values of a system's settings, except those that a flag, mmer.toml or the preset gives.
+def system_defaults(system: str, recipe: str = "paper") -> dict[str, Any]:
+    """A system's own defaults, and the recipe's, except those that a flag or mmer.toml gives.
+
+    A preset takes precedence over a recipe, since it belongs to its encoders, but not over a system's own defaults.
 
     Raises:
         UserError: the recipe does not cover this system.
     """
-    source, unset = click.get_current_context().get_parameter_source, (None, click.core.ParameterSource.DEFAULT)
-    return {name: value for name, value in recipe_for(system, recipe).items() if source(name) in unset}
+    context = click.get_current_context()
+    source, unset = context.get_parameter_source, (None, click.core.ParameterSource.DEFAULT)
+    of_recipe = {name: value for name, value in recipe_for(system, recipe).items() if source(name) in unset}
+    from_map, of_preset = click.core.ParameterSource.DEFAULT_MAP, context.meta.get(OF_PRESET, ())
+    own = {
+        name: value
+        for name, value in find_system(system).defaults.items()
+        if source(name) in unset or (source(name) is from_map and name in of_preset)
+    }
+    return {**own, **of_recipe}
 
 
 def parse_settings(words: Sequence[str], name: str) -> dict[str, Any]:

@@ -15,7 +15,7 @@ import click
 from mmer_pipeline.paths import NO_FOLD, fold, fold_name
 from mmer_pipeline.settings import OPTIONS
 from mmer_pipeline.tracking import TRACKERS, Tracking, check_trackers
-from stages.setting_options import Command, GroupedCommand, NumberRange, recipe_options, setting_options
+from stages.setting_options import Command, GroupedCommand, NumberRange, setting_options, system_defaults
 from stages.shared_options import (
     RUN,
     Common,
@@ -91,7 +91,7 @@ def train(
     quiet_libraries()
     check_trackers(track)
     corpus = read_manifest(common.manifest(manifest))
-    options |= recipe_options(options["system"], recipe)
+    options |= system_defaults(options["system"], recipe)
     numbers = numbers or tuple(range(1, len(fold_names(corpus, options["folds"])) + 1))
     jobs = [settings_for(fold=number, **options) for number in numbers]
     check_words(corpus, jobs)

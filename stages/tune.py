@@ -20,7 +20,7 @@ from mmer_pipeline.tuning.space import Dimension, corners, feature_choices
 from stages.cluster_options import cluster_options
 from stages.cv import check_workers, dask_client, extract_missing, worker_options
 from stages.search_option import parse_search
-from stages.setting_options import GroupedCommand, recipe_options, setting_options
+from stages.setting_options import GroupedCommand, setting_options, system_defaults
 from stages.shared_options import Common, check_run_name, common_options, manifest_option, say
 from stages.train import progress_options
 
@@ -75,7 +75,7 @@ def tune(
     check_trackers(track)
     corpus = read_manifest(common.manifest(manifest))
     system = options.pop("system")
-    options |= recipe_options(system, recipe)
+    options |= system_defaults(system, recipe)
     plan = Plan(corpus.corpus, corpus.digest, system, options, space, tuple(dict.fromkeys(numbers)), prune)
     _check(common, plan, corpus)
     directory = common.runs / study_name

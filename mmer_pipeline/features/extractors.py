@@ -78,6 +78,15 @@ class SpeechExtractor:
         """Scale a waveform `[S]` as the encoder expects it."""
         return waveform
 
+    def compute(self, loaded: Sequence[Tensor]) -> list[Group]:
+        """See `Extractor`."""
+        raise NotImplementedError
+
+    def of_waveform(self, waveform: np.ndarray) -> Tensor:
+        """The rows `[length, dim]` of one waveform `[S]` at 16 kHz."""
+        (group,) = self.compute([self.stack([waveform])])
+        return group.values[0].float()
+
 
 def read_waveform(item: SpeechItem) -> np.ndarray:
     """Decode a recording.
@@ -170,6 +179,11 @@ class TokenExtractor:
     def compute(self, loaded: Sequence[Sequence[int]]) -> list[Group]:
         """See `Extractor`; asynchronous on a GPU."""
         return [Group(self.encoder.hidden_states(loaded), list(map(len, loaded)))]
+
+    def of_tokens(self, ids: Sequence[int]) -> Tensor:
+        """The rows `[length, dim]` of one text."""
+        (group,) = self.compute([ids])
+        return group.values[0].float()
 
 
 class TextLayerExtractor(TokenExtractor):

@@ -20,12 +20,12 @@ from mmer_pipeline.encoders.encoder_files import SMALL_SUFFIXES
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.prediction.card_facts import CardFacts, Score
 from mmer_pipeline.prediction.model_card import model_card
-from mmer_pipeline.prediction.trained_model import SCHEMA, Member, TrainedModel, packed_settings
+from mmer_pipeline.prediction.trained_model import SCHEMA, EncoderReference, Member, TrainedModel, packed_settings
 from mmer_pipeline.runs import VALIDATED
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.registry import file_of_system, short_name, title
 
-TEXT_ENCODER = "text_encoder"  # folder of the copy
+TEXT_ENCODER, SPEECH_ENCODER = "text_encoder", "speech_encoder"  # folders of copies
 
 
 @dataclass(frozen=True)
@@ -44,11 +44,11 @@ def pack(
     """Write a packed model to `output`; an earlier packed model there is replaced.
 
     The text encoder is copied if it is a local directory, or with `include_encoders`; otherwise it is named by its id,
-    revision and digest. The speech encoder is part of the weights.
+    revision and digest. So is a frozen speech encoder; one that was trained is part of the weights.
 
     Raises:
         Busy: another process is packing to `output`.
-        UserError: `output` has other files, the text encoder has changed, or the system comes from a file.
+        UserError: `output` has other files, an encoder has changed, or the system comes from a file.
     """
     if file_of_system(model.settings.system):
         raise UserError(
@@ -70,14 +70,21 @@ def pack(
             (temporary / name).mkdir()
             for path in (member.directory / paths.MODEL_CONFIG_NAME, member.directory / paths.WEIGHTS_NAME):
                 shutil.copyfile(path, temporary / name / path.name)
-        copied = _copy_text_encoder(model, temporary, include_encoders)
-        sealed_json.write(temporary / paths.MODEL_DESCRIPTION, _description(model, copied, cross_validation))
+        encoders = {
+            folder: _packed_encoder(encoder, temporary / folder, include_encoders)
+            for folder, encoder in ((TEXT_ENCODER, model.text), (SPEECH_ENCODER, model.speech))
+        }
+        if model.speech is None:
+            del encoders[SPEECH_ENCODER]
+        sealed_json.write(temporary / paths.MODEL_DESCRIPTION, _description(model, encoders, cross_validation))
         files.write_text(temporary / paths.MODEL_CARD, model_card(_card_facts(model, cross_validation)))
 
 
 def _other_files(directory: Path) -> list[str]:
     """The other contents of a packed model's directory, such as `.git`."""
-    own = re.compile(rf"model|fold-\w+|{TEXT_ENCODER}|{re.escape(paths.MODEL_DESCRIPTION)}|{paths.MODEL_CARD}")
+    own = re.compile(
+        rf"model|fold-\w+|{TEXT_ENCODER}|{SPEECH_ENCODER}|{re.escape(paths.MODEL_DESCRIPTION)}|{paths.MODEL_CARD}"
+    )
     return sorted(path.name for path in directory.glob("*") if not own.fullmatch(path.name))
 
 
@@ -87,26 +94,25 @@ def _member_names(model: TrainedModel) -> list[str]:
     return [f"fold-{paths.fold_name(member.fold)}" for member in model.members]
 
 
-def _copy_text_encoder(model: TrainedModel, directory: Path, include_encoders: bool) -> bool:
-    if model.text is None:
-        return False
-    encoder = model.text.files()  # checks that it is the one of the training
-    is_local = encoder.revision is None and not is_embedded(encoder.name)
+def _packed_encoder(reference: EncoderReference | None, folder: Path, include_encoders: bool) -> dict[str, Any] | None:
+    """How the description names an encoder, of which a copy may have been written to `folder`."""
+    if reference is None:
+        return None
+    found = reference.files()  # checks that it is the one of the training
+    facts = {"name": paths.encoder_name(found.name), "revision": reference.revision, "digest": reference.digest}
+    is_local = found.revision is None and not is_embedded(found.name)
     if not (is_local or include_encoders):
-        return False
-    (directory / TEXT_ENCODER).mkdir()
-    small = [path for path in sorted(encoder.directory.iterdir()) if path.suffix in SMALL_SUFFIXES]
-    for path in (*small, *encoder.weight_files):
-        shutil.copyfile(path, directory / TEXT_ENCODER / path.name)
-    return True
+        return {**facts, "directory": None}
+    folder.mkdir()
+    small = [path for path in sorted(found.directory.iterdir()) if path.suffix in SMALL_SUFFIXES]
+    for path in (*small, *found.weight_files):
+        shutil.copyfile(path, folder / path.name)
+    return {**facts, "directory": folder.name}
 
 
-def _description(model: TrainedModel, copied: bool, cross_validation: CrossValidation | None) -> dict[str, Any]:
-    text = None
-    if model.text:
-        name = paths.encoder_name(model.settings.text_encoder)
-        text = {"name": name, "revision": model.text.revision, "digest": model.text.digest}
-        text["directory"] = TEXT_ENCODER if copied else None
+def _description(
+    model: TrainedModel, encoders: dict[str, Any], cross_validation: CrossValidation | None
+) -> dict[str, Any]:
     return {
         "schema": SCHEMA,
         "version": __version__,
@@ -125,7 +131,7 @@ def _description(model: TrainedModel, copied: bool, cross_validation: CrossValid
             }
             for member, name in zip(model.members, _member_names(model), strict=True)
         ],
-        "text_encoder": text,
+        **encoders,
         "corpus": model.corpus,
         "utterances": model.utterances,
         "versions": dict(model.versions),
@@ -207,7 +213,7 @@ def push(model: TrainedModel, repo_id: str, *, private: bool = False, token: str
             repo_id=repo_id,
             folder_path=model.packed,
             commit_message=f"Upload {model.name}",
-            delete_patterns=[f"{folder}/*" for folder in ("model", "fold-*", TEXT_ENCODER)],
+            delete_patterns=[f"{folder}/*" for folder in ("model", "fold-*", TEXT_ENCODER, SPEECH_ENCODER)],
         )
     except HFValidationError as error:
         raise UserError(f"{repo_id!r} is no id of a repository on the hub ({error}). Expected user/name.") from None

@@ -27,10 +27,12 @@ from mmer_pipeline.encoders.encoder_files import resolve_encoder
 from mmer_pipeline.encoders.speech import SpeechEncoder
 from mmer_pipeline.encoders.text import TextEncoder, TextTokenizer
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.prediction.frozen_inputs import FrozenInputs
 from mmer_pipeline.prediction.results import GIVEN, Explanation, Prediction, Word
 from mmer_pipeline.prediction.segmentation import speech_segments
 from mmer_pipeline.prediction.trained_model import TrainedModel, find_model
 from mmer_pipeline.prediction.waveforms import Audio, as_waveform
+from mmer_pipeline.systems.registry import read_features
 from mmer_pipeline.training import memory_budget
 from mmer_pipeline.training.batches import micro_batches
 from mmer_pipeline.training.build_model import load_model
@@ -39,6 +41,7 @@ from mmer_pipeline.training.mixed_precision import make_accelerator
 
 SILENCE = 1e-3  # largest sample of a silent recording: −60 dB
 TOKENS_PER_BATCH = 1024
+_MASKS = {"frames": "frame_mask", "tokens": "token_mask"}  # of other inputs, the name of the mask follows from theirs
 UTTERANCES_PER_CALL = 64  # of a long recording, whose samples need not all be in memory
 
 
@@ -90,7 +93,8 @@ class EmotionRecognizer:
         if model.text is not None:
             files = model.text.files()
             self._tokenizer = TextTokenizer(files)
-            self._text = None if settings.finetune_text else TextEncoder(files, self.device)
+            self._text = TextEncoder(files, self.device) if "text" in read_features(settings) else None
+        self._frozen = FrozenInputs(model, str(self.device))
         self._lock = threading.Lock()
 
     @classmethod
@@ -205,7 +209,7 @@ class EmotionRecognizer:
         Raises:
             UserError: it is silent, too short or too long, or not finite; its transcript is missing (with "gold").
         """
-        shortest = self._speech.receptive_field_samples if self._speech else 1
+        shortest = self._speech.receptive_field_samples if self._speech else self._frozen.fewest_samples
         if len(waveform) < shortest:
             raise UserError(
                 f"The recording is too short: expected at least {shortest / SAMPLE_RATE:.3f} s, found "
@@ -260,16 +264,19 @@ class EmotionRecognizer:
                 samples = torch.from_numpy(self._speech.normalise(waveform))[None].to(self.device)  # [1, S]
                 frames = self._speech.frontend(samples)[0].float()
                 row["frames"] = self._as_stored(frames) if self.model.settings.speech_features else frames
+        ids: list[list[int]] = [[] for _ in waveforms]
         if self._tokenizer is not None:
             ids = self._tokenizer([encoder_text(text, self.model.settings.annotations) for text in texts])
-            if self._text is None:
+            if self.model.settings.finetune_text:
                 for row, tokens in zip(inputs, ids, strict=True):
                     row["tokens"] = torch.tensor(tokens, device=self.device)
-            else:
+            elif self._text is not None:
                 for part in micro_batches(range(len(ids)), [float(len(tokens)) for tokens in ids], TOKENS_PER_BATCH):
                     hidden = self._text.hidden_states([ids[i] for i in part])  # [B, M, d_t]
                     for i, values in zip(part, hidden, strict=True):
                         inputs[i]["tokens"] = self._as_stored(values[: len(ids[i])])
+        for row, waveform, tokens in zip(inputs, waveforms, ids, strict=True):
+            row.update(self._frozen.of(waveform, tokens))
         return inputs
 
     def _as_stored(self, values: Tensor) -> Tensor:
@@ -332,10 +339,10 @@ class EmotionRecognizer:
 def _padded(rows: Sequence[Mapping[str, Tensor]]) -> dict[str, Tensor]:
     """A batch with masks from the inputs of several utterances."""
     batch = {}
-    for name, mask in (("frames", "frame_mask"), ("tokens", "token_mask")):
-        if name in rows[0]:
-            values = [row[name] for row in rows]
-            batch[name] = pad_sequence(values, batch_first=True)
-            lengths = torch.tensor([len(value) for value in values], device=batch[name].device)
-            batch[mask] = torch.arange(batch[name].shape[1], device=lengths.device)[None] < lengths[:, None]
+    for name in rows[0]:
+        mask = _MASKS.get(name, f"{name}_mask")
+        values = [row[name] for row in rows]
+        batch[name] = pad_sequence(values, batch_first=True)
+        lengths = torch.tensor([len(value) for value in values], device=batch[name].device)
+        batch[mask] = torch.arange(batch[name].shape[1], device=lengths.device)[None] < lengths[:, None]
     return batch

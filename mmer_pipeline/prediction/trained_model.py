@@ -20,9 +20,10 @@ from mmer_pipeline.json_shapes import mismatch
 from mmer_pipeline.runs import FINAL, RunRecord, read_metrics, trained_folds, validated_epoch
 from mmer_pipeline.settings import DEFAULTS, Settings
 from mmer_pipeline.suggested_commands import train_command
-from mmer_pipeline.systems.registry import all_inputs, encoders_read, file_of_system
+from mmer_pipeline.systems.registry import all_inputs, encoders_read, file_of_system, modalities_read
 
 SCHEMA = 1  # of mmer_model.json
+_ENCODER = {"name": str, "revision": (str, None), "digest": str, "directory": (str, None)}
 _DESCRIPTION = {
     "name": str,
     "settings": dict,
@@ -31,7 +32,8 @@ _DESCRIPTION = {
         {"directory": str, "fold": int, "held_out": str, "digest": str, "config_digest?": (str, None),
          "epoch?": (int, None)}
     ],
-    "text_encoder": ({"name": str, "revision": (str, None), "digest": str, "directory": (str, None)}, None),
+    "text_encoder": (_ENCODER, None),
+    "speech_encoder?": (_ENCODER, None),
     "corpus": str,
     "utterances": int,
     "versions": {str: str},
@@ -68,7 +70,7 @@ class EncoderReference:
         found = resolve_encoder(self.name, self.revision)
         if found.digest() != self.digest:
             raise UserError(
-                f"The text encoder {self.name} is not the one that the model was trained with: expected the digest "
+                f"The encoder {self.name} is not the one that the model was trained with: expected the digest "
                 f"{self.digest}, found {found.digest()}. Restore its files, or train the model again with this one."
             )
         return found
@@ -88,23 +90,25 @@ class TrainedModel:
     versions: Mapping[str, str]  # of the libraries that trained it
     selection: str = FINAL  # how the epochs of its members were chosen: one of `runs.SELECTIONS`
     packed: Path | None = None  # the directory of a packed model
+    speech: EncoderReference | None = None  # a frozen one, which is not part of the weights; None: there is none
 
     @property
     def digest(self) -> str:
         """Digest of everything that a prediction depends on, apart from the ASR model: 16 hex digits."""
         text = self.text.digest if self.text else None
         members = [member.digest for member in self.members]
-        return digest_of_facts({"settings": self.settings.identity(), "members": members, "text": text})
+        speech = {"speech": self.speech.digest} if self.speech else {}
+        return digest_of_facts({"settings": self.settings.identity(), "members": members, "text": text, **speech})
 
     @property
     def reads_text(self) -> bool:
         """Whether it needs a transcript."""
-        return "text" in all_inputs(self.settings)
+        return "text" in modalities_read(asdict(self.settings))
 
     @property
     def reads_speech(self) -> bool:
         """Whether it needs the recording."""
-        return "speech" in all_inputs(self.settings)
+        return "speech" in modalities_read(asdict(self.settings))
 
 
 def find_model(name: str, runs: Path, numbers: Sequence[int] = (), revision: str | None = None) -> TrainedModel:
@@ -169,7 +173,8 @@ def model_of_run(run: Path, numbers: Sequence[int] = (), selection: str = FINAL)
         settings=first.settings,
         labels=tuple(first.inputs["labels"]),
         members=members,
-        text=_text_encoder(first),
+        text=_encoder(first, "text"),
+        speech=_encoder(first, "speech"),
         corpus=first.facts.get("corpus", "unknown"),  # a run that another program wrote may lack these
         utterances=sum(first.facts.get("utterances", {}).values()),
         versions=first.facts.get("versions", {}),
@@ -215,14 +220,15 @@ def _record(run: Path, number: int) -> RunRecord:
     return record
 
 
-def _text_encoder(record: RunRecord) -> EncoderReference | None:
-    """The text encoder that a fold was trained with; None if its system reads no text."""
+def _encoder(record: RunRecord, kind: str) -> EncoderReference | None:
+    """The text or speech encoder that a fold was trained with; None if its weights are in the model, or it has none."""
     settings, facts = record.settings, record.facts
-    if "text" not in encoders_read(settings):
+    if kind not in encoders_read(settings) or (kind == "speech" and "speech" in all_inputs(settings)):
         return None
-    found = resolve_encoder(settings.text_encoder, facts.get("revisions", {}).get("text") or settings.text_revision)
-    trained_with = facts.get("encoder_digests", {}).get("text")  # older runs do not say
-    return EncoderReference(settings.text_encoder, found.revision, trained_with or found.digest())
+    name: str = getattr(settings, f"{kind}_encoder")
+    found = resolve_encoder(name, facts.get("revisions", {}).get(kind) or getattr(settings, f"{kind}_revision"))
+    trained_with = facts.get("encoder_digests", {}).get(kind)  # older runs do not say
+    return EncoderReference(name, found.revision, trained_with or found.digest())
 
 
 def read_packed_model(directory: Path) -> TrainedModel:
@@ -257,7 +263,8 @@ def read_packed_model(directory: Path) -> TrainedModel:
         settings=settings,
         labels=tuple(value["labels"]),
         members=_members(directory, value["members"]),
-        text=_packed_text_encoder(directory, value["text_encoder"]),
+        text=_packed_encoder(directory, value["text_encoder"]),
+        speech=_packed_encoder(directory, value.get("speech_encoder")),
         corpus=value["corpus"],
         utterances=value["utterances"],
         versions=value["versions"],
@@ -300,13 +307,13 @@ def _inside(directory: Path, name: str) -> Path:
     return directory / name
 
 
-def _packed_text_encoder(directory: Path, text: Mapping[str, Any] | None) -> EncoderReference | None:
-    """The text encoder of a packed model: the copy in its directory, or the one that it names."""
-    if text is None:
+def _packed_encoder(directory: Path, encoder: Mapping[str, Any] | None) -> EncoderReference | None:
+    """An encoder of a packed model: the copy in its directory, or the one that it names."""
+    if encoder is None:
         return None
-    if text["directory"]:
-        return EncoderReference(str(_inside(directory, text["directory"]).absolute()), None, text["digest"])
-    return EncoderReference(text["name"], text["revision"], text["digest"])
+    if encoder["directory"]:
+        return EncoderReference(str(_inside(directory, encoder["directory"]).absolute()), None, encoder["digest"])
+    return EncoderReference(encoder["name"], encoder["revision"], encoder["digest"])
 
 
 def packed_settings(settings: Settings) -> dict[str, Any]:
