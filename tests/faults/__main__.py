@@ -6,6 +6,7 @@ something.
 
 import argparse
 import importlib.util
+import os
 import shutil
 import sys
 import tempfile
@@ -30,12 +31,13 @@ KINDS = {
     "disk errors": "faults.disk_errors",
     "power loss": "faults.power_loss",
     "two at once": "faults.pairs",
-    "cluster": "faults.cluster",
     "mutations of inputs": "faults.mutations_inputs",
     "mutations of features": "faults.mutations_features",
     "mutations of runs": "faults.mutations_runs",
+    "cluster": "faults.cluster",  # last: a trial takes a minute
 }
 MUTATIONS = 50  # in one trial
+_LONGEST = 1500  # characters of what was found that are printed
 
 
 @dataclass(frozen=True)
@@ -63,6 +65,7 @@ def main() -> None:
     from faults import children
 
     children.stop_by_signals()
+    os.environ["GIT_DIR"] = os.devnull  # reports name the commit, which may change while this runs
     try:
         _run_all(options, results, slot)
     except KeyboardInterrupt:
@@ -70,6 +73,8 @@ def main() -> None:
         sys.exit(130)
     finally:
         print(f"\n{results.table()}\nAll results: {results.path}", flush=True)
+        if again := results.to_repeat():
+            print(f"{len(again)} of the trials found something; the next call repeats them first.", flush=True)
         if not options.keep:
             shutil.rmtree(slot, ignore_errors=True)
     if results.to_repeat():
@@ -102,7 +107,8 @@ def _line(entry: dict[str, Any]) -> str:
     """The line of a trial: "held: kills, train, seed 3 (2 faults, 4.1 s)"."""
     what = ", ".join(filter(None, (entry["kind"], entry["case"], f"seed {entry['seed']}")))
     if entry["result"] == FOUND:
-        return f"FOUND: {what}: {entry['detail']}"
+        detail = entry["detail"]
+        return f"FOUND: {what}: {detail if len(detail) < _LONGEST else f'{detail[:_LONGEST]} … (all in the results)'}"
     faults = f"{entry['faults']:,} fault{'' if entry['faults'] == 1 else 's'}"
     return f"held: {what} ({faults}, {entry['seconds']:.1f} s)"
 
@@ -135,20 +141,23 @@ def _options() -> argparse.Namespace:
 def _trials(
     options: argparse.Namespace, modules: dict[str, ModuleType], results: Results, ended: set[tuple[str, str]]
 ) -> Iterator[Trial]:
-    """Trials to repeat, and then one of each kind in turn, so that a short run is a fair sample."""
+    """Trials to repeat, and then those of all kinds, of which each gets the same share of the time."""
     cases = {
         kind: [case for case in getattr(module, "CASES", [""]) if options.cases is None or case in options.cases]
         for kind, module in modules.items()
     }
     yield from (Trial(*key) for key in results.to_repeat() if key[1] in cases.get(key[0], ()))
-    turns = {kind: _of_kind(kind, cases[kind], options, results, ended) for kind in cases}
-    while turns:
-        for kind in list(turns):
-            trial = next(turns[kind], None)
-            if trial is None:
-                del turns[kind]
-            else:
-                yield trial
+    left = {kind: _of_kind(kind, cases[kind], options, results, ended) for kind in cases}
+    seconds = dict.fromkeys(left, 0.0)
+    while left:
+        kind = min(left, key=lambda kind: seconds[kind])
+        trial = next(left[kind], None)
+        if trial is None:
+            del left[kind]
+            continue
+        began = time.monotonic()
+        yield trial
+        seconds[kind] += time.monotonic() - began
 
 
 def _of_kind(

@@ -70,4 +70,4 @@ class Results:
 
 def _line(kind: str, case: str, counts: Counter[str]) -> str:
     cells = [counts[name] for name in ("trials", "faults", "held", "found", "mended")]
-    return f"| {kind} | {case} | " + " | ".join(f"{cell:,}" for cell in cells) + " |"
+    return f"| {kind} | {case or 'all kinds'} | " + " | ".join(f"{cell:,}" for cell in cells) + " |"

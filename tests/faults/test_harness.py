@@ -5,7 +5,6 @@ import signal
 import subprocess
 import sys
 from argparse import Namespace
-from itertools import islice
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -69,17 +68,25 @@ def test_the_network_of_a_killed_harness_is_removed_and_that_of_a_living_one_is_
         assert namespaces(os.getpid()) == [f"mmer{os.getpid()}-1", f"mmer{os.getpid()}-hub"]
 
 
-def test_a_short_run_has_trials_of_every_kind(tmp_path: Path) -> None:
+def test_trials_that_found_something_come_first_and_then_every_kind_gets_the_same_time(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     modules = {
-        "kills": SimpleNamespace(CASES=("a", "b", "c")),
+        "cluster": SimpleNamespace(CASES=("a",)),
+        "kills": SimpleNamespace(CASES=("b", "c")),
         "pairs": SimpleNamespace(CASES=("d",)),
         "mutations": None,
     }
     results, ended = Results(tmp_path / "results.jsonl"), {("pairs", "d")}
     results.add({"kind": "kills", "case": "b", "seed": 0, "result": "held"})
-    results.add({"kind": "kills", "case": "c", "seed": 1, "result": "found"})
-    options = Namespace(cases=None, first_seed=0, step=2)
-    trials = [(t.kind, t.case, t.seed) for t in islice(_trials(options, modules, results, ended), 7)]
-    assert trials[0] == ("kills", "c", 1)  # it has found something
-    assert trials[1::2] == [("kills", "a", 0), ("kills", "c", 0), ("kills", "a", 2)]
-    assert trials[2::2] == [("mutations", "", 0), ("mutations", "", 2), ("mutations", "", 4)]
+    results.add({"kind": "kills", "case": "c", "seed": 2, "result": "found"})
+    clock = [0.0]
+    monkeypatch.setattr("faults.__main__.time", SimpleNamespace(monotonic=lambda: clock[0]))
+    made = []
+    for trial in _trials(Namespace(cases=None, first_seed=0, step=2), modules, results, ended):
+        clock[0] += {"cluster": 10, "kills": 4, "mutations": 6}[trial.kind]
+        made.append((trial.kind, trial.case, trial.seed))
+        if len(made) == 8:
+            break
+    assert made[:4] == [("kills", "c", 2), ("cluster", "a", 0), ("kills", "c", 0), ("mutations", "", 0)]
+    assert made[4:] == [("kills", "b", 2), ("mutations", "", 2), ("kills", "b", 4), ("cluster", "a", 2)]
