@@ -34,6 +34,8 @@ def connect(scheduler: str | Client, report: Callable[[str], None] = lambda _: N
     Raises:
         UserError: as `remote_scheduler.connected`.
     """
+    # What Dask's own tasks raise when a worker is lost: the client learns of it in another way, and says so.
+    logging.getLogger("asyncio").setLevel(logging.CRITICAL)
     if isinstance(scheduler, Client):
         yield scheduler
     elif scheduler == "processes":

@@ -188,7 +188,8 @@ class ResultFile:
         else:
             text = csv_text(columns(self.labels), (_cells(row, self.labels) for row in rows))
         files.write_bytes(self.path, text.encode())
-        self.partial.unlink(missing_ok=True)
+        with files.explain_disk_errors(self.partial):
+            self.partial.unlink(missing_ok=True)
 
     def _open_partial(self) -> None:
         header = {"schema": SCHEMA, "identity": self.identity}

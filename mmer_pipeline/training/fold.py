@@ -1,7 +1,7 @@
 """The train stage: train one fold of one run."""
 
 import shutil
-from contextlib import ExitStack, nullcontext
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -86,6 +86,8 @@ def train_fold(
                     check_trained(fold_paths, before, run.name)
                     if before.files is None:  # an earlier version trained it, or a process was killed before the end
                         _finish(before, fold_paths, keep_state)
+                    with suppress(OSError):  # it is empty if a failing disk kept its directory
+                        fold_paths.state.rmdir()
                 return False
             record = replace(record, inputs=before.inputs, recorded=before.recorded) if before else record
             set_seed(settings.seed)

@@ -80,7 +80,8 @@ def _check_end(code: int, output: str, fired: str, workplace: Workplace) -> None
     kind, path = fired.split(" ", 2)[1], Path(fired.split(" ", 2)[2])
     name = path.name.removeprefix(".").removesuffix(".tmp").removesuffix(".lock").removesuffix(".partial.jsonl")
     name = name.replace(".partial.new", "").replace(".partial.h5", "")
-    is_note = path.name.endswith(".verified")  # that is left out where it cannot be written; then something else fails
+    # What can be done without: a note that cannot be written, a file that cannot be removed. Then something else fails.
+    is_note = path.name.endswith(".verified") or kind in ("unlink", "rmdir")
     names = {name, name.rsplit(".", 1)[0], path.parent.name, os.path.relpath(path.parent, workplace.place)}
     if ".tmp/" in str(path):  # a directory that is written under another name
         names |= {part.removeprefix(".").removesuffix(".tmp") for part in path.parts if part.endswith(".tmp")}
