@@ -195,6 +195,10 @@ class Settings:
     # Neither the paper nor its authors' code clips. With a limit, both losses fall faster, for short utterances and for
     # long ones (docs/training-choices.md).
     clip_norm: float = _setting(1.0, "Largest gradient norm of a step; 0: unlimited.", OPTIMISATION, minimum=0)
+    ema: float = _setting(
+        0.0, "Decay of a moving average of the weights, which is evaluated and saved; 0: the last weights.",
+        OPTIMISATION, minimum=0, below=1, is_new=True,
+    )  # fmt: skip
     balanced_classes: bool = _setting(
         False, "Weight the emotion loss so that every class counts equally.", OPTIMISATION, is_new=True
     )

@@ -142,6 +142,7 @@ def training(system: System) -> list[str]:
         "head_learning_rate": "the parts that are not pretrained have a peak learning rate of {:g}",
         "layer_decay": "the learning rate falls by a factor of {:g} from each encoder layer to the one below",
         "frozen_epochs": "encoders are frozen for the first {:g} epochs",
+        "ema": "an exponential moving average of the weights (decay {:g}) is evaluated",
     }
     told = [text.format(get(name)) for name, text in others.items() if get(name) != DEFAULTS[name]]
     if told:
@@ -157,7 +158,7 @@ _TOLD = {
     "speech_revision", "transcripts", "test_transcripts", "asr_model", "asr_revision", "annotations", "alpha",
     "finetune_text", "spec_augment", "epochs", "patience", "learning_rate", "head_learning_rate", "layer_decay",
     "frozen_epochs", "schedule", "weight_decay", "clip_norm", "balanced_classes", "label_smoothing", "dropout",
-    "layer_sum", "speech_pooling", "batch_size", "precision", "seed", "max_batch_seconds", "fold",
+    "layer_sum", "speech_pooling", "ema", "batch_size", "precision", "seed", "max_batch_seconds", "fold",
 }  # fmt: skip
 
 

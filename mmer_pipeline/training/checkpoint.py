@@ -97,9 +97,20 @@ class Progress:
         self.gradients = GradientNorms()
 
 
-def save(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, progress: Progress) -> None:
-    """Write trained weights, optimiser moments and progress; the previous file is kept until this one is complete."""
+def save(
+    path: Path,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    progress: Progress,
+    averages: Sequence[Tensor] = (),
+) -> None:
+    """Write trained weights, optimiser moments and progress; the previous file is kept until this one is complete.
+
+    `averages` are those of all trained weights, in the model's order, or empty.
+    """
     tensors: dict[str, Tensor] = {}
+    if averages:
+        tensors = {f"average.{name}": value for (name, _), value in zip(_trained(model), averages, strict=True)}
     for name, parameter in _trained(model):
         tensors[f"model.{name}"] = parameter.detach()
         for key, value in optimiser.state.get(parameter, {}).items():
@@ -110,7 +121,13 @@ def save(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, progres
         save_file(on_cpu, temporary, metadata={"progress": facts, "digest": _digest(facts, on_cpu)})
 
 
-def load(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, identity: str) -> Progress:
+def load(
+    path: Path,
+    model: nn.Module,
+    optimiser: torch.optim.Optimizer,
+    identity: str,
+    averages: Sequence[Tensor] = (),
+) -> Progress:
     """Restore what `save` wrote, or return new progress if nothing was saved.
 
     Raises:
@@ -134,8 +151,10 @@ def load(path: Path, model: nn.Module, optimiser: torch.optim.Optimizer, identit
             f"{path} was saved in the middle of epoch {progress.epoch} by an earlier version, which divided an epoch "
             "into other steps. Start the fold again with --restart."
         )
-    if fault := _unlike(tensors, model):
+    if fault := _unlike(tensors, model, bool(averages)):
         raise UserError(f"{path} is not the state of this model: {fault}. Start the fold again with --restart.")
+    for (name, _), value in zip(_trained(model), averages, strict=False):  # none, or all
+        value.copy_(tensors[f"average.{name}"])
     for name, parameter in _trained(model):
         parameter.data.copy_(tensors[f"model.{name}"])
         if f"step.{name}" in tensors:  # a parameter that never had a gradient has no state
@@ -172,11 +191,13 @@ def _digest(facts: str, tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()[:SHORT]
 
 
-def _unlike(tensors: Mapping[str, Tensor], model: nn.Module) -> str:
+def _unlike(tensors: Mapping[str, Tensor], model: nn.Module, has_averages: bool) -> str:
     """Say where the tensors of a state are not those of the model and its optimiser; "" if they are."""
     expected: dict[str, Tensor] = {}
     for name, parameter in _trained(model):
         expected[f"model.{name}"] = parameter
+        if has_averages:
+            expected[f"average.{name}"] = parameter
         if any(f"{key}.{name}" in tensors for key in ("step", *_MOMENTS)):
             expected |= {f"step.{name}": torch.tensor(0.0), **{f"{key}.{name}": parameter for key in _MOMENTS}}
     if missing := [name for name in expected if name not in tensors]:

@@ -25,6 +25,7 @@ from mmer_pipeline.training.batches import epoch_batches
 from mmer_pipeline.training.checkpoint import Progress
 from mmer_pipeline.training.examples import Examples
 from mmer_pipeline.training.inference import predict
+from mmer_pipeline.training.moving_average import MovingAverage
 from mmer_pipeline.training.schedules import learning_rate_factor
 from mmer_pipeline.training.step import Optimiser, StepResult
 
@@ -83,7 +84,8 @@ class Trainer:
         self.accelerator, self.observer, self.save_seconds = accelerator, observer, save_seconds
         self.model = model
         self.optimiser = Optimiser(settings, model, examples, accelerator, fold.train)
-        self.progress = checkpoint.load(paths.checkpoint, model, self.optimiser.adamw, identity)
+        self.average = MovingAverage(self.optimiser.trained, settings.ema)
+        self.progress = checkpoint.load(paths.checkpoint, model, self.optimiser.adamw, identity, self.average.values)
         self.records = read_metrics(paths.metrics)[: self.progress.epoch - 1]
         self._check_progress()
         self.pending: list[Pending] = []
@@ -135,12 +137,13 @@ class Trainer:
                     rate_factor=learning_rate_factor(settings.schedule, done + step, total),
                     measure_parts=self._measures_parts(step),
                 )
+                self.average.update(done + step)
                 self.pending.append(Pending(tuple(batches[step]), result))
                 progress.seconds += time.perf_counter() - began
                 self._after_step(step + 1, len(batches))
             self._close_epoch()
         if self.accelerator.is_main_process:
-            save_model(self.model, self.paths.model)
+            self._save_model(self.paths.model)
         self.accelerator.wait_for_everyone()
 
     def _batches(self) -> list[list[int]]:
@@ -228,7 +231,8 @@ class Trainer:
         self._save()
 
     def _score(self, positions: Sequence[int]) -> dict[str, Any]:
-        predictions = predict(self.model, self.examples, positions, self.accelerator)
+        with self.average.in_place():
+            predictions = predict(self.model, self.examples, positions, self.accelerator)
         return score(predictions, self.model.labels)
 
     def _wants_to_save(self) -> bool:
@@ -243,7 +247,8 @@ class Trainer:
 
     def _save(self) -> None:
         if self.accelerator.is_main_process:
-            checkpoint.save(self.paths.checkpoint, self.model, self.optimiser.adamw, self.progress)
+            average = self.average.values
+            checkpoint.save(self.paths.checkpoint, self.model, self.optimiser.adamw, self.progress, average)
         self._keep_validated()
         self.saved_at = time.monotonic()
         if self._any_process(self.observer.stop_requested()) and not has_ended(self.settings, self.records):
@@ -251,6 +256,10 @@ class Trainer:
                 f"Stopped in epoch {self.progress.epoch} after {self.progress.step} steps. "
                 "The state is saved; the same command continues from there."
             )
+
+    def _save_model(self, directory: Path) -> None:
+        with self.average.in_place():
+            save_model(self.model, directory)
 
     def _keep_validated(self) -> None:
         """Write `model-validated/` if the last completed epoch is the best one and this is the model after it.
@@ -261,7 +270,7 @@ class Trainer:
         best = validated_epoch(self.records)
         is_main, at_end_of_epoch = self.accelerator.is_main_process, self.progress.step == 0
         if is_main and at_end_of_epoch and best is not None and best == len(self.records):
-            save_model(self.model, self.paths.validated_model)
+            self._save_model(self.paths.validated_model)
 
 
 def _digest(records: Sequence[dict[str, Any]]) -> str:

@@ -92,14 +92,17 @@ class StopsAt(Silent):
             raise StopError
 
 
-def test_a_run_stopped_in_an_epoch_and_resumed_gives_the_metrics_of_one_never_stopped(corpus, settings):
-    settings = Settings(**{**settings.__dict__, "batch_size": 2})  # four steps an epoch
+@pytest.mark.parametrize("ema", [0.0, 0.9])
+def test_a_run_stopped_in_an_epoch_and_resumed_gives_the_metrics_of_one_never_stopped(corpus, settings, ema):
+    settings = Settings(**{**settings.__dict__, "batch_size": 2, "ema": ema})  # four steps an epoch
     assert train(settings, corpus)
     for where in ((1, 2), (2, 1), (2, 3)):
         with pytest.raises(StopError):
             train(settings, corpus, run=Path("runs/stopped"), save_seconds=0.0, observer=StopsAt(*where))
     assert train(settings, corpus, run=Path("runs/stopped"), save_seconds=0.0)
     assert metrics("runs/stopped") == metrics()
+    one, other = (paths.fold(Path(run), 1).weights.read_bytes() for run in ("runs/mmer", "runs/stopped"))
+    assert one == other
 
 
 class AsksToStop(Silent):
