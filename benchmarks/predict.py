@@ -25,7 +25,7 @@ from mmer_pipeline.prediction.pipeline import predict_items
 from mmer_pipeline.prediction.recognizer import EmotionRecognizer
 from mmer_pipeline.prediction.results import Item
 from mmer_pipeline.prediction.trained_model import EncoderReference, Member, TrainedModel
-from mmer_pipeline.settings import PRESETS
+from mmer_pipeline.presets import PRESETS
 from mmer_pipeline.systems.base import Parts
 from mmer_pipeline.systems.registry import settings_for
 from mmer_pipeline.training.build_model import model_class

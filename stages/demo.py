@@ -85,7 +85,7 @@ def _encoders(common: Common, output: Path) -> tuple[str, dict[str, float]]:
     from mmer_pipeline.demo.encoders import write_tiny_encoders
     from mmer_pipeline.encoders.encoder_files import resolve_encoder
     from mmer_pipeline.errors import UserError
-    from mmer_pipeline.settings import PRESETS
+    from mmer_pipeline.presets import PRESETS
 
     names = [PRESETS["small"][kind] for kind in ("text_encoder", "speech_encoder")]
     hyperparameters: dict[str, float] = PRETRAINED

@@ -10,7 +10,8 @@ import click
 
 from mmer_pipeline import paths
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.settings import DEFAULTS, OPTIONS, PRESETS
+from mmer_pipeline.presets import PRESETS
+from mmer_pipeline.settings import DEFAULTS, OPTIONS
 from stages.setting_options import GroupedCommand
 from stages.shared_options import Common, common_options, say, suggest
 

@@ -6,8 +6,9 @@ import pytest
 
 from mmer_pipeline.digests import digest_of_facts
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.presets import RECIPES
 from mmer_pipeline.runs import RunRecord
-from mmer_pipeline.settings import DEFAULTS, OPTIONS, RECIPES, Settings
+from mmer_pipeline.settings import DEFAULTS, OPTIONS, Settings
 from mmer_pipeline.systems.registry import SYSTEMS, recipe_for, settings_for
 
 

@@ -6,10 +6,11 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from mmer_pipeline.corpora.transcripts import GOLD
+from mmer_pipeline.presets import RECIPES
 from mmer_pipeline.report.published_figures import BASELINES, CLASSES, CORPUS, PROPOSED, TABLE_1, PublishedKind
 from mmer_pipeline.report.report_content import SameKind, System, Table1, Table1Row
 from mmer_pipeline.report.trained_runs import SettingValue
-from mmer_pipeline.settings import RECIPES, SAME
+from mmer_pipeline.settings import SAME
 from mmer_pipeline.systems.registry import modalities_read
 
 ENOUGH = 5000  # fewer utterances of IEMOCAP are a sample, not the corpus (a few recordings may be missing)

@@ -17,7 +17,8 @@ from mmer_pipeline.errors import UserError
 from mmer_pipeline.feature_registry import find_feature
 from mmer_pipeline.layers import BEST
 from mmer_pipeline.paths import encoder_name
-from mmer_pipeline.settings import DEFAULTS, OPTIMISATION, OPTIONAL_SETTINGS, OPTIONS, RECIPES, Settings
+from mmer_pipeline.presets import RECIPES
+from mmer_pipeline.settings import DEFAULTS, OPTIMISATION, OPTIONAL_SETTINGS, OPTIONS, Settings
 
 if TYPE_CHECKING:
     from mmer_pipeline.systems.base import EmotionModel

@@ -20,7 +20,7 @@ from mmer_pipeline.encoders.speech import load_speech_encoder
 from mmer_pipeline.encoders.text import TextEncoder, TextTokenizer
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.paths import encoder_slug
-from mmer_pipeline.settings import PRESETS
+from mmer_pipeline.presets import PRESETS
 
 
 @pytest.mark.parametrize("name", MODELS)

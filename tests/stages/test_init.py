@@ -11,7 +11,8 @@ from helpers.command_line import fail, succeed
 
 from mmer_pipeline import paths
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.settings import DEFAULTS, PRESETS
+from mmer_pipeline.presets import PRESETS
+from mmer_pipeline.settings import DEFAULTS
 from stages.init import SHOWN, settings_file
 
 

@@ -8,7 +8,8 @@ from helpers.command_line import fail, succeed
 
 from mmer_pipeline import paths
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.settings import DEFAULTS, PRESETS, RECIPES
+from mmer_pipeline.presets import PRESETS, RECIPES
+from mmer_pipeline.settings import DEFAULTS
 from stages import cv, system_list
 
 EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "last_frame.py"

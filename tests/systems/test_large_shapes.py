@@ -10,8 +10,8 @@ from helpers.command_line import succeed
 
 from mmer_pipeline import paths
 from mmer_pipeline.demo.encoders import tiny_speech_encoder, tiny_text_encoder
+from mmer_pipeline.presets import PRESETS
 from mmer_pipeline.runs import RunRecord
-from mmer_pipeline.settings import PRESETS
 from mmer_pipeline.training.build_model import load_model
 
 pytestmark = pytest.mark.slow

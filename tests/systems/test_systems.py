@@ -20,8 +20,9 @@ from mmer_pipeline.encoders.speech import load_speech_encoder
 from mmer_pipeline.encoders.text import load_text_model
 from mmer_pipeline.errors import Busy, UserError
 from mmer_pipeline.files import locked
+from mmer_pipeline.presets import RECIPES
 from mmer_pipeline.runs import RunRecord
-from mmer_pipeline.settings import POOLED, RECIPES, Settings
+from mmer_pipeline.settings import POOLED, Settings
 from mmer_pipeline.systems.base import EmotionModel
 from mmer_pipeline.systems.mmer import MultimodalInteraction
 from mmer_pipeline.systems.registry import (

@@ -5,7 +5,7 @@ from dataclasses import asdict
 import pytest
 
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.settings import RECIPES
+from mmer_pipeline.presets import RECIPES
 from mmer_pipeline.systems.registry import SYSTEMS, settings_for, title
 
 
