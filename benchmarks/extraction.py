@@ -156,7 +156,7 @@ def recordings(bench: Bench, name: str, directory: Path) -> Iterator[Figure]:
     def baseline() -> None:
         for item in items:
             waveform = model.normalise(audio.load(item.path, item.start_seconds, item.end_seconds))
-            model.frontend_arrays(waveform[None]).astype(np.float16)
+            model.row_arrays(waveform[None]).astype(np.float16)
 
     seconds = sum(item.samples for item in items) / audio.SAMPLE_RATE
     pair = in_turn(ours, baseline, bench)

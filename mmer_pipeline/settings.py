@@ -122,6 +122,10 @@ class Settings:
         "Statistics over time that are read: the mean, also the standard deviation, or the first token (probe, svm).",
         MODEL, choices=("mean", "mean+std", "first"), is_optional=True, is_new=True,
     )  # fmt: skip
+    frozen_layers: int = _setting(
+        0, "Number of layers of the speech encoder that are not trained; their output is stored (mmer, cai, wav2vec2).",
+        MODEL, minimum=0, for_features=True, is_optional=True, is_new=True,
+    )  # fmt: skip
     ctc_alphabet: str = _setting(
         "wav2vec2", "CTC symbols: the 32 of wav2vec2-base-960h, or the corpus's own letters.", MODEL,
         choices=("wav2vec2", "corpus"),

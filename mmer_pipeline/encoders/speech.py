@@ -20,6 +20,7 @@ from transformers import AutoModel, PreTrainedModel
 from mmer_pipeline.audio import SAMPLE_RATE
 from mmer_pipeline.encoders import attention
 from mmer_pipeline.encoders.encoder_files import EncoderFiles
+from mmer_pipeline.encoders.lower_layers import LowerLayers, moonshine_layers, wav2vec2_layers
 from mmer_pipeline.encoders.pretrained import config_of, load_pretrained, plain_config, refusing
 from mmer_pipeline.encoders.spec_augment import spec_augment
 from mmer_pipeline.errors import UserError
@@ -35,13 +36,28 @@ class SpeechEncoder(nn.Module):
     `load_speech_encoder` creates it from a checkpoint, `from_dict` from a plain configuration.
     """
 
-    def __init__(self, encoder: PreTrainedModel, config: Mapping[str, Any], *, zero_mean_unit_variance: bool) -> None:
-        """`config` is the transformers configuration of `encoder` as plain values."""
+    def __init__(
+        self,
+        encoder: PreTrainedModel,
+        config: Mapping[str, Any],
+        *,
+        zero_mean_unit_variance: bool,
+        frozen_layers: int = 0,
+    ) -> None:
+        """`config` is the transformers configuration of `encoder` as plain values.
+
+        Raises:
+            UserError: it has fewer than `frozen_layers` layers.
+        """
         super().__init__()
         self.encoder, self.config = encoder, dict(config)
         self.zero_mean_unit_variance = zero_mean_unit_variance
         self.is_moonshine = config["model_type"] == MOONSHINE
         self.frontend_modules().requires_grad_(False)
+        self.frozen_layers = frozen_layers
+        self.lower: LowerLayers | None = None
+        if frozen_layers:
+            self.lower = LowerLayers(encoder, frozen_layers, is_moonshine=self.is_moonshine)
 
     @staticmethod
     def from_dict(facts: Mapping[str, Any]) -> "SpeechEncoder":
@@ -52,13 +68,13 @@ class SpeechEncoder(nn.Module):
             ValueError: as `pretrained.config_of`.
         """
         normalises = bool(facts["zero_mean_unit_variance"])
-        return SpeechEncoder(
-            _untrained_speech_model(facts["config"]), facts["config"], zero_mean_unit_variance=normalises
-        )
+        encoder, frozen_layers = _untrained_speech_model(facts["config"]), facts.get("frozen_layers", 0)
+        return SpeechEncoder(encoder, facts["config"], zero_mean_unit_variance=normalises, frozen_layers=frozen_layers)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values from which `from_dict` creates the encoder."""
-        return {"config": self.config, "zero_mean_unit_variance": self.zero_mean_unit_variance}
+        frozen = {"frozen_layers": self.frozen_layers} if self.frozen_layers else {}
+        return {"config": self.config, "zero_mean_unit_variance": self.zero_mean_unit_variance, **frozen}
 
     def train(self, mode: bool = True) -> Self:
         """Switch to training; batch norms (HuBERT's `conv_pos_batch_norm`) keep their pretrained statistics.
@@ -80,7 +96,7 @@ class SpeechEncoder(nn.Module):
 
     @property
     def layers(self) -> nn.ModuleList:
-        """The layers of the transformer."""
+        """The layers of the transformer that can be trained."""
         model: Any = self.encoder
         found: nn.ModuleList = model.layers if self.is_moonshine else model.encoder.layers
         return found
@@ -114,6 +130,11 @@ class SpeechEncoder(nn.Module):
         """Size of a front-end frame (512 for wav2vec2-base)."""
         model: Any = self.encoder
         return int(model.conv3.out_channels if self.is_moonshine else model.config.conv_dim[-1])
+
+    @property
+    def row_dim(self) -> int:
+        """Size of a row that `context` reads: a front-end frame, or a state between frozen and trained layers."""
+        return self.hidden_size if self.frozen_layers else self.front_dim
 
     @property
     def hidden_size(self) -> int:
@@ -155,14 +176,24 @@ class SpeechEncoder(nn.Module):
             hidden = model.feature_extractor(waveforms)  # [B, front_dim, J]
         return hidden.transpose(1, 2)  # [B, J, front_dim]
 
+    def rows(self, waveforms: Tensor) -> Tensor:
+        """Waveforms of equal length `[B, S]` → what `context` reads, `[B, J, row_dim]`: of the front end, or, with
+        `frozen_layers`, of the last of these.
+        """
+        frames = self.frontend(waveforms)
+        if self.lower is None:
+            return frames
+        states: Tensor = self.lower(frames, torch.ones(frames.shape[:2], dtype=torch.bool, device=frames.device))
+        return states
+
     @torch.inference_mode()
-    def frontend_arrays(self, waveforms: np.ndarray) -> np.ndarray:
-        """Run `frontend` on an array of normalised waveforms `[B, S]`; returns an array `[B, J, front_dim]`."""
+    def row_arrays(self, waveforms: np.ndarray) -> np.ndarray:
+        """Run `rows` on an array of normalised waveforms `[B, S]`; returns an array `[B, J, row_dim]`."""
         device = next(self.parameters()).device
-        return np.asarray(self.frontend(torch.from_numpy(waveforms).to(device)).float().cpu().numpy())
+        return np.asarray(self.rows(torch.from_numpy(waveforms).to(device)).float().cpu().numpy())
 
     def context(self, frames: Tensor, mask: Tensor) -> Tensor:
-        """Front-end frames `[B, J, front_dim]` and their mask `[B, J]` → hidden states `[B, J, d]`."""
+        """What `rows` gives, `[B, J, row_dim]`, and the mask of real frames `[B, J]` → hidden states `[B, J, d]`."""
         model: Any = self.encoder
         if self.is_moonshine:
             return self._moonshine_context(frames, mask)
@@ -170,17 +201,7 @@ class SpeechEncoder(nn.Module):
         hidden = projected[0] if isinstance(projected, tuple) else projected  # [B, J, d]
         if self.training:
             hidden = spec_augment(hidden, mask, model.config, getattr(model, "masked_spec_embed", None))
-        with ExitStack() as hooks:
-            # Padding is zero in front of the convolution that encodes positions, but what stands between it and that
-            # convolution may change it, and it would leak into real frames: HuBERT's batch norm, if it has one, and
-            # the convolutions with biases and norms that Data2VecAudio stacks.
-            positions = model.encoder.pos_conv_embed
-            between = [getattr(positions, "batch_norm", None), *getattr(positions, "layers", ())]
-            for module in between:
-                if module is not None:
-                    hooks.enter_context(module.register_forward_hook(lambda _module, _in, out: out * mask[:, None, :]))
-            hidden_states: Tensor = model.encoder(hidden, attention_mask=mask).last_hidden_state
-        return hidden_states  # [B, J, d]
+        return wav2vec2_layers(model.encoder, hidden, mask)
 
     def hidden_states(self, frames: Tensor, mask: Tensor) -> list[Tensor]:
         """The input of the first layer and the output of each: as `context`, number of layers + 1 of `[B, J, d]`.
@@ -211,12 +232,7 @@ class SpeechEncoder(nn.Module):
 
     def _moonshine_context(self, frames: Tensor, mask: Tensor) -> Tensor:
         model: Any = self.encoder
-        positions = torch.arange(frames.shape[1], device=frames.device).unsqueeze(0)  # [1, J]
-        rotary = model.rotary_emb(frames, position_ids=positions)
-        attention_mask = attention.key_mask(attention.padding_mask(mask))  # [B, 1, 1, J], True is attended to
-        hidden = frames
-        for layer in model.layers:
-            hidden = layer(hidden, attention_mask=attention_mask, position_ids=positions, position_embeddings=rotary)
+        hidden = moonshine_layers(model.layers, model.rotary_emb, frames, mask)
         normed: Tensor = model.layer_norm(hidden)
         return normed  # [B, J, d]
 
@@ -243,13 +259,14 @@ def _check_supported(config: Mapping[str, Any], name: str) -> None:
         )
 
 
-def load_speech_encoder(files: EncoderFiles, *, spec_augment: bool = True) -> SpeechEncoder:
+def load_speech_encoder(files: EncoderFiles, *, spec_augment: bool = True, frozen_layers: int = 0) -> SpeechEncoder:
     """Load a speech encoder in float32 with its pretrained weights.
 
-    Without `spec_augment`, SpecAugment is turned off, whatever the checkpoint's configuration says.
+    Without `spec_augment`, SpecAugment is turned off, whatever the checkpoint's configuration says. The first
+    `frozen_layers` layers are not trained.
 
     Raises:
-        UserError: its type is not supported, or its weights do not fit.
+        UserError: its type is not supported, its weights do not fit, or it has fewer layers.
     """
     from transformers.models.moonshine.modeling_moonshine import MoonshineEncoder
 
@@ -261,7 +278,7 @@ def load_speech_encoder(files: EncoderFiles, *, spec_augment: bool = True) -> Sp
     encoder = load_pretrained(loader, files, key_mapping=mapping)
     if not (spec_augment or is_moonshine):  # Moonshine has none
         config["apply_spec_augment"] = encoder.config.apply_spec_augment = False
-    return SpeechEncoder(encoder, config, zero_mean_unit_variance=files.normalises)
+    return SpeechEncoder(encoder, config, zero_mean_unit_variance=files.normalises, frozen_layers=frozen_layers)
 
 
 def speech_outline(files: EncoderFiles) -> SpeechEncoder:

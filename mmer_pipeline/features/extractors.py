@@ -104,11 +104,12 @@ def read_waveform(item: SpeechItem) -> np.ndarray:
 
 
 class FrameExtractor(SpeechExtractor):
-    """Runs the frozen front end."""
+    """Runs the frozen front end, and the layers above it that are frozen, too."""
 
-    def __init__(self, files: EncoderFiles, device: str) -> None:
+    def __init__(self, files: EncoderFiles, device: str, frozen_layers: int = 0) -> None:
         self.device = resolve_device(device)
-        self.encoder: SpeechEncoder = load_speech_encoder(files).to(self.device).eval()
+        encoder = load_speech_encoder(files, frozen_layers=frozen_layers)
+        self.encoder: SpeechEncoder = encoder.to(self.device).eval()
 
     def normalise(self, waveform: np.ndarray) -> np.ndarray:
         """See `SpeechExtractor`."""
@@ -118,7 +119,7 @@ class FrameExtractor(SpeechExtractor):
         """See `Extractor`; asynchronous on a GPU."""
         groups = []
         for waveforms in loaded:
-            frames = self.encoder.frontend(waveforms.to(self.device, non_blocking=True))  # [B, J, front_dim]
+            frames = self.encoder.rows(waveforms.to(self.device, non_blocking=True))  # [B, J, row_dim]
             groups.append(Group(frames, [frames.shape[1]] * len(frames)))
         return groups
 

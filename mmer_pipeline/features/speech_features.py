@@ -103,11 +103,30 @@ class EncoderFeature(RecordingFeature):
 
 @dataclass(frozen=True)
 class Frames(EncoderFeature):
-    """The output of the speech encoder's frozen front end: `[frames, front_dim]` (paper, section 3.2.1)."""
+    """The output of the speech encoder's frozen front end: `[frames, front_dim]` (paper, section 3.2.1).
+
+    With `frozen_layers`, it is that of the last of these: `[frames, d]`.
+    """
 
     kind: ClassVar[str] = "speech"
     title: ClassVar[str] = "Speech features"
-    layer: ClassVar[str] = FRONT_END
+
+    frozen_layers: int = 0
+
+    @classmethod
+    def of(cls, name: str, settings: Settings, source: str = GOLD) -> Self:
+        """See `Feature`."""
+        return replace(super().of(name, settings, source), frozen_layers=settings.frozen_layers)
+
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """See `Feature`."""
+        return (f"lower-{self.frozen_layers}",) if self.frozen_layers else ()
+
+    @property
+    def layer(self) -> str:
+        """See `EncoderFeature`."""
+        return f"output of layer {self.frozen_layers}" if self.frozen_layers else FRONT_END
 
     def lengths(self, samples: Sequence[int], files: EncoderFiles | None) -> list[int]:
         """See `RecordingFeature`."""
@@ -129,14 +148,20 @@ class Frames(EncoderFeature):
         from mmer_pipeline.encoders.speech import speech_outline
 
         assert files is not None
-        return Shape(speech_outline(files).front_dim)
+        outline = speech_outline(files)
+        if self.frozen_layers > len(outline.layers):
+            raise UserError(
+                f"--frozen-layers {self.frozen_layers}: {files.name} has {len(outline.layers)} layers. Use at most so "
+                "many."
+            )
+        return Shape(outline.hidden_size if self.frozen_layers else outline.front_dim)
 
     def extractor(self, files: EncoderFiles | None, device: str) -> "Extractor":
         """See `Feature`."""
         from mmer_pipeline.features.extractors import FrameExtractor
 
         assert files is not None
-        return FrameExtractor(files, device)
+        return FrameExtractor(files, device, self.frozen_layers)
 
 
 @dataclass(frozen=True)

@@ -262,7 +262,7 @@ class EmotionRecognizer:
         if self._speech is not None:
             for row, waveform in zip(inputs, waveforms, strict=True):
                 samples = torch.from_numpy(self._speech.normalise(waveform))[None].to(self.device)  # [1, S]
-                frames = self._speech.frontend(samples)[0].float()
+                frames = self._speech.rows(samples)[0].float()
                 row["frames"] = self._as_stored(frames) if self.model.settings.speech_features else frames
         ids: list[list[int]] = [[] for _ in waveforms]
         if self._tokenizer is not None:

@@ -71,13 +71,14 @@ class Parts:
     speech: EncoderFiles | None  # None: the system reads no speech
     text: EncoderFiles | None  # None: the system reads no text
     spec_augment: bool = True  # False: the speech encoder is loaded without SpecAugment
+    frozen_layers: int = 0  # of the speech encoder
     # The frozen features that it reads besides, as plain values of `FrozenInput`.
     frozen_inputs: list[dict[str, Any]] = field(default_factory=list)
 
     def speech_encoder(self) -> SpeechEncoder:
         """Load the speech encoder with its pretrained weights."""
         assert self.speech is not None, "the system's entry in the registry does not list speech in `reads`"
-        return load_speech_encoder(self.speech, spec_augment=self.spec_augment)
+        return load_speech_encoder(self.speech, spec_augment=self.spec_augment, frozen_layers=self.frozen_layers)
 
     def text_encoder(self, *, pooler: bool = False) -> PreTrainedModel:
         """Load the text encoder with its pretrained weights, for fine-tuning, with its pooler or without."""
@@ -195,7 +196,7 @@ def _untrained_encoder(value: Any, most: int | None) -> Any:
     It may have as many numbers as its weights have bytes, `most`, which is found out before its memory is allocated.
     """
     build: Callable[[Any], nn.Module]
-    if isinstance(value, dict) and value.keys() == {"config", "zero_mean_unit_variance"}:
+    if isinstance(value, dict) and value.keys() - {"frozen_layers"} == {"config", "zero_mean_unit_variance"}:
         build = SpeechEncoder.from_dict
     elif isinstance(value, dict) and "model_type" in value:
         build = untrained_text_model

@@ -46,7 +46,12 @@ _TRAINED_HEADS = {
     "learning_rate": 1e-4, "batch_size": 32, "epochs": 100, "schedule": "constant", "weight_decay": 0.0,
     "precision": "fp32",
 }  # fmt: skip
-_OF_SPEECH = ("dropout_at", "layer_sum", "speech_pooling")  # settings of all built-in systems that read speech
+_OF_SPEECH = (
+    "dropout_at",
+    "layer_sum",
+    "speech_pooling",
+    "frozen_layers",
+)  # settings of all built-in systems that read speech
 
 SYSTEMS = {
     # The paper's system (section 3).

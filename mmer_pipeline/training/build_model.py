@@ -44,7 +44,9 @@ def build_model(
         if name not in ("speech", "text"):
             feature = feature_of(name, settings)
             inputs.append({"name": keyword(name), **asdict(feature.shape(encoders.of_feature(feature)))})
-    parts = Parts(list(labels), symbols, encoders.speech, encoders.text, settings.spec_augment, inputs)
+    parts = Parts(
+        list(labels), symbols, encoders.speech, encoders.text, settings.spec_augment, settings.frozen_layers, inputs
+    )
     return model_class(settings.system).build(settings, parts)
 
 

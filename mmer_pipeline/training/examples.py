@@ -90,7 +90,7 @@ class ComputedFrames:
         utterance = self.manifest.utterances[position]
         path = self.manifest.audio_path(utterance)
         waveform = audio.load(path, utterance.start_seconds, utterance.end_seconds)
-        frames: np.ndarray = self.encoder.frontend_arrays(self.encoder.normalise(waveform)[None])[0]
+        frames: np.ndarray = self.encoder.row_arrays(self.encoder.normalise(waveform)[None])[0]
         return frames
 
     def length(self, position: int) -> int:

@@ -36,7 +36,7 @@ def test_conversion_gives_the_same_bytes_everywhere(name: str) -> None:
 def test_speech_encoder_gives_frames_of_a_waveform() -> None:
     needs("embedded/moonshine-tiny")
     encoder = load_speech_encoder(resolve_encoder("embedded/moonshine-tiny")).eval()
-    frames = encoder.frontend_arrays(np.sin(np.arange(16_000, dtype=np.float32))[None])
+    frames = encoder.row_arrays(np.sin(np.arange(16_000, dtype=np.float32))[None])
     assert frames.shape == (1, encoder.frame_count(16_000), 288)
     with torch.inference_mode():
         hidden = encoder.context(torch.from_numpy(frames), torch.ones(frames.shape[:2], dtype=torch.bool))

@@ -177,7 +177,7 @@ def use_speech(directory: Path) -> list[np.ndarray]:
     files = resolve_encoder(str(directory))
     assert files.digest()
     frames = speech_outline(files).frame_count(8000)
-    values = load_speech_encoder(files).eval().frontend_arrays(np.ones((1, 8000), np.float32))
+    values = load_speech_encoder(files).eval().row_arrays(np.ones((1, 8000), np.float32))
     assert values.shape[1] == frames
     return list(values)
 

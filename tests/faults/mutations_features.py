@@ -281,7 +281,7 @@ def _use_speech(files: EncoderFiles) -> list[np.ndarray]:
     samples = max(4000, min(outline.receptive_field_samples, 100_000))
     if outline.frame_count(samples) < 1:
         return []
-    frames = model.frontend_arrays(np.linspace(-1, 1, samples, dtype=np.float32)[None])
+    frames = model.row_arrays(np.linspace(-1, 1, samples, dtype=np.float32)[None])
     with torch.inference_mode():
         context = model.context(torch.from_numpy(frames), torch.ones(frames.shape[:2], dtype=torch.bool))
     return [frames, context.numpy()]

@@ -302,7 +302,7 @@ def test_altered_weights_are_named(packed):
 def test_an_altered_text_encoder_is_named(packed):
     tokenizer = packed / "text_encoder/tokenizer.json"
     tokenizer.write_text(tokenizer.read_text() + "\n")
-    with pytest.raises(UserError, match=r"The text encoder .*/packed/text_encoder is not the one"):
+    with pytest.raises(UserError, match=r"The encoder .*/packed/text_encoder is not the one"):
         find_model("packed", RUNS).text.files()
 
 

@@ -133,7 +133,7 @@ def test_computed_frames_are_the_front_end_s_of_each_recording(manifest: Manifes
     frames = ComputedFrames(manifest, encoder)
     for position in (0, 7, 15):
         samples, _ = soundfile.read(manifest.audio_path(manifest.utterances[position]), dtype="float32")
-        expected = encoder.frontend_arrays(encoder.normalise(samples)[None])[0]
+        expected = encoder.row_arrays(encoder.normalise(samples)[None])[0]
         np.testing.assert_array_equal(frames.row(position), expected)
         assert frames.length(position) == len(expected)
 
