@@ -4,7 +4,7 @@ Shape letters: B batch, J speech frames, N positions, d hidden size, C classes, 
 True is a real position.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Self
@@ -130,6 +130,9 @@ class EmotionModel(nn.Module, PyTorchModelHubMixin):
     def build(cls, settings: Settings, parts: Parts) -> Self:
         """Construct the system for training, with pretrained encoders."""
         raise NotImplementedError
+
+    def prepare(self, batches: Iterable[Mapping[str, Tensor]]) -> None:
+        """Learn from the inputs of the training part before the first step; most systems do not."""
 
     def summaries(self, features: Mapping[str, Tensor]) -> list[Tensor]:
         """For a system that is fitted at once: what `fit` gets of a batch, from the inputs of `forward`."""

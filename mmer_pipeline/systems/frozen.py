@@ -3,9 +3,10 @@
 Shape letters: B batch, N rows, L layers, d hidden size, C classes. Masks: True is a real row.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from mmer_pipeline.errors import UserError
@@ -58,7 +59,10 @@ class WeightedLayers(EmotionModel):
 
 
 class AttentivePooling(EmotionModel):
-    """Layer norm, attentive statistics pooling over frames, one linear layer (Okabe et al., Interspeech 2018)."""
+    """Attentive statistics pooling over frames, one linear layer (Okabe et al., Interspeech 2018).
+
+    Before, each dimension is standardised by its mean and standard deviation over all frames of the training part.
+    """
 
     def __init__(
         self, *, labels: list[str], alphabet: Sequence[str] = (), inputs: list[dict[str, Any]], dropout: float = 0.1
@@ -67,7 +71,10 @@ class AttentivePooling(EmotionModel):
         self.labels, self.alphabet = list(labels), list(alphabet)
         self.inputs = inputs
         self.input = only_input([FrozenInput(**entry) for entry in inputs], "time", "attentive")
-        self.norm = nn.LayerNorm(self.input.dim)
+        self.mean: Tensor
+        self.deviation: Tensor
+        self.register_buffer("mean", torch.zeros(self.input.dim))
+        self.register_buffer("deviation", torch.ones(self.input.dim))
         self.pooling = AttentiveStatistics(self.input.dim)
         self.dropout = nn.Dropout(dropout)
         self.emotion_head = nn.Linear(2 * self.input.dim, len(labels))
@@ -77,7 +84,20 @@ class AttentivePooling(EmotionModel):
         """See `EmotionModel.build`."""
         return cls(labels=parts.labels, inputs=parts.frozen_inputs, dropout=settings.dropout)
 
+    @torch.no_grad()
+    def prepare(self, batches: Iterable[Mapping[str, Tensor]]) -> None:
+        """See `EmotionModel`."""
+        count = total = squares = torch.zeros((), dtype=torch.float64)
+        for features in batches:
+            frames = features[self.input.name][features[f"{self.input.name}_mask"]].double()  # [all frames, d]
+            count, total = count + len(frames), total + frames.sum(0)
+            squares = squares + frames.square().sum(0)
+        mean = total / count
+        self.mean.copy_(mean)
+        self.deviation.copy_((squares / count - mean.square()).clamp(min=1e-8).sqrt())
+
     def forward(self, **features: Tensor) -> Output:
         """Frames `[B, N, d]` and their mask → `Output`."""
         values, mask = features[self.input.name], features[f"{self.input.name}_mask"]
-        return Output(self.emotion_head(self.dropout(self.pooling(self.norm(values), mask))), None)
+        standardised = (values - self.mean) / self.deviation
+        return Output(self.emotion_head(self.dropout(self.pooling(standardised, mask))), None)

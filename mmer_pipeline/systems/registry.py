@@ -92,7 +92,14 @@ SYSTEMS = {
         "Attentive pooling",
         (INPUTS,),
         ("inputs", "layer"),
-        {"inputs": "speech-states", "layer": "last", **_TRAINED_HEADS},
+        {
+            "inputs": "speech-states",
+            "layer": "last",
+            **_TRAINED_HEADS,
+            "learning_rate": 2e-3,
+            "schedule": "linear",
+            "epochs": 30,
+        },
     ),
 }
 

@@ -3,10 +3,11 @@
 Shape letters: B batch, J speech frames, M tokens. Masks: True is a real position.
 """
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Protocol
 
 import numpy as np
+import torch
 
 from mmer_pipeline import audio
 from mmer_pipeline.corpora.manifest import Manifest
@@ -18,6 +19,7 @@ from mmer_pipeline.features.speech_features import count_frames
 from mmer_pipeline.training.batches import Batch, pad, vector
 
 TOKENS_PER_SECOND = 3.2  # in IEMOCAP's speech; gives the length of an utterance whose speech is not read
+TOGETHER = 64  # utterances that are read at once where nothing is trained on them
 ROWS_PER_SECOND = 50.0  # of other features; gives the length of an utterance that is read through these alone
 
 
@@ -140,6 +142,11 @@ class Examples:
     def reference(self, position: int) -> str:
         """The gold transcript of an utterance as CTC spells it, to count word errors; empty without a CTC head."""
         return self.alphabet.words(self.manifest.utterances[position].transcript) if self.alphabet else ""
+
+    def batches(self, positions: Sequence[int]) -> Iterator[Batch]:
+        """Batches of these utterances, in their order, in float32."""
+        for first in range(0, len(positions), TOGETHER):
+            yield self.batch(positions[first : first + TOGETHER]).to(torch.device("cpu"))
 
     def batch(self, positions: Sequence[int], *, pin: bool = False) -> Batch:
         """Pad the utterances at these positions into one batch, with features in their stored number format.

@@ -17,8 +17,6 @@ from mmer_pipeline.training.examples import Examples
 from mmer_pipeline.training.inference import predict
 from mmer_pipeline.training.loop import Observer, save_model
 
-TOGETHER = 64  # utterances that are summarised at once
-
 
 def fit_fold(
     settings: Settings,
@@ -67,9 +65,9 @@ def _summaries(model: EmotionModel, examples: Examples, fold: Fold, accelerator:
     """The summaries of the training part, one array `[n, …]` for each input."""
     parts = []
     with torch.inference_mode():
-        for first in range(0, len(fold.train), TOGETHER):
-            batch = examples.batch(fold.train[first : first + TOGETHER]).to(accelerator.device)
-            parts.append([summary.cpu().numpy() for summary in model.summaries(batch.inputs)])
+        for batch in examples.batches(fold.train):
+            inputs = batch.to(accelerator.device).inputs
+            parts.append([summary.cpu().numpy() for summary in model.summaries(inputs)])
     return [np.concatenate(arrays) for arrays in zip(*parts, strict=True)]
 
 

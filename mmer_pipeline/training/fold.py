@@ -102,6 +102,7 @@ def train_fold(
             if find_system(settings.system).is_fitted:
                 fit_fold(settings, model, examples, fold, fold_paths, accelerator, observer)
             else:
+                model.prepare(batch.inputs for batch in examples.batches(fold.train))
                 identity = record.identity
                 parts = (model, examples, fold, fold_paths, accelerator, observer, save_seconds)
                 Trainer(settings, identity, *parts).run()

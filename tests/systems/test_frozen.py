@@ -59,6 +59,19 @@ def test_superb_s_head_on_wav2vec2_base_has_the_published_number_of_parameters()
     assert sum(p.numel() for p in model.parameters()) == 13 + 768 * 256 + 256 + 256 * 4 + 4
 
 
+@torch.no_grad()
+def test_attentive_pooling_standardises_frames_by_those_of_the_training_part() -> None:
+    torch.manual_seed(0)
+    model = AttentivePooling(labels=LABELS, inputs=[FRAMES], dropout=0.0)
+    values, mask = 5 + 3 * torch.randn(6, 40, 24), torch.arange(40) < torch.tensor([40, 23, 5, 40, 7, 9])[:, None]
+    model.prepare({"log_mel": values[part], "log_mel_mask": mask[part]} for part in (slice(0, 2), slice(2, 6)))
+    mean, deviation = values[mask].mean(0), values[mask].std(0, correction=0)
+    torch.testing.assert_close(model.mean, mean)
+    torch.testing.assert_close(model.deviation, deviation, atol=1e-4, rtol=1e-4)
+    expected = model.emotion_head(model.pooling((values - mean) / deviation, mask))
+    torch.testing.assert_close(model(log_mel=values, log_mel_mask=mask).logits, expected, atol=1e-4, rtol=1e-4)
+
+
 def data(inputs: dict[str, object], classes: int = 4) -> tuple[dict[str, torch.Tensor], np.ndarray, list[str]]:
     """120 utterances of 12 speakers, whose classes can be told from the rows."""
     generator = np.random.default_rng(1)
