@@ -8,6 +8,7 @@ from mmer_pipeline import files
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.json_shapes import mismatch
 from mmer_pipeline.paths import FoldPaths
+from mmer_pipeline.report.frozen_systems import FROZEN, frozen_system
 from mmer_pipeline.report.references import MMER, cite
 from mmer_pipeline.report.report_content import System
 from mmer_pipeline.report.trained_runs import JsonObject
@@ -31,16 +32,22 @@ def architecture(system: System) -> list[str]:
     """Say which parts of a built-in system are trained, what is pooled, and what its heads read."""
     settings = {**DEFAULTS, **system.runs[0].settings}
     kind = str(system.system)
+    if kind in FROZEN:
+        return frozen_system(kind, settings)
     if kind not in ("mmer", "cai", "wav2vec2", "roberta"):
         return []
     if kind == "roberta":
         pooler = "the encoder's pooler (a map and a tanh of the first token)"
         read = pooler if settings["text_pooling"] == "pooler" else _READ["text"]
         return [f"For {{}}, the emotion head is a linear layer that reads {read}."]
+    lower = settings["frozen_layers"]
+    frozen = f"front end and the first {lower} transformer layers" if lower else "front end"
     sentences = [
-        "For {}, the convolutional front end of the speech encoder was frozen, and its transformer layers were "
-        "fine-tuned."
+        f"For {{}}, the convolutional {frozen} of the speech encoder were frozen, and its {'other ' if lower else ''}"
+        "transformer layers were fine-tuned."
     ]
+    if not lower:
+        sentences[0] = sentences[0].replace("were frozen", "was frozen", 1)
     if settings["layer_sum"]:
         sentences.append(
             "For {}, the output of the speech encoder is the sum of its layers and of their input, with trained weights"

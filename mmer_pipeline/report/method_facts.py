@@ -10,6 +10,7 @@ from mmer_pipeline.corpora.speaker_folds import fold_unit
 from mmer_pipeline.corpora.transcripts import ASR, GOLD
 from mmer_pipeline.paths import encoder_name
 from mmer_pipeline.report.architectures import architecture, spec_augment
+from mmer_pipeline.report.frozen_systems import FITTED, FROZEN, fitted
 from mmer_pipeline.report.references import cite, of_encoder
 from mmer_pipeline.report.report_content import System
 from mmer_pipeline.report.trained_runs import JsonObject
@@ -59,6 +60,8 @@ def validation(system: System) -> list[str]:
     epochs = f"epoch {last[0]}" if len(last) == 1 else f"epochs {last[0]} to {last[-1]}" if last else "its epoch"
     patience = settings.get("patience")
     sentences = [f"{{}} {{was}} evaluated after the last epoch ({epochs}); no epoch was chosen on the held-out part."]
+    if system.system in FITTED:
+        sentences = []
     if part != "none":
         unit = fold_unit(str(settings["folds"])) if settings["folds"] != "split" else "session"
         what = {"session": f"one {unit} of the training part", "speaker": "one speaker of the training part"}.get(
@@ -119,6 +122,8 @@ def _automatic(system: System) -> str:
 
 def training(system: System) -> list[str]:
     """Say how a system was optimised."""
+    if system.system in FITTED:
+        return fitted(system)
     settings = _settings(system)
     get = {**DEFAULTS, **settings}.get
     alpha = get("alpha") if "alpha" in describe_system(str(system.system)).options else 0
@@ -137,7 +142,7 @@ def training(system: System) -> list[str]:
         f"For {{}}, the loss is {loss}.",
         f"For {{}}, dropout outside the encoders is {get('dropout'):g}, and the number format is {get('precision')}.",
     ]
-    sentences += spec_augment(system)
+    sentences += [] if system.system in FROZEN else spec_augment(system)
     others = {
         "head_learning_rate": "the parts that are not pretrained have a peak learning rate of {:g}",
         "layer_decay": "the learning rate falls by a factor of {:g} from each encoder layer to the one below",
@@ -158,7 +163,8 @@ _TOLD = {
     "speech_revision", "transcripts", "test_transcripts", "asr_model", "asr_revision", "annotations", "alpha",
     "finetune_text", "spec_augment", "epochs", "patience", "learning_rate", "head_learning_rate", "layer_decay",
     "frozen_epochs", "schedule", "weight_decay", "clip_norm", "balanced_classes", "label_smoothing", "dropout",
-    "layer_sum", "speech_pooling", "ema", "batch_size", "precision", "seed", "max_batch_seconds", "fold",
+    "layer_sum", "speech_pooling", "inputs", "layer", "frozen_layers",
+    "ema", "batch_size", "precision", "seed", "max_batch_seconds", "fold",
 }  # fmt: skip
 
 

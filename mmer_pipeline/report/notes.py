@@ -20,6 +20,7 @@ from mmer_pipeline.report.wording import percent
 from mmer_pipeline.scoring.statistics import has_all_swaps
 from mmer_pipeline.scoring.trained_again import MOST_UNITS
 from mmer_pipeline.settings import OPTIMISATION, OPTIONS
+from mmer_pipeline.systems.registry import describe_system
 
 NAMED = 8  # the most speakers or folds that a note names
 
@@ -150,12 +151,13 @@ def _setting(name: str, value: object) -> str:
 def _trained_otherwise(systems: Sequence[SystemResults]) -> list[str]:
     """Note the systems whose training or folds differ from the first one's."""
     notes = []
-    for system in systems[1:]:
-        first, mine = systems[0].runs[0].record.settings, system.runs[0].record.settings
+    trained = [s for s in systems if not describe_system(s.runs[0].record.settings.system).is_fitted]  # in epochs
+    for system in trained[1:]:
+        first, mine = trained[0].runs[0].record.settings, system.runs[0].record.settings
         other = [name for name in TRAINING if getattr(first, name) != getattr(mine, name)]
         if other:
             said = ", ".join(_setting(name.replace("_", " "), getattr(mine, name)) for name in other)
-            notes.append(f"{system.name}: {said}, unlike {systems[0].name}; the two differ in more than the system.")
+            notes.append(f"{system.name}: {said}, unlike {trained[0].name}; the two differ in more than the system.")
     return notes
 
 

@@ -251,3 +251,16 @@ def test_layers_are_extracted_once_for_all_choices_of_them() -> None:
     both = [requests_of(settings_for("probe", fold=1, layer=layer)) for layer in ("2", "best")]
     assert both[0] == both[1] == requests_of(settings_for("superb", fold=1))
     assert requests_of(settings_for("attentive", fold=1, layer="2")) != requests_of(settings_for("attentive", fold=1))
+
+
+def test_the_report_says_how_each_was_trained(manifest: Manifest, encoders: list[str]) -> None:
+    shown = succeed("cv", "--systems", "probe,superb", "--fold", "1", "--epochs", "2", *encoders)
+    said = Path("runs/report/methods.md").read_text()
+    probe, superb = "Probe (speech-layers, tiny-speech)", "SUPERB (speech-layers, tiny-speech)"
+    assert f"{probe} was fitted by scikit-learn" in said
+    assert f"{superb} was trained for 2 epochs in batches of 32 utterances with AdamW" in said
+    assert f"For {superb}, they are read by the emotion head of SUPERB" in said
+    assert "SpecAugment" not in said
+    assert "unlike probe" not in shown.output
+    chosen = json.loads(Path("runs/probe/fold-1/metrics.jsonl").read_text())["chosen"]
+    assert set(chosen) == {"layers", "strength", "inner_ua"}
