@@ -14,6 +14,7 @@ from mmer_pipeline.errors import first_few, shortened
 
 DATA, MODEL, OPTIMISATION = "Data", "Model", "Optimisation"  # groups of options
 SAME = "same"
+CHECKPOINT = "checkpoint"  # as the configuration of the speech encoder says
 POOLED = ("both", "speech", "fused", "text")
 
 
@@ -166,6 +167,22 @@ class Settings:
     spec_augment: bool = _setting(
         True, "SpecAugment as the speech encoder's configuration describes it, or none.", MODEL, is_new=True
     )
+    mask_time_prob: float | None = _setting(
+        None, "Share of frames that SpecAugment masks.", MODEL, metavar="SHARE", minimum=0, below=1, none=CHECKPOINT,
+        is_new=True,
+    )  # fmt: skip
+    mask_feature_prob: float | None = _setting(
+        None, "Share of channels that SpecAugment masks.", MODEL, metavar="SHARE", minimum=0, below=1, none=CHECKPOINT,
+        is_new=True,
+    )  # fmt: skip
+    layerdrop: float | None = _setting(
+        None, "Probability with which a step leaves out a layer of the speech encoder.", MODEL,
+        metavar="RATE", minimum=0, below=1, none=CHECKPOINT, is_new=True,
+    )  # fmt: skip
+    speech_dropout: float | None = _setting(
+        None, "Every dropout rate of the speech encoder's transformer.", MODEL,
+        metavar="RATE", minimum=0, below=1, none=CHECKPOINT, is_new=True,
+    )  # fmt: skip
     epochs: int = _setting(100, "Number of epochs; with --patience, the largest number.", OPTIMISATION, minimum=1)
     patience: int = _setting(
         0,
@@ -279,6 +296,11 @@ OPTIONS: dict[str, Option] = {entry.name: entry.metadata["option"] for entry in 
 DEFAULTS: dict[str, Any] = {entry.name: entry.default for entry in fields(Settings) if entry.name != "fold"}
 FEATURE_SETTINGS = tuple(name for name, option in OPTIONS.items() if option.for_features)
 OPTIONAL_SETTINGS = tuple(name for name, option in OPTIONS.items() if option.is_optional)
+# Settings of the speech encoder → their names in its transformers configuration.
+SPEECH_CONFIG = {
+    **{name: (name,) for name in ("mask_time_prob", "mask_feature_prob", "layerdrop")},
+    "speech_dropout": ("hidden_dropout", "attention_dropout", "activation_dropout", "feat_proj_dropout"),
+}
 
 _LONGEST = 4096  # characters of a setting: as many as a path may have
 _TYPES: dict[str, Any] = get_type_hints(Settings)

@@ -133,10 +133,12 @@ def load_pretrained(
     allow_missing: tuple[str, ...] = (),
     key_mapping: dict[str, str] | None = None,
     padding_masks: bool = True,
+    changes: Mapping[str, Any] | None = None,
 ) -> PreTrainedModel:
     """Load a checkpoint in float32; weights whose names begin with one of `allow_missing` may be missing.
 
-    With `padding_masks` it uses those of `attention`; a decoder, which must not see later tokens, keeps its own.
+    `changes` are values to use in place of its configuration's. With `padding_masks` it uses those of
+    `attention`; a decoder, which must not see later tokens, keeps its own.
 
     Raises:
         UserError: the weights cannot be read or do not fit the model.
@@ -164,6 +166,7 @@ def load_pretrained(
             key_mapping=key_mapping,
             ignore_mismatched_sizes=True,
             weights_only=True,
+            **(changes or {}),
         )
     different = sorted(key if isinstance(key, str) else str(key[0]) for key in info["mismatched_keys"])
     if different:

@@ -21,9 +21,10 @@ from mmer_pipeline.audio import SAMPLE_RATE
 from mmer_pipeline.encoders import attention
 from mmer_pipeline.encoders.encoder_files import EncoderFiles
 from mmer_pipeline.encoders.lower_layers import LowerLayers, moonshine_layers, wav2vec2_layers
-from mmer_pipeline.encoders.pretrained import config_of, load_pretrained, plain_config, refusing
+from mmer_pipeline.encoders.pretrained import config_of, load_pretrained, plain_config, read_config, refusing
 from mmer_pipeline.encoders.spec_augment import spec_augment
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.settings import SPEECH_CONFIG
 
 WAV2VEC2_FAMILY = ("wav2vec2", "hubert", "wavlm", "unispeech-sat", "data2vec-audio")
 MOONSHINE = "moonshine"
@@ -259,14 +260,20 @@ def _check_supported(config: Mapping[str, Any], name: str) -> None:
         )
 
 
-def load_speech_encoder(files: EncoderFiles, *, spec_augment: bool = True, frozen_layers: int = 0) -> SpeechEncoder:
+def load_speech_encoder(
+    files: EncoderFiles,
+    *,
+    spec_augment: bool = True,
+    frozen_layers: int = 0,
+    changes: Mapping[str, float] | None = None,
+) -> SpeechEncoder:
     """Load a speech encoder in float32 with its pretrained weights.
 
-    Without `spec_augment`, SpecAugment is turned off, whatever the checkpoint's configuration says. The first
-    `frozen_layers` layers are not trained.
+    Without `spec_augment`, SpecAugment is turned off, whatever the checkpoint's configuration says; `changes` are
+    settings (`SPEECH_CONFIG`) to use in place of that configuration's. The first `frozen_layers` layers are not trained.
 
     Raises:
-        UserError: its type is not supported, its weights do not fit, or it has fewer layers.
+        UserError: its type is not supported or lacks what is changed, its weights do not fit, or it has fewer layers.
     """
     from transformers.models.moonshine.modeling_moonshine import MoonshineEncoder
 
@@ -275,10 +282,33 @@ def load_speech_encoder(files: EncoderFiles, *, spec_augment: bool = True, froze
     loader = MoonshineEncoder if is_moonshine else AutoModel
     # A Moonshine checkpoint contains an encoder and a decoder; the encoder class expects names without a prefix.
     mapping = {r"^(model\.)?encoder\.": ""} if is_moonshine else None
-    encoder = load_pretrained(loader, files, key_mapping=mapping)
+    changed = _changed_config(files, changes or {})
+    config |= changed
+    encoder = load_pretrained(loader, files, key_mapping=mapping, changes=changed)
     if not (spec_augment or is_moonshine):  # Moonshine has none
         config["apply_spec_augment"] = encoder.config.apply_spec_augment = False
     return SpeechEncoder(encoder, config, zero_mean_unit_variance=files.normalises, frozen_layers=frozen_layers)
+
+
+def _changed_config(files: EncoderFiles, changes: Mapping[str, float]) -> dict[str, Any]:
+    """The values of a checkpoint's configuration that these settings change.
+
+    Raises:
+        UserError: an encoder of this type has none of the values that a setting changes.
+    """
+    config, changed = read_config(files), dict[str, Any]()
+    for setting, value in changes.items():
+        names = [name for name in SPEECH_CONFIG[setting] if hasattr(config, name)]
+        if not names:
+            option = f"--{setting.replace('_', '-')}"
+            raise UserError(
+                f"{files.name}: encoders of type {config.model_type} have no setting for {option}. Leave it out, or "
+                "use another speech encoder."
+            )
+        changed |= dict.fromkeys(names, value)
+    if changes.keys() & {"mask_time_prob", "mask_feature_prob"}:
+        changed["apply_spec_augment"] = True
+    return changed
 
 
 def speech_outline(files: EncoderFiles) -> SpeechEncoder:

@@ -95,7 +95,8 @@ def spec_augment(system: System) -> list[str]:
     if not system.encoders.speech:
         return []
     found, name = system.runs[0].speech_encoder, f"SpecAugment{cite('specaugment')}"
-    if not system.runs[0].settings.get("spec_augment", True):
+    settings = system.runs[0].settings
+    if not settings.get("spec_augment", True):
         return ["For {}, SpecAugment was turned off."]
     if found is None:
         return [f"For {{}}, {name} was applied if the speech encoder has it, as its configuration says."]
@@ -108,7 +109,9 @@ def spec_augment(system: System) -> list[str]:
     ]
     if not masked or not found.get("apply_spec_augment", True):
         return ["For {}, SpecAugment was not applied, as the speech encoder's configuration says."]
-    return [f"For {{}}, {name} masks {' and '.join(masked)}, as the speech encoder's configuration says."]
+    is_set = any(settings.get(f"mask_{axis}_prob") is not None for axis in ("time", "feature"))
+    source = "" if is_set else ", as the speech encoder's configuration says"
+    return [f"For {{}}, {name} masks {' and '.join(masked)}{source}."]
 
 
 def read_speech_encoder(fold: FoldPaths) -> JsonObject | None:

@@ -15,7 +15,7 @@ from mmer_pipeline.report.references import cite, of_encoder
 from mmer_pipeline.report.report_content import System
 from mmer_pipeline.report.trained_runs import JsonObject
 from mmer_pipeline.report.wording import held_out_parts, percent
-from mmer_pipeline.settings import DEFAULTS, SAME
+from mmer_pipeline.settings import DEFAULTS, SAME, SPEECH_CONFIG
 from mmer_pipeline.systems.registry import describe_system, modalities_read
 
 
@@ -147,6 +147,8 @@ def training(system: System) -> list[str]:
         "head_learning_rate": "the parts that are not pretrained have a peak learning rate of {:g}",
         "layer_decay": "the learning rate falls by a factor of {:g} from each encoder layer to the one below",
         "frozen_epochs": "encoders are frozen for the first {:g} epochs",
+        "layerdrop": "a step leaves out a layer of the speech encoder with probability {:g}",
+        "speech_dropout": "every dropout rate of the speech encoder's transformer is {:g}",
         "ema": "an exponential moving average of the weights (decay {:g}) is evaluated",
     }
     told = [text.format(get(name)) for name, text in others.items() if get(name) != DEFAULTS[name]]
@@ -163,8 +165,8 @@ _TOLD = {
     "speech_revision", "transcripts", "test_transcripts", "asr_model", "asr_revision", "annotations", "alpha",
     "finetune_text", "spec_augment", "epochs", "patience", "learning_rate", "head_learning_rate", "layer_decay",
     "frozen_epochs", "schedule", "weight_decay", "clip_norm", "balanced_classes", "label_smoothing", "dropout",
-    "layer_sum", "speech_pooling", "inputs", "layer", "frozen_layers",
-    "ema", "batch_size", "precision", "seed", "max_batch_seconds", "fold",
+    "layer_sum", "speech_pooling", "inputs", "layer", "frozen_layers", "ema", *SPEECH_CONFIG, "batch_size",
+    "precision", "seed", "max_batch_seconds", "fold",
 }  # fmt: skip
 
 

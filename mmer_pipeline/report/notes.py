@@ -19,7 +19,7 @@ from mmer_pipeline.report.validation_notes import pairs_note, validation_notes
 from mmer_pipeline.report.wording import percent
 from mmer_pipeline.scoring.statistics import has_all_swaps
 from mmer_pipeline.scoring.trained_again import MOST_UNITS
-from mmer_pipeline.settings import OPTIMISATION, OPTIONS
+from mmer_pipeline.settings import OPTIMISATION, OPTIONS, SPEECH_CONFIG
 from mmer_pipeline.systems.registry import describe_system
 
 NAMED = 8  # the most speakers or folds that a note names
@@ -35,6 +35,7 @@ TRAINING = (
     "validation",
     "dropout",
     "spec_augment",
+    *SPEECH_CONFIG,
     *(
         name
         for name, option in OPTIONS.items()

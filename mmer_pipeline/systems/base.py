@@ -74,11 +74,18 @@ class Parts:
     frozen_layers: int = 0  # of the speech encoder
     # The frozen features that it reads besides, as plain values of `FrozenInput`.
     frozen_inputs: list[dict[str, Any]] = field(default_factory=list)
+    # Settings of the speech encoder (`settings.SPEECH_CONFIG`) that differ from its checkpoint's configuration.
+    speech_config: dict[str, float] = field(default_factory=dict)
 
     def speech_encoder(self) -> SpeechEncoder:
         """Load the speech encoder with its pretrained weights."""
         assert self.speech is not None, "the system's entry in the registry does not list speech in `reads`"
-        return load_speech_encoder(self.speech, spec_augment=self.spec_augment, frozen_layers=self.frozen_layers)
+        return load_speech_encoder(
+            self.speech,
+            spec_augment=self.spec_augment,
+            frozen_layers=self.frozen_layers,
+            changes=self.speech_config,
+        )
 
     def text_encoder(self, *, pooler: bool = False) -> PreTrainedModel:
         """Load the text encoder with its pretrained weights, for fine-tuning, with its pooler or without."""

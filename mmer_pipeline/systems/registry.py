@@ -18,7 +18,7 @@ from mmer_pipeline.feature_registry import find_feature
 from mmer_pipeline.layers import BEST
 from mmer_pipeline.paths import encoder_name
 from mmer_pipeline.presets import RECIPES
-from mmer_pipeline.settings import DEFAULTS, OPTIMISATION, OPTIONAL_SETTINGS, OPTIONS, Settings
+from mmer_pipeline.settings import DEFAULTS, OPTIMISATION, OPTIONAL_SETTINGS, OPTIONS, SPEECH_CONFIG, Settings
 
 if TYPE_CHECKING:
     from mmer_pipeline.systems.base import EmotionModel
@@ -220,7 +220,12 @@ def settings_for(system: str, **settings: Any) -> Settings:
     if not _reads_words(entry, settings):
         settings = {name: value for name, value in settings.items() if name not in ("transcripts", "test_transcripts")}
     if "speech" not in entry.reads:
-        settings.pop("spec_augment", None)
+        settings = {name: value for name, value in settings.items() if name not in ("spec_augment", *SPEECH_CONFIG)}
+    masks = [name for name in ("mask_time_prob", "mask_feature_prob") if settings.get(name) is not None]
+    if masks and not settings.get("spec_augment", True):
+        raise UserError(
+            f"--no-spec-augment masks nothing, but --{masks[0].replace('_', '-')} is given. Leave one of them out."
+        )
     if settings.get("test_transcripts") == settings.get("transcripts", DEFAULTS["transcripts"]):
         settings.pop("test_transcripts", None)
     for name in OPTIONAL_SETTINGS:

@@ -14,7 +14,7 @@ from mmer_pipeline.errors import UserError
 from mmer_pipeline.feature_registry import keyword
 from mmer_pipeline.features.required_features import feature_of
 from mmer_pipeline.paths import MODEL_CONFIG_NAME, WEIGHTS_NAME
-from mmer_pipeline.settings import Settings
+from mmer_pipeline.settings import SPEECH_CONFIG, Settings
 from mmer_pipeline.systems.base import EmotionModel, Parts
 from mmer_pipeline.systems.registry import find_system, read_features
 from mmer_pipeline.training.fold_inputs import Encoders
@@ -45,7 +45,14 @@ def build_model(
             feature = feature_of(name, settings)
             inputs.append({"name": keyword(name), **asdict(feature.shape(encoders.of_feature(feature)))})
     parts = Parts(
-        list(labels), symbols, encoders.speech, encoders.text, settings.spec_augment, settings.frozen_layers, inputs
+        list(labels),
+        symbols,
+        encoders.speech,
+        encoders.text,
+        spec_augment=settings.spec_augment,
+        frozen_layers=settings.frozen_layers,
+        frozen_inputs=inputs,
+        speech_config=settings.changed(SPEECH_CONFIG),
     )
     return model_class(settings.system).build(settings, parts)
 

@@ -136,6 +136,13 @@ WAV2VEC2 = {
         ({**WAV2VEC2, "mask_time_prob": 0.0}, {}, "SpecAugment was not applied, as the"),
         ({"model_type": "moonshine"}, {}, "SpecAugment was not applied: the speech encoder (moonshine) has none."),
         (WAV2VEC2, {"spec_augment": False}, "SpecAugment was turned off."),
+        (WAV2VEC2, {"mask_time_prob": 0.05}, "SpecAugment [@specaugment] masks spans of 10 frames (share 0.05)."),
+        (
+            WAV2VEC2,
+            {"layerdrop": 0.2, "speech_dropout": 0.0},
+            "A step leaves out a layer of the speech encoder with probability 0.2 and every dropout rate of the speech "
+            "encoder's transformer is 0.",
+        ),
         (None, {}, "SpecAugment [@specaugment] was applied if the speech encoder has it"),
         *(
             ({**WAV2VEC2, name: value}, {}, "SpecAugment [@specaugment] was applied if the speech encoder has it")
