@@ -246,6 +246,11 @@ class Settings:
         "amount on a CPU. The gradient does not depend on it.",
         OPTIMISATION, metavar="SECONDS", above=0, none="auto", is_identity=False,
     )  # fmt: skip
+    # The gradient is the same, so this is not part of the identity either.
+    gradient_checkpointing: bool = _setting(
+        False, "Compute the layers of trained encoders again in the backward pass: less memory, more time.",
+        OPTIMISATION, is_identity=False, is_new=True,
+    )  # fmt: skip
     precision: str = _setting(
         "auto",
         "Number format of training; auto: bf16 on a GPU or CPU that computes in it, otherwise fp32, and that of the "

@@ -270,7 +270,8 @@ def load_speech_encoder(
     """Load a speech encoder in float32 with its pretrained weights.
 
     Without `spec_augment`, SpecAugment is turned off, whatever the checkpoint's configuration says; `changes` are
-    settings (`SPEECH_CONFIG`) to use in place of that configuration's. The first `frozen_layers` layers are not trained.
+    settings (`SPEECH_CONFIG`) to use in place of that configuration's. The first `frozen_layers` layers are not
+    trained.
 
     Raises:
         UserError: its type is not supported or lacks what is changed, its weights do not fit, or it has fewer layers.

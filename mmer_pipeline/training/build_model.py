@@ -5,9 +5,13 @@ import io
 import pkgutil
 from collections.abc import Sequence
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 
 from safetensors import SafetensorError
+from torch import nn
+from torch.utils.checkpoint import checkpoint
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from mmer_pipeline.corpora.transcripts import Alphabet
 from mmer_pipeline.errors import UserError
@@ -54,7 +58,22 @@ def build_model(
         frozen_inputs=inputs,
         speech_config=settings.changed(SPEECH_CONFIG),
     )
-    return model_class(settings.system).build(settings, parts)
+    model = model_class(settings.system).build(settings, parts)
+    if settings.gradient_checkpointing:
+        checkpoint_layers(model)
+    return model
+
+
+def checkpoint_layers(model: nn.Module) -> None:
+    """Compute each trained layer of the encoders again in the backward pass, in place of keeping what it computed.
+
+    Set in the layers themselves: the method of the whole model has another name in each version of transformers.
+    """
+    for layer in model.modules():
+        if isinstance(layer, GradientCheckpointingLayer) and any(p.requires_grad for p in layer.parameters()):
+            layer.gradient_checkpointing = True
+            # The "reentrant" way gives no gradient to a layer whose input has none, as the first after frozen ones.
+            layer._gradient_checkpointing_func = partial(checkpoint, use_reentrant=False)  # type: ignore[assignment]
 
 
 def load_model(

@@ -8,11 +8,12 @@ from helpers.pipeline import train
 from torch import nn
 
 from mmer_pipeline import paths
+from mmer_pipeline.demo.encoders import SPEECH_FAMILIES, tiny_speech_encoder
 from mmer_pipeline.encoders.encoder_files import resolve_encoder
 from mmer_pipeline.encoders.speech import load_speech_encoder
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.systems.registry import settings_for
-from mmer_pipeline.training.build_model import load_model
+from mmer_pipeline.training.build_model import checkpoint_layers, load_model
 
 
 def encoder_of(directory, **changes):
@@ -65,3 +66,25 @@ def test_an_encoder_without_such_a_setting_and_one_that_masks_nothing_are_refuse
     with pytest.raises(UserError, match="--no-spec-augment masks nothing, but --mask-time-prob is given"):
         settings_for("wav2vec2", fold=1, spec_augment=False, mask_time_prob=0.1)
     assert settings_for("roberta", fold=1, mask_time_prob=0.1, layerdrop=0.1).changed(["mask_time_prob"]) == {}
+
+
+@pytest.mark.parametrize("family", SPEECH_FAMILIES)
+def test_gradient_checkpointing_computes_layers_again_and_gives_the_same_gradients(family, tmp_path):
+    encoder = load_speech_encoder(resolve_encoder(str(tiny_speech_encoder(tmp_path / family, family=family)))).train()
+    frames, mask = torch.randn(2, 60, encoder.front_dim), torch.arange(60) < torch.tensor([60, 33])[:, None]
+    found, calls = [], []
+    for inside in encoder.layers.modules():
+        if isinstance(inside, nn.LayerNorm):
+            inside.register_forward_pre_hook(lambda *_: calls.append(1))
+    for _ in range(2):
+        torch.manual_seed(3)
+        encoder.zero_grad()
+        calls.clear()
+        encoder.context(frames, mask).square().sum().backward()
+        found.append([None if p.grad is None else p.grad.clone() for p in encoder.parameters()])
+        found.append(len(calls))
+        checkpoint_layers(encoder)
+    plain, once, again, twice = found
+    assert twice == 2 * once > 0
+    for one, other in zip(plain, again, strict=True):
+        assert (one is None and other is None) or torch.equal(one, other)

@@ -32,6 +32,15 @@ def test_how_steps_are_cut_is_no_part_of_the_identity_so_that_a_run_can_go_on_wi
     assert [line["speed"]["max_batch_seconds"] for line in runs.read_metrics(_fold().metrics)][1] == 1.0
 
 
+def test_gradient_checkpointing_gives_the_same_run_and_can_be_turned_on_later(corpus, settings):
+    assert train(settings, corpus, run=Path("runs/plain"))
+    with pytest.raises(StopError):
+        train(settings, corpus, observer=StopsAt(2, 1), save_seconds=0.0)
+    assert train(replace(settings, gradient_checkpointing=True), corpus)
+    assert metrics() == metrics("runs/plain")  # the norms of the gradients of both losses among them
+    assert _fold().weights.read_bytes() == paths.fold(Path("runs/plain"), 1).weights.read_bytes()
+
+
 def test_where_an_encoder_lies_is_no_part_of_the_identity(corpus, settings, tmp_path):
     assert train(settings, corpus)
     copy = shutil.copytree(settings.speech_encoder, tmp_path / "elsewhere" / Path(settings.speech_encoder).name)
