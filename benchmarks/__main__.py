@@ -17,9 +17,8 @@ from mmer_pipeline.devices import resolve_device
 from stages.progress import quiet_libraries
 
 NAMES = (
-    "start", "reading", "kernels", "training", "precision", "extraction", "folds", "growth", "predict", "report",
-    "clipping",
-    "significance", "few_dialogues",
+    "start", "reading", "kernels", "training", "frozen_layers", "precision", "extraction", "folds", "growth", "predict",
+    "report", "clipping", "significance", "few_dialogues",
 )  # fmt: skip
 
 

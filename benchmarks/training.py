@@ -68,10 +68,10 @@ class Setup:
         )
 
 
-def make_setup(size: Size, count: int, directory: Path) -> Setup:
-    """Write the encoders and the features of `count` utterances."""
+def make_setup(size: Size, count: int, directory: Path, **changes: Any) -> Setup:
+    """Write the encoders and the features of `count` utterances; `changes` are settings."""
     speech, text = size.write_speech_encoder(directory), size.write_text_encoder(directory)
-    settings = Settings(fold=1, speech_encoder=str(speech), text_encoder=str(text))
+    settings = Settings(fold=1, speech_encoder=str(speech), text_encoder=str(text), **changes)
     encoders = Encoders.of(settings)
     seconds = draw_seconds(count)
     manifest = synthetic_manifest(seconds, directory)
@@ -82,7 +82,7 @@ def make_setup(size: Size, count: int, directory: Path) -> Setup:
     examples = Examples(
         manifest,
         speech=StoredRows(
-            manifest, synthetic_features(directory / "speech.h5", "speech", manifest, frames, model.speech.front_dim)
+            manifest, synthetic_features(directory / "speech.h5", "speech", manifest, frames, model.speech.row_dim)
         ),
         frame_rate=model.speech.frame_rate,
         text=StoredRows(
