@@ -18,7 +18,7 @@ from stages.progress import quiet_libraries
 
 NAMES = (
     "start", "reading", "kernels", "training", "frozen_layers", "precision", "extraction", "folds", "growth", "predict",
-    "report", "clipping", "significance", "few_dialogues",
+    "report", "clipping", "significance", "few_dialogues", "frozen_systems",
 )  # fmt: skip
 
 
