@@ -167,6 +167,10 @@ class Settings:
     spec_augment: bool = _setting(
         True, "SpecAugment as the speech encoder's configuration describes it, or none.", MODEL, is_new=True
     )
+    lora: int = _setting(
+        0, "Rank of LoRA: encoders are fine-tuned by low-rank additions to their linear layers; 0: all weights are.",
+        MODEL, minimum=0, is_optional=True, is_new=True,
+    )  # fmt: skip
     mask_time_prob: float | None = _setting(
         None, "Share of frames that SpecAugment masks.", MODEL, metavar="SHARE", minimum=0, below=1, none=CHECKPOINT,
         is_new=True,

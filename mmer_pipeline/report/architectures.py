@@ -39,12 +39,14 @@ def architecture(system: System) -> list[str]:
     if kind == "roberta":
         pooler = "the encoder's pooler (a map and a tanh of the first token)"
         read = pooler if settings["text_pooling"] == "pooler" else _READ["text"]
-        return [f"For {{}}, the emotion head is a linear layer that reads {read}."]
+        by_lora = _by_lora(settings)
+        tuned = [f"For {{}}, the text encoder was fine-tuned{by_lora}."] if by_lora else []
+        return [*tuned, f"For {{}}, the emotion head is a linear layer that reads {read}."]
     lower = settings["frozen_layers"]
     frozen = f"front end and the first {lower} transformer layers" if lower else "front end"
     sentences = [
         f"For {{}}, the convolutional {frozen} of the speech encoder were frozen, and its {'other ' if lower else ''}"
-        "transformer layers were fine-tuned."
+        f"transformer layers were fine-tuned{_by_lora(settings)}."
     ]
     if not lower:
         sentences[0] = sentences[0].replace("were frozen", "was frozen", 1)
@@ -65,6 +67,12 @@ def architecture(system: System) -> list[str]:
         of = f" over {symbols} symbols" if symbols else ""
         sentences.append(f"For {{}}, the CTC head is a linear layer{of} that reads every frame of the speech encoder.")
     return sentences
+
+
+def _by_lora(settings: JsonObject) -> str:
+    """Say that encoders were fine-tuned by LoRA, if they were."""
+    rank = settings["lora"]
+    return f" by low-rank additions to their linear layers (LoRA of rank {rank}{cite('lora')})" if rank else ""
 
 
 def _interaction(settings: JsonObject) -> list[str]:

@@ -47,6 +47,7 @@ _TRAINED_HEADS = {
     "precision": "fp32",
 }  # fmt: skip
 _OF_SPEECH = (
+    "lora",
     "dropout_at",
     "layer_sum",
     "speech_pooling",
@@ -67,7 +68,7 @@ SYSTEMS = {
     "wav2vec2": System("mmer_pipeline.systems.unimodal:SpeechClassifier", "wav2vec2", ("speech",), _OF_SPEECH),
     # Text encoder, mean pooling, one linear layer (section 4.2).
     "roberta": System(
-        "mmer_pipeline.systems.unimodal:TextClassifier", "RoBERTa", ("text",), ("finetune_text", "text_pooling")
+        "mmer_pipeline.systems.unimodal:TextClassifier", "RoBERTa", ("text",), ("finetune_text", "text_pooling", "lora")
     ),
     # Frozen features, logistic regression.
     "probe": System(
@@ -323,6 +324,8 @@ def title(settings: Mapping[str, Any]) -> str:
     if "finetune_text" in system.options:
         notes.append("fine-tuned" if settings["finetune_text"] else "frozen")
     notes += [note for name, note in _ADDED.items() if settings.get(name, DEFAULTS[name]) != DEFAULTS[name]]
+    if rank := settings.get("lora"):
+        notes.append(f"LoRA of rank {rank}")
     notes += _variants(settings) + _inputs(system, settings)
     if "text" in system.reads and settings["annotations"] in _ANNOTATIONS:
         notes.append(_ANNOTATIONS[settings["annotations"]])

@@ -22,6 +22,7 @@ from mmer_pipeline.settings import SPEECH_CONFIG, Settings
 from mmer_pipeline.systems.base import EmotionModel, Parts
 from mmer_pipeline.systems.registry import find_system, read_features
 from mmer_pipeline.training.fold_inputs import Encoders
+from mmer_pipeline.training.lora import add_lora
 
 # Raised by constructors that get other arguments than they were saved with, and by weights that do not fit.
 _DAMAGED = (OSError, RuntimeError, TypeError, ValueError, ArithmeticError, AttributeError, LookupError, SafetensorError)
@@ -40,7 +41,8 @@ def build_model(
     """Build a system's model with pretrained encoders.
 
     Raises:
-        UserError: an encoder's weights cannot be loaded, or the settings remove every part of the model.
+        UserError: an encoder's weights cannot be loaded, the settings remove every part of the model, or they ask for
+            LoRA where it is not installed or no encoder is trained.
     """
     symbols = list(alphabet.symbols) if alphabet else []
     inputs = []
@@ -59,6 +61,8 @@ def build_model(
         speech_config=settings.changed(SPEECH_CONFIG),
     )
     model = model_class(settings.system).build(settings, parts)
+    if settings.lora:
+        add_lora(model, settings.lora)
     if settings.gradient_checkpointing:
         checkpoint_layers(model)
     return model

@@ -45,7 +45,7 @@ _TRAINING = (
     *(
         f"training.{name}"
         for name in ("batches", "build_model", "examples", "fold", "fold_inputs", "fold_parts", "inference", "loop",
-                     "mixed_precision", "moving_average", "parameter_groups", "schedules", "step")
+                     "lora", "mixed_precision", "moving_average", "parameter_groups", "schedules", "step")
     ),
 )  # fmt: skip
 # Packages whose modules count if a system imports them, except those that only find things.

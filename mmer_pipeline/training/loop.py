@@ -25,6 +25,7 @@ from mmer_pipeline.training.batches import epoch_batches
 from mmer_pipeline.training.checkpoint import Progress
 from mmer_pipeline.training.examples import Examples
 from mmer_pipeline.training.inference import predict
+from mmer_pipeline.training.lora import without_lora
 from mmer_pipeline.training.moving_average import MovingAverage
 from mmer_pipeline.training.schedules import learning_rate_factor
 from mmer_pipeline.training.step import Optimiser, StepResult
@@ -285,4 +286,4 @@ def derive_seed(*parts: int) -> int:
 def save_model(model: EmotionModel, directory: Path) -> None:
     """Write `model/` or `model-validated/` atomically."""
     with files.replacing_directory(directory) as temporary:
-        model.save_pretrained(temporary)
+        without_lora(model).save_pretrained(temporary)

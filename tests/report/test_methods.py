@@ -103,6 +103,11 @@ def test_encoders_have_their_revisions_and_publications(both):
              "reads the mean of the speech encoder's frames and the mean of the fused words."],
         ),
         (
+            {"system": "wav2vec2", "alpha": 0.0, "lora": 4},
+            ["its transformer layers were fine-tuned by low-rank additions to their linear layers (LoRA of rank 4 "
+             "[@lora])."],
+        ),
+        (
             {"system": "mmer", "layer_sum": True, "speech_pooling": "attentive"},
             ["the sum of its layers and of their input, with trained weights [@superb].",
              "reads the mean and the standard deviation of the speech encoder's frames, both weighted by trained "

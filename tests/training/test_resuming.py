@@ -101,9 +101,11 @@ class StopsAt(Silent):
             raise StopError
 
 
-@pytest.mark.parametrize("ema", [0.0, 0.9])
-def test_a_run_stopped_in_an_epoch_and_resumed_gives_the_metrics_of_one_never_stopped(corpus, settings, ema):
-    settings = Settings(**{**settings.__dict__, "batch_size": 2, "ema": ema})  # four steps an epoch
+@pytest.mark.parametrize("options", [{}, {"ema": 0.9}, {"lora": 2, "ema": 0.9}])
+def test_a_run_stopped_in_an_epoch_and_resumed_gives_the_metrics_of_one_never_stopped(corpus, settings, options):
+    if "lora" in options:
+        pytest.importorskip("peft")
+    settings = Settings(**{**settings.__dict__, "batch_size": 2, **options})  # four steps an epoch
     assert train(settings, corpus)
     for where in ((1, 2), (2, 1), (2, 3)):
         with pytest.raises(StopError):
