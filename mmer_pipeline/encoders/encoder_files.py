@@ -17,6 +17,9 @@ PREPROCESSOR = "preprocessor_config.json"
 PROCESSOR = "processor_config.json"  # transformers 5 writes the same values here, under "feature_extractor"
 SMALL_SUFFIXES = (".json", ".txt", ".model")  # of configurations and tokenizers
 CARD = "README.md"
+PARAKEET = ("parakeet_encoder", "parakeet_ctc", "parakeet_rnnt", "parakeet_tdt")  # alone, and with three decoders
+# Types whose feature extractors make filter banks of waveforms as recorded; they can be read, but not trained.
+FILTER_BANK_TYPES = ("whisper", "wav2vec2-bert", *PARAKEET)
 _SMALL_FILES = ["*.json", "*.txt", "*.model", CARD]
 _SAFETENSORS = ["*.safetensors", "*.safetensors.index.json"]
 _TORCH_WEIGHTS = ["pytorch_model*.bin", "pytorch_model.bin.index.json"]
@@ -36,11 +39,13 @@ class EncoderFiles:
         """Whether waveforms are normalised to zero mean and unit variance before the front end (`do_normalize`).
 
         Without a preprocessor configuration, this is the model's default: True for the wav2vec2 family, False for
-        Moonshine.
+        Moonshine. It is False for an encoder of filter banks, which reads waveforms as recorded.
 
         Raises:
             UserError: a configuration file is not a JSON object.
         """
+        if self.reads_filter_banks:
+            return False
         for name in (PREPROCESSOR, PROCESSOR):
             facts = self.read_json(name)
             facts = facts.get("feature_extractor", facts)
@@ -53,6 +58,15 @@ class EncoderFiles:
                     f"{str(normalises)[:50]!r}. Download the file again."
                 )
         return self.read_json(CONFIG).get("model_type") != "moonshine"
+
+    @property
+    def reads_filter_banks(self) -> bool:
+        """Whether it is a speech encoder of filter banks, which can be read, but not trained.
+
+        Raises:
+            UserError: the configuration is not a JSON object.
+        """
+        return self.read_json(CONFIG).get("model_type") in FILTER_BANK_TYPES
 
     def read_json(self, name: str) -> dict[str, Any]:
         """Read a file of the checkpoint that contains a JSON object; it is empty if there is no such file.

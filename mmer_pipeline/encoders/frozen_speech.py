@@ -12,6 +12,7 @@ from torch import Tensor
 from torch.nn.utils.rnn import pad_sequence
 
 from mmer_pipeline.encoders.encoder_files import EncoderFiles
+from mmer_pipeline.encoders.frozen_families import filter_bank_outline, load_filter_bank_encoder
 from mmer_pipeline.encoders.speech import SpeechEncoder, load_speech_encoder, speech_outline
 
 
@@ -69,9 +70,17 @@ def load_frozen_speech(files: EncoderFiles, device: torch.device) -> FrozenSpeec
     Raises:
         UserError: its type is not supported, or its weights do not fit.
     """
+    if files.reads_filter_banks:
+        return load_filter_bank_encoder(files, device)
     return TrainableAsFrozen(load_speech_encoder(files).to(device).eval())
 
 
 def frozen_outline(files: EncoderFiles) -> FrozenSpeechEncoder:
-    """Create the encoder without weights, to get frame counts and sizes."""
+    """Create the encoder without weights, to get frame counts and sizes.
+
+    Raises:
+        UserError: its type is not supported.
+    """
+    if files.reads_filter_banks:
+        return filter_bank_outline(files)
     return TrainableAsFrozen(speech_outline(files))

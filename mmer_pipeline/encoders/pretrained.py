@@ -103,6 +103,8 @@ def _check_values(config: Any) -> None:
         is_share = "dropout" in name or name.endswith(("layerdrop", "_prob"))
         if is_share and isinstance(value, int | float) and not 0 <= value <= 1:
             raise _wrong(name, value, "a number from 0 to 1")
+    if (encoder := getattr(config, "encoder_config", None)) is not None:
+        _check_values(encoder)
 
 
 def _wrong(name: str, value: Any, expected: str) -> ValueError:

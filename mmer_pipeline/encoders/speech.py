@@ -19,7 +19,7 @@ from transformers import AutoModel, PreTrainedModel
 
 from mmer_pipeline.audio import SAMPLE_RATE
 from mmer_pipeline.encoders import attention
-from mmer_pipeline.encoders.encoder_files import EncoderFiles
+from mmer_pipeline.encoders.encoder_files import FILTER_BANK_TYPES, EncoderFiles
 from mmer_pipeline.encoders.lower_layers import LowerLayers, moonshine_layers, wav2vec2_layers
 from mmer_pipeline.encoders.pretrained import config_of, load_pretrained, plain_config, read_config, refusing
 from mmer_pipeline.encoders.spec_augment import spec_augment
@@ -249,10 +249,16 @@ def _untrained_speech_model(config: Mapping[str, Any]) -> PreTrainedModel:
 
 
 def _check_supported(config: Mapping[str, Any], name: str) -> None:
-    if config.get("model_type") not in (*WAV2VEC2_FAMILY, MOONSHINE):
+    model_type, trained = config.get("model_type"), ", ".join((*WAV2VEC2_FAMILY, MOONSHINE))
+    if model_type in FILTER_BANK_TYPES:
         raise UserError(
-            f"{name}: model type {config.get('model_type')} is not a supported speech encoder. "
-            f"Supported: {', '.join((*WAV2VEC2_FAMILY, MOONSHINE))}."
+            f"{name}: an encoder of model type {model_type} can be read frozen, but not trained. Use a system on its "
+            f"hidden states (`--system superb` or `--system probe`), or an encoder of one of these types: {trained}."
+        )
+    if model_type not in (*WAV2VEC2_FAMILY, MOONSHINE):
+        raise UserError(
+            f"{name}: model type {model_type} is not a supported speech encoder. Supported: {trained}; frozen, in "
+            f"`--system superb` or `--system probe`, also {', '.join(FILTER_BANK_TYPES)}."
         )
     if config.get("add_adapter"):
         raise UserError(
