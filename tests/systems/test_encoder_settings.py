@@ -59,10 +59,11 @@ def test_a_run_is_evaluated_with_the_settings_of_its_encoder(corpus, tiny_text, 
     assert (config["mask_time_prob"], config["layerdrop"], config["hidden_dropout"]) == (0.3, 0.2, 0.15)
 
 
-def test_an_encoder_without_such_a_setting_and_one_that_masks_nothing_are_refused(shared, tiny_speech):
+def test_an_encoder_without_such_a_setting_and_one_that_masks_nothing_are_refused(tmp_path):
+    moonshine = tiny_speech_encoder(tmp_path / "moonshine", family="moonshine")
     with pytest.raises(UserError, match="encoders of type moonshine have no setting for --mask-time-prob"):
-        encoder_of(shared / "models/moonshine-tiny-encoder", mask_time_prob=0.1)
-    assert encoder_of(shared / "models/moonshine-tiny-encoder", speech_dropout=0.2).config["attention_dropout"] == 0.2
+        encoder_of(moonshine, mask_time_prob=0.1)
+    assert encoder_of(moonshine, speech_dropout=0.2).config["attention_dropout"] == 0.2
     with pytest.raises(UserError, match="--no-spec-augment masks nothing, but --mask-time-prob is given"):
         settings_for("wav2vec2", fold=1, spec_augment=False, mask_time_prob=0.1)
     assert settings_for("roberta", fold=1, mask_time_prob=0.1, layerdrop=0.1).changed(["mask_time_prob"]) == {}
