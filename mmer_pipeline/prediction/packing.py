@@ -23,7 +23,8 @@ from mmer_pipeline.prediction.model_card import model_card
 from mmer_pipeline.prediction.trained_model import SCHEMA, EncoderReference, Member, TrainedModel, packed_settings
 from mmer_pipeline.runs import VALIDATED
 from mmer_pipeline.settings import Settings
-from mmer_pipeline.systems.registry import file_of_system, short_name, title
+from mmer_pipeline.systems.registry import file_of_system, short_name
+from mmer_pipeline.systems.titles import title
 
 TEXT_ENCODER, SPEECH_ENCODER = "text_encoder", "speech_encoder"  # folders of copies
 

@@ -44,7 +44,8 @@ from mmer_pipeline.runs import OF_A_FOLD
 from mmer_pipeline.scoring import statistics
 from mmer_pipeline.scoring.metrics import HEADLINE, calibration_error, rates_of_confusion, reliability
 from mmer_pipeline.settings import Settings
-from mmer_pipeline.systems.registry import modalities_read, title
+from mmer_pipeline.systems.registry import modalities_read
+from mmer_pipeline.systems.titles import title
 
 MOST_CONFIDENT_ERRORS = 10
 

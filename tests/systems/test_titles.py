@@ -6,7 +6,8 @@ import pytest
 
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.presets import RECIPES
-from mmer_pipeline.systems.registry import SYSTEMS, settings_for, title
+from mmer_pipeline.systems.registry import SYSTEMS, settings_for
+from mmer_pipeline.systems.titles import title
 
 
 def test_alpha_is_nothing_to_a_system_without_a_ctc_head():

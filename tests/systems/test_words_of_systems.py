@@ -4,7 +4,8 @@ from dataclasses import asdict
 
 import pytest
 
-from mmer_pipeline.systems.registry import NAMED_LISTS, settings_for, split_name, title
+from mmer_pipeline.systems.registry import NAMED_LISTS, settings_for, split_name
+from mmer_pipeline.systems.titles import title
 
 
 def test_a_system_that_reads_no_words_has_the_same_settings_whatever_their_source():

@@ -14,7 +14,8 @@ from mmer_pipeline.demo.encoders import SPEECH_FAMILIES, tiny_speech_encoder
 from mmer_pipeline.encoders.encoder_files import resolve_encoder
 from mmer_pipeline.encoders.speech import load_speech_encoder
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.systems.registry import settings_for, title
+from mmer_pipeline.systems.registry import settings_for
+from mmer_pipeline.systems.titles import title
 from mmer_pipeline.training.build_model import build_model
 from mmer_pipeline.training.evaluation import evaluate_fold
 from mmer_pipeline.training.fold_inputs import Encoders
