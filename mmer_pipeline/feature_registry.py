@@ -19,6 +19,9 @@ FEATURES = {
     "speech-layers": "mmer_pipeline.features.speech_features:SpeechLayers",
     "speech-states": "mmer_pipeline.features.speech_features:SpeechStates",
     "text-layers": "mmer_pipeline.features.text_features:TextLayers",
+    "egemaps": "mmer_pipeline.features.acoustic_features:Egemaps",
+    "egemaps-lld": "mmer_pipeline.features.acoustic_features:EgemapsDescriptors",
+    "prosody": "mmer_pipeline.features.acoustic_features:Prosody",
 }
 _OF_TRAINED_ENCODERS = ("speech", "text")  # read by systems that train what follows after them
 

@@ -73,7 +73,12 @@ SYSTEMS = {
     ),
     # Frozen features, linear support vector machine.
     "svm": System(
-        "mmer_pipeline.systems.probe:LinearProbe", "SVM", (INPUTS,), ("inputs", "layer", "statistics"), is_fitted=True
+        "mmer_pipeline.systems.probe:LinearProbe",
+        "SVM",
+        (INPUTS,),
+        ("inputs", "layer", "statistics"),
+        {"inputs": "egemaps"},
+        is_fitted=True,
     ),
     # Frozen speech encoder, learned weighted sum of all layers, mean over frames, linear layers (SUPERB, Yang et al.,
     # Interspeech 2021); rates, batch and number of steps for IEMOCAP as in its recipe.

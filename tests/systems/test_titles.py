@@ -30,7 +30,7 @@ def test_titles_say_what_sets_a_system_apart():
         "wav2vec2": "wav2vec2",
         "roberta": "RoBERTa (frozen)",
         "probe": "Probe (speech-layers, wav2vec2-base)",
-        "svm": "SVM (speech-layers, wav2vec2-base)",
+        "svm": "SVM (egemaps)",
         "superb": "SUPERB (speech-layers, wav2vec2-base)",
         "attentive": "Attentive pooling (speech-states, wav2vec2-base, layer last)",
     }

@@ -1,0 +1,84 @@
+"""The computation of features without an encoder, from one waveform at a time.
+
+All of the work is done where recordings are read, in Dask's threads: the compute thread has nothing to compute.
+Shape letters: S samples, N rows.
+"""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from mmer_pipeline.audio import SAMPLE_RATE
+from mmer_pipeline.features.acoustic_features import opensmile_version
+from mmer_pipeline.features.extractors import Group, SpeechExtractor, read_waveform
+from mmer_pipeline.features.speech_features import SpeechItem
+
+Floats = npt.NDArray[np.float32]
+
+LOUDEST = 32_767 / 32_768  # openSMILE's 16 bits have no +1: it would become −1
+# The functionals of eGeMAPSv02 that describe pitch, loudness and rate begin like this.
+PROSODY = ("F0semitone", "loudness", "VoicedSegments", "MeanVoiced", "StddevVoiced", "MeanUnvoiced", "StddevUnvoiced",
+           "equivalentSoundLevel")  # fmt: skip
+
+
+class HostExtractor(SpeechExtractor):
+    """The base of the extractors that compute the rows of each waveform with NumPy or another library of the host."""
+
+    def rows(self, waveform: Floats) -> Floats:
+        """The rows `[N, dim]` of one waveform `[S]` at 16 kHz; several threads call this at once."""
+        raise NotImplementedError
+
+    def load(self, items: Sequence[SpeechItem]) -> list[Any]:
+        """See `Extractor`."""
+        return [self.rows(read_waveform(item)) for item in items]
+
+    def compute(self, loaded: Sequence[Any]) -> list[Group]:
+        """See `Extractor`."""
+        return [Group(torch.from_numpy(rows)[None], [len(rows)]) for rows in loaded]
+
+    def of_waveform(self, waveform: Floats) -> Tensor:
+        """See `SpeechExtractor`."""
+        return torch.from_numpy(self.rows(waveform))
+
+
+class _OpensmileExtractor(HostExtractor):
+    def __init__(self, level: str) -> None:
+        opensmile_version()  # which raises an error if it is not installed
+        import opensmile
+
+        self.smile = opensmile.Smile(opensmile.FeatureSet.eGeMAPSv02, opensmile.FeatureLevel(level))
+
+    def rows(self, waveform: Floats) -> Floats:
+        """See `HostExtractor`."""
+        (values,) = self.smile(np.clip(waveform, -1, LOUDEST), SAMPLE_RATE)  # [dim, N]
+        return np.ascontiguousarray(values.T, dtype=np.float32)
+
+
+class FunctionalsExtractor(_OpensmileExtractor):
+    """The functionals of eGeMAPSv02: one row."""
+
+    def __init__(self) -> None:
+        super().__init__("func")
+
+
+class DescriptorsExtractor(_OpensmileExtractor):
+    """The low-level descriptors of eGeMAPSv02: a row every 10 ms."""
+
+    def __init__(self) -> None:
+        super().__init__("lld")
+
+
+class ProsodyExtractor(FunctionalsExtractor):
+    """The functionals of pitch, loudness and rate."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.columns = [number for number, name in enumerate(self.smile.feature_names) if name.startswith(PROSODY)]
+
+    def rows(self, waveform: Floats) -> Floats:
+        """See `HostExtractor`."""
+        return super().rows(waveform)[:, self.columns]

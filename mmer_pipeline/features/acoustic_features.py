@@ -1,0 +1,148 @@
+"""Features of recordings that need no encoder: eGeMAPS, prosody, length and loudness, log-mel bands, MFCC."""
+
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib import metadata
+from typing import TYPE_CHECKING, ClassVar, Self
+
+from mmer_pipeline.audio import SAMPLE_RATE
+from mmer_pipeline.corpora.transcripts import GOLD
+from mmer_pipeline.encoders.encoder_files import EncoderFiles
+from mmer_pipeline.errors import UserError
+from mmer_pipeline.features.feature import TIME, VECTOR, Shape
+from mmer_pipeline.features.feature_file import FeatureIdentity
+from mmer_pipeline.features.speech_features import RecordingFeature
+from mmer_pipeline.settings import Settings
+
+if TYPE_CHECKING:  # torch
+    from mmer_pipeline.features.acoustic_extractors import HostExtractor
+
+HOP = SAMPLE_RATE // 100  # 10 ms between frames
+WINDOW = SAMPLE_RATE // 40  # 25 ms, of log-mel bands
+FFT = 512
+BANDS, LOWEST_HZ, HIGHEST_HZ = 80, 0.0, SAMPLE_RATE / 2
+COEFFICIENTS = 13  # of MFCC
+DELTA_FRAMES = 9  # over which deltas are computed
+PITCH_WINDOW = 6 * HOP  # 60 ms, the longest window of eGeMAPS
+
+
+def opensmile_version() -> str:
+    """The version of the package opensmile.
+
+    Raises:
+        UserError: it is not installed; the message says how to install it.
+    """
+    try:
+        return metadata.version("opensmile")
+    except metadata.PackageNotFoundError:
+        raise UserError(
+            "The features egemaps, egemaps-lld and prosody require the package opensmile, which is not installed. "
+            "Run `pip install 'mmer-pipeline[opensmile]'`."
+        ) from None
+
+
+@dataclass(frozen=True)
+class AcousticFeature(RecordingFeature):
+    """The base of the features that are computed from waveforms at 16 kHz without an encoder."""
+
+    has_encoder: ClassVar[bool] = False
+    dim: ClassVar[int]  # size of a row
+    axis: ClassVar[str] = VECTOR
+    layer: ClassVar[str] = ""  # in the identity: the numbers that are computed
+    fewest: ClassVar[int] = 1  # samples of the shortest recording that has a row
+
+    @classmethod
+    def of(cls, name: str, settings: Settings, source: str = GOLD) -> Self:  # noqa: ARG003
+        """See `Feature`."""
+        return cls(name, "", None, settings.dtype)
+
+    @property
+    @abstractmethod
+    def policy(self) -> str:
+        """How they are computed, in the identity.
+
+        Raises:
+            UserError: the package that computes them is not installed.
+        """
+
+    def identity(self, files: EncoderFiles | None) -> FeatureIdentity:  # noqa: ARG002
+        """See `Feature`; raises as `policy`."""
+        return FeatureIdentity(self.kind, "", "", "", self.layer, self.policy, self.dtype)
+
+    def shape(self, files: EncoderFiles | None) -> Shape:  # noqa: ARG002
+        """See `Feature`."""
+        return Shape(self.dim, self.axis)
+
+    def frame_count(self, samples: int) -> int:
+        """Number of frames of a recording with so many samples, at least `fewest`."""
+        raise NotImplementedError
+
+    def lengths(self, samples: Sequence[int], files: EncoderFiles | None) -> list[int]:  # noqa: ARG002
+        """See `RecordingFeature`."""
+        if self.axis == VECTOR:
+            return [int(count >= self.fewest) for count in samples]
+        return [self.frame_count(count) if count >= self.fewest else 0 for count in samples]
+
+    def fewest_samples(self, files: EncoderFiles | None) -> int:  # noqa: ARG002
+        """See `RecordingFeature`."""
+        return self.fewest
+
+
+@dataclass(frozen=True)
+class Egemaps(AcousticFeature):
+    """The 88 functionals of eGeMAPSv02 by openSMILE (Eyben et al., IEEE Transactions on Affective Computing 2016)."""
+
+    kind: ClassVar[str] = "egemaps"
+    title: ClassVar[str] = "eGeMAPS"
+    dim: ClassVar[int] = 88
+    layer: ClassVar[str] = "functionals"
+    fewest: ClassVar[int] = PITCH_WINDOW
+
+    @property
+    def policy(self) -> str:
+        """See `AcousticFeature`."""
+        return f"eGeMAPSv02, opensmile {opensmile_version()}"
+
+    def extractor(self, files: EncoderFiles | None, device: str) -> "HostExtractor":  # noqa: ARG002
+        """See `Feature`."""
+        from mmer_pipeline.features.acoustic_extractors import FunctionalsExtractor
+
+        return FunctionalsExtractor()
+
+
+@dataclass(frozen=True)
+class EgemapsDescriptors(Egemaps):
+    """The 25 low-level descriptors of eGeMAPSv02, every 10 ms: `[frames, 25]`."""
+
+    kind: ClassVar[str] = "egemaps-lld"
+    title: ClassVar[str] = "eGeMAPS descriptors"
+    dim: ClassVar[int] = 25
+    axis: ClassVar[str] = TIME
+    layer: ClassVar[str] = "low-level descriptors"
+
+    def frame_count(self, samples: int) -> int:
+        """See `AcousticFeature`; found by experiment with opensmile 2.6.0, and tested."""
+        return 2 + (samples - PITCH_WINDOW) // HOP
+
+    def extractor(self, files: EncoderFiles | None, device: str) -> "HostExtractor":  # noqa: ARG002
+        """See `Feature`."""
+        from mmer_pipeline.features.acoustic_extractors import DescriptorsExtractor
+
+        return DescriptorsExtractor()
+
+
+@dataclass(frozen=True)
+class Prosody(Egemaps):
+    """The 27 functionals of eGeMAPSv02 that describe pitch, loudness and rate."""
+
+    kind: ClassVar[str] = "prosody"
+    title: ClassVar[str] = "Prosody"
+    dim: ClassVar[int] = 27
+    layer: ClassVar[str] = "functionals of pitch, loudness and rate"
+
+    def extractor(self, files: EncoderFiles | None, device: str) -> "HostExtractor":  # noqa: ARG002
+        """See `Feature`."""
+        from mmer_pipeline.features.acoustic_extractors import ProsodyExtractor
+
+        return ProsodyExtractor()
