@@ -22,6 +22,9 @@ FEATURES = {
     "egemaps": "mmer_pipeline.features.acoustic_features:Egemaps",
     "egemaps-lld": "mmer_pipeline.features.acoustic_features:EgemapsDescriptors",
     "prosody": "mmer_pipeline.features.acoustic_features:Prosody",
+    "loudness": "mmer_pipeline.features.acoustic_features:Loudness",
+    "log-mel": "mmer_pipeline.features.acoustic_features:LogMel",
+    "mfcc": "mmer_pipeline.features.acoustic_features:Mfcc",
 }
 _OF_TRAINED_ENCODERS = ("speech", "text")  # read by systems that train what follows after them
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from mmer_pipeline.audio import SAMPLE_RATE, AudioError, load, probe_header
 from mmer_pipeline.audit.corpus_split import Mask, Split
@@ -20,9 +19,9 @@ from mmer_pipeline.audit.sound_fingerprint import Hashes, Samples, sound_hashes
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.transcripts import spoken_words
 from mmer_pipeline.corpora.utterances import Utterance
+from mmer_pipeline.loudness import FLOOR_DBFS, dbfs, rms_dbfs
 from mmer_pipeline.scoring.metrics import Floats
 
-FLOOR_DBFS = -120.0  # the level assigned to digital silence
 SILENT_DBFS = -75.0  # even whispers from a distance reach −65
 FULL_SCALE = 0.999  # of ±1; 16 bits reach 0.99997
 CLIPPED_RUN = 3  # consecutive samples at full scale that count as clipping
@@ -98,14 +97,13 @@ def measure(manifest: Manifest, utterance: Utterance) -> Recording:
     path = manifest.audio_path(utterance)
     samples = load(path, utterance.start_seconds, utterance.end_seconds)  # [samples]
     info = probe_header(path)
-    mean = float(samples.mean(dtype=np.float64))
     return Recording(
         seconds=len(samples) / SAMPLE_RATE,
         sample_rate_hz=info.sample_rate_hz,
         channels=info.channels,
         digest=hashlib.blake2b(samples.tobytes(), digest_size=16).hexdigest(),
-        rms_dbfs=float(_dbfs(np.square(samples - np.float32(mean)).mean(dtype=np.float64))),
-        dc=mean,
+        rms_dbfs=rms_dbfs(samples),
+        dc=float(samples.mean(dtype=np.float64)),
         clipped=_clipped(samples),
         pauses=_pauses(samples),
         hashes=sound_hashes(samples),
@@ -174,11 +172,6 @@ def _spread(values: Floats) -> dict[str, Any] | None:
     }
 
 
-def _dbfs(power: npt.ArrayLike) -> npt.NDArray[np.float64]:
-    """Mean squares in decibels relative to full scale, at least `FLOOR_DBFS`."""
-    return 10 * np.log10(np.maximum(np.asarray(power, dtype=np.float64), 10 ** (FLOOR_DBFS / 10)))
-
-
 def _clipped(samples: Samples) -> int:
     """The number of samples in runs of `CLIPPED_RUN` or more at full scale."""
     edges = np.flatnonzero(np.diff(np.abs(samples) >= FULL_SCALE, prepend=False, append=False))
@@ -190,5 +183,5 @@ def _pauses(samples: Samples) -> float:
     frames = samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME)  # [frames, samples]
     if not len(frames):
         return 0.0
-    loudness = _dbfs(np.square(frames).mean(axis=1, dtype=np.float64))
+    loudness = dbfs(np.square(frames).mean(axis=1, dtype=np.float64))
     return float((loudness <= max(loudness.max() - PAUSE_DB, FLOOR_DBFS)).mean())

@@ -18,6 +18,7 @@ from mmer_pipeline.audit.corpus_split import Mask, Split
 from mmer_pipeline.audit.finding import Finding
 from mmer_pipeline.audit.recording_measurements import Recordings
 from mmer_pipeline.corpora.transcripts import encoder_text
+from mmer_pipeline.loudness import length_and_loudness
 from mmer_pipeline.scoring.metrics import Floats, Integers, rates
 from mmer_pipeline.scoring.statistics import Interval, bootstrap_intervals, cluster_counts
 
@@ -68,11 +69,11 @@ def try_baselines(
     everything = np.ones(len(split.truth), dtype=bool)
     numbers: dict[str, tuple[Mask, Floats]] = {TEXT: (everything, letters[:, None])}
     if recordings is not None and recordings.audible.any():
-        length, loudness = np.log(recordings.seconds)[:, None], recordings.rms_dbfs[:, None]
+        both = length_and_loudness(recordings.seconds, recordings.rms_dbfs)  # [N, 2]
         numbers = {
-            LENGTH: (recordings.audible, length),
-            LOUDNESS: (recordings.audible, loudness),
-            LENGTH_AND_LOUDNESS: (recordings.audible, np.hstack([length, loudness])),
+            LENGTH: (recordings.audible, both[:, :1]),
+            LOUDNESS: (recordings.audible, both[:, 1:]),
+            LENGTH_AND_LOUDNESS: (recordings.audible, both),
             **numbers,
         }
     elif seconds is not None and (known := np.isfinite(seconds)).any():

@@ -10,12 +10,26 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import torch
+from scipy.fft import dct
+from scipy.signal import savgol_filter
 from torch import Tensor
+from transformers.audio_utils import mel_filter_bank, spectrogram, window_function
 
 from mmer_pipeline.audio import SAMPLE_RATE
-from mmer_pipeline.features.acoustic_features import opensmile_version
+from mmer_pipeline.features.acoustic_features import (
+    BANDS,
+    COEFFICIENTS,
+    DELTA_FRAMES,
+    FFT,
+    HIGHEST_HZ,
+    HOP,
+    LOWEST_HZ,
+    WINDOW,
+    opensmile_version,
+)
 from mmer_pipeline.features.extractors import Group, SpeechExtractor, read_waveform
 from mmer_pipeline.features.speech_features import SpeechItem
+from mmer_pipeline.loudness import length_and_loudness, rms_dbfs
 
 Floats = npt.NDArray[np.float32]
 
@@ -82,3 +96,41 @@ class ProsodyExtractor(FunctionalsExtractor):
     def rows(self, waveform: Floats) -> Floats:
         """See `HostExtractor`."""
         return super().rows(waveform)[:, self.columns]
+
+
+class LoudnessExtractor(HostExtractor):
+    """The logarithm of the length in seconds, and the level in dBFS: one row."""
+
+    def rows(self, waveform: Floats) -> Floats:
+        """See `HostExtractor`."""
+        return length_and_loudness([len(waveform) / SAMPLE_RATE], [rms_dbfs(waveform)]).astype(np.float32)
+
+
+class LogMelExtractor(HostExtractor):
+    """Log-mel bands: a row every 10 ms, for each window that is within the recording."""
+
+    def __init__(self) -> None:
+        self.bands = mel_filter_bank(FFT // 2 + 1, BANDS, LOWEST_HZ, HIGHEST_HZ, SAMPLE_RATE)  # [bins, bands]
+        self.window = window_function(WINDOW, "hann")
+
+    def rows(self, waveform: Floats) -> Floats:
+        """See `HostExtractor`."""
+        spectrum = spectrogram(
+            waveform, self.window, WINDOW, HOP, FFT, power=2.0, center=False, mel_filters=self.bands, log_mel="log"
+        )  # [bands, N]
+        return np.ascontiguousarray(spectrum.T, dtype=np.float32)
+
+
+class MfccExtractor(LogMelExtractor):
+    """Cepstral coefficients with deltas and double deltas, as librosa computes them of log-mel bands."""
+
+    def rows(self, waveform: Floats) -> Floats:
+        """See `HostExtractor`."""
+        coefficients = dct(super().rows(waveform), axis=1, norm="ortho")[:, :COEFFICIENTS]  # [N, 13]
+        # A polynomial is fitted at the ends, where frames are missing; with fewer frames, the outer ones are repeated.
+        mode = "interp" if len(coefficients) >= DELTA_FRAMES else "nearest"
+        deltas = [
+            savgol_filter(coefficients, DELTA_FRAMES, polyorder=order, deriv=order, axis=0, mode=mode)
+            for order in (1, 2)
+        ]
+        return np.concatenate([coefficients, *deltas], axis=1, dtype=np.float32)

@@ -146,3 +146,65 @@ class Prosody(Egemaps):
         from mmer_pipeline.features.acoustic_extractors import ProsodyExtractor
 
         return ProsodyExtractor()
+
+
+@dataclass(frozen=True)
+class Loudness(AcousticFeature):
+    """The logarithm of the length in seconds, and the level in dBFS: the numbers of the audit's baseline."""
+
+    kind: ClassVar[str] = "loudness"
+    title: ClassVar[str] = "Length and loudness"
+    dim: ClassVar[int] = 2
+    layer: ClassVar[str] = "length and loudness"
+    policy: ClassVar[str] = "logarithm of seconds; root mean square around the mean in dBFS"
+
+    def extractor(self, files: EncoderFiles | None, device: str) -> "HostExtractor":  # noqa: ARG002
+        """See `Feature`."""
+        from mmer_pipeline.features.acoustic_extractors import LoudnessExtractor
+
+        return LoudnessExtractor()
+
+
+@dataclass(frozen=True)
+class LogMel(AcousticFeature):
+    """The logarithms of 80 mel bands, in windows of 25 ms every 10 ms: `[frames, 80]`."""
+
+    kind: ClassVar[str] = "log-mel"
+    title: ClassVar[str] = "Log-mel bands"
+    dim: ClassVar[int] = BANDS
+    axis: ClassVar[str] = TIME
+    layer: ClassVar[str] = "log-mel bands"
+    policy: ClassVar[str] = (
+        f"{BANDS} bands (HTK) from {LOWEST_HZ:g} to {HIGHEST_HZ:g} Hz, Hann windows of {WINDOW} samples every {HOP}, "
+        f"FFT of {FFT}, power, natural logarithm"
+    )
+    fewest: ClassVar[int] = WINDOW
+
+    def frame_count(self, samples: int) -> int:
+        """See `AcousticFeature`."""
+        return 1 + (samples - WINDOW) // HOP
+
+    def extractor(self, files: EncoderFiles | None, device: str) -> "HostExtractor":  # noqa: ARG002
+        """See `Feature`."""
+        from mmer_pipeline.features.acoustic_extractors import LogMelExtractor
+
+        return LogMelExtractor()
+
+
+@dataclass(frozen=True)
+class Mfcc(LogMel):
+    """13 cepstral coefficients of the log-mel bands, their deltas and double deltas: `[frames, 39]`."""
+
+    kind: ClassVar[str] = "mfcc"
+    title: ClassVar[str] = "MFCC"
+    dim: ClassVar[int] = 3 * COEFFICIENTS
+    layer: ClassVar[str] = "MFCC, deltas, double deltas"
+    policy: ClassVar[str] = (
+        f"{COEFFICIENTS} coefficients (orthonormal DCT-II), deltas over {DELTA_FRAMES} frames; {LogMel.policy}"
+    )
+
+    def extractor(self, files: EncoderFiles | None, device: str) -> "HostExtractor":  # noqa: ARG002
+        """See `Feature`."""
+        from mmer_pipeline.features.acoustic_extractors import MfccExtractor
+
+        return MfccExtractor()

@@ -80,6 +80,8 @@ SYSTEMS = {
         {"inputs": "egemaps"},
         is_fitted=True,
     ),
+    # The audit's baseline: logistic regression on two numbers.
+    "loudness": System("mmer_pipeline.systems.probe:LinearProbe", "Length and loudness", ("loudness",), is_fitted=True),
     # Frozen speech encoder, learned weighted sum of all layers, mean over frames, linear layers (SUPERB, Yang et al.,
     # Interspeech 2021); rates, batch and number of steps for IEMOCAP as in its recipe.
     "superb": System(

@@ -1,6 +1,5 @@
 """Features without an encoder: against the libraries called directly, and from the recording to the evaluation."""
 
-import json
 import pickle
 from importlib import metadata
 from pathlib import Path
@@ -8,18 +7,22 @@ from pathlib import Path
 import numpy as np
 import opensmile
 import pytest
+import torch
 from helpers.command_line import fail, succeed
+from transformers.audio_utils import mel_filter_bank
 
 from mmer_pipeline import audio
+from mmer_pipeline.audit.recording_measurements import measure
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.features.feature import Feature
 from mmer_pipeline.features.feature_file import FeatureFile
 from mmer_pipeline.features.required_features import feature_of
 from mmer_pipeline.settings import Settings
+from mmer_pipeline.systems.registry import settings_for
 
 RATE = audio.SAMPLE_RATE
-VECTORS, FRAMES = ("egemaps", "prosody"), ("egemaps-lld",)
+VECTORS, FRAMES = ("egemaps", "prosody", "loudness"), ("egemaps-lld", "log-mel", "mfcc")
 NAMES = (*VECTORS, *FRAMES)
 
 
@@ -73,6 +76,37 @@ def test_full_scale_does_not_turn_into_its_opposite() -> None:
     np.testing.assert_allclose(rows("egemaps", waveform), rows("egemaps", almost), rtol=1e-3, atol=1e-3)
 
 
+def test_loudness_is_what_the_audit_measures(manifest: Manifest) -> None:
+    utterance = manifest.utterances[0]
+    measured = measure(manifest, utterance)
+    found = rows("loudness", audio.load(manifest.audio_path(utterance)))
+    np.testing.assert_allclose(found, [[np.log(measured.seconds), measured.rms_dbfs]], rtol=1e-6)
+
+
+def test_log_mel_is_mel_bands_of_a_fourier_transform_by_torch() -> None:
+    waveform = speech_like(RATE)
+    window = torch.hann_window(400).double()
+    frames = torch.from_numpy(waveform).double().unfold(0, 400, 160) * window  # [N, 400]
+    power = torch.fft.rfft(frames, 512).abs().square()  # [N, 257]
+    bands = mel_filter_bank(257, 80, 0.0, 8000.0, RATE)
+    np.testing.assert_allclose(rows("log-mel", waveform), np.log(power.numpy() @ bands), atol=1e-3)
+
+
+def test_mfcc_are_cosines_of_log_mel_and_slopes_and_curvatures_over_nine_frames() -> None:
+    waveform = speech_like(RATE)
+    numbers, bands = np.arange(13)[:, None], np.arange(80)
+    cosines = np.sqrt(2 / 80) * np.cos(np.pi * numbers * (2 * bands + 1) / 160)  # [13, 80]
+    cosines[0] /= np.sqrt(2)
+    expected = rows("log-mel", waveform).astype(np.float64) @ cosines.T  # [N, 13]
+    found = rows("mfcc", waveform)
+    np.testing.assert_allclose(found[:, :13], expected, atol=1e-3)
+    offsets = np.arange(-4, 5)
+    for frame in (4, 20, len(expected) - 5):
+        curve = np.polynomial.polynomial.polyfit(offsets, expected[frame - 4 : frame + 5], 2)  # [3, 13]
+        np.testing.assert_allclose(found[frame, 13:26], curve[1], atol=1e-3)
+        np.testing.assert_allclose(found[frame, 26:], 2 * curve[2], atol=1e-3)
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_as_many_rows_are_planned_as_computed(name: str) -> None:
     one = feature(name)
@@ -84,7 +118,7 @@ def test_as_many_rows_are_planned_as_computed(name: str) -> None:
         found = extractor.of_waveform(speech_like(samples))  # type: ignore[attr-defined]
         assert found.shape == (expected, one.shape(None).dim), samples
         assert found.isfinite().all()
-    assert one.lengths([fewest - 1, 1], None) == [0, 0]  # type: ignore[attr-defined]
+    assert one.lengths([fewest - 1], None) == [0]  # type: ignore[attr-defined]
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -108,12 +142,19 @@ def test_the_file_has_the_rows_of_each_recording(name: str, manifest: Manifest) 
         np.testing.assert_array_equal(file.rows(utterance.utterance_id), expected)
 
 
-def test_a_support_vector_machine_reads_egemaps(manifest: Manifest) -> None:
+@pytest.mark.parametrize("system", ["svm", "loudness", "probe:log-mel"])
+def test_systems_are_extracted_for_trained_and_evaluated(system: str, manifest: Manifest) -> None:
+    name, _, inputs = system.partition(":")
+    words = ["--system", name, *(["--inputs", inputs] if inputs else [])]
+    succeed("extract", *words)
+    succeed("train", *words, "--fold", "1")
+    succeed("evaluate", "--run", name)
+    assert Path(f"runs/{name}/fold-1/evaluation.json").is_file()
+
+
+def test_a_support_vector_machine_reads_egemaps_and_its_version_is_known(manifest: Manifest) -> None:
+    assert settings_for("svm", fold=1).inputs == "egemaps"
     succeed("extract", "--system", "svm")
-    succeed("train", "--system", "svm", "--fold", "1")
-    succeed("evaluate", "--run", "svm")
-    assert json.loads(Path("runs/svm/fold-1/settings.json").read_text())["settings"]["inputs"] == "egemaps"
-    assert Path("runs/svm/fold-1/evaluation.json").is_file()
     identity = FeatureFile(feature("egemaps").path(Path("cache"), manifest.path)).identity
     assert identity.policy == f"eGeMAPSv02, opensmile {opensmile.__version__}"
 

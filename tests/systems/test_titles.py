@@ -31,6 +31,7 @@ def test_titles_say_what_sets_a_system_apart():
         "roberta": "RoBERTa (frozen)",
         "probe": "Probe (speech-layers, wav2vec2-base)",
         "svm": "SVM (egemaps)",
+        "loudness": "Length and loudness",
         "superb": "SUPERB (speech-layers, wav2vec2-base)",
         "attentive": "Attentive pooling (speech-states, wav2vec2-base, layer last)",
     }
