@@ -19,6 +19,7 @@ FEATURES = {
     "speech-layers": "mmer_pipeline.features.speech_features:SpeechLayers",
     "speech-states": "mmer_pipeline.features.speech_features:SpeechStates",
     "text-layers": "mmer_pipeline.features.text_features:TextLayers",
+    "speaker": "mmer_pipeline.features.speaker_features:Speaker",
     "egemaps": "mmer_pipeline.features.acoustic_features:Egemaps",
     "egemaps-lld": "mmer_pipeline.features.acoustic_features:EgemapsDescriptors",
     "prosody": "mmer_pipeline.features.acoustic_features:Prosody",

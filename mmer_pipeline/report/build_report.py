@@ -167,7 +167,7 @@ def class_scores(per_class: Mapping[str, Mapping[str, Any]]) -> dict[str, report
 def _encoders(settings: Settings | None) -> report_content.Encoders:
     if settings is None:
         return report_content.Encoders(None, None)
-    reads = modalities_read(asdict(settings))
+    reads = modalities_read(asdict(settings), with_encoder=True)
     return report_content.Encoders(
         text=paths.encoder_name(settings.text_encoder) if "text" in reads else None,
         speech=paths.encoder_name(settings.speech_encoder) if "speech" in reads else None,

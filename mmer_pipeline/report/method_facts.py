@@ -95,7 +95,8 @@ def system(system: System) -> list[str]:
             + (f" (revision {revisions[kind]})" if kind in revisions else " (revision not recorded)")
             for kind, name in used.items()
         ]
-        sentences.append(f"{{}} {{reads}} {listed([inputs[kind] for kind in reads])} with {listed(encoders)}.")
+        by = f" with {listed(encoders)}" if encoders else ""
+        sentences.append(f"{{}} {{reads}} {listed([inputs[kind] for kind in reads])}{by}.")
     if "text" in reads:
         words = {GOLD: "the corpus's transcripts", ASR: _automatic(system)}
         source, test = str(settings.get("transcripts", GOLD)), str(settings.get("test_transcripts", SAME))

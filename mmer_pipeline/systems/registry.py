@@ -276,11 +276,17 @@ def all_inputs(settings: Settings) -> list[str]:
     return _features_read(find_system(settings.system), asdict(settings))
 
 
-def modalities_read(settings: Mapping[str, Any]) -> set[str]:
-    """The modalities, "speech" and "text", that a system with these settings reads, as far as is known here."""
+def modalities_read(settings: Mapping[str, Any], *, with_encoder: bool = False) -> set[str]:
+    """The modalities, "speech" and "text", that a system with these settings reads, as far as is known here.
+
+    `with_encoder`: only those that it reads by a pretrained encoder.
+    """
     found = set()
-    with suppress(UserError):  # a feature's file or package may be gone
-        found = {find_feature(name).modality for name in _features_read(describe_system(settings["system"]), settings)}
+    for name in _features_read(describe_system(settings["system"]), settings):
+        with suppress(UserError):  # a feature's file or package may be gone
+            feature = find_feature(name)
+            if feature.has_encoder or not with_encoder:
+                found.add(feature.modality)
     return found
 
 

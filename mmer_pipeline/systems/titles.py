@@ -8,7 +8,7 @@ from mmer_pipeline.layers import BEST
 from mmer_pipeline.paths import encoder_name
 from mmer_pipeline.presets import RECIPES
 from mmer_pipeline.settings import DEFAULTS
-from mmer_pipeline.systems.registry import INPUTS, System, describe_system, short_name
+from mmer_pipeline.systems.registry import INPUTS, System, describe_system, modalities_read, short_name
 
 _REMOVED = {"gate": "no gate", "r_branch": "no R branch", "q_branch": "no Q branch"}
 _POOLED = {"speech": "only speech pooled", "fused": "only fused words pooled", "text": "only text pooled"}
@@ -66,7 +66,7 @@ def _inputs(system: System, settings: Mapping[str, Any]) -> list[str]:
     names = str(settings.get("inputs", DEFAULTS["inputs"])).split("+")
     notes = list(map(short_name, names))
     for modality in ("speech", "text"):
-        if any(name.startswith(f"{modality}-") for name in names):
+        if modality in modalities_read(settings, with_encoder=True):
             notes.append(encoder_name(settings[f"{modality}_encoder"]).rpartition("/")[2])
     layer = settings.get("layer", DEFAULTS["layer"])
     if "layer" in system.options and layer != BEST:
