@@ -1,5 +1,6 @@
 """Features without an encoder: against the libraries called directly, and from the recording to the evaluation."""
 
+import json
 import pickle
 from importlib import metadata
 from pathlib import Path
@@ -150,6 +151,15 @@ def test_systems_are_extracted_for_trained_and_evaluated(system: str, manifest: 
     succeed("train", *words, "--fold", "1")
     succeed("evaluate", "--run", name)
     assert Path(f"runs/{name}/fold-1/evaluation.json").is_file()
+
+
+def test_the_report_names_no_encoder_of_a_system_without_one(manifest: Manifest) -> None:
+    succeed("extract", "--system", "loudness")
+    succeed("train", "--system", "loudness", "--fold", "1")
+    succeed("evaluate", "--run", "loudness", "report", "--run", "loudness")
+    (system,) = json.loads(Path("runs/loudness/report.json").read_text())["systems"]
+    assert system["encoders"] == {"text": None, "speech": None}
+    assert "reads the recording." in Path("runs/loudness/methods.md").read_text()
 
 
 def test_a_support_vector_machine_reads_egemaps_and_its_version_is_known(manifest: Manifest) -> None:

@@ -16,7 +16,8 @@ from mmer_pipeline.features.feature_file import FeatureFile
 from mmer_pipeline.features.required_features import feature_of
 from mmer_pipeline.features.speaker_features import Speaker
 from mmer_pipeline.settings import Settings
-from mmer_pipeline.systems.registry import settings_for, title
+from mmer_pipeline.systems.registry import settings_for
+from mmer_pipeline.systems.titles import title
 
 
 @pytest.fixture(scope="module")
