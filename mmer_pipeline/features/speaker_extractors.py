@@ -6,7 +6,7 @@ Shape letters: B batch, S samples.
 from collections.abc import Sequence
 
 import numpy as np
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import AutoModelForAudioXVector
 
 from mmer_pipeline.devices import resolve_device
@@ -28,7 +28,8 @@ class SpeakerExtractor(SpeechExtractor):
         speaker_config(files)
         self.device = resolve_device(device)
         self.outline = speech_outline(files)
-        self.model = load_pretrained(AutoModelForAudioXVector, files).to(self.device).eval()
+        model: nn.Module = load_pretrained(AutoModelForAudioXVector, files)
+        self.model = model.to(self.device).eval()
 
     def normalise(self, waveform: np.ndarray) -> np.ndarray:
         """See `SpeechExtractor`."""

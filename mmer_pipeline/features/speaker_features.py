@@ -51,7 +51,7 @@ class Speaker(EncoderFeature):
 
         assert files is not None
         config, outline = speaker_config(files), speech_outline(files)
-        context = sum(
+        context: int = sum(
             dilation * (kernel - 1) for kernel, dilation in zip(config.tdnn_kernel, config.tdnn_dilation, strict=True)
         )
         return outline.receptive_field_samples + (1 + context) * outline.samples_per_frame
