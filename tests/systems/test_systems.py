@@ -36,8 +36,8 @@ from mmer_pipeline.systems.registry import (
     settings_for,
     split_name,
     system_names,
-    title,
 )
+from mmer_pipeline.systems.titles import title
 from mmer_pipeline.systems.unimodal import SpeechClassifier, TextClassifier
 from mmer_pipeline.training.build_model import build_model, load_model, model_class
 from mmer_pipeline.training.evaluation import evaluate_fold
