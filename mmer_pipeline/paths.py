@@ -21,6 +21,7 @@ REPORT_LATEX, REPORT_LATEX_COLUMN = "table.tex", "table-column.tex"  # as wide a
 METHODS_MARKDOWN, METHODS_LATEX, REFERENCES = "methods.md", "methods.tex", "references.bib"
 PLOTS_NAME = "plots"  # directory of the report's plots, in the report's own
 AUDIT_HTML, AUDIT_JSON = "audit.html", "audit.json"
+FUSION_NAME = "fusion.json"  # of `fuse`, in the fusion's directory, which has no folds
 STUDY_NAME, TUNE_HTML, TUNE_JSON = "study.db", "tune.html", "tune.json"  # of `tune`, in the study's directory
 TRACKING_NAME, TENSORBOARD_NAME, MLFLOW_NAME = "tracking.json", "tensorboard", "mlflow.db"  # of `--track`
 
@@ -219,21 +220,36 @@ MODEL_DESCRIPTION = "mmer_model.json"  # of a packed model; its presence marks t
 MODEL_CARD = "README.md"
 
 
+def fusion(run: Path) -> Path:
+    """The record of a fusion of runs; its presence marks the directory as one."""
+    return run / FUSION_NAME
+
+
+def fused_predictions(run: Path) -> Path:
+    """The predictions of a fusion for the held-out parts of all folds."""
+    return run / "predictions.csv"
+
+
 def run_name(name: str, seed: int) -> str:
     """The name of a system's run with a seed: its own for seed 1, otherwise with the seed after it."""
     return name if seed == 1 else f"{name}-seed{seed}"
 
 
+def without_seed(name: str) -> str:
+    """The name of a run's system: its own without the seed."""
+    return _SEED.sub("", name)
+
+
 def runs_of_all_seeds(run: Path) -> list[Path]:
     """The run directories that exist of the same system, whatever their seed, the given one first."""
-    name = _SEED.sub("", run.name)
-    found = [path for path in run.parent.glob("*") if _SEED.sub("", path.name) == name and path.is_dir()]
+    name = without_seed(run.name)
+    found = [path for path in run.parent.glob("*") if without_seed(path.name) == name and path.is_dir()]
     return sorted(found, key=lambda path: (path != run, path.name))
 
 
 def starting_lock(run: Path) -> Path:
     """The lock of a fold that starts, held until its record is written, so that the next one can follow it."""
-    return lock_of(run.parent / f"{_SEED.sub('', run.name)}.starting")
+    return lock_of(run.parent / f"{without_seed(run.name)}.starting")
 
 
 def fold(run: Path, number: int) -> FoldPaths:

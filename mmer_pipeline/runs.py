@@ -187,8 +187,9 @@ def trained_folds(run: Path) -> list[int]:
     """The numbers of a run's trained folds, in order.
 
     Raises:
-        UserError: no fold has been trained.
+        UserError: no fold has been trained, or the directory is a fusion of runs.
     """
+    refuse_fusion(run)
     numbers = [
         path.name.removeprefix("fold-") for path in run.glob("fold-*") if paths.FoldPaths(path).weights.is_file()
     ]
@@ -196,6 +197,19 @@ def trained_folds(run: Path) -> list[int]:
     if not found:
         raise UserError(f"{run} has no trained folds. Run `mmer-pipe train --run {shlex.quote(run.name)}` first.")
     return found
+
+
+def refuse_fusion(run: Path) -> None:
+    """Refuse a directory that `fuse` has made.
+
+    Raises:
+        UserError: it is one.
+    """
+    if paths.fusion(run).is_file():
+        raise UserError(
+            f"{run} is a fusion of runs, which has predictions but no model. Name one of the runs that it was made of, "
+            "or another run."
+        )
 
 
 def trained_models(run: Path) -> list[int]:

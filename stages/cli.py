@@ -15,6 +15,7 @@ from stages.cv import cv
 from stages.demo import demo
 from stages.evaluate import evaluate
 from stages.extract import extract
+from stages.fuse import fuse
 from stages.init import init
 from stages.pack import pack
 from stages.predict import predict
@@ -70,7 +71,7 @@ def _end_of_chain(*_: object, **__: object) -> None:
     show_suggestion()
 
 
-for stage in (init, prepare, audit, transcribe, extract, train, evaluate, report, cv, tune, pack, predict, demo):
+for stage in (init, prepare, audit, transcribe, extract, train, evaluate, fuse, report, cv, tune, pack, predict, demo):
     main.add_command(stage)
 
 

@@ -123,6 +123,7 @@ def cv(
     from mmer_pipeline.corpora.manifest import read_manifest
     from mmer_pipeline.cross_validation import CrossValidation, Outcome, Workspace
     from mmer_pipeline.features.required_features import requests_of
+    from mmer_pipeline.runs import refuse_fusion
     from mmer_pipeline.training.fold_parts import check_words, fold_warnings
     from stages.cv_progress import CrossValidationProgress
     from stages.progress import quiet_libraries
@@ -135,6 +136,8 @@ def cv(
         for entry in entries
     ]
     jobs = _jobs(entries, seeds, numbers, corpus, options)
+    for job in jobs:
+        refuse_fusion(common.runs / job.run)
     check_words(corpus, [job.settings for job in jobs])
     for warning in fold_warnings(corpus, [job.settings for job in jobs]):
         say(common, f"Warning: {warning}")

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mmer_pipeline.corpora.transcripts import ASR, NONE, TRANSCRIPT_SOURCES
-from stages.setting_options import GroupedCommand
+from stages.setting_options import TakesTheRest
 from stages.shared_options import DIRECTORY, FILE, Common, chain_run, common_options, say
 from stages.train import FoldNumber
 
@@ -27,15 +27,6 @@ if TYPE_CHECKING:
     from mmer_pipeline.prediction.results import Item, Prediction
 
 MOST_ROWS = 40  # that the terminal shows if the results are written to a file as well
-
-
-class TakesTheRest(GroupedCommand):
-    """A command that takes all remaining arguments of a chain, with its options before, between or after them."""
-
-    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Allow options after arguments, which click forbids in a chain."""
-        ctx.allow_interspersed_args = True
-        return super().parse_args(ctx, args)
 
 
 @click.command(cls=TakesTheRest)

@@ -235,6 +235,15 @@ def _absolute(_context: click.Context, _parameter: click.Parameter, encoder: str
     return str(path.parent.resolve() / path.name) if paths.is_directory(path) else encoder
 
 
+class TakesTheRest(GroupedCommand):
+    """A command that takes all remaining arguments of a chain, with its options before, between or after them."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Allow options after arguments, which click forbids in a chain."""
+        ctx.allow_interspersed_args = True
+        return super().parse_args(ctx, args)
+
+
 class LeadingArgument(GroupedCommand):
     """A command whose single argument may come before its options: `prepare iemocap --root DIR extract`.
 

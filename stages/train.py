@@ -81,6 +81,7 @@ def train(
     say(common, "Loading libraries …")
     from mmer_pipeline.corpora.folds import fold_names
     from mmer_pipeline.corpora.manifest import read_manifest
+    from mmer_pipeline.runs import refuse_fusion
     from mmer_pipeline.systems.registry import settings_for, short_name
     from mmer_pipeline.training.fold import train_fold
     from mmer_pipeline.training.fold_parts import check_words, fold_warnings
@@ -98,6 +99,7 @@ def train(
     for warning in (*restart_warnings(), *fold_warnings(corpus, jobs)):
         say(common, f"Warning: {warning}")
     run = common.runs / (run_name or directory_name(short_name(options["system"])))
+    refuse_fusion(run)
     click.get_current_context().find_root().meta[RUN] = run.name
     results = []
     for settings in jobs:

@@ -17,7 +17,7 @@ from mmer_pipeline.encoders.encoder_files import EncoderFiles, download, resolve
 from mmer_pipeline.errors import UserError, shortened
 from mmer_pipeline.evaluations import check_trained
 from mmer_pipeline.json_shapes import mismatch
-from mmer_pipeline.runs import FINAL, RunRecord, read_metrics, trained_folds, validated_epoch
+from mmer_pipeline.runs import FINAL, RunRecord, read_metrics, refuse_fusion, trained_folds, validated_epoch
 from mmer_pipeline.settings import DEFAULTS, Settings
 from mmer_pipeline.suggested_commands import train_command
 from mmer_pipeline.systems.registry import all_inputs, encoders_read, file_of_system, modalities_read
@@ -154,6 +154,7 @@ def model_of_run(run: Path, numbers: Sequence[int] = (), selection: str = FINAL)
     Raises:
         UserError: a fold is not trained or has no validated model, or the folds were trained with different settings.
     """
+    refuse_fusion(run)
     if not numbers:
         whole = paths.fold(run, 0).weights.is_file()
         numbers = [0] if whole else trained_folds(run)

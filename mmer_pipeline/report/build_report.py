@@ -17,7 +17,7 @@ import numpy.typing as npt
 from mmer_pipeline import paths
 from mmer_pipeline.corpora.folds import natural_order
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.report import published_results, ranking, repeated_training, report_content, trained_runs
+from mmer_pipeline.report import fused_results, published_results, ranking, repeated_training, report_content
 from mmer_pipeline.report.answer import answer
 from mmer_pipeline.report.cheap_baselines import baselines_of
 from mmer_pipeline.report.comparisons import compare_all, intervals_of
@@ -39,6 +39,7 @@ from mmer_pipeline.report.run_results import (
     read_systems,
 )
 from mmer_pipeline.report.stale_runs import training_notes
+from mmer_pipeline.report.trained_runs import GradientNorms, TrainedFold, TrainedRun
 from mmer_pipeline.report.utterance_facts import UtteranceFacts, read_utterance_facts
 from mmer_pipeline.runs import OF_A_FOLD
 from mmer_pipeline.scoring import statistics
@@ -63,21 +64,21 @@ def make_report(
     Raises:
         UserError: there is nothing to report, the systems cannot be compared, or an import is invalid.
     """
-    systems, holes = read_systems(runs, failures)
+    trained, fusions = fused_results.apart(runs)
+    systems, holes = read_systems(trained, failures)
     records = [run.record for system in systems for run in system.runs]
     labels = list(systems[0].runs[0].folds[0].evaluation.labels) if systems else []
     corpus = str(records[0].facts["corpus"]) if records else "unknown"
     taken = {system.name for system in systems} | {path.name for path in runs}
     notes = training_notes(systems)
     imported, labels, said = read_imports(imports, systems, labels, taken)
-    systems += imported
-    notes += said
+    fused, missing = fused_results.read_fusions(fusions, corpus, labels)
+    systems, holes, notes = [*systems, *fused, *imported], [*holes, *missing], [*notes, *said]
     if not systems:
         raise UserError("Nothing to report: give a run with --run, or a file of predictions with --import.")
     check_same_truth(systems, labels)
-    facts = read_utterance_facts(records)
-    others, outdated = read_other_corpora(systems, runs, labels)
-    report = build(systems, labels, corpus, holes, facts, [*notes, *outdated], against)
+    others, outdated = read_other_corpora(systems, trained, labels)
+    report = build(systems, labels, corpus, holes, read_utterance_facts(records), [*notes, *outdated], against)
     return replace(report, other_corpora=others)
 
 
@@ -137,7 +138,7 @@ def _system(system: SystemResults, labels: Sequence[str], facts: UtteranceFacts,
     confusion = _confusion(held_out, len(labels))
     return System(
         name=system.name,
-        title=title(asdict(settings)) if settings else system.name,
+        title=title(asdict(settings)) if settings else system.fused.title if system.fused else system.name,
         system=settings.system if settings else None,
         imported=str(system.imported) if system.imported else None,
         seeds=tuple(run.seed for run in system.runs),
@@ -156,6 +157,7 @@ def _system(system: SystemResults, labels: Sequence[str], facts: UtteranceFacts,
         errors=_errors(held_out, labels, facts),
         runs=tuple(map(_run, system.runs)),
         gates=gates_of(held_out, labels, facts),
+        fused=system.fused,
     )
 
 
@@ -320,15 +322,15 @@ def _errors(
     )
 
 
-def _run(run: RunResults) -> trained_runs.TrainedRun:
+def _run(run: RunResults) -> TrainedRun:
     record = run.record
-    return trained_runs.TrainedRun(
+    return TrainedRun(
         run=run.name,
         seed=run.seed,
         settings={name: value for name, value in asdict(record.settings).items() if name not in OF_A_FOLD},
         inputs={name: value for name, value in record.inputs.items() if name not in OF_A_FOLD},
         folds=tuple(
-            trained_runs.TrainedFold(
+            TrainedFold(
                 fold=fold.number,
                 held_out=fold.evaluation.held_out,
                 utterances=fold.evaluation.utterances,
@@ -343,6 +345,6 @@ def _run(run: RunResults) -> trained_runs.TrainedRun:
     )
 
 
-def _gradient_norms(fold: FoldResult) -> tuple[trained_runs.GradientNorms, ...] | None:
+def _gradient_norms(fold: FoldResult) -> tuple[GradientNorms, ...] | None:
     known = [epoch.gradient_norms for epoch in fold.epochs if epoch.gradient_norms is not None]
     return tuple(known) if len(known) == len(fold.epochs) else None

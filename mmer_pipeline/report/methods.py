@@ -23,7 +23,7 @@ def methods(report: Report) -> Paragraphs:
     trained = [system for system in report.systems if system.runs]
     found = [
         ("Data and protocol", " ".join([_corpus(report), *_protocol(report), *_incomplete(report)])),
-        ("Systems", " ".join([*_each(report, method_facts.system), *_imports(report)])),
+        ("Systems", " ".join([*_each(report, method_facts.system), *_fusions(report), *_imports(report)])),
         ("Training", " ".join(_each(report, method_facts.training))),
         ("Metrics", " ".join(filter(None, [_metrics(report), _baselines(report)]))),
         ("Statistics", " ".join(_statistics(report))),
@@ -72,6 +72,15 @@ def _incomplete(report: Report) -> list[str]:
         return []
     lines = [line.partition(":")[0] for line in hole_lines(report)]
     return [f"THE FOLLOWING FOLDS ARE MISSING, so the results are not those of a whole protocol: {'; '.join(lines)}."]
+
+
+def _fusions(report: Report) -> list[str]:
+    return [
+        f"{system.title} is the mean of the class probabilities of its systems{cite('kittler1998')}, with "
+        f"{system.fused.described}."
+        for system in report.systems
+        if system.fused
+    ]
 
 
 def _imports(report: Report) -> list[str]:

@@ -57,7 +57,7 @@ def corpus_notes(corpus: str) -> list[str]:
 def notes_of(
     systems: Sequence[SystemResults], pairs: Sequence[PairComparison], labels: Sequence[str], unit: str
 ) -> list[str]:
-    """Note few or unknown dialogues, single seeds, imports, rare classes, automatic transcripts, and protocols.
+    """Note few or unknown dialogues, single seeds, imports, fusions, rare classes, ASR transcripts, and protocols.
 
     `unit` names the dialogues: "speaker" if all utterances of one count as one (`HeldOutCorpus.unit`).
     """
@@ -70,6 +70,12 @@ def notes_of(
             (system.name, "imported; how its epoch was chosen is unknown.")
             for system in systems
             if system.imported is not None
+        ),
+        *(
+            f"{system.name}: the mean of the probabilities of {', '.join(system.fused.members)}, "
+            f"{system.fused.described}."
+            for system in systems
+            if system.fused
         ),
         *_together((system.name, _missing_classes(system, labels)) for system in systems),
         *_together((system.name, _dialogues_in_several_folds(system, unit)) for system in systems),

@@ -27,6 +27,7 @@ def system_facts(report: Report, system: System) -> list[tuple[str, str]]:
     spelling = system.spelling
     facts = [
         ("run", f"{system.name}, {'seed' if len(system.seeds) == 1 else 'seeds'} {seeds}" if system.runs else ""),
+        ("fused", f"{', '.join(system.fused.members)}; {system.fused.described}" if system.fused else ""),
         ("imported", f"as “{system.name}” from {system.imported}" if system.imported else ""),
         *((f"{kind} encoder", name) for kind, name in system.encoders.used.items()),
         ("held out", f"{system.utterances} utterances of {report.corpus}, {folds_line(system)}"),

@@ -16,7 +16,8 @@ from mmer_pipeline.systems.registry import modalities_read
 ENOUGH = 5000  # fewer utterances of IEMOCAP are a sample, not the corpus (a few recordings may be missing)
 # The authors' code sums the CTC loss over its batches of two: their α is half of ours.
 ALPHA_FACTOR = 2
-IMPORTED = "Imported predictions"  # our own group of rows
+IMPORTED = "Imported predictions"  # our own groups of rows
+FUSIONS = "Fusions"
 
 
 @dataclass(frozen=True)
@@ -129,12 +130,14 @@ def _nearness(system: System) -> int:
 def _group(system: System) -> str:
     if system.imported is not None:
         return IMPORTED
+    if system.fused is not None:
+        return FUSIONS
     return PROPOSED if system.system == "mmer" else BASELINES
 
 
 def _modality(system: System) -> str:
-    """Return the modality in the paper's notation; the CTC head counts as speech and text. "" for an import."""
-    if system.imported is not None:
+    """Return the modality in the paper's notation; the CTC head counts as speech and text; "" without a run."""
+    if not system.runs:
         return ""
     settings = system.runs[0].settings
     reads = modalities_read(settings)

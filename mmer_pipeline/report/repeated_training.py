@@ -19,6 +19,7 @@ FEWEST_SPEAKERS = 5  # in one held-out part
 
 ONE_SEED = "trained with one seed"
 IMPORTED = "imported, so that only one training of it is known"
+FUSED = "a fusion, of which only one training is known"
 INCOMPLETE = "some folds are missing"
 NO_SPREAD = "the values are the same in every fold and seed"
 
@@ -71,7 +72,7 @@ def read_cells(system: SystemResults, classes: int, shared: Collection[str] | No
     if it can).
     """
     if not system.runs:
-        return None, IMPORTED
+        return None, FUSED if system.fused else IMPORTED
     unit = "fold"
     if len(system.runs[0].record.facts["folds"]) == 1:
         unit = "speaker"

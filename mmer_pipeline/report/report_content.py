@@ -7,6 +7,7 @@ in percent. Folds and epochs are counted from 1.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
+from mmer_pipeline.fusion import Fused
 from mmer_pipeline.report.corpus_content import Baselines, HeldOutCorpus
 from mmer_pipeline.report.gate_content import Gates
 from mmer_pipeline.report.other_corpora import ScoresOnOther
@@ -206,6 +207,7 @@ class System:
     errors: tuple[ConfidentError, ...]  # highest confidence first
     runs: tuple[TrainedRun, ...]  # one per seed; empty: an import
     gates: Gates | None = None  # None: no acoustic gate, predictions older than the column, or an import
+    fused: Fused | None = None  # how a fusion of runs was made; None: a trained system, or an import
 
     @property
     def is_complete(self) -> bool:

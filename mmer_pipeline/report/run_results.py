@@ -9,7 +9,8 @@ import numpy as np
 from mmer_pipeline import paths
 from mmer_pipeline.corpora.speaker_folds import group_count
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.evaluations import read_evaluation, read_rows
+from mmer_pipeline.evaluations import PredictionRows, read_evaluation, read_rows
+from mmer_pipeline.fusion import Fused
 from mmer_pipeline.report import seed_groups, stale_runs
 from mmer_pipeline.report.architectures import read_speech_encoder
 from mmer_pipeline.report.fold_scores import Confusion, Epoch, Evaluation, check_epochs
@@ -95,14 +96,15 @@ class RunResults:
 
 @dataclass(frozen=True)
 class SystemResults:
-    """One system: the runs of its seeds, or an import."""
+    """One system: the runs of its seeds, or a fusion of runs, or an import."""
 
     name: str  # unique in the report
-    runs: tuple[RunResults, ...]  # one per seed, in order; empty: imported
+    runs: tuple[RunResults, ...]  # one per seed, in order; empty: imported or fused
     imported: Path | None  # the file that it was imported from
     held_outs: Mapping[int, str]  # fold → the value that it holds out
     held_out: HeldOut  # all folds and seeds
     validated: HeldOut | None = None  # the same of the validated models; None: a fold has none, or an import
+    fused: Fused | None = None  # how a fusion was made; None: it is none
     names_utterances: bool = True  # False: an import whose rows say nothing about which utterance they are
 
     @property
@@ -190,7 +192,7 @@ def join(parts: Sequence[HeldOut]) -> HeldOut:
 
 
 def evaluated_runs(runs_dir: Path) -> list[str]:
-    """Return the names of the runs in a directory that have an evaluated fold.
+    """Return the names of the runs in a directory that have an evaluated fold, and of the fusions.
 
     Raises:
         UserError: there is none; the message names the command to run first.
@@ -198,7 +200,7 @@ def evaluated_runs(runs_dir: Path) -> list[str]:
     trained = [path for path in sorted(runs_dir.glob("*")) if any(path.glob("fold-[0-9]*/model"))]
     evaluated = [path.name for path in trained if any(path.glob("fold-*/evaluation.json"))]
     if evaluated:
-        return evaluated
+        return evaluated + sorted(path.parent.name for path in runs_dir.glob(f"*/{paths.FUSION_NAME}"))
     if trained:
         commands = "\n  ".join(evaluate_command(path.name) for path in trained)
         raise UserError(f"No evaluated fold in {runs_dir}. Run first:\n  {commands}")
@@ -263,9 +265,11 @@ def _read_fold(run: Path, number: int, record: RunRecord) -> FoldResult:
     fold = paths.fold(run, number)
     evaluated = Evaluation.read(read_evaluation(fold, record, run.name))
     lines = read_metrics(fold.metrics)
-    held_out = _held_out(fold.predictions, record, evaluated.labels)
+    held_out = held_out_of(read_rows(fold.predictions, evaluated.labels), record)
     has_validated = evaluated.validated is not None
-    validated = _held_out(fold.validated_predictions, record, evaluated.labels) if has_validated else None
+    validated = None
+    if has_validated:
+        validated = held_out_of(read_rows(fold.validated_predictions, evaluated.labels), record)
     if record.files is None:  # no digest says that these are the lines that were written
         counts = np.bincount(held_out.truth, minlength=len(evaluated.labels)).tolist()
         check_epochs(fold.metrics, lines, counts, record, run.name)
@@ -273,8 +277,8 @@ def _read_fold(run: Path, number: int, record: RunRecord) -> FoldResult:
     return FoldResult(number, record, evaluated, epochs, held_out, validated, read_speech_encoder(fold))
 
 
-def _held_out(predictions: Path, record: RunRecord, labels: Sequence[str]) -> HeldOut:
-    rows = read_rows(predictions, labels)
+def held_out_of(rows: PredictionRows, record: RunRecord) -> HeldOut:
+    """Name the clusters of the rows of a predictions.csv; `record` is that of a fold of its run."""
     # Two sessions may use the same dialogue name; when speakers are held out, one dialogue is in two folds, but grouped
     # speakers who share one are in the same fold.
     is_in_one_fold = record.settings.folds == "session" or group_count(record.settings.folds) is not None

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from mmer_pipeline import files, paths, sealed_json
 from mmer_pipeline.corpora.folds import Fold
@@ -33,7 +33,7 @@ from mmer_pipeline.training.several_processes import explain_lost_process
 
 @dataclass(frozen=True)
 class ScoredFold:
-    """Predictions of a saved model for the held-out part of its fold."""
+    """Predictions of a saved model for the held-out part of its fold, or for the validation part."""
 
     manifest: Manifest
     fold: Fold
@@ -42,8 +42,16 @@ class ScoredFold:
     predictions: Predictions
 
 
-def score_fold(run: Path, record: RunRecord, *, cache: Path, device: str, directory: Path | None = None) -> ScoredFold:
-    """Load a trained fold's model and predict its held-out part from the features it was trained on.
+def score_fold(
+    run: Path,
+    record: RunRecord,
+    *,
+    cache: Path,
+    device: str,
+    directory: Path | None = None,
+    part: Literal["test", "validation"] = "test",
+) -> ScoredFold:
+    """Load a trained fold's model and predict a part, the held-out one, from the features it was trained on.
 
     `directory` contains the model; by default, that of the last epoch.
 
@@ -73,7 +81,7 @@ def score_fold(run: Path, record: RunRecord, *, cache: Path, device: str, direct
     accelerator, precision = make_accelerator(device, "auto" if settings.precision == "bf16" else "fp32")
     model.to(accelerator.device)
     examples = make_examples(settings, corpus, fold, model, alphabet, text_encoder)
-    predictions = predict(model, examples, fold.test, accelerator)
+    predictions = predict(model, examples, getattr(fold, part), accelerator)
     return ScoredFold(manifest, fold, tuple(model.labels), precision, predictions)
 
 
