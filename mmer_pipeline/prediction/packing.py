@@ -49,12 +49,13 @@ def pack(
 
     Raises:
         Busy: another process is packing to `output`.
-        UserError: `output` has other files, an encoder has changed, or the system comes from a file.
+        UserError: `output` has other files, an encoder has changed, or the system or a feature comes from a file.
     """
-    if file_of_system(model.settings.system):
+    for name in filter(file_of_system, (model.settings.system, *model.settings.inputs.split("+"))):
         raise UserError(
-            f"System {short_name(model.settings.system)} comes from a file, which a packed model cannot bring along. "
-            "Register it as an entry point of a package (docs: Adding a system), and train with that name."
+            f"{'System' if name == model.settings.system else 'Feature'} {short_name(name)} comes from a file, which a "
+            "packed model cannot bring along. Register it as an entry point of a package (docs: Adding a system, "
+            "Features), and train with that name."
         )
     if output.exists() and not (output / paths.MODEL_DESCRIPTION).is_file():
         raise UserError(f"{output} exists and is no packed model. Give a new directory with --output.")

@@ -254,10 +254,10 @@ def read_packed_model(directory: Path) -> TrainedModel:
         settings = Settings.read(value["settings"])
     except ValueError as error:
         raise UserError(f"{path} {error}. {again}.") from None
-    if file_of_system(settings.system):
+    for name in filter(file_of_system, (settings.system, *settings.inputs.split("+"))):
         raise UserError(
-            f"{path} names a system from a file ({settings.system}), whose code would be run. Only systems of "
-            "installed packages are loaded."
+            f"{path} names a system or feature from a file ({name}), whose code would be run. Only those of installed "
+            "packages are loaded."
         )
     return TrainedModel(
         name=value["name"],

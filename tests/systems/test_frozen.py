@@ -16,6 +16,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import LinearSVC
 from torch import nn
 
+from mmer_pipeline import sealed_json
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.encoders.statistics import mean_and_deviation
 from mmer_pipeline.errors import UserError
@@ -245,6 +246,20 @@ def test_a_feature_of_a_file_is_found_sent_and_read(manifest: Manifest, encoders
     assert list(Path("cache/features/manifest").glob("mine-*.h5"))
     succeed("train", *words, "--fold", "1")
     succeed("evaluate", "--run", "probe")
+    assert "Feature mine comes from a file" in fail("pack", "probe", "--fold", "1", "--output", "packed")
+
+
+def test_a_packed_model_cannot_name_code_that_is_run(manifest: Manifest, encoders: list[str]) -> None:
+    succeed("extract", "--system", "probe", *encoders)
+    succeed("train", "--system", "probe", "--fold", "1", *encoders)
+    succeed("pack", "probe", "--fold", "1", "--output", "packed")
+    Path("evil.py").write_text("import pathlib\npathlib.Path('ran').touch()\nFEATURES = {}\n")
+    description = sealed_json.read(Path("packed/mmer_model.json"), "mmer-pipe pack")
+    description["settings"]["inputs"] = f"speech-layers+{Path('evil.py').absolute()}:x"
+    sealed_json.write(Path("packed/mmer_model.json"), description)
+    said = fail("predict", str(manifest.audio_path(manifest.utterances[0])), "--model", "packed")
+    assert "names a system or feature from a file" in said
+    assert not Path("ran").exists()
 
 
 def test_layers_are_extracted_once_for_all_choices_of_them() -> None:
