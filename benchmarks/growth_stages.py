@@ -103,14 +103,20 @@ class EmptyJob:
     def __init__(self, feature: "Feature", encoder: "EncoderFiles", *_: Any) -> None:
         from mmer_pipeline.encoders.speech import speech_outline
 
-        self.outline = speech_outline(encoder) if feature.modality == "speech" else None
+        # Plain numbers, as the job is sent to workers.
+        self.kernels_and_strides = speech_outline(encoder).kernels_and_strides if feature.modality == "speech" else None
 
     def __call__(self, items: Sequence[Any]) -> "Rows":
         """Rows of each utterance."""
         return [(item.number, np.zeros((self._length(item), DIM), DTYPE)) for item in items]
 
     def _length(self, item: Any) -> int:
-        return self.outline.frame_count(item.samples) if self.outline else len(item.token_ids)
+        if self.kernels_and_strides is None:
+            return len(item.token_ids)
+        samples: int = item.samples
+        for kernel, stride in self.kernels_and_strides:
+            samples = (samples - kernel) // stride + 1
+        return samples
 
 
 def batch_epoch(workspace: Workspace) -> Work:

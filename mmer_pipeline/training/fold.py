@@ -1,7 +1,7 @@
 """The train stage: train one fold of one run."""
 
 import shutil
-from contextlib import ExitStack, nullcontext, suppress
+from contextlib import ExitStack, nullcontext
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -86,8 +86,6 @@ def train_fold(
                     check_trained(fold_paths, before, run.name)
                     if before.files is None:  # an earlier version trained it, or a process was killed before the end
                         _finish(before, fold_paths, keep_state)
-                    with suppress(OSError):  # it is empty if a failing disk kept its directory
-                        fold_paths.state.rmdir()
                 return False
             record = replace(record, inputs=before.inputs, recorded=before.recorded) if before else record
             set_seed(settings.seed)
@@ -113,9 +111,14 @@ def train_fold(
 
 
 def _finish(record: RunRecord, fold_paths: FoldPaths, keep_state: bool) -> None:
-    """Remove the saved state; add the digests of what training wrote to its record, so that a change is noticed."""
-    if not keep_state:
-        shutil.rmtree(fold_paths.state, ignore_errors=True)
+    """Remove the saved state; add the digests of what training wrote to its record, so that a change is noticed.
+
+    Raises:
+        UserError: the state cannot be removed; then the next call finishes the fold.
+    """
+    if not keep_state and fold_paths.state.exists():
+        with files.explain_disk_errors(fold_paths.state):
+            shutil.rmtree(fold_paths.state)
     replace(record, files=trained_digests(fold_paths)).write(fold_paths.settings)
 
 

@@ -255,7 +255,7 @@ def test_the_schema_of_report_json_is_kept(tmp_path):
                    "other_corpora", "against", "held_out", "baselines"],
         "system": ["name", "title", "system", "imported", "seeds", "encoders", "folds_expected", "utterances",
                    "selections", "oracle_gap", "per_class", "confusion", "speakers", "reliability", "lengths",
-                   "curves", "spelling", "errors", "runs", "gates"],
+                   "curves", "spelling", "errors", "runs", "gates", "fused"],
         "fold": ["seed", "fold", "held_out", "epoch", "utterances", "wa", "ua", "wf1", "macro_f1"],
         "summary": ["mean", "sd", "pooled", "interval_95", "trained_again"],
         "trained again": ["value", "interval_95", "df", "p", "p_holm", "unit", "units", "seeds", "units_needed",

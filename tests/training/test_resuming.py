@@ -1,5 +1,6 @@
 """Stopping and resuming a fold, and what belongs to the identity of a run."""
 
+import errno
 import shutil
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -23,6 +24,24 @@ def test_a_finished_fold_is_left_alone_and_its_state_is_gone(corpus, settings):
     before = {path: path.stat().st_mtime_ns for path in fold.directory.rglob("*")}
     assert not train(settings, corpus)
     assert {path: path.stat().st_mtime_ns for path in fold.directory.rglob("*")} == before
+
+
+def test_a_state_that_a_failing_disk_keeps_is_removed_by_the_next_call(corpus, settings, monkeypatch):
+    fold, remove = paths.fold(Path("runs/mmer"), 1), shutil.rmtree
+
+    def fail(path, *arguments, **options):
+        if path == fold.state:
+            raise OSError(errno.EROFS, "Read-only file system", str(path))
+        remove(path, *arguments, **options)
+
+    with monkeypatch.context() as failing:
+        failing.setattr(shutil, "rmtree", fail)
+        with pytest.raises(UserError, match=r"read-only: .*state could not be"):
+            train(settings, corpus)
+    assert fold.weights.is_file()
+    assert fold.state.exists()
+    assert not train(settings, corpus)
+    assert not fold.state.exists()
 
 
 def test_how_steps_are_cut_is_no_part_of_the_identity_so_that_a_run_can_go_on_with_less_memory(corpus, settings):
