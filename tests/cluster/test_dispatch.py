@@ -193,6 +193,7 @@ def test_other_workers_do_the_work_of_a_refused_one(tmp_path, monkeypatch):
         monkeypatch.setattr(worker_check, "_version", versions)
         with workers:
             ended = [one for one in workers.map("abcd", 0.05) if one]
+            until(workers, lambda: bool(said))  # on a busy machine, the other one may have done all work before
     assert len({one.result[1] for one in ended}) == 1
     assert sum("is not used: it has torch 2.0.1" in text for text in said) == 1
 
