@@ -140,11 +140,16 @@ class LinearProbe(EmotionModel):
             What was chosen, with the UA of the inner cross-validation.
 
         Raises:
-            UserError: the training part has a single class.
+            UserError: the training part has a single class, or a single utterance of each.
         """
         if len(np.unique(truth)) < 2:
             only = self.labels[int(truth[0])]
             raise UserError(f"The training part has only the class {only}: there is nothing to tell apart.")
+        if np.bincount(truth).max() < 2:
+            raise UserError(
+                f"The training part has {len(truth)} utterances, one of each class. Expected at least two of a class, "
+                "to choose the regularisation by cross-validation within it. Use a larger corpus."
+            )
         with threadpool_limits(1):  # these problems are small: more threads would only wait for each other
             return self._fit(summaries, truth, groups, settings)
 

@@ -127,11 +127,14 @@ def test_a_class_that_the_training_part_lacks_is_never_predicted(classifier: str
         assert (logits[:, classes:] == ABSENT).all()
 
 
-def test_a_training_part_of_one_class_is_refused() -> None:
+def test_a_training_part_of_one_class_or_with_one_utterance_of_each_is_refused() -> None:
     features, truth, groups = data(VECTOR)
     model = LinearProbe(labels=LABELS, inputs=[VECTOR])
     with pytest.raises(UserError, match="only the class happy"):
         model.fit([summary.numpy() for summary in model.summaries(features)], 0 * truth, groups, SETTINGS)
+    few = [summary.numpy()[:4] for summary in model.summaries(features)]
+    with pytest.raises(UserError, match="has 4 utterances, one of each class"):
+        model.fit(few, truth[:4], groups[:4], SETTINGS)
 
 
 @pytest.mark.parametrize(
