@@ -13,7 +13,7 @@ from mmer_pipeline.digests import digest_of_texts
 from mmer_pipeline.errors import UserError, shortened
 from mmer_pipeline.paths import expanded, is_file
 
-_IN_A_FILE = re.compile(r"(?P<file>.+\.py):(?P<name>[^:]+)")
+_IN_A_FILE = re.compile(r"(?P<file>[^:]+\.py):(?P<name>[^:]+)")
 
 
 def split_file(name: str) -> tuple[Path, str] | None:
@@ -22,10 +22,9 @@ def split_file(name: str) -> tuple[Path, str] | None:
     return (expanded(found["file"]).absolute(), found["name"]) if found else None
 
 
-def file_prefix(entry: str) -> str | None:
-    """The FILE.py:NAME with which a text begins, if it begins with one."""
-    found = _IN_A_FILE.match(entry)
-    return found[0] if found else None
+def split_words(entry: str) -> list[str]:
+    """Split a text at its colons, except those within FILE.py:NAME."""
+    return re.split(r"(?<!\.py):", entry)
 
 
 def from_file(path: Path, dictionary: str, name: str) -> Any:

@@ -31,6 +31,7 @@ runs-dir = '{output}/runs'
 learning-rate = {learning_rate}
 schedule = "linear"
 alpha = 0.01
+precision = "fp32"  # the same numbers, nearly, on every machine
 
 [cv]
 systems = "mmer,wav2vec2,roberta"

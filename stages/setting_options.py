@@ -200,7 +200,7 @@ def _facts(setting: str) -> dict[str, Any]:
                 "help": "System to train."}  # fmt: skip
     option = OPTIONS[setting]
     default = option.none or DEFAULTS[setting]
-    callback = _absolute if setting.endswith("_encoder") else None
+    callback = _absolute if setting.endswith("_encoder") else _absolute_features if setting == "inputs" else None
     return {"default": default, "show_default": default is not None, "type": _type(setting, option),
             "metavar": _metavar(option), "group": f"{option.group} options", "help": option.help,
             "callback": callback}  # fmt: skip
@@ -242,6 +242,11 @@ class TakesTheRest(GroupedCommand):
         """Allow options after arguments, which click forbids in a chain."""
         ctx.allow_interspersed_args = True
         return super().parse_args(ctx, args)
+
+
+def _absolute_features(_context: click.Context, _parameter: click.Parameter, names: str) -> str:
+    """Make the paths of files with features absolute, for the same reason."""
+    return "+".join(map(absolute_name, names.split("+")))
 
 
 class LeadingArgument(GroupedCommand):

@@ -1,5 +1,6 @@
 """The options `--systems` and `--seeds` of `cv`: which systems are trained, each with which settings."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -58,7 +59,8 @@ class Entry:
             raise click.BadParameter(f"{text!r}: {error.message}") from None
         except UserError as error:
             raise click.BadParameter(f"{text!r}: {error}") from None
-        run = directory_name(":".join([short_name(system), *words]))
+        without_paths = (re.sub(r"[^=+]*\.py:", "", word) for word in words)
+        run = directory_name(":".join([short_name(system), *without_paths]))
         if fault := fault_of_run(run):
             raise click.BadParameter(f"{text!r} would be a run with a name that is not possible: {fault}.")
         return Entry(text, system, options, recipe, run)

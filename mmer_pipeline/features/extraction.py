@@ -32,6 +32,7 @@ if TYPE_CHECKING:  # workers imports torch, transformers and Dask, which are not
 # Dask's overhead is about 4 ms per task. If there are many batches, several are combined into one task; there are still
 # enough tasks for smooth progress. At most 8, because all rows of a task are in memory at once.
 MANY_TASKS, BATCHES_PER_TASK = 500, 8
+LARGE = 100_000_000  # bytes of a file whose size is said before it is written
 
 Progress = Callable[[int, int], None]  # (utterances just written, total utterances to write)
 
@@ -84,7 +85,7 @@ def extract_to(
         Row(u.utterance_id, inputs.digests[u.utterance_id], work.length, inputs.stamps.get(u.utterance_id, ""))
         for u, work in zip(utterances, plan, strict=True)
     ]
-    _check_room(path, sum(row.length for row in rows) * dim * np.dtype(feature.dtype).itemsize)
+    _check_room(path, sum(row.length for row in rows) * dim * np.dtype(feature.dtype).itemsize, execution.report)
     with files.locked(paths.lock_of(path)), FeatureWriter(path, identity, dim, rows) as writer:
         from mmer_pipeline.features.workers import Job
 
@@ -103,8 +104,8 @@ def _update_stamps(file: FeatureFile, inputs: Inputs) -> None:
             note_intact(file.path)
 
 
-def _check_room(path: Path, size: int) -> None:
-    """Check that the disk has room for a file of this size, before hours are spent on it.
+def _check_room(path: Path, size: int, report: Callable[[str], None]) -> None:
+    """Check that the disk has room for a file of this size in bytes, before hours are spent on it; report a large one.
 
     Raises:
         UserError: it has not.
@@ -117,6 +118,8 @@ def _check_room(path: Path, size: int) -> None:
             f"{path} needs {size / 1e9:.1f} GB, but its disk has {free / 1e9:.1f} GB free. Free some space, or put the "
             "cache on another disk with --cache-dir."
         )
+    if size >= LARGE:
+        report(f"{path} will have {size / 1e9:.1f} GB; {free / 1e9:.1f} GB are free.")
 
 
 @dataclass(frozen=True)

@@ -185,8 +185,8 @@ def system_names() -> list[str]:
 
 def split_name(entry: str) -> tuple[str, list[str]]:
     """Split an entry of `--systems` into the system's name and the settings after it: "mmer:alpha=0:no-gate"."""
-    name = plugins.file_prefix(entry) or entry.partition(":")[0]
-    return name, entry[len(name) :].split(":")[1:]
+    name, *words = plugins.split_words(entry)
+    return name, words
 
 
 def recipe_for(system: str, recipe: str) -> dict[str, Any]:

@@ -17,6 +17,7 @@ from mmer_pipeline.corpora.transcripts import encoder_text
 from mmer_pipeline.demo.encoders import tiny_speech_encoder
 from mmer_pipeline.encoders.encoder_files import resolve_encoder
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.features import extraction
 from mmer_pipeline.features.extraction import Extraction
 from mmer_pipeline.features.feature_file import FeatureFile
 
@@ -157,3 +158,20 @@ def test_a_scheduler_that_does_not_answer_is_refused(
     monkeypatch.setattr(remote_scheduler, "CONNECT_SECONDS", 0.2)
     with pytest.raises(UserError, match=r"tcp://127\.0\.0\.1:9"):
         text(manifest, scheduler="tcp://127.0.0.1:9")
+
+
+def test_the_size_of_a_large_file_is_said_before_it_is_written(
+    manifest: Manifest, speech: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    said: list[str] = []
+    monkeypatch.setattr(extraction, "LARGE", 1)
+    speech(manifest, report=said.append)
+    assert [text for text in said if "speech.h5 will have 0.0 GB; " in text and text.endswith(" GB are free.")]
+
+
+def test_a_file_that_does_not_fit_on_the_disk_is_refused_before_work_begins(
+    manifest: Manifest, speech: Work, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(extraction.shutil, "disk_usage", lambda _: shutil._ntuple_diskusage(10, 9, 1))
+    with pytest.raises(UserError, match=r"speech.h5 needs .* GB, but its disk has 0.0 GB free. Free some"):
+        speech(manifest)

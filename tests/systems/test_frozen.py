@@ -282,3 +282,12 @@ def test_the_report_says_how_each_was_trained(manifest: Manifest, encoders: list
     assert "unlike probe" not in shown.output
     chosen = json.loads(Path("runs/probe/fold-1/metrics.jsonl").read_text())["chosen"]
     assert set(chosen) == {"layers", "strength", "inner_ua"}
+
+
+def test_a_feature_of_a_file_follows_a_system_in_a_list(manifest: Manifest, encoders: list[str]) -> None:
+    Path("own.py").write_text(FEATURE)
+    succeed("cv", "--systems", "probe:inputs=own.py:mine+speech-layers:layer=1", "--fold", "1", *encoders)
+    (run,) = Path("runs").glob("probe-*")
+    assert run.name == "probe-inputs-mine-speech-layers-layer-1"
+    settings = json.loads((run / "fold-1/settings.json").read_text())["settings"]
+    assert settings["inputs"] == f"{Path('own.py').absolute()}:mine+speech-layers"
