@@ -18,7 +18,8 @@ import click
 from mmer_pipeline import paths
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.settings import OPTIONAL_SETTINGS, OPTIONS, Settings
-from mmer_pipeline.systems.registry import NAMED_LISTS, settings_for
+from mmer_pipeline.systems.catalogue import NAMED_LISTS
+from mmer_pipeline.systems.registry import settings_for
 from mmer_pipeline.tracking import check_trackers
 from stages.cluster_options import cluster_options
 from stages.extract import make_features

@@ -9,8 +9,8 @@ import click
 
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.names import fault_of_run
+from mmer_pipeline.systems.catalogue import NAMED_LISTS
 from mmer_pipeline.systems.registry import (
-    NAMED_LISTS,
     absolute_name,
     find_system,
     recipe_for,

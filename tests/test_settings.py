@@ -9,7 +9,8 @@ from mmer_pipeline.errors import UserError
 from mmer_pipeline.presets import RECIPES
 from mmer_pipeline.runs import RunRecord
 from mmer_pipeline.settings import DEFAULTS, OPTIONS, Settings
-from mmer_pipeline.systems.registry import SYSTEMS, recipe_for, settings_for
+from mmer_pipeline.systems.catalogue import SYSTEMS
+from mmer_pipeline.systems.registry import recipe_for, settings_for
 
 
 def test_the_identity_of_runs_of_version_0_1_0_is_kept():

@@ -7,124 +7,20 @@ the group `mmer_pipeline.systems`; or in the dictionary `SYSTEMS` of a Python fi
 
 from collections.abc import Mapping
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mmer_pipeline import plugins
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.feature_registry import find_feature
 from mmer_pipeline.presets import RECIPES
 from mmer_pipeline.settings import DEFAULTS, OPTIMISATION, OPTIONAL_SETTINGS, OPTIONS, SPEECH_CONFIG, Settings
-
-if TYPE_CHECKING:
-    from mmer_pipeline.systems.base import EmotionModel
+from mmer_pipeline.systems.catalogue import SYSTEMS
+from mmer_pipeline.systems.entry import INPUTS
+from mmer_pipeline.systems.entry import System as System  # other packages and files import it from here
 
 ENTRY_POINTS = "mmer_pipeline.systems"
-INPUTS = "inputs"  # in the place of a name in `System.reads`: the features that the setting of this name names
-
-
-@dataclass(frozen=True)
-class System:
-    """The entry of one system."""
-
-    model: "str | type[EmotionModel]"  # its class, or "module:Class", which is imported when the model is built
-    title: str  # its name in tables
-    # Its inputs: "speech" (front-end frames) and "text" (tokens), for encoders that follow after them; names of other
-    # features (`feature_registry`); INPUTS: those that the user names.
-    reads: tuple[str, ...]
-    options: tuple[str, ...] = ()  # the optional settings that it supports; a system with "alpha" has a CTC head
-    defaults: Mapping[str, Any] = field(default_factory=dict)  # its own defaults; they take precedence over a preset's
-    is_fitted: bool = False  # True: the model's `fit` trains it at once, in place of epochs of steps
-
-
-# Of small models on stored features, which take seconds an epoch. SUPERB's recipe for emotion makes 30,000 steps.
-_TRAINED_HEADS = {
-    "learning_rate": 1e-4, "batch_size": 32, "epochs": 100, "schedule": "constant", "weight_decay": 0.0,
-    "precision": "fp32",
-}  # fmt: skip
-_OF_SPEECH = (
-    "lora",
-    "dropout_at",
-    "layer_sum",
-    "speech_pooling",
-    "frozen_layers",
-)  # settings of all built-in systems that read speech
-
-SYSTEMS = {
-    # The paper's system (section 3).
-    "mmer": System(
-        "mmer_pipeline.systems.mmer:MMER",
-        "MMER",
-        ("speech", "text"),
-        ("alpha", "gate", "r_branch", "q_branch", "pooled", "text_self_attention", "speech_projections", *_OF_SPEECH),
-    ),
-    # Speech encoder, emotion and CTC heads together (Cai et al., Interspeech 2021; the paper's [28]).
-    "cai": System("mmer_pipeline.systems.unimodal:SpeechClassifier", "Cai et al.", ("speech",), ("alpha", *_OF_SPEECH)),
-    # Speech encoder, mean pooling, one linear layer (section 4.2).
-    "wav2vec2": System("mmer_pipeline.systems.unimodal:SpeechClassifier", "wav2vec2", ("speech",), _OF_SPEECH),
-    # Text encoder, mean pooling, one linear layer (section 4.2).
-    "roberta": System(
-        "mmer_pipeline.systems.unimodal:TextClassifier", "RoBERTa", ("text",), ("finetune_text", "text_pooling", "lora")
-    ),
-    # Frozen features, logistic regression.
-    "probe": System(
-        "mmer_pipeline.systems.probe:LinearProbe", "Probe", (INPUTS,), ("inputs", "layer", "statistics"), is_fitted=True
-    ),
-    # Frozen features, linear support vector machine.
-    "svm": System(
-        "mmer_pipeline.systems.probe:LinearProbe",
-        "SVM",
-        (INPUTS,),
-        ("inputs", "layer", "statistics"),
-        {"inputs": "egemaps"},
-        is_fitted=True,
-    ),
-    # The audit's baseline: logistic regression on two numbers.
-    "loudness": System("mmer_pipeline.systems.probe:LinearProbe", "Length and loudness", ("loudness",), is_fitted=True),
-    # Frozen speech encoder, learned weighted sum of all layers, mean over frames, linear layers (SUPERB, Yang et al.,
-    # Interspeech 2021); rates, batch and number of steps for IEMOCAP as in its recipe.
-    "superb": System(
-        "mmer_pipeline.systems.frozen:WeightedLayers",
-        "SUPERB",
-        (INPUTS,),
-        ("inputs",),
-        {"inputs": "speech-layers", **_TRAINED_HEADS},
-    ),
-    # Frames of frozen features, attentive statistics pooling (Okabe et al., Interspeech 2018), one linear layer.
-    "attentive": System(
-        "mmer_pipeline.systems.frozen:AttentivePooling",
-        "Attentive pooling",
-        (INPUTS,),
-        ("inputs", "layer"),
-        {
-            "inputs": "speech-states",
-            "layer": "last",
-            **_TRAINED_HEADS,
-            "learning_rate": 2e-3,
-            "schedule": "linear",
-            "epochs": 30,
-        },
-    ),
-}
-
-NAMED_LISTS = {  # for `mmer-pipe cv --systems NAME`
-    # The systems that the paper's Table 1 trains. Our α is twice the paper's: the authors' code sums the CTC loss over
-    # batches of two.
-    "table-1": "roberta:finetune-text,wav2vec2,cai:alpha=0.2,"
-    "mmer:alpha=0,mmer:alpha=0.002,mmer:alpha=0.02,mmer:alpha=0.2",
-    # The same systems as the authors' code builds and trains them.
-    "table-1-reference": "roberta:recipe=reference,wav2vec2:recipe=reference,cai:recipe=reference,"
-    "mmer:recipe=reference:alpha=0,mmer:recipe=reference:alpha=0.002,mmer:recipe=reference:alpha=0.02,"
-    "mmer:recipe=reference:alpha=0.2",
-    # What each part of MMER contributes. "no CTC" is α = 0.
-    "ablations": "mmer,mmer:no-gate,mmer:no-r-branch,mmer:no-q-branch,mmer:alpha=0,mmer:pooled=speech,"
-    "mmer:pooled=fused,mmer:pooled=text",
-    # What annotations such as [LAUGHTER] contribute to the text.
-    "annotations": "mmer,mmer:annotations=keep,mmer:annotations=mask",
-    # What the quality of the transcripts contributes: gold, automatic, gold in training only, none.
-    "transcripts": "mmer,mmer:transcripts=asr,mmer:test-transcripts=asr,mmer:transcripts=none",
-}
 
 
 def find_system(name: str) -> System:

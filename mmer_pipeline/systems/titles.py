@@ -8,7 +8,8 @@ from mmer_pipeline.layers import BEST
 from mmer_pipeline.paths import encoder_name
 from mmer_pipeline.presets import RECIPES
 from mmer_pipeline.settings import DEFAULTS
-from mmer_pipeline.systems.registry import INPUTS, System, describe_system, modalities_read, short_name
+from mmer_pipeline.systems.entry import INPUTS, System
+from mmer_pipeline.systems.registry import describe_system, modalities_read, short_name
 
 _REMOVED = {"gate": "no gate", "r_branch": "no R branch", "q_branch": "no Q branch"}
 _POOLED = {"speech": "only speech pooled", "fused": "only fused words pooled", "text": "only text pooled"}

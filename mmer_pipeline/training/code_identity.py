@@ -32,7 +32,8 @@ from typing import Any
 from mmer_pipeline import files
 from mmer_pipeline.digests import digest_of_result, digest_of_texts
 from mmer_pipeline.runs import CODE, SYSTEM_FILE
-from mmer_pipeline.systems.registry import SYSTEMS, file_of_system, find_system
+from mmer_pipeline.systems.catalogue import SYSTEMS
+from mmer_pipeline.systems.registry import file_of_system, find_system
 
 PACKAGE = "mmer_pipeline"
 MAJOR_VERSIONS = {"torch": "2", "transformers": "5"}  # with which version 0.1.0 trained: not in the identity
@@ -50,7 +51,10 @@ _TRAINING = (
 )  # fmt: skip
 # Packages whose modules count if a system imports them, except those that only find things.
 _IMPORTED = ("systems", "encoders")
-_NOT_COUNTED = {"systems.registry", "systems.titles", "encoders.encoder_files", "encoders.embedded", "encoders.asr"}
+_NOT_COUNTED = {
+    *(f"systems.{name}" for name in ("registry", "titles", "entry", "catalogue", "published.entries")),
+    *(f"encoders.{name}" for name in ("encoder_files", "embedded", "asr")),
+}
 
 
 @dataclass(frozen=True)

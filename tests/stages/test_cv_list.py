@@ -8,7 +8,7 @@ import pytest
 from helpers.command_line import fail, invoke
 
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.systems.registry import NAMED_LISTS
+from mmer_pipeline.systems.catalogue import NAMED_LISTS
 from stages import cv, system_list
 
 REPOSITORY = Path(__file__).resolve().parents[2]

@@ -6,7 +6,8 @@ import pytest
 
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.presets import RECIPES
-from mmer_pipeline.systems.registry import SYSTEMS, settings_for
+from mmer_pipeline.systems.catalogue import SYSTEMS
+from mmer_pipeline.systems.registry import settings_for
 from mmer_pipeline.systems.titles import title
 
 

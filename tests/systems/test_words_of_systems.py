@@ -4,7 +4,8 @@ from dataclasses import asdict
 
 import pytest
 
-from mmer_pipeline.systems.registry import NAMED_LISTS, settings_for, split_name
+from mmer_pipeline.systems.catalogue import NAMED_LISTS
+from mmer_pipeline.systems.registry import settings_for, split_name
 from mmer_pipeline.systems.titles import title
 
 
