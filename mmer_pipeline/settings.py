@@ -194,7 +194,7 @@ class Settings:
         "--validation.",
         OPTIMISATION, minimum=0, is_new=True,
     )  # fmt: skip
-    learning_rate: float = _setting(1e-5, "Peak learning rate of AdamW.", OPTIMISATION, above=0)
+    learning_rate: float = _setting(1e-5, "Peak learning rate.", OPTIMISATION, above=0)
     head_learning_rate: float | None = _setting(
         None, "Peak learning rate of the parts that are not pretrained: the MMI and the heads.", OPTIMISATION,
         metavar="RATE", above=0, none="same", is_new=True,
@@ -210,10 +210,15 @@ class Settings:
     schedule: str = _setting(
         "constant",
         "Learning-rate schedule; linear: warm-up over the first tenth of the steps, then linear decay to zero; decay: "
-        "linear decay alone.",
-        OPTIMISATION, choices=("constant", "linear", "decay"),
+        "linear decay alone; cosine: half a period down to a thousandth; halving: halved after 20, 40 and 60 % of the "
+        "steps.",
+        OPTIMISATION, choices=("constant", "linear", "decay", "cosine", "halving"),
     )  # fmt: skip
-    weight_decay: float = _setting(0.01, "Weight decay of AdamW.", OPTIMISATION, minimum=0)  # the paper gives none
+    optimiser: str = _setting(
+        "adamw", "Optimiser: adamw, adam (whose weight decay is part of the gradient), or sgd with momentum 0.9.",
+        OPTIMISATION, choices=("adamw", "adam", "sgd"), is_new=True,
+    )  # fmt: skip
+    weight_decay: float = _setting(0.01, "Weight decay.", OPTIMISATION, minimum=0)  # the paper gives none
     decay_biases_and_norms: bool = _setting(
         True, "Apply weight decay to biases and normalisation layers, too.", OPTIMISATION, is_new=True
     )

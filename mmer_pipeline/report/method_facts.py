@@ -18,6 +18,8 @@ from mmer_pipeline.report.wording import held_out_parts, percent
 from mmer_pipeline.settings import DEFAULTS, SAME, SPEECH_CONFIG
 from mmer_pipeline.systems.registry import describe_system, modalities_read
 
+_OPTIMISERS = {"adamw": f"AdamW{cite('adamw')}", "adam": "Adam", "sgd": "stochastic gradient descent (momentum 0.9)"}
+
 
 def listed(things: Sequence[str]) -> str:
     """Join things: "a, b and c"."""
@@ -135,10 +137,13 @@ def training(system: System) -> list[str]:
         "constant": "constant",
         "linear": "with linear warm-up over a tenth of the steps and linear decay to zero",
         "decay": "with linear decay to zero",
+        "cosine": "with cosine decay to a thousandth",
+        "halving": "halved after 20, 40 and 60 % of the steps",
     }[str(get("schedule"))]
+    optimiser = _OPTIMISERS[str(get("optimiser"))]
     sentences = [
         f"{{}} {{was}} trained for {'up to ' if get('patience') else ''}{get('epochs')} epochs in batches of "
-        f"{get('batch_size')} utterances with AdamW{cite('adamw')} (peak learning rate {get('learning_rate'):g}, "
+        f"{get('batch_size')} utterances with {optimiser} (peak learning rate {get('learning_rate'):g}, "
         f"{schedule}; weight decay {get('weight_decay'):g}; {_clipping(get('clip_norm'))}).",
         f"For {{}}, the loss is {loss}.",
         f"For {{}}, dropout outside the encoders is {get('dropout'):g}, and the number format is {get('precision')}.",
@@ -165,8 +170,8 @@ _TOLD = {
     "folds", "text_disjoint", "validation", "system", "text_encoder", "text_revision", "speech_encoder",
     "speech_revision", "transcripts", "test_transcripts", "asr_model", "asr_revision", "annotations", "alpha",
     "finetune_text", "spec_augment", "epochs", "patience", "learning_rate", "head_learning_rate", "layer_decay",
-    "frozen_epochs", "schedule", "weight_decay", "clip_norm", "balanced_classes", "label_smoothing", "dropout",
-    "layer_sum", "speech_pooling", "inputs", "layer", "frozen_layers", "ema", *SPEECH_CONFIG, "batch_size",
+    "frozen_epochs", "schedule", "optimiser", "weight_decay", "clip_norm", "balanced_classes", "label_smoothing",
+    "dropout", "layer_sum", "speech_pooling", "inputs", "layer", "frozen_layers", "ema", *SPEECH_CONFIG, "batch_size",
     "precision", "seed", "max_batch_seconds", "gradient_checkpointing", "lora", "fold",
 }  # fmt: skip
 

@@ -7,7 +7,7 @@ True is a real position.
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy.typing as npt
 import torch
@@ -39,6 +39,7 @@ arXiv 2203.16794). Load it with `{module}.{name}.from_pretrained`.
 encoders, the settings and the versions; `evaluation.json` contains the scores. To use it on recordings or hand it on,
 run `mmer-pipe pack`.
 """
+CrossEntropy = Callable[[Tensor, Tensor], Tensor]  # logits [B, C] and classes [B] → the sum over utterances
 # How an encoder that is passed to a constructor is written to config.json; `_from_pretrained` reads it.
 _CODERS = {
     SpeechEncoder: (SpeechEncoder.as_dict, lambda facts: facts),
@@ -106,6 +107,9 @@ class Output:
     logits: Tensor  # [B, C] emotions, before the softmax of eq. 3
     ctc_logits: Tensor | None  # [B, J, V] characters, before the softmax of eq. 5; None without a CTC head
     gate: Tensor | None = None  # [B] mean of the acoustic gate (eq. 2) over words and channels; None without one
+    # What `emotion_loss` reads besides, such as the logits of two branches. Normalised log-probabilities serve as
+    # logits where a system computes probabilities: a softmax does not change them.
+    others: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -129,6 +133,8 @@ class EmotionModel(nn.Module, PyTorchModelHubMixin):
 
     labels: list[str]  # the classes, in the order of the logits
     alphabet: list[str]  # the CTC symbols, in the order of the logits; empty without a CTC head
+    # False: the utterances of a step depend on each other, as with batch norm, so that it is not split.
+    splits_steps: ClassVar[bool] = True
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(coders=_CODERS, **options)
@@ -140,6 +146,13 @@ class EmotionModel(nn.Module, PyTorchModelHubMixin):
 
     def prepare(self, batches: Iterable[Mapping[str, Tensor]]) -> None:
         """Learn from the inputs of the training part before the first step; most systems do not."""
+
+    def emotion_loss(self, output: Output, classes: Tensor, cross_entropy: CrossEntropy) -> Tensor:
+        """The emotion loss, a sum over the utterances of a batch, whose classes are `[B]`: the cross-entropy.
+
+        `cross_entropy` weights classes and smooths labels as the settings say.
+        """
+        return cross_entropy(output.logits, classes)
 
     def summaries(self, features: Mapping[str, Tensor]) -> list[Tensor]:
         """For a system that is fitted at once: what `fit` gets of a batch, from the inputs of `forward`."""

@@ -86,7 +86,7 @@ class Trainer:
         self.model = model
         self.optimiser = Optimiser(settings, model, examples, accelerator, fold.train)
         self.average = MovingAverage(self.optimiser.trained, settings.ema)
-        self.progress = checkpoint.load(paths.checkpoint, model, self.optimiser.adamw, identity, self.average.values)
+        self.progress = checkpoint.load(paths.checkpoint, model, self.optimiser.rule, identity, self.average.values)
         self.records = read_metrics(paths.metrics)[: self.progress.epoch - 1]
         self._check_progress()
         self.pending: list[Pending] = []
@@ -119,7 +119,7 @@ class Trainer:
                 requested.
         """
         settings, progress, optimiser = self.settings, self.progress, self.optimiser
-        if not settings.max_batch_seconds:
+        if not settings.max_batch_seconds and self.model.splits_steps:
             optimiser.max_seconds = progress.max_batch_seconds  # as before the interruption
         if not optimiser.max_seconds:
             optimiser.find_max_seconds(self.fold.train)
@@ -249,7 +249,7 @@ class Trainer:
     def _save(self) -> None:
         if self.accelerator.is_main_process:
             average = self.average.values
-            checkpoint.save(self.paths.checkpoint, self.model, self.optimiser.adamw, self.progress, average)
+            checkpoint.save(self.paths.checkpoint, self.model, self.optimiser.rule, self.progress, average)
         self._keep_validated()
         self.saved_at = time.monotonic()
         if self._any_process(self.observer.stop_requested()) and not has_ended(self.settings, self.records):

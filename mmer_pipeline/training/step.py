@@ -1,12 +1,13 @@
-"""One optimiser step: forward, losses, micro-batches, gradient norms, AdamW.
+"""One optimiser step: forward, losses, micro-batches, gradient norms, update of the weights.
 
 A step's gradient is the mean over its utterances, however they are split. Micro-batches, and processes if there are
 several, only divide the work: each adds its part of the sum, so no wrapper around the model is needed. A step of a
 single process has no host–device synchronisation.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 import torch
@@ -25,8 +26,15 @@ from mmer_pipeline.training.batches import micro_batches
 from mmer_pipeline.training.examples import Examples
 from mmer_pipeline.training.parameter_groups import new_parameters, parameter_groups, trained_parameters
 
-# Allocated after the first pass, per trained parameter: AdamW's two moments and CTC's part of a gradient, in float32.
+# The update rules of `--optimiser`.
+_RULES: dict[str, Callable[..., torch.optim.Optimizer]] = {
+    "adamw": partial(torch.optim.AdamW, fused=True),
+    "adam": partial(torch.optim.Adam, fused=True),
+    "sgd": partial(torch.optim.SGD, momentum=0.9, fused=True),
+}
+# Allocated after the first pass, per trained parameter: Adam's two moments and CTC's part of a gradient, in float32.
 _LATER_BYTES = 12
+_WHOLE_STEP = 1e9  # seconds of audio in a micro-batch of a system whose steps are not split
 
 
 @dataclass(frozen=True)
@@ -38,7 +46,7 @@ class StepResult:
 
 
 class Optimiser:
-    """A model on its device, and the AdamW optimiser that trains it step by step."""
+    """A model on its device, and the optimiser that trains it step by step."""
 
     def __init__(
         self,
@@ -55,8 +63,9 @@ class Optimiser:
             compile_layers(model)
         self.trained = trained_parameters(model)
         self.active = self.trained  # those that the next step changes
-        self.adamw = torch.optim.AdamW(parameter_groups(model, settings), fused=True)
-        self.max_seconds = settings.max_batch_seconds or 0.0  # audio in a micro-batch; 0: not yet known
+        self.rule = _RULES[settings.optimiser](parameter_groups(model, settings))
+        # Audio in a micro-batch; 0: not yet known.
+        self.max_seconds = (settings.max_batch_seconds or 0.0) if model.splits_steps else _WHOLE_STEP
         self.class_weights: Tensor | None = None  # [C]; None: all are 1
         if settings.balanced_classes:
             self.class_weights = balanced_weights([examples.labels[position] for position in training], model.labels)
@@ -88,7 +97,7 @@ class Optimiser:
         losses: Tensor | None = None
         while losses is None:
             set_seed(seed)
-            self.adamw.zero_grad(set_to_none=True)
+            self.rule.zero_grad(set_to_none=True)
             self._ctc_gradient = [None] * len(self.active) if measure_parts else None
             parts = micro_batches(share, self.examples.seconds, self.max_seconds)
             try:
@@ -100,9 +109,9 @@ class Optimiser:
         norms = self._finish_gradient()
         if self.settings.clip_norm:
             nn.utils.clip_grads_with_norm_(self.trained, self.settings.clip_norm, norms[0])
-        for group in self.adamw.param_groups:
+        for group in self.rule.param_groups:
             group["lr"] = group["peak"] * rate_factor
-        self.adamw.step()
+        self.rule.step()
         return StepResult(losses, norms)
 
     def add_gradient(self, positions: Sequence[int], step_size: int) -> Tensor:
@@ -113,13 +122,7 @@ class Optimiser:
         batch = self.examples.batch(positions, pin=self.device.type == "cuda").to(self.device)
         with self.accelerator.autocast():
             output = self.model(**batch.inputs)
-        ce = functional.cross_entropy(
-            output.logits.float(),
-            batch.labels,
-            self.class_weights,
-            reduction="sum",
-            label_smoothing=self.settings.label_smoothing,
-        )
+        ce = self.model.emotion_loss(output, batch.labels, self._cross_entropy)
         ctc = ce.new_zeros(())
         if output.ctc_logits is not None:
             counts = {"frame_counts": batch.frame_counts, "symbol_counts": batch.symbol_counts}
@@ -133,6 +136,12 @@ class Optimiser:
         inputs = None if self.active is self.trained else self.active
         ((ce + weighted) / step_size).backward(inputs=inputs)  # type: ignore[no-untyped-call]
         return torch.stack([ce.detach(), ctc.detach()])
+
+    def _cross_entropy(self, logits: Tensor, classes: Tensor) -> Tensor:
+        smoothing = self.settings.label_smoothing
+        return functional.cross_entropy(
+            logits.float(), classes, self.class_weights, reduction="sum", label_smoothing=smoothing
+        )
 
     def find_max_seconds(self, positions: Sequence[int]) -> None:
         """Find how much audio a micro-batch may contain (`--max-batch-seconds auto`), by trying the longest utterances.
@@ -155,7 +164,7 @@ class Optimiser:
         except RuntimeError as error:
             if not memory_budget.is_out_of_memory(error):
                 raise  # otherwise training starts with one second; if even that is too much, `step` reports it
-        self.adamw.zero_grad(set_to_none=True)
+        self.rule.zero_grad(set_to_none=True)
 
     def _finish_gradient(self) -> Tensor:
         """Sum the gradient over processes and add CTC's part if that was kept apart.
@@ -188,6 +197,12 @@ class Optimiser:
             raise error
         seconds = self.examples.seconds
         largest = max(parts, key=lambda part: len(part) * seconds[part[0]])
+        if not self.model.splits_steps:
+            raise UserError(
+                f"{self.device} ran out of memory on a step of {len(largest)} utterances. The utterances of a step of "
+                "this system depend on each other (batch norm), so it cannot be split. Everything saved is kept. "
+                "Free some memory, or train with a smaller --batch-size."
+            ) from None
         if len(largest) > 1:
             return len(largest) * seconds[largest[0]] / 2
         utterance = self.examples.manifest.utterances[largest[0]]

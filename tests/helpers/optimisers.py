@@ -32,12 +32,13 @@ class Rows:
 def optimisers(manifest, tiny_text, tiny_speech):
     """For a fixture: a function that makes the optimiser of a system with tiny encoders."""
 
-    def optimiser_of(system="mmer", speech=tiny_speech, longest=300, **options):
+    def optimiser_of(system="mmer", speech=tiny_speech, longest=300, splits_steps=True, **options):
         settings = settings_for(
             system, fold=1, text_encoder=str(tiny_text), speech_encoder=str(speech), **{"batch_size": 8, **options}
         )
         torch.manual_seed(0)
         model = build_model(settings, Encoders.of(settings), manifest.labels, LETTERS).train()
+        model.splits_steps = splits_steps
         examples = Examples(
             manifest,
             speech=Rows(manifest, model.speech.front_dim, longest) if hasattr(model, "speech") else None,

@@ -250,6 +250,17 @@ def test_the_schedule_without_warm_up_is_that_of_transformers():
         theirs.step()
 
 
+def test_the_cosine_schedule_is_that_of_torch_and_the_halving_one_halves_three_times():
+    optimiser = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, T_max=50, eta_min=1e-3)
+    for step in range(50):
+        assert learning_rate_factor("cosine", step, 50) == pytest.approx(theirs.get_last_lr()[0])
+        optimiser.step()
+        theirs.step()
+    halving = [learning_rate_factor("halving", epoch, 50) for epoch in range(50)]
+    assert halving == [1.0] * 10 + [0.5] * 10 + [0.25] * 10 + [0.125] * 20
+
+
 def test_no_two_steps_share_a_seed():
     seeds = {loop.derive_seed(1, epoch, step, rank) for epoch in range(20) for step in range(20) for rank in (0, 1)}
     assert len(seeds) == 800

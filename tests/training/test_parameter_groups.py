@@ -16,7 +16,7 @@ make = pytest.fixture(optimisers)
 def peaks(made):
     """The peak learning rate of each trained parameter, by its name."""
     names = {parameter: name for name, parameter in made.model.named_parameters()}
-    return {names[p]: group["peak"] for group in made.adamw.param_groups for p in group["params"]}
+    return {names[p]: group["peak"] for group in made.rule.param_groups for p in group["params"]}
 
 
 def test_without_settings_every_trained_parameter_is_in_one_group(make):
@@ -39,7 +39,7 @@ def test_the_learning_rate_decays_from_layer_to_layer(make, tmp_path, family):
     made = make(speech=tiny_speech_encoder(tmp_path / family, family), learning_rate=1e-3, layer_decay=0.5)
     encoder = made.model.speech.encoder
     layers = encoder.layers if family == "moonshine" else encoder.encoder.layers
-    rate = {p: group["peak"] for group in made.adamw.param_groups for p in group["params"]}
+    rate = {p: group["peak"] for group in made.rule.param_groups for p in group["params"]}
     for depth, layer in enumerate(reversed(layers)):
         assert [rate[p] for p in layer.parameters()] == pytest.approx([1e-3 * 0.5**depth] * len([*layer.parameters()]))
     below = peaks(made)
@@ -62,7 +62,7 @@ def test_the_last_norm_of_the_large_form_follows_its_layers(make, tmp_path):
 
 def test_biases_and_norms_can_be_spared_from_weight_decay(make):
     made = make(decay_biases_and_norms=False, weight_decay=0.05)
-    for group in made.adamw.param_groups:
+    for group in made.rule.param_groups:
         expected = 0.05 if all(p.ndim > 1 for p in group["params"]) else 0.0
         assert group["weight_decay"] == expected
         assert len({p.ndim > 1 for p in group["params"]}) == 1
@@ -72,7 +72,7 @@ def test_the_schedule_scales_every_group(make):
     made = make(learning_rate=1e-4, head_learning_rate=1e-3)
     made.max_seconds = 1e3
     made.step(range(4), seed=1, rate_factor=0.25)
-    assert sorted({group["lr"] for group in made.adamw.param_groups}) == pytest.approx([2.5e-5, 2.5e-4])
+    assert sorted({group["lr"] for group in made.rule.param_groups}) == pytest.approx([2.5e-5, 2.5e-4])
 
 
 def test_frozen_encoders_stay_as_they_are_until_their_epoch(make):

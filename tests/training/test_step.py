@@ -13,6 +13,8 @@ from mmer_pipeline.demo.encoders import tiny_speech_encoder
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.suggested_commands import train_command
 from mmer_pipeline.systems import base as model_module
+from mmer_pipeline.systems.base import Output
+from mmer_pipeline.systems.unimodal import TextClassifier
 from mmer_pipeline.training import inference, memory_budget
 from mmer_pipeline.training.step import Optimiser
 
@@ -239,3 +241,58 @@ def test_compiled_layers_give_the_same_losses_and_no_length_is_compiled_again(ma
 
 def test_settings_say_whether_layers_are_compiled(make):
     assert train_command(replace(make().settings, compile=True), "mmer", 1).endswith("--compile")
+
+
+def test_a_step_whose_utterances_depend_on_each_other_is_not_split(make, monkeypatch):
+    made = make("roberta", splits_steps=False, max_batch_seconds=0.5)
+    whole, sizes = Optimiser.add_gradient, []
+
+    def count(optimiser, positions, step_size):
+        sizes.append(len(positions))
+        return whole(optimiser, positions, step_size)
+
+    monkeypatch.setattr(Optimiser, "add_gradient", count)
+    made.step(range(8), seed=1, rate_factor=1.0)
+    assert sizes == [8]
+
+    def no_memory(*_):
+        raise OUT_OF_MEMORY
+
+    monkeypatch.setattr(Optimiser, "add_gradient", no_memory)
+    with pytest.raises(UserError, match=r"memory on a step of 8 utterances\. .* smaller --batch-size"):
+        made.step(range(8), seed=1, rate_factor=1.0)
+
+
+@pytest.mark.parametrize(("rule", "plain"), [("sgd", torch.optim.SGD), ("adam", torch.optim.Adam)])
+def test_other_optimisers_are_those_of_torch(rule, plain, make):
+    made, other = (make("roberta", optimiser=rule, clip_norm=0.0, weight_decay=0.1, dropout=0.0) for _ in range(2))
+    momentum = {"momentum": 0.9} if rule == "sgd" else {}
+    theirs = plain(other.model.parameters(), lr=made.settings.learning_rate, weight_decay=0.1, **momentum)
+    for step in range(3):
+        made.step(range(8), seed=step, rate_factor=1.0)
+        theirs.zero_grad()
+        other.add_gradient(range(8), 8)
+        theirs.step()
+    for mine, expected in zip(made.trained, other.trained, strict=True):
+        torch.testing.assert_close(mine, expected)
+
+
+class TwoBranches(TextClassifier):
+    """Has a loss of its own: the mean of the cross-entropies of two branches."""
+
+    def emotion_loss(self, output, classes, cross_entropy):
+        return (cross_entropy(output.logits, classes) + cross_entropy(output.others["second"], classes)) / 2
+
+    def forward(self, tokens, token_mask):
+        logits = super().forward(tokens, token_mask).logits
+        return Output(logits, None, others={"second": 2 * logits})
+
+
+def test_a_system_may_have_another_emotion_loss(make):
+    made = make("roberta", dropout=0.0)
+    made.model.__class__ = TwoBranches
+    found = made.add_gradient(range(8), 8)[0]
+    batch = made.examples.batch(range(8)).to(torch.device("cpu"))
+    logits = made.model(**batch.inputs).logits
+    expected = [torch.nn.functional.cross_entropy(times * logits, batch.labels, reduction="sum") for times in (1, 2)]
+    torch.testing.assert_close(found, sum(expected).detach() / 2)
