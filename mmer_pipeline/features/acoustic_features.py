@@ -47,6 +47,7 @@ class AcousticFeature(RecordingFeature):
     """The base of the features that are computed from waveforms at 16 kHz without an encoder."""
 
     has_encoder: ClassVar[bool] = False
+    computed_by: ClassVar[str]  # its class in `acoustic_extractors`
     dim: ClassVar[int]  # size of a row
     axis: ClassVar[str] = VECTOR
     layer: ClassVar[str] = ""  # in the identity: the numbers that are computed
@@ -74,6 +75,13 @@ class AcousticFeature(RecordingFeature):
         """See `Feature`."""
         return Shape(self.dim, self.axis)
 
+    def extractor(self, files: EncoderFiles | None, device: str) -> "HostExtractor":  # noqa: ARG002
+        """See `Feature`."""
+        from mmer_pipeline.features import acoustic_extractors
+
+        found: HostExtractor = getattr(acoustic_extractors, self.computed_by)()
+        return found
+
     def frame_count(self, samples: int) -> int:
         """Number of frames of a recording with so many samples, at least `fewest`."""
         raise NotImplementedError
@@ -94,6 +102,7 @@ class Egemaps(AcousticFeature):
     """The 88 functionals of eGeMAPSv02 by openSMILE (Eyben et al., IEEE Transactions on Affective Computing 2016)."""
 
     kind: ClassVar[str] = "egemaps"
+    computed_by: ClassVar[str] = "FunctionalsExtractor"
     title: ClassVar[str] = "eGeMAPS"
     dim: ClassVar[int] = 88
     layer: ClassVar[str] = "functionals"
@@ -104,18 +113,13 @@ class Egemaps(AcousticFeature):
         """See `AcousticFeature`."""
         return f"eGeMAPSv02, opensmile {opensmile_version()}"
 
-    def extractor(self, files: EncoderFiles | None, device: str) -> "HostExtractor":  # noqa: ARG002
-        """See `Feature`."""
-        from mmer_pipeline.features.acoustic_extractors import FunctionalsExtractor
-
-        return FunctionalsExtractor()
-
 
 @dataclass(frozen=True)
 class EgemapsDescriptors(Egemaps):
     """The 25 low-level descriptors of eGeMAPSv02, every 10 ms: `[frames, 25]`."""
 
     kind: ClassVar[str] = "egemaps-lld"
+    computed_by: ClassVar[str] = "DescriptorsExtractor"
     title: ClassVar[str] = "eGeMAPS descriptors"
     dim: ClassVar[int] = 25
     axis: ClassVar[str] = TIME
@@ -125,27 +129,16 @@ class EgemapsDescriptors(Egemaps):
         """See `AcousticFeature`; found by experiment with opensmile 2.6.0, and tested."""
         return 2 + (samples - PITCH_WINDOW) // HOP
 
-    def extractor(self, files: EncoderFiles | None, device: str) -> "HostExtractor":  # noqa: ARG002
-        """See `Feature`."""
-        from mmer_pipeline.features.acoustic_extractors import DescriptorsExtractor
-
-        return DescriptorsExtractor()
-
 
 @dataclass(frozen=True)
 class Prosody(Egemaps):
     """The 27 functionals of eGeMAPSv02 that describe pitch, loudness and rate."""
 
     kind: ClassVar[str] = "prosody"
+    computed_by: ClassVar[str] = "ProsodyExtractor"
     title: ClassVar[str] = "Prosody"
     dim: ClassVar[int] = 27
     layer: ClassVar[str] = "functionals of pitch, loudness and rate"
-
-    def extractor(self, files: EncoderFiles | None, device: str) -> "HostExtractor":  # noqa: ARG002
-        """See `Feature`."""
-        from mmer_pipeline.features.acoustic_extractors import ProsodyExtractor
-
-        return ProsodyExtractor()
 
 
 @dataclass(frozen=True)
@@ -153,16 +146,11 @@ class Loudness(AcousticFeature):
     """The logarithm of the length in seconds, and the level in dBFS: the numbers of the audit's baseline."""
 
     kind: ClassVar[str] = "loudness"
+    computed_by: ClassVar[str] = "LoudnessExtractor"
     title: ClassVar[str] = "Length and loudness"
     dim: ClassVar[int] = 2
     layer: ClassVar[str] = "length and loudness"
     policy: ClassVar[str] = "logarithm of seconds; root mean square around the mean in dBFS"
-
-    def extractor(self, files: EncoderFiles | None, device: str) -> "HostExtractor":  # noqa: ARG002
-        """See `Feature`."""
-        from mmer_pipeline.features.acoustic_extractors import LoudnessExtractor
-
-        return LoudnessExtractor()
 
 
 @dataclass(frozen=True)
@@ -170,6 +158,7 @@ class LogMel(AcousticFeature):
     """The logarithms of 80 mel bands, in windows of 25 ms every 10 ms: `[frames, 80]`."""
 
     kind: ClassVar[str] = "log-mel"
+    computed_by: ClassVar[str] = "LogMelExtractor"
     title: ClassVar[str] = "Log-mel bands"
     dim: ClassVar[int] = BANDS
     axis: ClassVar[str] = TIME
@@ -184,27 +173,16 @@ class LogMel(AcousticFeature):
         """See `AcousticFeature`."""
         return 1 + (samples - WINDOW) // HOP
 
-    def extractor(self, files: EncoderFiles | None, device: str) -> "HostExtractor":  # noqa: ARG002
-        """See `Feature`."""
-        from mmer_pipeline.features.acoustic_extractors import LogMelExtractor
-
-        return LogMelExtractor()
-
 
 @dataclass(frozen=True)
 class Mfcc(LogMel):
     """13 cepstral coefficients of the log-mel bands, their deltas and double deltas: `[frames, 39]`."""
 
     kind: ClassVar[str] = "mfcc"
+    computed_by: ClassVar[str] = "MfccExtractor"
     title: ClassVar[str] = "MFCC"
     dim: ClassVar[int] = 3 * COEFFICIENTS
     layer: ClassVar[str] = "MFCC, deltas, double deltas"
     policy: ClassVar[str] = (
         f"{COEFFICIENTS} coefficients (orthonormal DCT-II), deltas over {DELTA_FRAMES} frames; {LogMel.policy}"
     )
-
-    def extractor(self, files: EncoderFiles | None, device: str) -> "HostExtractor":  # noqa: ARG002
-        """See `Feature`."""
-        from mmer_pipeline.features.acoustic_extractors import MfccExtractor
-
-        return MfccExtractor()
