@@ -36,16 +36,16 @@ class Silent:
     """An observer that says nothing."""
 
     def step(self, *_: object) -> None:
-        """See `training.loop.Observer`."""
+        """See `training.job.Observer`."""
 
     def epoch(self, *_: object) -> None:
-        """See `training.loop.Observer`."""
+        """See `training.job.Observer`."""
 
     def ran_out_of_memory(self, *_: object) -> None:
-        """See `training.loop.Observer`."""
+        """See `training.job.Observer`."""
 
     def stop_requested(self) -> bool:
-        """See `training.loop.Observer`."""
+        """See `training.job.Observer`."""
         return False
 
 

@@ -127,22 +127,22 @@ _stopped: set[str] = set()  # ids of cross-validations that were asked to stop
 
 
 class _JobObserver:
-    """The `training.loop.Observer` of a job: passes on requests to stop; progress is read from the fold's files."""
+    """The `training.job.Observer` of a job: passes on requests to stop; progress is read from the fold's files."""
 
     def __init__(self, cv_id: str, run: str) -> None:
         self.ids = {cv_id, stop_id(cv_id, run)}
 
     def step(self, progress: Any, steps: int, epochs: int) -> None:
-        """See `training.loop.Observer`."""
+        """See `training.job.Observer`."""
 
     def epoch(self, record: dict[str, Any], epochs: int) -> None:
-        """See `training.loop.Observer`."""
+        """See `training.job.Observer`."""
 
     def ran_out_of_memory(self, max_seconds: float) -> None:
-        """See `training.loop.Observer`."""
+        """See `training.job.Observer`."""
 
     def stop_requested(self) -> bool:
-        """See `training.loop.Observer`."""
+        """See `training.job.Observer`."""
         return not _stopped.isdisjoint(self.ids)
 
 

@@ -23,7 +23,7 @@ from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.registry import short_name
 
 if TYPE_CHECKING:
-    from mmer_pipeline.training.loop import Observer
+    from mmer_pipeline.training.job import Observer
 
 TRACKERS = ("tensorboard", "wandb", "mlflow")  # each is also the name of its package and of the extra that installs it
 PROJECT = "mmer-pipeline"  # of the runs in Weights & Biases; the experiment in MLflow
@@ -54,7 +54,7 @@ def check_trackers(names: Sequence[str]) -> None:
 
 
 class Tracking:
-    """A `training.loop.Observer` that passes all calls on to another one, and the numbers to trackers."""
+    """A `training.job.Observer` that passes all calls on to another one, and the numbers to trackers."""
 
     def __init__(
         self,
@@ -83,7 +83,7 @@ class Tracking:
             client.close()
 
     def step(self, progress: Any, steps: int, epochs: int) -> None:
-        """See `training.loop.Observer`; sends the mean losses of the epoch so far."""
+        """See `training.job.Observer`; sends the mean losses of the epoch so far."""
         self.observer.step(progress, steps, epochs)
         self.steps = steps
         number = (progress.epoch - 1) * steps + progress.step
@@ -94,17 +94,17 @@ class Tracking:
             self._send({"train": {"loss": ce + alpha * ctc, "ce": ce, "ctc": ctc if alpha else None}}, number)
 
     def epoch(self, record: dict[str, Any], epochs: int) -> None:
-        """See `training.loop.Observer`; sends the numbers of the line in metrics.jsonl."""
+        """See `training.job.Observer`; sends the numbers of the line in metrics.jsonl."""
         self.observer.epoch(record, epochs)
         is_shown = self.show_held_out or record["epoch"] == epochs
         self._send(record if is_shown else {**record, HELD_OUT: None}, record["epoch"] * self.steps)
 
     def ran_out_of_memory(self, max_seconds: float) -> None:
-        """See `training.loop.Observer`."""
+        """See `training.job.Observer`."""
         self.observer.ran_out_of_memory(max_seconds)
 
     def stop_requested(self) -> bool:
-        """See `training.loop.Observer`."""
+        """See `training.job.Observer`."""
         return self.observer.stop_requested()
 
     def evaluation(self, evaluation: Mapping[str, Any]) -> None:

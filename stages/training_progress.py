@@ -39,7 +39,7 @@ class TrainingProgress:
         self.stop.__exit__()
 
     def stop_requested(self) -> bool:
-        """See `training.loop.Observer`."""
+        """See `training.job.Observer`."""
         return self.stop.requested
 
     def _end_bar(self) -> None:
@@ -48,7 +48,7 @@ class TrainingProgress:
             self.work = None
 
     def step(self, progress: Any, steps: int, epochs: int) -> None:
-        """See `training.loop.Observer`."""
+        """See `training.job.Observer`."""
         if self.work is None:
             self.work = Work(self.common, "", transient=True).__enter__()
         seen = max(1, progress.utterances)
@@ -58,7 +58,7 @@ class TrainingProgress:
         self.work.show(progress.utterances, round(progress.utterances * steps / max(1, progress.step)))
 
     def ran_out_of_memory(self, max_seconds: float) -> None:
-        """See `training.loop.Observer`."""
+        """See `training.job.Observer`."""
         self._end_bar()
         say(
             self.common,
@@ -66,7 +66,7 @@ class TrainingProgress:
         )
 
     def epoch(self, record: dict[str, Any], epochs: int) -> None:
-        """See `training.loop.Observer`."""
+        """See `training.job.Observer`."""
         self._end_bar()
         now = time.monotonic()
         self.epoch_seconds.append(now - self.epoch_began)

@@ -6,7 +6,6 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
-from accelerate import Accelerator
 from accelerate.utils import set_seed
 
 from mmer_pipeline import files, paths
@@ -22,16 +21,15 @@ from mmer_pipeline.paths import FoldPaths
 from mmer_pipeline.runs import RunRecord, environment, has_ended, read_metrics, trained_digests
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.suggested_commands import train_command
-from mmer_pipeline.systems.base import EmotionModel
 from mmer_pipeline.systems.registry import find_system
 from mmer_pipeline.training import code_identity
 from mmer_pipeline.training.build_model import build_model
 from mmer_pipeline.training.code_identity import code_of
-from mmer_pipeline.training.examples import Examples
 from mmer_pipeline.training.fitting import fit_fold
 from mmer_pipeline.training.fold_inputs import Corpus, Encoders, ctc_alphabet, make_examples, open_corpus
 from mmer_pipeline.training.fold_parts import fold_of
-from mmer_pipeline.training.loop import Observer, Trainer
+from mmer_pipeline.training.job import FoldJob, Observer
+from mmer_pipeline.training.loop import Trainer
 from mmer_pipeline.training.mixed_precision import make_accelerator, precision_of_run
 from mmer_pipeline.training.several_processes import explain_lost_process
 
@@ -76,38 +74,46 @@ def train_fold(
         record = RunRecord(settings, {**inputs, **code.inputs()}, {})
         with files.locked(fold_paths.lock) if is_main else nullcontext():
             if is_main:
-                files.remove_leftovers(fold_paths.directory)
-                if restart:
-                    files.remove_directory(fold_paths.directory)
+                _clear(fold_paths.directory, restart=restart)
             accelerator.wait_for_everyone()
             before = _record_before(fold_paths, record)
             if before and has_ended(settings, read_metrics(fold_paths.metrics)) and fold_paths.weights.is_file():
                 if is_main:
                     check_trained(fold_paths, before, run.name)
-                    if before.files is None:  # an earlier version trained it, or a process was killed before the end
-                        _finish(before, fold_paths, keep_state)
+                if is_main and before.files is None:  # an earlier version, or a process that was killed, trained it
+                    _finish(before, fold_paths, keep_state)
                 return False
             record = replace(record, inputs=before.inputs, recorded=before.recorded) if before else record
             set_seed(settings.seed)
             model = build_model(settings, encoders, manifest.labels, alphabet)
             examples = make_examples(settings, corpus, fold, model, alphabet, encoders.text)
+            job = FoldJob(settings, model, examples, fold, fold_paths, accelerator, observer)
             if is_main:
-                facts = _facts(corpus, encoders, fold, model, examples, settings, accelerator)
                 has_code = before is None or "code" in before.facts
-                record = replace(record, facts=facts | ({"code": code.digests} if has_code else {}))
+                facts = _facts(corpus, encoders, job) | ({"code": code.digests} if has_code else {})
+                record = replace(record, facts=facts)
                 record.write(fold_paths.settings)
             starting.close()
-            if find_system(settings.system).is_fitted:
-                fit_fold(settings, model, examples, fold, fold_paths, accelerator, observer)
-            else:
-                model.prepare(batch.inputs for batch in examples.batches(fold.train))
-                identity = record.identity
-                parts = (model, examples, fold, fold_paths, accelerator, observer, save_seconds)
-                Trainer(settings, identity, *parts).run()
+            _train(job, record.identity, save_seconds)
             if is_main:
                 _finish(record, fold_paths, keep_state)
             accelerator.wait_for_everyone()
     return True
+
+
+def _clear(directory: Path, *, restart: bool) -> None:
+    """Remove what interrupted writes left; with `restart`, everything."""
+    files.remove_leftovers(directory)
+    if restart:
+        files.remove_directory(directory)
+
+
+def _train(job: FoldJob, identity: str, save_seconds: float) -> None:
+    if find_system(job.settings.system).is_fitted:
+        fit_fold(job)
+        return
+    job.model.prepare(batch.inputs for batch in job.examples.batches(job.fold.train))
+    Trainer(job, identity, save_seconds).run()
 
 
 def _finish(record: RunRecord, fold_paths: FoldPaths, keep_state: bool) -> None:
@@ -140,21 +146,13 @@ def _inputs(
     }
 
 
-def _facts(
-    corpus: Corpus,
-    encoders: Encoders,
-    fold: Fold,
-    model: EmotionModel,
-    examples: Examples,
-    settings: Settings,
-    accelerator: Accelerator,
-) -> dict[str, Any]:
+def _facts(corpus: Corpus, encoders: Encoders, job: FoldJob) -> dict[str, Any]:
     """The part of a run's record that does not belong to its identity."""
-    manifest = corpus.manifest
+    manifest, settings, fold, device = corpus.manifest, job.settings, job.fold, job.accelerator.device
     used = {name: found for name, found in (("text", encoders.text), ("speech", encoders.speech)) if found}
     return {
-        **environment(str(accelerator.device)),
-        "hardware": hardware(accelerator.device),
+        **environment(str(device)),
+        "hardware": hardware(device),
         "manifest": str(manifest.path.absolute()),
         "corpus": manifest.corpus,
         "folds": fold_names(manifest, settings.folds),
@@ -169,8 +167,8 @@ def _facts(
         "asr_transcripts": transcripts_used(manifest, settings.asr_model) if ASR in settings.sources else None,
         "shared_speakers": shared_speakers(manifest, fold),
         "validation_overlap": asdict(validation_overlap(manifest, fold)),
-        "without_ctc_target": examples.without_target,
-        "trained_parameters": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "without_ctc_target": job.examples.without_target,
+        "trained_parameters": sum(p.numel() for p in job.model.parameters() if p.requires_grad),
     }
 
 

@@ -5,52 +5,26 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 import torch
-from accelerate import Accelerator
 
 from mmer_pipeline import files
-from mmer_pipeline.corpora.folds import Fold
 from mmer_pipeline.digests import digest_of_texts
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.paths import FoldPaths
 from mmer_pipeline.runs import has_ended, read_metrics, validated_epoch
 from mmer_pipeline.scoring.metrics import score
-from mmer_pipeline.settings import Settings
-from mmer_pipeline.systems.base import EmotionModel
 from mmer_pipeline.training import checkpoint, memory_budget
 from mmer_pipeline.training.batches import epoch_batches
-from mmer_pipeline.training.checkpoint import Progress
-from mmer_pipeline.training.examples import Examples
 from mmer_pipeline.training.inference import predict
-from mmer_pipeline.training.lora import without_lora
+from mmer_pipeline.training.job import FoldJob, save_model
 from mmer_pipeline.training.moving_average import MovingAverage
 from mmer_pipeline.training.schedules import learning_rate_factor
 from mmer_pipeline.training.step import Optimiser, StepResult
 
 STEPS_BETWEEN_READINGS = 10  # between readings, the losses stay on the device
 STEPS_BETWEEN_MEASUREMENTS = 32  # of the gradients of the two losses apart, which takes a second backward pass
-
-
-class Observer(Protocol):
-    """Receives the progress of a run, and can stop it."""
-
-    def step(self, progress: Progress, steps: int, epochs: int) -> None:
-        """Called after every few steps; `steps` is the number of steps per epoch."""
-
-    def epoch(self, record: dict[str, Any], epochs: int) -> None:
-        """Called after each epoch; `record` is its line in metrics.jsonl, `epochs` the last epoch as far as is known.
-
-        That is `Settings.epochs`, or this epoch if `--patience` ends training here.
-        """
-
-    def ran_out_of_memory(self, max_seconds: float) -> None:
-        """Called after memory ran out; from now on, micro-batches contain at most `max_seconds` of audio."""
-
-    def stop_requested(self) -> bool:
-        """Whether to save the state and stop now."""
 
 
 @dataclass(frozen=True)
@@ -64,30 +38,20 @@ class Pending:
 class Trainer:
     """Trains one fold and writes the results to its directory."""
 
-    def __init__(
-        self,
-        settings: Settings,
-        identity: str,
-        model: EmotionModel,
-        examples: Examples,
-        fold: Fold,
-        paths: FoldPaths,
-        accelerator: Accelerator,
-        observer: Observer,
-        save_seconds: float,
-    ) -> None:
+    def __init__(self, job: FoldJob, identity: str, save_seconds: float) -> None:
         """Restore the saved state, if any; `identity` is the run's digest.
 
         Raises:
             UserError: the saved state belongs to a run with another identity, or metrics.jsonl lacks epochs.
         """
-        self.settings, self.examples, self.fold, self.paths = settings, examples, fold, paths
-        self.accelerator, self.observer, self.save_seconds = accelerator, observer, save_seconds
-        self.model = model
-        self.optimiser = Optimiser(settings, model, examples, accelerator, fold.train)
-        self.average = MovingAverage(self.optimiser.trained, settings.ema)
-        self.progress = checkpoint.load(paths.checkpoint, model, self.optimiser.rule, identity, self.average.values)
-        self.records = read_metrics(paths.metrics)[: self.progress.epoch - 1]
+        self.settings, self.model, self.examples, self.fold = job.settings, job.model, job.examples, job.fold
+        self.paths, self.accelerator, self.observer = job.paths, job.accelerator, job.observer
+        self.save_seconds = save_seconds
+        self.optimiser = Optimiser(job.settings, job.model, job.examples, job.accelerator, job.fold.train)
+        self.average = MovingAverage(self.optimiser.trained, job.settings.ema)
+        saved = (job.paths.checkpoint, job.model, self.optimiser.rule, identity, self.average.values)
+        self.progress = checkpoint.load(*saved)
+        self.records = read_metrics(job.paths.metrics)[: self.progress.epoch - 1]
         self._check_progress()
         self.pending: list[Pending] = []
         self.saved_at = time.monotonic()
@@ -281,9 +245,3 @@ def _digest(records: Sequence[dict[str, Any]]) -> str:
 def derive_seed(*parts: int) -> int:
     """Combine several numbers into one seed, so that no two steps share their random numbers."""
     return int(np.random.SeedSequence(parts).generate_state(1)[0])
-
-
-def save_model(model: EmotionModel, directory: Path) -> None:
-    """Write `model/` or `model-validated/` atomically."""
-    with files.replacing_directory(directory) as temporary:
-        without_lora(model).save_pretrained(temporary)

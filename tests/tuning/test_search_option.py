@@ -43,7 +43,7 @@ def test_a_setting_has_a_range_or_a_list_in_its_type(text, examples, log):
         ("weight-decay=0:1:ln", "expected NAME=LOW:HIGH"),
         ("epochs=1.5:3", "epochs"),
         ("gate=yes,no", "expected on or off, found 'yes'"),
-        ("schedule=linear,cosine", "schedule"),
+        ("schedule=linear,staircase", "schedule"),
         ("validation=speaker,session", "trials that differ in it cannot be compared"),
         ("seed=1,2", "trials that differ in it cannot be compared"),
     ],
