@@ -1,4 +1,4 @@
-"""What the container of a recording says about itself: truncated, damaged and contradictory WAV, FLAC and Ogg files.
+"""The statements of a recording's container about itself: truncated, damaged and contradictory WAV, FLAC and Ogg files.
 
 libsndfile reads such files without an error.
 """

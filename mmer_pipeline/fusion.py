@@ -265,7 +265,7 @@ def _shared(settings: Settings) -> dict[str, Any]:
 
 
 def _facts(record: RunRecord, reference: RunRecord) -> dict[str, tuple[Any, Any]]:
-    """What two runs must have in common, in words: of the one and of the other."""
+    """The facts in which two runs must agree, in words: of the one and of the other."""
     one, other = ({**_shared(entry.settings), **_corpus(entry)} for entry in (record, reference))
     return {name: (one[name], other[name]) for name in one}
 

@@ -115,7 +115,7 @@ class TrainingProgress:
 
 
 def _chosen(chosen: Mapping[str, Any]) -> str:
-    """What a fit chose within the training part."""
+    """The choices that a fit made within the training part."""
     layers = ", ".join(
         f"layer {'+'.join(map(str, numbers))} of {name.replace('_', '-')}" for name, numbers in chosen["layers"].items()
     )

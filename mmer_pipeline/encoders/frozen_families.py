@@ -20,6 +20,7 @@ from transformers.models.whisper.modeling_whisper import WhisperEncoder
 from mmer_pipeline.audio import SAMPLE_RATE
 from mmer_pipeline.encoders.encoder_files import PARAKEET, PREPROCESSOR, EncoderFiles
 from mmer_pipeline.encoders.pretrained import load_pretrained, read_config, refusing
+from mmer_pipeline.encoders.statistics import mask_of
 from mmer_pipeline.errors import UserError
 
 WINDOWS_TOGETHER = 4  # of Whisper; the hidden states of one, of the large model, take 250 MB
@@ -68,7 +69,7 @@ class FilterBankEncoder(ABC):
         inputs = _filter_banks(self.extractor, rows, self.encoder)
         lengths = [self.frame_count(len(row)) for row in rows]
         states = self.encoder(**inputs, output_hidden_states=True).hidden_states
-        return [state[:, : max(lengths)] for state in states], _real(lengths, states[0].device)
+        return [state[:, : max(lengths)] for state in states], mask_of(lengths, states[0].device)
 
 
 class WhisperFrames(FilterBankEncoder):
@@ -112,7 +113,7 @@ class WhisperFrames(FilterBankEncoder):
         counts = list(map(len, windows))
         layers = [pad_sequence(list(map(torch.cat, _split(frames, counts))), batch_first=True) for frames in found]
         lengths = [self.frame_count(sum(map(len, row))) for row in windows]
-        return layers, _real(lengths, layers[0].device)
+        return layers, mask_of(lengths, layers[0].device)
 
 
 class ConformerFrames(FilterBankEncoder):
@@ -166,12 +167,6 @@ def _filter_banks(extractor: Any, waveforms: Sequence[Tensor], encoder: Any) -> 
 def _split(values: Sequence[Tensor], counts: Iterable[int]) -> list[list[Tensor]]:
     rest = iter(values)
     return [[next(rest) for _ in range(count)] for count in counts]
-
-
-def _real(lengths: Sequence[int], device: torch.device) -> Tensor:
-    """The mask `[B, J]` of rows with so many frames."""
-    counts = torch.tensor(lengths, device=device)
-    return torch.arange(max(lengths), device=device) < counts[:, None]
 
 
 _FAMILIES: dict[str, type[FilterBankEncoder]] = {

@@ -14,10 +14,11 @@ from torch.nn.utils.rnn import pad_sequence
 from mmer_pipeline.encoders.encoder_files import EncoderFiles
 from mmer_pipeline.encoders.frozen_families import filter_bank_outline, load_filter_bank_encoder
 from mmer_pipeline.encoders.speech import SpeechEncoder, load_speech_encoder, speech_outline
+from mmer_pipeline.encoders.statistics import mask_of
 
 
 class FrozenSpeechEncoder(Protocol):
-    """What a feature needs of a speech encoder."""
+    """The interface of a speech encoder for features."""
 
     @property
     def layers(self) -> int:
@@ -44,8 +45,8 @@ class FrozenSpeechEncoder(Protocol):
         """
 
 
-class TrainableAsFrozen:
-    """An encoder that can be trained, too: of the wav2vec2 family, or Moonshine."""
+class WaveformEncoder:
+    """An encoder of waveforms, which can be trained, too: of the wav2vec2 family, or Moonshine."""
 
     def __init__(self, encoder: SpeechEncoder) -> None:
         self.encoder = encoder
@@ -59,8 +60,7 @@ class TrainableAsFrozen:
         device = next(self.encoder.parameters()).device
         frames = [row for part in waveforms for row in self.encoder.frontend(part.to(device, non_blocking=True))]
         padded = pad_sequence(frames, batch_first=True)  # [all, J, front_dim]
-        lengths = torch.tensor(list(map(len, frames)), device=device)
-        mask = torch.arange(padded.shape[1], device=device) < lengths[:, None]
+        mask = mask_of(list(map(len, frames)), device)
         return self.encoder.hidden_states(padded, mask), mask
 
 
@@ -72,7 +72,7 @@ def load_frozen_speech(files: EncoderFiles, device: torch.device) -> FrozenSpeec
     """
     if files.reads_filter_banks:
         return load_filter_bank_encoder(files, device)
-    return TrainableAsFrozen(load_speech_encoder(files).to(device).eval())
+    return WaveformEncoder(load_speech_encoder(files).to(device).eval())
 
 
 def frozen_outline(files: EncoderFiles) -> FrozenSpeechEncoder:
@@ -83,4 +83,4 @@ def frozen_outline(files: EncoderFiles) -> FrozenSpeechEncoder:
     """
     if files.reads_filter_banks:
         return filter_bank_outline(files)
-    return TrainableAsFrozen(speech_outline(files))
+    return WaveformEncoder(speech_outline(files))

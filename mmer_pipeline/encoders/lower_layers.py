@@ -16,7 +16,7 @@ from mmer_pipeline.errors import UserError
 
 
 class LowerLayers(nn.Module):
-    """What precedes the trained layers of an encoder; it is always in evaluation mode."""
+    """The part of an encoder below its trained layers; it is always in evaluation mode."""
 
     def __init__(self, encoder: PreTrainedModel, count: int, *, is_moonshine: bool) -> None:
         """Take the first `count` layers out of `encoder`, with all that precedes them except the front end.

@@ -194,7 +194,7 @@ class SpeechEncoder(nn.Module):
         return np.asarray(self.rows(torch.from_numpy(waveforms).to(device)).float().cpu().numpy())
 
     def context(self, frames: Tensor, mask: Tensor) -> Tensor:
-        """What `rows` gives, `[B, J, row_dim]`, and the mask of real frames `[B, J]` → hidden states `[B, J, d]`."""
+        """The output of `rows`, `[B, J, row_dim]`, and the mask of real frames `[B, J]` → hidden states `[B, J, d]`."""
         model: Any = self.encoder
         if self.is_moonshine:
             return self._moonshine_context(frames, mask)

@@ -1,10 +1,17 @@
-"""Statistics over the real positions of padded utterances.
+"""Masks of padded utterances, and statistics over their real positions.
 
 Shape letters: B batch, N positions, d hidden size. Masks: True is a real position.
 """
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
+
+
+def mask_of(lengths: Sequence[int], device: torch.device) -> Tensor:
+    """The mask `[B, N]` of utterances with so many positions."""
+    return torch.arange(max(lengths), device=device) < torch.tensor(lengths, device=device)[:, None]
 
 
 def mean_and_deviation(values: Tensor, mask: Tensor) -> Tensor:

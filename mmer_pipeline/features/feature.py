@@ -79,7 +79,7 @@ class Feature(ABC):
 
     @abstractmethod
     def identity(self, files: EncoderFiles | None) -> FeatureIdentity:
-        """What all rows of its file share."""
+        """The facts that all rows of its file share."""
 
     @abstractmethod
     def shape(self, files: EncoderFiles | None) -> Shape:

@@ -18,7 +18,7 @@ Request = Feature | AsrTranscripts  # what a run needs
 
 
 def requests_of(settings: Settings) -> list[Request]:
-    """What a run with these settings needs: automatic transcripts, features of text, features of recordings.
+    """The needs of a run with these settings: automatic transcripts, features of text, features of recordings.
 
     Raises:
         UserError: a feature does not exist, or does not fit the settings.
