@@ -1,10 +1,7 @@
 """Every registered system: it trains, saves, evaluates; the ablations take away what they say."""
 
 import json
-import shutil
-import sys
-from dataclasses import asdict, replace
-from importlib.metadata import EntryPoint
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,7 +11,7 @@ from helpers.pipeline import extract_for, train
 from huggingface_hub import ModelCard
 from torch import Tensor
 
-from mmer_pipeline import paths, plugins, runs
+from mmer_pipeline import paths, runs
 from mmer_pipeline.encoders.encoder_files import resolve_encoder
 from mmer_pipeline.encoders.speech import load_speech_encoder
 from mmer_pipeline.encoders.text import load_text_model
@@ -24,20 +21,12 @@ from mmer_pipeline.presets import RECIPES
 from mmer_pipeline.runs import RunRecord
 from mmer_pipeline.settings import POOLED, Settings
 from mmer_pipeline.systems.base import EmotionModel
+from mmer_pipeline.systems.catalogue import NAMED_LISTS, SYSTEMS
 from mmer_pipeline.systems.mmer import MultimodalInteraction
 from mmer_pipeline.systems.registry import (
-    ENTRY_POINTS,
-    NAMED_LISTS,
-    SYSTEMS,
-    System,
-    describe_system,
-    find_system,
     read_features,
     settings_for,
-    split_name,
-    system_names,
 )
-from mmer_pipeline.systems.titles import title
 from mmer_pipeline.systems.unimodal import SpeechClassifier, TextClassifier
 from mmer_pipeline.training.build_model import build_model, load_model, model_class
 from mmer_pipeline.training.evaluation import evaluate_fold
@@ -216,88 +205,6 @@ def test_evaluation_refuses_another_text_encoder_than_the_one_that_was_fine_tune
     monkeypatch.setattr("mmer_pipeline.encoders.encoder_files.EncoderFiles.digest", lambda _: "another")
     with pytest.raises(UserError, match=r"Changed since .* was trained: text encoder"):
         evaluate_fold(RUN, 1, cache=Path("cache"), device="cpu")
-
-
-EXAMPLE = Path(__file__).resolve().parents[2] / "examples" / "last_frame.py"
-
-
-def test_the_documented_system_from_a_file_is_trained_and_evaluated(corpus, settings_of):
-    settings = settings_of(f"{EXAMPLE}:last-frame")
-    assert train(settings, corpus)
-    evaluation, _ = evaluate_fold(RUN, 1, cache=Path("cache"), device="cpu")
-    assert evaluation["metrics"]["utterances"] == 8
-    assert title(asdict(settings)) == "Last frame"
-    assert split_name(f"{EXAMPLE}:last-frame:epochs=3") == (f"{EXAMPLE}:last-frame", ["epochs=3"])
-
-
-def test_a_system_from_a_file_is_known_by_its_name_and_content_wherever_it_is(corpus, settings_of):
-    for folder in ("a", "b"):
-        Path(folder).mkdir()
-        shutil.copy(EXAMPLE, f"{folder}/mine.py")
-    assert train(settings_of("a/mine.py:last-frame"), corpus)
-    assert not train(settings_of("b/mine.py:last-frame"), corpus)
-    with Path("b/mine.py").open("a") as file:
-        file.write("CHANGED = True\n")
-    with pytest.raises(UserError, match=r"mine\.py: edited since"):
-        train(settings_of("b/mine.py:last-frame"), corpus)
-    Path("a/mine.py").unlink()
-    plugins._module.cache_clear()
-    assert title(asdict(settings_of("b/mine.py:last-frame"))) == "Last frame"
-    assert describe_system("a/mine.py:last-frame").title == "last-frame"  # a report goes on without the file
-    plugins._module.cache_clear()
-
-
-@pytest.mark.parametrize("annotation", [": SpeechEncoder", ": 'SpeechEncoder'", ""])
-def test_a_saved_model_is_loaded_however_its_constructor_is_annotated(corpus, settings_of, annotation):
-    Path("mine.py").write_text(EXAMPLE.read_text().replace("speech: SpeechEncoder, *", f"speech{annotation}, *"))
-    plugins._module.cache_clear()
-    assert train(settings_of(f"{Path.cwd()}/mine.py:last-frame"), corpus)
-    evaluation, _ = evaluate_fold(RUN, 1, cache=Path("cache"), device="cpu")
-    assert evaluation["metrics"]["utterances"] == 8
-
-
-@pytest.mark.parametrize("content", ["import nothing_like_it", "def (", "SYSTEMS = 1 / 0"])
-def test_a_file_that_cannot_be_loaded_is_one_message(content):
-    Path("soundfile.py").write_text(content)  # named like a library, which it must not replace
-    with pytest.raises(UserError, match=r"soundfile\.py cannot be loaded: \w+Error: "):
-        find_system("soundfile.py:mine")
-    assert "soundfile" not in sys.modules or not sys.modules["soundfile"].__file__.startswith(str(Path.cwd()))
-
-
-def test_a_system_that_another_package_registers_is_found(monkeypatch):
-    entry = EntryPoint("of-a-package", "mmer_pipeline.systems.registry:SYSTEMS", ENTRY_POINTS)
-    monkeypatch.setattr(EntryPoint, "load", lambda _: System("some.module:Class", "Of a package", ("text",)))
-    monkeypatch.setattr(
-        plugins,
-        "entry_points",
-        lambda group, name=None: (entry,) * (group == entry.group and name in (None, entry.name)),
-    )
-    assert find_system("of-a-package").title == "Of a package"
-    assert system_names() == [*SYSTEMS, "of-a-package"]
-    monkeypatch.setattr(EntryPoint, "load", lambda _: {}["gone"])
-    with pytest.raises(UserError, match=r"'of-a-package' cannot be loaded from mmer_pipeline.*: KeyError: 'gone'"):
-        find_system("of-a-package")
-    assert describe_system("of-a-package").title == "of-a-package"  # a report goes on without the package
-    monkeypatch.setattr(EntryPoint, "load", lambda _: "no system")
-    with pytest.raises(UserError, match=r"'of-a-package': expected .*System, found str"):
-        find_system("of-a-package")
-
-
-@pytest.mark.parametrize(
-    ("name", "said"),
-    [
-        ("mmre", r"no system 'mmre'\. Available systems: mmer, cai, wav2vec2, roberta, .*; from a file"),
-        ("gone.py:x", "There is no file .*gone.py"),
-        ("~nobody-of-this-name/gone.py:x", "There is no file .*gone.py"),
-        ("a" * 5000 + ".py:x", "There is no file .*aaa"),
-        ("empty.py:x", "has no dictionary SYSTEMS"),
-        (f"{EXAMPLE}:first-frame", "has no entry 'first-frame'"),
-    ],
-)
-def test_a_system_that_is_not_there_is_named_with_those_that_are(name, said):
-    Path("empty.py").touch()
-    with pytest.raises(UserError, match=said):
-        find_system(name)
 
 
 @pytest.mark.parametrize("system", ["mmer", "roberta"])
