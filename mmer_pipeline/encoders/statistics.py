@@ -14,11 +14,14 @@ def mask_of(lengths: Sequence[int], device: torch.device) -> Tensor:
     return torch.arange(max(lengths), device=device) < torch.tensor(lengths, device=device)[:, None]
 
 
-def mean_and_deviation(values: Tensor, mask: Tensor) -> Tensor:
-    """Mean and standard deviation (of the population) over real positions: `[B, N, d]` → `[B, 2d]`, in float32."""
+def mean_and_deviation(values: Tensor, mask: Tensor, smallest_variance: float = 0.0) -> Tensor:
+    """Mean and standard deviation (of the population) over real positions: `[B, N, d]` → `[B, 2d]`, in float32.
+
+    For training, `smallest_variance` must be above 0: there, the gradient of the standard deviation is infinite.
+    """
     values = values.float()
     weights = mask.unsqueeze(-1).to(values.dtype)  # [B, N, 1]
     count = weights.sum(dim=1)  # [B, 1]
     mean = (values * weights).sum(dim=1) / count
     variance = ((values - mean.unsqueeze(1)).square() * weights).sum(dim=1) / count
-    return torch.cat([mean, variance.sqrt()], dim=-1)
+    return torch.cat([mean, variance.clamp(min=smallest_variance).sqrt()], dim=-1)

@@ -25,6 +25,11 @@ _MASKS = {
     **_TYPE, "apply_spec_augment?": bool,
     "mask_time_prob": float, "mask_time_length": int, "mask_feature_prob": float, "mask_feature_length": int,
 }  # fmt: skip
+_LP_FT = (
+    "For {}, the emotion head is a linear layer that reads the mean and the standard deviation of every layer of the "
+    "speech encoder over frames, standardised; it was fitted on the pretrained encoder as a logistic regression before "
+    f"both were fine-tuned{cite('kumar2022')}."
+)
 _STATISTICS = "the mean and the standard deviation of the speech encoder's frames, both weighted by trained attention"
 
 
@@ -34,7 +39,7 @@ def architecture(system: System) -> list[str]:
     kind = str(system.system)
     if kind in FROZEN:
         return frozen_system(kind, settings)
-    if kind not in ("mmer", "cai", "wav2vec2", "roberta"):
+    if kind not in ("mmer", "cai", "wav2vec2", "lp-ft", "roberta"):
         return []
     if kind == "roberta":
         pooler = "the encoder's pooler (a map and a tanh of the first token)"
@@ -55,6 +60,8 @@ def architecture(system: System) -> list[str]:
             "For {}, the output of the speech encoder is the sum of its layers and of their input, with trained weights"
             f"{cite('superb')}."
         )
+    if kind == "lp-ft":
+        return [*sentences, _LP_FT]
     read = _READ["speech"]
     if kind == "mmer":
         read = _READ[str(settings["pooled"])]

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
+import numpy as np
 import numpy.typing as npt
 import torch
 from huggingface_hub import ModelCard, PyTorchModelHubMixin
@@ -144,8 +145,18 @@ class EmotionModel(nn.Module, PyTorchModelHubMixin):
         """Construct the system for training, with pretrained encoders."""
         raise NotImplementedError
 
-    def prepare(self, batches: Iterable[Mapping[str, Tensor]]) -> None:
-        """Learn from the inputs of the training part before the first step; most systems do not."""
+    def prepare(
+        self,
+        batches: Iterable[Mapping[str, Tensor]],
+        truth: npt.NDArray[np.int64],
+        groups: Sequence[str],
+        settings: Settings,
+    ) -> None:
+        """Learn from the training part before the first step; most systems do not.
+
+        `batches` are the inputs of `forward`, on the model's device; `truth` are the classes `[n]` of the utterances in
+        the same order, `groups` their speakers.
+        """
 
     def emotion_loss(self, output: Output, classes: Tensor, cross_entropy: CrossEntropy) -> Tensor:
         """The emotion loss, a sum over the utterances of a batch, whose classes are `[B]`: the cross-entropy.

@@ -28,6 +28,20 @@ SYSTEMS = {
     "cai": System("mmer_pipeline.systems.unimodal:SpeechClassifier", "Cai et al.", ("speech",), ("alpha", *_OF_SPEECH)),
     # Speech encoder, mean pooling, one linear layer (section 4.2).
     "wav2vec2": System("mmer_pipeline.systems.unimodal:SpeechClassifier", "wav2vec2", ("speech",), _OF_SPEECH),
+    # Speech encoder and a linear layer that was fitted on it first (Kumar et al., ICLR 2022).
+    "lp-ft": System(
+        "mmer_pipeline.systems.tuned_probe:TunedProbe",
+        "LP-FT",
+        ("speech",),
+        ("lora", "frozen_layers"),
+        {
+            "learning_rate": 3e-5,
+            "head_learning_rate": 1e-4,
+            "schedule": "linear",
+            "epochs": 6,
+            "dropout": 0.2,
+        },
+    ),
     # Text encoder, mean pooling, one linear layer (section 4.2).
     "roberta": System(
         "mmer_pipeline.systems.unimodal:TextClassifier", "RoBERTa", ("text",), ("finetune_text", "text_pooling", "lora")

@@ -85,7 +85,7 @@ class AttentivePooling(EmotionModel):
         return cls(labels=parts.labels, inputs=parts.frozen_inputs, dropout=settings.dropout)
 
     @torch.no_grad()
-    def prepare(self, batches: Iterable[Mapping[str, Tensor]]) -> None:
+    def prepare(self, batches: Iterable[Mapping[str, Tensor]], *_: Any) -> None:
         """See `EmotionModel`."""
         count = total = squares = torch.zeros((), dtype=torch.float64)
         for features in batches:

@@ -113,11 +113,14 @@ class LinearProbe(EmotionModel):
 
     def forward(self, **features: Tensor) -> Output:
         """Rows of each input and their masks → `Output`."""
+        return Output(self.emotion_head(self.standardised(features)), None)
+
+    def standardised(self, features: Mapping[str, Tensor]) -> Tensor:
+        """The input `[B, D]` of the linear layer, from the inputs of `forward`."""
         chosen = []
         for entry, layer, summary in zip(self.entries, self.best_layers, self.summaries(features), strict=True):
             chosen.append(summary[:, self._numbers(entry, int(layer))].flatten(1))
-        x = (torch.cat(chosen, dim=-1) - self.mean) / self.deviation  # [B, D]
-        return Output(self.emotion_head(x), None)
+        return (torch.cat(chosen, dim=-1) - self.mean) / self.deviation
 
     def _numbers(self, entry: FrozenInput, best: int) -> list[int]:
         """The layers that are read: of an input without layers, its only row."""

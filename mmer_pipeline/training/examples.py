@@ -19,7 +19,8 @@ from mmer_pipeline.features.speech_features import count_frames
 from mmer_pipeline.training.batches import Batch, pad, vector
 
 TOKENS_PER_SECOND = 3.2  # in IEMOCAP's speech; gives the length of an utterance whose speech is not read
-TOGETHER = 64  # utterances that are read at once where nothing is trained on them
+# Utterances that are read at once where nothing is trained on them, and their length with padding.
+TOGETHER, SECONDS_TOGETHER = 64, 240.0
 ROWS_PER_SECOND = 50.0  # of other features; gives the length of an utterance that is read through these alone
 
 
@@ -143,10 +144,22 @@ class Examples:
         """The gold transcript of an utterance as CTC spells it, to count word errors; empty without a CTC head."""
         return self.alphabet.words(self.manifest.utterances[position].transcript) if self.alphabet else ""
 
+    def truth_and_groups(self, positions: Sequence[int]) -> tuple[np.ndarray, list[str]]:
+        """The classes `[n]` and the speakers of these utterances."""
+        truth = np.array([self.labels[position] for position in positions], dtype=np.int64)
+        return truth, [self.manifest.utterances[position].speaker for position in positions]
+
     def batches(self, positions: Sequence[int]) -> Iterator[Batch]:
         """Batches of these utterances, in their order, in float32."""
-        for first in range(0, len(positions), TOGETHER):
-            yield self.batch(positions[first : first + TOGETHER]).to(torch.device("cpu"))
+        together: list[int] = []
+        for position in positions:
+            longest = max(self.seconds[other] for other in (*together, position))
+            if together and (len(together) == TOGETHER or longest * (len(together) + 1) > SECONDS_TOGETHER):
+                yield self.batch(together).to(torch.device("cpu"))
+                together = []
+            together.append(position)
+        if together:
+            yield self.batch(together).to(torch.device("cpu"))
 
     def batch(self, positions: Sequence[int], *, pin: bool = False) -> Batch:
         """Pad the utterances at these positions into one batch, with features in their stored number format.

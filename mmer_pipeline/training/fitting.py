@@ -24,9 +24,7 @@ def fit_fold(job: FoldJob) -> None:
     model, examples, fold, accelerator = job.model, job.examples, job.fold, job.accelerator
     began = time.perf_counter()
     model.to(accelerator.device).eval()
-    truth = np.array([examples.labels[position] for position in fold.train], dtype=np.int64)
-    groups = [examples.manifest.utterances[position].speaker for position in fold.train]
-    chosen = model.fit(_summaries(job), truth, groups, job.settings)
+    chosen = model.fit(_summaries(job), *examples.truth_and_groups(fold.train), job.settings)
     seconds = time.perf_counter() - began
     record = {
         "epoch": 1,

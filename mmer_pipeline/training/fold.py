@@ -112,7 +112,9 @@ def _train(job: FoldJob, identity: str, save_seconds: float) -> None:
     if find_system(job.settings.system).is_fitted:
         fit_fold(job)
         return
-    job.model.prepare(batch.inputs for batch in job.examples.batches(job.fold.train))
+    model, device = job.model.to(job.accelerator.device), job.accelerator.device
+    batches = (batch.to(device).inputs for batch in job.examples.batches(job.fold.train))
+    model.prepare(batches, *job.examples.truth_and_groups(job.fold.train), job.settings)
     Trainer(job, identity, save_seconds).run()
 
 

@@ -65,7 +65,8 @@ def test_attentive_pooling_standardises_frames_by_those_of_the_training_part() -
     torch.manual_seed(0)
     model = AttentivePooling(labels=LABELS, inputs=[FRAMES], dropout=0.0)
     values, mask = 5 + 3 * torch.randn(6, 40, 24), torch.arange(40) < torch.tensor([40, 23, 5, 40, 7, 9])[:, None]
-    model.prepare({"log_mel": values[part], "log_mel_mask": mask[part]} for part in (slice(0, 2), slice(2, 6)))
+    parts = [{"log_mel": values[part], "log_mel_mask": mask[part]} for part in (slice(0, 2), slice(2, 6))]
+    model.prepare(parts, np.zeros(6, dtype=np.int64), [""] * 6, SETTINGS)
     mean, deviation = values[mask].mean(0), values[mask].std(0, correction=0)
     torch.testing.assert_close(model.mean, mean)
     torch.testing.assert_close(model.deviation, deviation, atol=1e-4, rtol=1e-4)
