@@ -92,6 +92,8 @@ def _local_cluster(workers: Mapping[int, Any], scheduler: Mapping[str, Any]) -> 
         **_NO_LOGS,
         "distributed.nanny.pre-spawn-environ": {},  # they would limit each worker to a thread
         "distributed.deploy.lost-worker-timeout": RESTART_SECONDS,
+        # Here a worker's end is noticed by other means. On a busy machine a worker can be silent for minutes.
+        "distributed.scheduler.worker-ttl": None,
     }
     with (
         dask.config.set(settings),

@@ -60,6 +60,10 @@ def test_several_workers_share_the_cores(two_workers):
     assert set(two_workers.run(torch.get_num_threads).values()) == {max(1, usable_cores() // 2)}
 
 
+def test_a_worker_that_is_silent_on_a_busy_machine_is_not_given_up(two_workers):
+    assert two_workers.cluster.scheduler.worker_ttl is None
+
+
 def test_nobody_without_the_certificate_of_this_run_reaches_a_worker(two_workers):
     """Neither the scheduler, nor a worker, nor the process that watches a worker: each would run what it is sent."""
     workers = two_workers.scheduler_info()["workers"]
