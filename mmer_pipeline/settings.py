@@ -48,8 +48,9 @@ class Settings:
     folds: str = _setting(
         "session",
         "What a fold holds out: a value of a column of the manifest (session, speaker or another one), one of N groups "
-        "of speakers with balanced classes, such as 5, or the corpus's own test part (split).",
-        DATA, metavar="COLUMN|N|split",
+        "of speakers with balanced classes, such as 5, the corpus's own test part (split), or random parts, which "
+        "share speakers with training (random).",
+        DATA, metavar="COLUMN|N|split|random",
     )  # fmt: skip
     text_disjoint: bool = _setting(
         False, "Leave out training utterances whose words also appear in the held-out part.", DATA

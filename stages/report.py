@@ -111,6 +111,7 @@ def show_report(common: Common, value: "Report") -> None:
     from mmer_pipeline.report import comparison_tables, pair_table, paper_table, single_system_tables
     from mmer_pipeline.report.head import head
     from mmer_pipeline.report.other_corpora_table import other_corpora
+    from mmer_pipeline.report.shortcut_table import shared_speakers, shortcuts
     from mmer_pipeline.report.table_rendering import Table, as_rich
     from mmer_pipeline.report.wording import folds_line, has_published_figures, hole_lines
 
@@ -126,6 +127,8 @@ def show_report(common: Common, value: "Report") -> None:
             line(note)
 
     line(f"\n{value.answer}\n", "bold")
+    if shared := shared_speakers(value):
+        line(shared, "bold red")
     for system in value.systems:
         if not system.is_complete:
             line(f"{system.title}: {folds_line(system)}")
@@ -140,6 +143,8 @@ def show_report(common: Common, value: "Report") -> None:
         show(pair_table.differences(value))
     if value.other_corpora:
         show(other_corpora(value))
+    if table := shortcuts(value):
+        show(table)
     if len(value.systems) == 1:
         show(single_system_tables.confusion(value.systems[0].confusion, value.labels))
     if has_published_figures(value) and value.table_1.comparable:

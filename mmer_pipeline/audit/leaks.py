@@ -7,9 +7,12 @@ from collections.abc import Sequence
 from mmer_pipeline.audit.corpus_split import Split
 from mmer_pipeline.audit.finding import NAMED, Finding, Severity
 from mmer_pipeline.corpora.folds import SPLIT
+from mmer_pipeline.corpora.random_folds import RANDOM
 
 # IEMOCAP's ids: session, actor with the markers, dialogue, speaker. Ses01F_impro01_M005 is spoken by the man.
 _IEMOCAP_ID = re.compile(r"(?P<session>Ses\d\d)(?P<markers>[FM])_\w+_(?P<speaker>[FM])[^_]*")
+
+SHARED = ("speakers_in_several_folds", "speaker_contradicts_id")  # findings that random folds cannot avoid
 
 
 def findings(split: Split) -> list[Finding]:
@@ -47,6 +50,11 @@ def _speakers(split: Split, names: Sequence[str]) -> Finding:
         meaning = "No speaker is in both the training and the test part."
     elif split.column == SPLIT:
         meaning = "They are in both the training and the test part of the official split: say so with every result."
+    elif split.column == RANDOM:
+        meaning = (
+            "They are in both the training and the test part of random folds. A score says nothing of unknown "
+            "speakers: use it only to measure how much such a split adds."
+        )
     else:
         meaning = (
             "They are in both the training and the test part, so the result would be invalid. Give each speaker one "

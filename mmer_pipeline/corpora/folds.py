@@ -1,4 +1,4 @@
-"""Folds: the training, validation and held-out part of each; no speaker is in two parts."""
+"""Folds: the training, validation and held-out part of each; no speaker is in two parts, unless asked for by name."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from mmer_pipeline.corpora.manifest import Manifest
+from mmer_pipeline.corpora.random_folds import COUNT, RANDOM, part_name, random_parts
 from mmer_pipeline.corpora.speaker_folds import (
     USUAL_FOLDS,
     fold_unit,
@@ -38,7 +39,8 @@ class Fold:
 def fold_names(manifest: Manifest, column: str) -> list[str]:
     """The values of the fold column in natural order ("2" before "10"): fold k holds out the k-th.
 
-    "split" has one fold, which holds out the official test part; "5" has the folds "group 1" to "group 5".
+    "split" has one fold, which holds out the official test part; "5" has the folds "group 1" to "group 5"; "random" has
+    "part 1" to "part 5".
 
     Raises:
         UserError: the manifest has no such column, a row has an empty cell there, or there is no official split.
@@ -51,6 +53,8 @@ def fold_names(manifest: Manifest, column: str) -> list[str]:
                 "Use --folds session."
             )
         return ["test"]
+    if column == RANDOM:
+        return [part_name(number) for number in range(1, COUNT + 1)]
     if count := group_count(column):
         return [group_name(number) for number in range(1, count + 1)]
     if column not in manifest.columns:
@@ -75,6 +79,8 @@ def fold_values(manifest: Manifest, column: str) -> list[str]:
     """
     if column == SPLIT:
         return [utterance.session for utterance in manifest.utterances]
+    if column == RANDOM:
+        return random_parts(manifest)
     if count := group_count(column):
         folds = speaker_folds(manifest, count)
         return [group_name(folds[utterance.speaker]) for utterance in manifest.utterances]
@@ -90,8 +96,8 @@ def make_fold(
 ) -> Fold:
     """Make fold `number` of a corpus; fold 0 holds nothing out.
 
-    `column` is "session", "speaker", any other column of the manifest, "split", or a number of folds of grouped
-    speakers. `validation` is "none", "session" (the next session that is not held out, cyclically; with grouped
+    `column` is "session", "speaker", any other column of the manifest, "split", "random", or a number of folds of
+    grouped speakers. `validation` is "none", "session" (the next session that is not held out, cyclically; with grouped
     speakers, the next group), "speaker" (one speaker of that session or group), or a fraction such as "0.1" of each
     class's training utterances, drawn with `seed`. With `text_disjoint` no text is in two parts: training utterances
     with the words of a held-out or validation utterance are left out, as are validation utterances with the words of
@@ -158,6 +164,8 @@ def _make_fold(
     if column == SPLIT:
         training, validating, test = _official_parts(manifest, validation)
     else:
+        if column == RANDOM and validation != "none" and parse_fraction(validation) is None:
+            raise _UnusableError(f"--validation is {validation!r}; --folds {RANDOM} expects a fraction, such as 0.1.")
         values = values or fold_values(manifest, column)
         test = [i for i, value in enumerate(values) if value == held_out]
         rest = [i for i, value in enumerate(values) if value != held_out]
@@ -268,8 +276,8 @@ def _check(manifest: Manifest, fold: Fold, column: str, validation: str) -> None
                 f"Fold {fold.number}: the {name} part is empty{why}. Choose another --validation or --folds"
                 f"{', or omit --text-disjoint' if why else ''}."
             )
-    if column == SPLIT:
-        return  # official splits may share speakers; the report lists them with `fold_overlap.shared_speakers`
+    if column in (SPLIT, RANDOM):
+        return  # they may share speakers; the report lists them with `fold_overlap.shared_speakers`
     parts = {"training": fold.train, "held-out": fold.test}
     if validation in ("session", "speaker"):
         parts["validation"] = fold.validation

@@ -7,6 +7,7 @@ from typing import Any
 
 from mmer_pipeline.corpora.folds import PARTS, SPLIT, fold_names, fold_values, validation_obstacles
 from mmer_pipeline.corpora.manifest import Manifest
+from mmer_pipeline.corpora.random_folds import RANDOM
 from mmer_pipeline.corpora.speaker_folds import USUAL_FOLDS, group_count, most_folds
 from mmer_pipeline.corpora.utterances import COLUMNS
 from mmer_pipeline.errors import UserError
@@ -136,7 +137,7 @@ def _choice(manifest: Manifest, folds: str) -> FoldChoice:
         shared,
         _missing(manifest, {name: members[name] for name in names}),
         _missing(manifest, {name: set().union(*(members[other] for other in others[name])) for name in names}),
-        f"{_speakers(shared)} in several folds" if shared and folds != SPLIT else "",
+        f"{_speakers(shared)} in several folds" if shared and folds not in (SPLIT, RANDOM) else "",
     )
 
 

@@ -17,6 +17,7 @@ import numpy as np
 
 from mmer_pipeline import files, paths
 from mmer_pipeline.corpora.manifest import Manifest
+from mmer_pipeline.corpora.random_folds import RANDOM
 from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.csv_tables import csv_text, read_csv_rows
 from mmer_pipeline.errors import NAMED, UserError, first_few
@@ -34,7 +35,9 @@ def group_count(folds: str) -> int | None:
 
 
 def fold_unit(folds: str) -> str:
-    """The noun for what a fold holds out: "session", "speaker", or "group of speakers" with a number of folds."""
+    """The noun for what a fold holds out: "session", "speaker", or with a number of folds "group of speakers"."""
+    if folds == RANDOM:
+        return "random part"
     return "group of speakers" if group_count(folds) else folds
 
 

@@ -9,6 +9,7 @@ from pathlib import PureWindowsPath
 from huggingface_hub import EvalResult, ModelCardData
 
 from mmer_pipeline.corpora.folds import SPLIT
+from mmer_pipeline.corpora.random_folds import RANDOM
 from mmer_pipeline.corpora.readers import FORMS
 from mmer_pipeline.corpora.speaker_folds import group_count
 from mmer_pipeline.encoders.embedded import is_embedded
@@ -245,6 +246,8 @@ def _held_out(facts: CardFacts) -> str:
     """Name the held-out parts: "session 1, 2, 3"."""
     if facts.fold_column == SPLIT:
         return "the corpus's own test part"
+    if facts.fold_column == RANDOM:
+        return "random parts of the utterances, whose speakers are in training too"
     if len(facts.folds) > MOST_NAMED:
         if group_count(facts.fold_column):
             return f"{len(facts.folds)} groups of speakers"

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from mmer_pipeline import __version__, files, paths, sealed_json
+from mmer_pipeline.corpora.random_folds import RANDOM
 from mmer_pipeline.corpora.speaker_folds import group_count
 from mmer_pipeline.corpora.transcripts import NONE
 from mmer_pipeline.encoders.embedded import is_embedded
@@ -180,7 +181,8 @@ def _protocol(model: TrainedModel) -> str:
 
 def _described(member: Member, settings: Settings) -> str:
     """Say what a member was trained on, and its epoch if that is not the last one."""
-    what = member.held_out if group_count(settings.folds) else f"{settings.folds} {member.held_out}"
+    names_unit = group_count(settings.folds) or settings.folds == RANDOM
+    what = member.held_out if names_unit else f"{settings.folds} {member.held_out}"
     trained = f"fold {member.fold}, without {what}" if member.fold else "trained on everything"
     return trained if member.epoch in (None, settings.epochs) else f"{trained}, epoch {member.epoch}"
 

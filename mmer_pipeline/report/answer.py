@@ -7,7 +7,7 @@ is none. Points and percent are of UA.
 
 from mmer_pipeline.report.pair_table import is_significant
 from mmer_pipeline.report.ranking import METRIC, claimed, is_at_chance, pair_of, ranked, reference
-from mmer_pipeline.report.repeated_training import FUSED, IMPORTED, INCOMPLETE, ONE_SEED
+from mmer_pipeline.report.repeated_training import FUSED, IMPORTED, INCOMPLETE, ONE_SEED, SHARED
 from mmer_pipeline.report.report_content import Interval, MetricDifference, PairComparison, Report, System
 from mmer_pipeline.report.wording import chance, p_value, percent, signed, unit
 
@@ -139,6 +139,7 @@ def _why_only_these(found: MetricDifference) -> str:
         FUSED: "one is a fusion",
         ONE_SEED: "there is one seed",
         INCOMPLETE: "folds are missing",
+        SHARED: "speakers are shared",
     }
     return next((f", as {said}" for reason, said in reasons.items() if reason in why), "")
 

@@ -12,6 +12,7 @@ from mmer_pipeline.report import paper_table, ranking
 from mmer_pipeline.report.published_figures import CORPUS
 from mmer_pipeline.report.references import MMER, OF_TABLE_1, cite, latex_cited, of_corpus, of_system
 from mmer_pipeline.report.report_content import Report
+from mmer_pipeline.report.shortcut_table import shared_speakers
 from mmer_pipeline.report.table_rendering import Table, as_latex
 from mmer_pipeline.report.wording import ALPHA_NOTE, epoch_caveat, not_comparable, protocol, unit
 
@@ -118,6 +119,8 @@ def _caption(report: Report) -> str:
         f"Speech emotion recognition on {report.corpus}{cite(*of_corpus(report.corpus))} in percent: {how}; final: "
         f"{estimate} at the last epoch, without selection."
     )
+    if shared_speakers(report):
+        text += " \\textbf{Speakers are shared between training and held-out parts: no results.}"
     if report.holes or not all(system.is_complete for system in report.systems):
         text += " \\textbf{Folds are missing: the numbers are not a cross-validation.}"
     return text

@@ -3,10 +3,18 @@
 from collections.abc import Sequence
 from pathlib import PurePosixPath
 
-from mmer_pipeline.report import comparison_tables, pair_table, paper_table, provenance_tables, single_system_tables
+from mmer_pipeline.report import (
+    comparison_tables,
+    pair_table,
+    paper_table,
+    provenance_tables,
+    shortcut_table,
+    single_system_tables,
+)
 from mmer_pipeline.report.head import head
 from mmer_pipeline.report.other_corpora_table import TITLE, other_corpora
 from mmer_pipeline.report.report_content import Report, System
+from mmer_pipeline.report.shortcut_table import shared_speakers, shortcuts
 from mmer_pipeline.report.table_rendering import Table, as_markdown, markdown_prose, markdown_text
 from mmer_pipeline.report.wording import MEANING, NO_CROSS_VALIDATION, has_published_figures, hole_lines
 
@@ -17,6 +25,7 @@ def markdown(report: Report, pictures: Sequence[str] = ()) -> str:
     parts = [
         f"# Speech emotion recognition: {count} on {markdown_text(report.corpus)}\n",
         f"**{markdown_text(report.answer)}**\n",
+        *([f"> **{markdown_prose(shared)}**\n"] if (shared := shared_speakers(report)) else []),
         *_holes(report),
         "".join(f"- {name}: {markdown_text(line)}\n" for name, line in head(report).items()),
         *_section("Which system is better?", comparison_tables.overview(report)),
@@ -33,6 +42,7 @@ def markdown(report: Report, pictures: Sequence[str] = ()) -> str:
             else []
         ),
         *(_section(TITLE, other_corpora(report)) if report.other_corpora else []),
+        *(_section(shortcut_table.TITLE, table) if (table := shortcuts(report)) else []),
         *_section("F1 by class", comparison_tables.class_f1(report)),
         *(_section("The paper's Table 1", paper_table.table_1(report)) if has_published_figures(report) else []),
         *(part for system in report.systems for part in _system(report, system)),

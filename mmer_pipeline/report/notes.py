@@ -7,6 +7,7 @@ import numpy as np
 
 from mmer_pipeline.corpora import synthetic
 from mmer_pipeline.corpora.folds import natural_order
+from mmer_pipeline.corpora.random_folds import RANDOM
 from mmer_pipeline.errors import first_few
 from mmer_pipeline.paths import encoder_name
 from mmer_pipeline.report import repeated_training
@@ -214,9 +215,11 @@ def _protocol(system: SystemResults) -> list[str]:
     facts = [fold.record.facts for run in system.runs for fold in run.folds]
     shared = sorted({name for entry in facts for name in entry.get("shared_speakers", ())}, key=natural_order)
     if shared:
+        is_random = system.runs[0].record.settings.folds == RANDOM
+        split = "every random split" if is_random else "the corpus's own split"
         notes.append(
             f"{system.name}: {len(shared)} speakers are in both the training and the held-out part "
-            f"({first_few(shared, NAMED)}), as in the corpus's own split. Known voices are easier."
+            f"({first_few(shared, NAMED)}), as in {split}. Known voices are easier."
         )
     left_out = [entry.get("utterances", {}).get("left_out", 0) for entry in facts]
     if any(left_out):

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mmer_pipeline.corpora.random_folds import RANDOM
 from mmer_pipeline.report.report_content import TrainedAgain
 from mmer_pipeline.report.run_results import RunResults, SystemResults
 from mmer_pipeline.scoring import trained_again
@@ -21,6 +22,7 @@ ONE_SEED = "trained with one seed"
 IMPORTED = "imported, so that only one training of it is known"
 FUSED = "a fusion, of which only one training is known"
 INCOMPLETE = "some folds are missing"
+SHARED = "the speakers of its folds are in training too"
 NO_SPREAD = "the values are the same in every fold and seed"
 
 
@@ -73,6 +75,8 @@ def read_cells(system: SystemResults, classes: int, shared: Collection[str] | No
     """
     if not system.runs:
         return None, FUSED if system.fused else IMPORTED
+    if system.runs[0].record.settings.folds == RANDOM:
+        return None, SHARED
     unit = "fold"
     if len(system.runs[0].record.facts["folds"]) == 1:
         unit = "speaker"

@@ -16,6 +16,7 @@ from mmer_pipeline.report import (
 from mmer_pipeline.report.head import head
 from mmer_pipeline.report.other_corpora_table import other_corpora
 from mmer_pipeline.report.report_content import Report
+from mmer_pipeline.report.shortcut_table import TITLE, shared_speakers, shortcuts
 from mmer_pipeline.report.wording import (
     MEANING,
     chance,
@@ -46,6 +47,9 @@ def html(report: Report) -> str:
         MEANING=MEANING,
         claims_note=claims_note(report),
         other_corpora=other_corpora,
+        shared_speakers=shared_speakers(report),
+        shortcuts=shortcuts(report),
+        SHORTCUTS=TITLE,
         PAPER=PAPER,
         chance=chance(report),
         unit=unit(report),

@@ -42,6 +42,7 @@ RELEASED = Path(__file__).with_suffix(".json")
 # Of training: what a step, its examples and their order are made of, and what a saved model predicts.
 _TRAINING = (
     "corpora.folds",
+    "corpora.random_folds",
     "corpora.transcripts",
     *(
         f"training.{name}"

@@ -6,12 +6,17 @@ from mmer_pipeline.corpora.asr_transcripts import check_gold
 from mmer_pipeline.corpora.fold_overlap import overlap_warning, validation_overlap
 from mmer_pipeline.corpora.folds import Fold, make_fold, missing_classes, validation_obstacles
 from mmer_pipeline.corpora.manifest import Manifest
+from mmer_pipeline.corpora.random_folds import RANDOM
 from mmer_pipeline.corpora.speaker_folds import group_count, keep_speaker_folds
 from mmer_pipeline.corpora.transcripts import GOLD
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.registry import reads_words, short_name
 
 NAMED = 5  # folds that a warning lists
+_SHARED = (
+    f"With --folds {RANDOM}, held-out speakers are also in the training part. The scores say nothing of unknown "
+    "speakers; they only show how much such a split adds."
+)
 
 
 def fold_of(settings: Settings, manifest: Manifest) -> Fold:
@@ -60,7 +65,8 @@ def fold_warnings(manifest: Manifest, jobs: Iterable[Settings]) -> list[str]:
     overlaps = [validation_overlap(manifest, fold) for settings, fold in made if settings.validation != "session"]
     folds = {(settings.folds, fold.number): fold for settings, fold in made if fold.number}
     apart = _validation_apart(manifest, [settings for settings, _ in made]) if overlap_warning(overlaps) else ""
-    warnings = [overlap_warning(overlaps, apart), _missing_classes_warning(manifest, list(folds.values()))]
+    shared = _SHARED if any(settings.folds == RANDOM for settings, _ in made) else ""
+    warnings = [shared, overlap_warning(overlaps, apart), _missing_classes_warning(manifest, list(folds.values()))]
     return [warning for warning in warnings if warning]
 
 

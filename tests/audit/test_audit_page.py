@@ -143,6 +143,18 @@ def test_the_command_fails_but_writes_the_audit_if_the_protocol_is_broken(tiny_c
     assert invoke("audit", "--manifest", manifest.path, "--folds", "speaker").exit_code == 0
 
 
+def test_random_folds_are_accepted_if_they_are_asked_for_on_the_command_line(tiny_corpus, tmp_path, monkeypatch):
+    manifest = tiny_corpus()
+    asked = invoke("audit", "--manifest", manifest.path, "--folds", "random", "--no-audio")
+    assert asked.exit_code == 0, asked.output
+    assert "Speakers in more than one fold" in asked.stdout
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "mmer.toml").write_text('[train]\nfolds = "random"\n')
+    assert invoke("audit", "--manifest", manifest.path, "--no-audio").exit_code == 1
+    manifest.audio_path(manifest.utterances[0]).unlink()
+    assert invoke("audit", "--manifest", manifest.path, "--folds", "random").exit_code == 1  # another error
+
+
 def test_without_audio_a_missing_file_goes_unnoticed(tiny_corpus):
     manifest = tiny_corpus()
     manifest.audio_path(manifest.utterances[0]).unlink()
