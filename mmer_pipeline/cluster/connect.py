@@ -88,7 +88,7 @@ def local_workers(count: int, devices: Sequence[str] = ()) -> Iterator[Client]:
 def _local_cluster(workers: Mapping[int, Any], scheduler: Mapping[str, Any]) -> Iterator[Client]:
     """Start a scheduler with these options, these workers, and a client."""
     logging.getLogger("distributed").setLevel(logging.CRITICAL)
-    settings = {
+    settings: dict[str, Any] = {
         **_NO_LOGS,
         "distributed.nanny.pre-spawn-environ": {},  # they would limit each worker to a thread
         "distributed.deploy.lost-worker-timeout": RESTART_SECONDS,

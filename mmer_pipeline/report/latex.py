@@ -8,7 +8,7 @@ On IEMOCAP, a second table has the figures of the MMER paper's Table 1.
 
 import re
 
-from mmer_pipeline.report import paper_table, ranking
+from mmer_pipeline.report import paper_table, publication_tables, ranking
 from mmer_pipeline.report.published_figures import CORPUS
 from mmer_pipeline.report.references import MMER, OF_TABLE_1, cite, latex_cited, of_corpus, of_system
 from mmer_pipeline.report.report_content import Report
@@ -27,7 +27,7 @@ def latex_page(report: Report) -> str:
     """Render `table.tex`: `table*` environments, as wide as the page."""
     head = f"{_NEEDS}As wide as the page; fits 345 pt (article, one column) and more."
     notes = [*_notes(report), "CV: folds, and seeds if there are several. n: utterances."]
-    results = paper_table.page_results(report)
+    results = publication_tables.page_results(report)
     tables = [_environment("table*", head, "tab:results", _caption(report), results, notes)]
     if report.corpus == CORPUS:
         shared = [row.method for row in report.table_1.rows if row.kind and row.kind.split.value == "random"]
@@ -38,7 +38,7 @@ def latex_page(report: Report) -> str:
             f"Speakers are in training and test: {', '.join(shared)}." if shared else "",
             ALPHA_NOTE,
         ]
-        table = paper_table.page_published(report)
+        table = publication_tables.page_published(report)
         tables.append(_environment("table*", "", "tab:published", _published_caption(), table, notes))
     return "\n".join(tables)
 
@@ -47,9 +47,9 @@ def latex_column(report: Report) -> str:
     """Render `table-column.tex`: `table` environments, as wide as a column."""
     head = f"{_NEEDS}As wide as a column; fits 200 pt (article, two columns) and more."
     notes = [*_notes(report), "In brackets: folds, × seeds if there are several; n: utterances."]
-    results = paper_table.column_results(report)
+    results = publication_tables.column_results(report)
     tables = [_environment("table", head, "tab:results-column", _caption(report), results, notes)]
-    table = paper_table.column_published(report)
+    table = publication_tables.column_published(report)
     if report.corpus == CORPUS and table.rows:
         notes = [KIND, "" if report.table_1.comparable else not_comparable(report), ALPHA_NOTE]
         tables.append(_environment("table", "", "tab:published-column", _published_caption(), table, notes))
@@ -90,7 +90,7 @@ def _notes(report: Report) -> list[str]:
     models = f"for these trained models on other {unit(report)}s"
     summaries = [system.selections.final.summary["wa"] for system in report.systems]
     is_again = any(entry.trained_again is not None and entry.trained_again.interval_95 for entry in summaries)
-    mixed = paper_table.has_mixed_claims(report)
+    mixed = publication_tables.has_mixed_claims(report)
     notes = []
     if is_again or any(entry.interval_95 for entry in summaries):
         of_pooled = f"the value pooled over all predictions, with its interval {models}"
@@ -104,7 +104,7 @@ def _notes(report: Report) -> list[str]:
     sources = [(system.title, of_system(system)) for system in report.systems]
     if any(keys for _, keys in sources):
         notes.append("; ".join(f"{title}{cite(*keys)}" for title, keys in sources if keys) + ".")
-    has_alpha = any(paper_table.paper_alpha(system) for system in report.systems)
+    has_alpha = any(publication_tables.paper_alpha(system) for system in report.systems)
     return [*notes, ALPHA_NOTE if has_alpha else "", epoch_caveat(report)]
 
 
@@ -113,7 +113,7 @@ def _caption(report: Report) -> str:
     how = protocol(system.folds_expected for system in report.systems)
     if seeds:
         how += f", {' or '.join(map(str, seeds))} {'seed' if seeds == [1] else 'seeds'}"
-    is_pooled = paper_table.estimate_name(report) == "pooled"
+    is_pooled = publication_tables.estimate_name(report) == "pooled"
     estimate = "pooled over all predictions" if is_pooled else "mean ± standard deviation over folds and seeds"
     text = latex_cited(
         f"Speech emotion recognition on {report.corpus}{cite(*of_corpus(report.corpus))} in percent: {how}; final: "

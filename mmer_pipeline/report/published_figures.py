@@ -68,6 +68,7 @@ class Published:
     figure: float  # a fraction; the table calls all of them WA
     kind: PublishedKind
     remark: str = ""  # what else changes its meaning
+    not_rebuilt: str = ""  # why no system of ours is this one; "": one is, as far as its publication describes it
 
 
 def _fact(value: str, source: Source) -> Fact:
@@ -81,10 +82,12 @@ _OF_THE_AUTHORS = PublishedKind(_fact("ua", "inferred"), _fact("oracle", "inferr
 TABLE_1 = (
     Published(UNIMODAL, "Wu et al. [31]", 10, "a", 0.7273, PublishedKind(_fact("wa", "abstract")),
               "its UA is 59.71 (abstract); so wide a gap suggests improvised speech without “excited” (inferred)"),
-    Published(UNIMODAL, "Sajjad et al. [32]", 5, "a", 0.7225, PublishedKind(_fact("ua", "secondary"))),
+    Published(UNIMODAL, "Sajjad et al. [32]", 5, "a", 0.7225, PublishedKind(_fact("ua", "secondary")),
+              not_rebuilt="its choice of segments is underspecified, and it reads ImageNet features of spectrograms"),
     Published(UNIMODAL, "Lu et al. [33]", 10, "a", 0.7260, PublishedKind(_fact("ua", "unverified")),
               "its accuracy is 71.7 (abstract)"),
-    Published(UNIMODAL, "Liu et al. [34]", 5, "a", 0.7078, PublishedKind(_fact("ua", "secondary"))),
+    Published(UNIMODAL, "Liu et al. [34]", 5, "a", 0.7078, PublishedKind(_fact("ua", "secondary")),
+              not_rebuilt="neither its text nor code is openly available"),
     Published(UNIMODAL, "Wang et al. [35]", 5, "a", 0.7330,
               PublishedKind(_fact("ua", "abstract"), _fact("oracle", "code"), _fact("random", "code")),
               "its WA is 72.7 (abstract); its one log that leaves sessions out, of a variant with one spectrogram, "

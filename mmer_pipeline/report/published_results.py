@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from mmer_pipeline.corpora.random_folds import RANDOM
 from mmer_pipeline.corpora.transcripts import GOLD
 from mmer_pipeline.presets import RECIPES
 from mmer_pipeline.report.published_figures import BASELINES, CLASSES, CORPUS, PROPOSED, TABLE_1, PublishedKind
@@ -22,13 +23,23 @@ FUSIONS = "Fusions"
 
 @dataclass(frozen=True)
 class _Counterpart:
-    """The settings that make our system the one of a row of Table 1."""
+    """The settings that make our system the one of a row of Table 1, or the systems whose fusion it is."""
 
     settings: Mapping[str, SettingValue]
     alpha: float | None = None  # the authors' own; None: no CTC head
+    fused: frozenset[str] = frozenset()  # the names of the systems
 
 
 _COUNTERPARTS = {
+    "Wu et al. [31]": _Counterpart({"system": "wu"}),
+    "Lu et al. [33]": _Counterpart({"system": "lu"}),
+    "Wang et al. [35]": _Counterpart({"system": "wang"}),
+    "Pappagari et al. [36]": _Counterpart({"system": "pappagari"}),
+    "Peng et al. [37]": _Counterpart({"system": "peng"}),
+    "Morais et al. [30]": _Counterpart({"system": "morais"}),
+    "Chen et al. [38]": _Counterpart({"system": "chen"}),
+    "Padi et al. [39]": _Counterpart({}, fused=frozenset({"padi", "roberta"})),
+    "Makiuchi et al. [40]": _Counterpart({}, fused=frozenset({"makiuchi-speech", "makiuchi-text"})),
     "RoBERTa (base)": _Counterpart({"system": "roberta", "finetune_text": True}),
     "wav2vec 2.0": _Counterpart({"system": "wav2vec2"}),
     "Cai et al. [28], run by the paper's authors": _Counterpart({"system": "cai"}, alpha=0.1),
@@ -49,21 +60,28 @@ def comparable(corpus: str, labels: Sequence[str], utterances: int) -> bool:
 def table_1(systems: Sequence[System], *, comparable: bool) -> Table1:
     """Match the rows of Table 1 with our systems, and add rows for our other systems.
 
-    A row takes the system whose α weighs CTC as the authors' code does: twice the row's α. A system with the row's own
-    α was trained with half the weight, so it is another system and has a separate row. Of several such systems, it
-    takes the one that has most settings of the authors' code.
+    A row takes a system that leaves speakers out; its figure of the published kind may come from another run of the
+    same system, with random folds. Its α weighs CTC as the authors' code does: twice the row's α. A system with the
+    row's own α was trained with half the weight, so it is another system and has a separate row. Of several such
+    systems, a row takes the one that has most settings of the authors' code.
     """
     left = {system.name: system for system in systems}
+    system_of = {run.run: str(system.system) for system in systems for run in system.runs}
     rows: list[Table1Row] = []
     for published in TABLE_1:
         wanted = _COUNTERPARTS.get(published.method)
-        matches = [name for name, system in left.items() if wanted and _is_like(system, wanted)]
-        match = max(matches, key=lambda name: _nearness(left[name]), default=None)
+        matches = [system for system in left.values() if wanted and _is_like(system, wanted, system_of)]
+        match = max(matches, key=lambda system: (not _shares_speakers(system), _nearness(system)), default=None)
         row = Table1Row(
             published.group, published.method, published.folds, published.modality, published.figure, published.kind,
-            published.remark,
+            published.remark, published.not_rebuilt,
         )  # fmt: skip
-        rows.append(with_ours(row, left.pop(match), comparable=comparable) if match is not None else row)
+        if match is not None:
+            shared = [system for system in matches if _shares_speakers(system)]
+            row = with_ours(row, match, comparable=comparable, others=shared)
+            for system in (match, *shared):
+                left.pop(system.name, None)
+        rows.append(row)
     for system in left.values():
         group = _group(system)
         places = [number for number, row in enumerate(rows) if row.group == group]
@@ -73,11 +91,15 @@ def table_1(systems: Sequence[System], *, comparable: bool) -> Table1:
     return Table1(tuple(rows), comparable)
 
 
-def with_ours(row: Table1Row, system: System, *, comparable: bool) -> Table1Row:
-    """Add our system to a row: its figure of the row's kind, and the difference where it means something."""
-    same = None if row.kind is None else _of_the_same_kind(system, row.kind)
+def with_ours(row: Table1Row, system: System, *, comparable: bool, others: Sequence[System] = ()) -> Table1Row:
+    """Add our system to a row: its figure of the row's kind, and the difference where it means something.
+
+    `others` are runs of the same system on other folds, of which the figure of the row's kind may be.
+    """
+    found = [(one, _of_the_same_kind(one, row.kind)) for one in (system, *others) if row.kind is not None]
+    source, same = next(((one, kind) for one, kind in found if kind is not None), (system, None))
     difference = None
-    is_same_protocol = system.is_complete and system.folds_expected == row.folds
+    is_same_protocol = source.is_complete and source.folds_expected == row.folds
     if same is not None and row.published is not None and comparable and is_same_protocol:
         difference = same.mean - row.published
     alpha = float(system.runs[0].settings["alpha"] or 0) if system.runs else 0.0
@@ -107,10 +129,18 @@ def _of_the_same_kind(system: System, kind: PublishedKind) -> SameKind | None:
     return SameKind(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None)
 
 
-def _is_like(system: System, wanted: _Counterpart) -> bool:
-    """Whether a system has the settings of a row and was trained on the same texts as in the paper."""
-    if not system.runs:
-        return False
+def _shares_speakers(system: System) -> bool:
+    return bool(system.runs) and system.runs[0].settings["folds"] == RANDOM
+
+
+def _is_like(system: System, wanted: _Counterpart, system_of: Mapping[str, str]) -> bool:
+    """Whether a system has the settings of a row and was trained on the same texts as in the paper.
+
+    `system_of` has the systems of runs by name, to know those of a fusion.
+    """
+    if wanted.fused or not system.runs:
+        members = system.fused.members if system.fused and wanted.fused else ()
+        return bool(members) and {system_of.get(name) for name in members} == wanted.fused
     settings = system.runs[0].settings
     alike = wanted.settings.items() <= settings.items()
     if wanted.alpha is not None:
@@ -122,6 +152,8 @@ def _is_like(system: System, wanted: _Counterpart) -> bool:
 
 def _nearness(system: System) -> int:
     """The number of settings of the authors' code that a system was trained with."""
+    if not system.runs:
+        return 0
     settings = system.runs[0].settings
     recipe = RECIPES["reference"].get(str(settings["system"]), {})
     return sum(settings.get(name) == value for name, value in recipe.items())

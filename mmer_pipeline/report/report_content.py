@@ -295,6 +295,7 @@ class Table1Row:
     published: float | None  # None: a row of ours
     kind: PublishedKind | None  # what the published figure most likely is; None: a row of ours
     remark: str = ""  # what else changes the meaning of the published figure
+    not_rebuilt: str = ""  # why no system of ours is this one
     ours: str | None = None  # the name of our matching system
     same_kind: SameKind | None = None  # None: no system of ours, or the kind is not known well enough
     difference: float | None = None  # ours − published; None: not the same kind or corpus, or folds are missing

@@ -55,7 +55,7 @@ def title(settings: Mapping[str, Any]) -> str:
         notes.append(_WORDS[trained])
     if tested != "same":
         notes.append("tested without transcripts" if tested == "none" else f"tested on {_WORDS[tested]}")
-    if settings["folds"] == "random":
+    if settings.get("folds") == "random":
         notes.append("speakers shared")
     if settings["text_disjoint"]:
         notes.append("text-disjoint")

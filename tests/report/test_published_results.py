@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from helpers.report_example import report_example, without_last_fold
 
+from mmer_pipeline.fusion import Fused
+from mmer_pipeline.report.paper_table import table_1 as table_1_of
 from mmer_pipeline.report.published_figures import CERTAINTY, TABLE_1, Fact, PublishedKind
 from mmer_pipeline.report.published_results import comparable, table_1, with_ours
 from mmer_pipeline.report.report_content import Table1Row
@@ -193,3 +195,30 @@ def test_only_iemocap_in_the_paper_s_classes_is_compared():
     assert not comparable("ravdess", LABELS, 5531)
     assert not comparable("iemocap", LABELS[:3], 5531)
     assert not comparable("iemocap", LABELS, 320)  # as the demo's, which only has IEMOCAP's shape
+
+
+def test_a_row_takes_an_honest_run_and_its_figure_of_the_same_kind_from_random_folds():
+    honest, shared = system("wang", system="wang"), system("wang-random", system="wang", folds="random")
+    (row,) = (row for row in rows_of(shared, honest) if row.method == "Wang et al. [35]")
+    assert row.ours == "wang"
+    assert row.same_kind.mean == pytest.approx(np.mean([max(curve.ua) for curve in shared.curves]))
+    assert all(entry.ours != "wang-random" for entry in rows_of(shared, honest))
+    (alone,) = (row for row in rows_of(honest) if row.method == "Wang et al. [35]")
+    assert (alone.ours, alone.same_kind) == ("wang", None)
+
+
+def test_a_row_that_is_a_fusion_takes_the_fusion_of_its_systems():
+    speech, text = system("makiuchi-speech", system="makiuchi-speech"), system("makiuchi-text", system="makiuchi-text")
+    fused = Fused(("makiuchi-speech", "makiuchi-text"), ("speech", "text"), ((0.6, 0.4),), None)
+    both = replace(speech, name="both", runs=(), system=None, fused=fused)
+    other = replace(both, name="other", fused=replace(fused, members=("makiuchi-speech", "mmer")))
+    assert beside(speech, text, system("mmer"), both, other)["Makiuchi et al. [40]"] == "both"
+
+
+def test_rows_without_a_counterpart_say_why():
+    assert {row.method: row.not_rebuilt for row in TABLE_1 if row.not_rebuilt}.keys() == {
+        "Sajjad et al. [32]",
+        "Liu et al. [34]",
+    }
+    report = replace(report_example(), table_1=table_1([], comparable=False))
+    assert "Not rebuilt. Sajjad et al. [32]: " in " ".join(table_1_of(report).notes)
