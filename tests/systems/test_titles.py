@@ -29,6 +29,7 @@ def test_titles_say_what_sets_a_system_apart():
         "mmer": "MMER (α = 0.1)",
         "cai": "Cai et al. (α = 0.1)",
         "wav2vec2": "wav2vec2",
+        "lp-ft": "LP-FT",
         "roberta": "RoBERTa (frozen)",
         "probe": "Probe (speech-layers, wav2vec2-base)",
         "svm": "SVM (egemaps)",
