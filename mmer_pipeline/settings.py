@@ -143,8 +143,10 @@ class Settings:
         MODEL, choices=POOLED, is_optional=True,
     )  # fmt: skip
     finetune_text: bool = _setting(
-        False, "Fine-tune the text encoder instead of reading its cached features (roberta).", MODEL, is_optional=True
-    )
+        False,
+        "Fine-tune the text encoder instead of reading its cached features (roberta, mmer).",
+        MODEL, for_features=True, is_optional=True,
+    )  # fmt: skip
     text_pooling: str = _setting(
         "mean", "Input of the emotion head (roberta): the mean over tokens, or the pooler of the fine-tuned encoder.",
         MODEL, choices=("mean", "pooler"), is_optional=True, is_new=True,

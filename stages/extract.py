@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 @manifest_option
 @setting_options(FEATURE_SETTINGS)
 @common_options
-def extract(common: Common, system: str, scheduler: str, manifest: Path | None, **options: Any) -> None:
+def extract(common: Common, system: str, scheduler: str, manifest: Path | None, recipe: str, **options: Any) -> None:
     """Compute frozen features that are missing or out of date."""
     from mmer_pipeline.corpora.manifest import read_manifest
     from mmer_pipeline.features.required_features import requests_of
@@ -49,11 +49,11 @@ def extract(common: Common, system: str, scheduler: str, manifest: Path | None, 
 
         check_address(scheduler)  # also where nothing has to be computed
     corpus = read_manifest(common.manifest(manifest))
-    options |= system_defaults(system)
+    options |= system_defaults(system, recipe)
     requests = requests_of(settings_for(system, fold=1, **options))
     done = {_key(request): make_features(common, request, corpus, scheduler) for request in requests}
     say(common, f"Done in {time.perf_counter() - began:.1f} s.")
-    suggest(common, "train", "manifest", "system", "preset", *FEATURE_SETTINGS)
+    suggest(common, "train", "manifest", "system", "preset", "recipe", *FEATURE_SETTINGS)
     common.result(
         {kind: {"path": str(e.path), "computed": e.computed, "utterances": e.utterances} for kind, e in done.items()}
     )

@@ -183,6 +183,15 @@ def load_text_model(files: EncoderFiles, *, pooler: bool = False) -> PreTrainedM
     return model
 
 
+def encode(model: PreTrainedModel, token_ids: Tensor, mask: Tensor) -> Any:
+    """The output of an encoder that is trained, with `last_hidden_state` `[B, M, d_t]`.
+
+    Token ids and their mask are `[B, M]`; it does not matter which ids padding has.
+    """
+    ids = token_ids.masked_fill(~mask, model.config.pad_token_id or 0)  # [B, M]
+    return model(input_ids=ids, attention_mask=mask.long())
+
+
 def text_facts(model: PreTrainedModel) -> dict[str, Any]:
     """Plain values for `untrained_text_model`: the encoder's configuration, and whether it has a pooler."""
     return {**plain_values(model.config), **({_POOLER: True} if getattr(model, "pooler", None) is not None else {})}

@@ -22,7 +22,17 @@ SYSTEMS = {
         "mmer_pipeline.systems.mmer:MMER",
         "MMER",
         ("speech", "text"),
-        ("alpha", "gate", "r_branch", "q_branch", "pooled", "text_self_attention", "speech_projections", *_OF_SPEECH),
+        (
+            "alpha",
+            "gate",
+            "r_branch",
+            "q_branch",
+            "pooled",
+            "text_self_attention",
+            "speech_projections",
+            "finetune_text",
+            *_OF_SPEECH,
+        ),
     ),
     # Speech encoder, emotion and CTC heads together (Cai et al., Interspeech 2021; the paper's [28]).
     "cai": System("mmer_pipeline.systems.unimodal:SpeechClassifier", "Cai et al.", ("speech",), ("alpha", *_OF_SPEECH)),

@@ -7,9 +7,11 @@ encoder, C classes, V symbols of the CTC alphabet. Masks: True is a real positio
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
+from transformers import PreTrainedModel
 
 from mmer_pipeline.encoders.attention import key_mask, padding_mask
 from mmer_pipeline.encoders.speech import SpeechEncoder
+from mmer_pipeline.encoders.text import encode
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.base import EmotionModel, Output, Parts, View, masked_mean
@@ -131,10 +133,10 @@ def _concatenated(*branches: Tensor | None) -> Tensor:
 
 
 class MMER(EmotionModel):
-    """The paper's system: speech encoder, MMI, emotion head, CTC head.
+    """The paper's system: speech encoder, MMI, emotion head, CTC head; with `text`, the text encoder is trained, too.
 
     Raises:
-        UserError: both branches of the MMI are removed.
+        UserError: both branches of the MMI are removed, or no head reads the text encoder that is to be trained.
     """
 
     def __init__(
@@ -154,9 +156,14 @@ class MMER(EmotionModel):
         dropout_at: str = "head",  # where dropout is, besides attention and residuals: head, or inputs (A and T)
         layer_sum: bool = False,  # whether A is a weighted sum of the encoder's layers, or its last one
         speech_pooling: str = "mean",  # what the emotion head reads of A: its mean, or its attentive statistics
+        text: PreTrainedModel | None = None,  # the text encoder, if it is fine-tuned; None: its output is stored
     ) -> None:
         super().__init__()
-        self.speech = speech
+        if text is not None and pooled == "speech":
+            raise UserError(
+                "--finetune-text trains nothing with --pooled speech, which reads no words. Leave one of them out."
+            )
+        self.speech, self.text = speech, text
         d = speech.hidden_size
         self.labels, self.alphabet, self.pooled = list(labels), list(alphabet), pooled
         self.text_projection = nn.Identity() if text_dim == d else nn.Linear(text_dim, d)
@@ -207,10 +214,14 @@ class MMER(EmotionModel):
             dropout_at=settings.dropout_at,
             layer_sum=settings.layer_sum,
             speech_pooling=settings.speech_pooling,
+            text=parts.text_encoder() if settings.finetune_text else None,
         )
 
     def forward(self, frames: Tensor, frame_mask: Tensor, tokens: Tensor, token_mask: Tensor) -> Output:
-        """Front-end frames `[B, J, front_dim]` and text features `[B, M, d_t]`, with their masks → `Output`."""
+        """Front-end frames `[B, J, front_dim]` and text features `[B, M, d_t]`, with their masks → `Output`.
+
+        If the text encoder is fine-tuned, token ids `[B, M]` are in the place of text features.
+        """
         A, T = self._encoded(frames, frame_mask, tokens, token_mask)  # [B, J, d], [B, M, d]
         parts, gate = [], None
         if self.pooled in ("both", "speech"):
@@ -238,7 +249,8 @@ class MMER(EmotionModel):
     def _encoded(self, frames: Tensor, frame_mask: Tensor, tokens: Tensor, token_mask: Tensor) -> tuple[Tensor, Tensor]:
         """A `[B, J, d]` and T `[B, M, d]` from the arguments of `forward`."""
         A = self.input_dropout(summed_context(self.speech, self.layer_sum, frames, frame_mask))  # [B, J, d]
-        T = self.input_dropout(self.text_projection(tokens))  # [B, M, d]
+        T = tokens if self.text is None else encode(self.text, tokens, token_mask).last_hidden_state  # [B, M, d_t]
+        T = self.input_dropout(self.text_projection(T))  # [B, M, d]
         if self.text_layer is not None:
             T = self.text_layer(T, T, padding_mask(token_mask))  # [B, M, d]
         return A, T

@@ -40,8 +40,10 @@ def title(settings: Mapping[str, Any]) -> str:
     notes += [note for name, note in _REMOVED.items() if name in system.options and not settings[name]]
     if "pooled" in system.options and settings["pooled"] in _POOLED:
         notes.append(_POOLED[settings["pooled"]])
-    if "finetune_text" in system.options:
+    if settings["system"] == "roberta":
         notes.append("fine-tuned" if settings["finetune_text"] else "frozen")
+    elif settings["finetune_text"]:
+        notes.append("text fine-tuned")
     notes += [note for name, note in _ADDED.items() if settings.get(name, DEFAULTS[name]) != DEFAULTS[name]]
     if rank := settings.get("lora"):
         notes.append(f"LoRA of rank {rank}")

@@ -4,6 +4,7 @@ from torch import Tensor, nn
 from transformers import PreTrainedModel
 
 from mmer_pipeline.encoders.speech import SpeechEncoder
+from mmer_pipeline.encoders.text import encode
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.base import EmotionModel, Output, Parts, masked_mean
@@ -97,8 +98,7 @@ class TextClassifier(EmotionModel):
         if self.text is None:
             pooled = masked_mean(tokens, token_mask)  # [B, d_t]
         else:
-            ids = tokens.masked_fill(~token_mask, self.text.config.pad_token_id or 0)  # [B, M]
-            output = self.text(input_ids=ids, attention_mask=token_mask.long())
+            output = encode(self.text, tokens, token_mask)
             T = output.last_hidden_state  # [B, M, d_t]
             pooled = output.pooler_output if self.pooling == "pooler" else masked_mean(T, token_mask)  # [B, d_t]
         return Output(self.emotion_head(self.dropout(pooled)), None)

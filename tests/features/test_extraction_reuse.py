@@ -149,6 +149,7 @@ def test_a_changed_segment_is_one_to_compute(manifest: Manifest, speech: Work) -
         ("cai", {}, ["speech"]),
         ("roberta", {}, ["text"]),
         ("roberta", {"finetune_text": True}, []),
+        ("mmer", {"finetune_text": True}, ["speech"]),
     ],
 )
 def test_a_run_asks_for_the_features_that_its_system_reads(

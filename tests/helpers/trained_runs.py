@@ -27,7 +27,8 @@ def write_runs(directory: Path, tiny_text: Path, tiny_speech: Path) -> Path:
     """Write `corpus/`, `cache/` and `runs/` to a directory.
 
     Runs: mmer (both folds), all (trained on everything, and fold 1), and of fold 1 alone no-gate, cai (speech only,
-    with CTC, frames computed on the fly), roberta (text only) and tuned (its encoder fine-tuned). Folds are evaluated.
+    with CTC, frames computed on the fly), roberta (text only), tuned (its encoder fine-tuned) and mmer-tuned (mmer with
+    a fine-tuned text encoder). Folds are evaluated.
     """
     with contextlib.chdir(directory):
         manifest = write_tiny_corpus(directory)
@@ -42,6 +43,7 @@ def write_runs(directory: Path, tiny_text: Path, tiny_speech: Path) -> Path:
             "cai": settings_for("cai", alpha=0.01, speech_features=False, **shared),
             "roberta": settings_for("roberta", **shared),
             "tuned": settings_for("roberta", finetune_text=True, **shared),
+            "mmer-tuned": replace(mmer, finetune_text=True),
         }
         for number in (1, 2):
             train(replace(mmer, fold=number), manifest)

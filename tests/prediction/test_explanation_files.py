@@ -93,6 +93,14 @@ def test_what_does_not_combine_words_and_speech_has_nothing_to_explain(trained, 
     assert not Path("out").exists()
 
 
+def test_a_model_with_a_trained_text_encoder_explains_from_its_words(trained):
+    prediction = explained(recognizer(model(trained, "mmer-tuned")))
+    words = prediction.explanation.words
+    assert [word.text for word in words] == WORDS
+    assert all(sum(word.attention) == pytest.approx(1.0) for word in words)
+    assert all(0 < word.gate < 1 for word in words)
+
+
 def test_without_a_gate_there_is_attention_alone(trained):
     prediction = explained(recognizer(model(trained, "no-gate")))
     assert prediction.gate is None

@@ -103,7 +103,10 @@ def test_an_ensemble_of_a_fold_and_the_model_of_everything(trained):
     assert "fold 1, without session 1; trained on everything" in Path("packed/README.md").read_text()
 
 
-@pytest.mark.parametrize(("run", "has_text"), [("cai", False), ("roberta", True), ("tuned", True), ("no-gate", True)])
+@pytest.mark.parametrize(
+    ("run", "has_text"),
+    [("cai", False), ("roberta", True), ("tuned", True), ("no-gate", True), ("mmer-tuned", True)],
+)
 def test_every_system_is_packed(trained, run, has_text):
     found = packed(model(trained, run))
     assert Path("packed/text_encoder").is_dir() == has_text

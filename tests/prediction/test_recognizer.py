@@ -42,7 +42,8 @@ def same(found, expected, tolerance=1e-6):
 
 
 @pytest.mark.parametrize(
-    ("run", "fold"), [("mmer", 1), ("mmer", 2), ("no-gate", 1), ("cai", 1), ("roberta", 1), ("tuned", 1)]
+    ("run", "fold"),
+    [("mmer", 1), ("mmer", 2), ("no-gate", 1), ("cai", 1), ("roberta", 1), ("tuned", 1), ("mmer-tuned", 1)],
 )
 def test_predictions_with_gold_transcripts_are_those_of_evaluate(trained, run, fold):
     manifest = read_manifest(trained / "cache/manifest.csv")

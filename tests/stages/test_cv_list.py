@@ -42,7 +42,7 @@ def test_an_entry_is_a_system_with_options_of_train_behind_colons():
         ("mmer:help", "No such option"),
         ("mmer:", "expected a setting after each colon"),
         ("cai:no-gate", "System cai has no setting gate"),
-        ("wav2vec2:finetune-text", "it applies to roberta"),
+        ("wav2vec2:finetune-text", "it applies to mmer and roberta"),
     ],
 )
 def test_an_entry_that_train_would_refuse_is_a_usage_error_that_names_it(text, said):

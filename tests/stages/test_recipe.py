@@ -63,6 +63,16 @@ def test_the_record_of_a_run_has_the_recipe_s_settings(corpus, encoders):
     assert {name: settings[name] for name in recipe} == recipe
 
 
+def test_extract_leaves_out_the_text_features_of_an_encoder_that_is_trained(manifest, encoders):
+    def made(*options):
+        return set(json.loads(succeed("extract", *encoders, *options, "--json").stdout))
+
+    assert made("--finetune-text") == {"speech"}
+    assert made("--system", "roberta", "--recipe", "reference") == set()
+    assert "has no setting finetune-text" in fail("extract", *encoders, "--system", "cai", "--finetune-text")
+    assert not list(Path("cache/features").rglob("text-*"))
+
+
 def test_an_entry_of_cv_may_name_its_recipe():
     entry = system_list.Entry.parse("mmer:recipe=reference:alpha=0.02")
     assert (entry.recipe, entry.options, entry.run) == (

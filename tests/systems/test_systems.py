@@ -46,6 +46,7 @@ EVERY_SYSTEM = [
     *((name, {}) for name in SYSTEMS),
     ("roberta", {"finetune_text": True}),
     *(("mmer", ablation) for ablation in ABLATIONS),
+    ("mmer", {"finetune_text": True}),
     ("mmer", RECIPES["reference"]["mmer"]),
     ("roberta", {"finetune_text": True, "text_pooling": "pooler"}),
     ("wav2vec2", {"layer_sum": True}),

@@ -16,7 +16,7 @@ def test_alpha_is_nothing_to_a_system_without_a_ctc_head():
     assert settings_for("cai", fold=1, alpha=0.5).alpha == 0.5
     for system, options in (
         ("cai", {"gate": False}),
-        ("mmer", {"finetune_text": True}),
+        ("wav2vec2", {"finetune_text": True}),
         ("roberta", {"pooled": "text"}),
     ):
         with pytest.raises(UserError, match=f"System {system} has no setting"):
@@ -40,6 +40,7 @@ def test_titles_say_what_sets_a_system_apart():
     both = settings_for("probe", fold=1, inputs="speech-layers+text-layers", layer="3", text_encoder="a/b")
     assert title(asdict(both)) == "Probe (speech-layers, text-layers, wav2vec2-base, b, layer 3)"
     assert title(asdict(settings_for("mmer", fold=1, gate=False, alpha=0.0))) == "MMER (α = 0, no gate)"
+    assert title(asdict(settings_for("mmer", fold=1, finetune_text=True))) == "MMER (α = 0.1, text fine-tuned)"
 
 
 @pytest.mark.parametrize(

@@ -37,7 +37,9 @@ def peft():
     return pytest.importorskip("peft")
 
 
-@pytest.mark.parametrize(("system", "options"), [("mmer", {}), ("roberta", {"finetune_text": True})])
+@pytest.mark.parametrize(
+    ("system", "options"), [("mmer", {}), ("roberta", {"finetune_text": True}), ("mmer", {"finetune_text": True})]
+)
 def test_a_run_trains_additions_alone_and_saves_weights_that_need_no_peft(
     corpus, settings_of, peft, monkeypatch, system, options
 ):
@@ -47,14 +49,15 @@ def test_a_run_trains_additions_alone_and_saves_weights_that_need_no_peft(
     fold = paths.fold(Path("runs/mmer"), 1)
     saved, state = load_file(fold.weights), load_file(fold.checkpoint)
     plain = build_model(settings_of(system, **options), Encoders.of(settings), corpus.labels, None).state_dict()
-    encoder = "speech." if system == "mmer" else "text."
-    mine = {name for name in state if name.startswith(f"model.{encoder}")}
-    assert mine
-    assert all(".lora_" in name for name in mine)
-    assert {name for name in saved if name.startswith(encoder)} == {name for name in plain if name.startswith(encoder)}
-    moved = {name for name in saved if name.startswith(encoder) and not torch.equal(saved[name], plain[name])}
-    assert moved
-    assert not [name for name in moved if "norm" in name.lower() or not name.endswith(".weight")]
+    for encoder in ["speech."] * (system == "mmer") + ["text."] * ("finetune_text" in options):
+        mine = {name for name in state if name.startswith(f"model.{encoder}")}
+        assert mine
+        assert all(".lora_" in name for name in mine)
+        names = {name for name in saved if name.startswith(encoder)}
+        assert names == {name for name in plain if name.startswith(encoder)}
+        moved = {name for name in names if not torch.equal(saved[name], plain[name])}
+        assert moved
+        assert not [name for name in moved if "norm" in name.lower() or not name.endswith(".weight")]
     monkeypatch.setitem(sys.modules, "peft", None)
     evaluation, _ = evaluate_fold(Path("runs/mmer"), 1, cache=Path("cache"), device="cpu")
     assert evaluation["metrics"]["confusion"] == metrics()[-1]["held_out"]["confusion"]

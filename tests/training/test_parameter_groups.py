@@ -27,9 +27,10 @@ def test_without_settings_every_trained_parameter_is_in_one_group(make):
 
 
 def test_heads_and_mmi_have_their_own_learning_rate(make):
-    found = peaks(make(learning_rate=1e-4, head_learning_rate=1e-3))
+    found = peaks(make(learning_rate=1e-4, head_learning_rate=1e-3, finetune_text=True))
     for name, rate in found.items():
-        assert rate == (1e-4 if name.startswith("speech.") else 1e-3), name
+        assert rate == (1e-4 if name.startswith(("speech.", "text.")) else 1e-3), name
+    assert {name.partition(".")[0] for name in found} >= {"speech", "text", "mmi", "emotion_head", "ctc_head"}
 
 
 @pytest.mark.parametrize("family", ["wav2vec2", "moonshine"])
@@ -48,6 +49,18 @@ def test_the_learning_rate_decays_from_layer_to_layer(make, tmp_path, family):
     else:  # Moonshine's last norm follows its layers
         assert below["speech.encoder.layer_norm.weight"] == pytest.approx(1e-3)
     assert below["emotion_head.weight"] == 1e-3
+
+
+def test_each_encoder_of_a_system_counts_its_own_layers(make):
+    made = make(learning_rate=1e-3, layer_decay=0.5, finetune_text=True)
+    found, layers = peaks(made), len(made.model.text.encoder.layer)
+    for depth in range(layers):
+        rate = found[f"text.encoder.layer.{layers - 1 - depth}.output.dense.weight"]
+        assert rate == pytest.approx(1e-3 * 0.5**depth)
+    assert found["text.embeddings.word_embeddings.weight"] == pytest.approx(1e-3 * 0.5**layers)
+    assert found["speech.encoder.encoder.layers.0.layer_norm.weight"] == pytest.approx(
+        1e-3 * 0.5 ** (len(made.model.speech.encoder.encoder.layers) - 1)
+    )
 
 
 def test_the_last_norm_of_the_large_form_follows_its_layers(make, tmp_path):
