@@ -20,6 +20,8 @@ FEATURES = {
     "speech-states": "mmer_pipeline.features.speech_features:SpeechStates",
     "text-layers": "mmer_pipeline.features.text_features:TextLayers",
     "speaker": "mmer_pipeline.features.speaker_features:Speaker",
+    "resemblyzer": "mmer_pipeline.features.resemblyzer_features:ResemblyzerEmbedding",
+    "resemblyzer-mel": "mmer_pipeline.features.resemblyzer_features:ResemblyzerMel",
     "egemaps": "mmer_pipeline.features.acoustic_features:Egemaps",
     "egemaps-lld": "mmer_pipeline.features.acoustic_features:EgemapsDescriptors",
     "prosody": "mmer_pipeline.features.acoustic_features:Prosody",

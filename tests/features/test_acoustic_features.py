@@ -23,7 +23,7 @@ from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.registry import settings_for
 
 RATE = audio.SAMPLE_RATE
-VECTORS, FRAMES = ("egemaps", "prosody", "loudness"), ("egemaps-lld", "log-mel", "mfcc")
+VECTORS, FRAMES = ("egemaps", "prosody", "loudness"), ("egemaps-lld", "log-mel", "mfcc", "resemblyzer-mel")
 NAMES = (*VECTORS, *FRAMES)
 
 
