@@ -28,6 +28,8 @@ FEATURES = {
     "loudness": "mmer_pipeline.features.acoustic_features:Loudness",
     "log-mel": "mmer_pipeline.features.acoustic_features:LogMel",
     "mfcc": "mmer_pipeline.features.acoustic_features:Mfcc",
+    "mel-512": "mmer_pipeline.features.acoustic_features:Mel512",
+    "mel-1024": "mmer_pipeline.features.acoustic_features:Mel1024",
 }
 _OF_TRAINED_ENCODERS = ("speech", "text")  # read by systems that train what follows after them
 

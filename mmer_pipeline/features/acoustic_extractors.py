@@ -5,7 +5,7 @@ Shape letters: S samples, N rows.
 """
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,10 +21,14 @@ from mmer_pipeline.features.acoustic_features import (
     COEFFICIENTS,
     DELTA_FRAMES,
     FFT,
+    FLOOR,
     HIGHEST_HZ,
     HOP,
     LOWEST_HZ,
+    PADDED,
     WINDOW,
+    Mel512,
+    Mel1024,
     opensmile_version,
 )
 from mmer_pipeline.features.extractors import Group, SpeechExtractor, read_waveform
@@ -134,3 +138,29 @@ class MfccExtractor(LogMelExtractor):
             for order in (1, 2)
         ]
         return np.concatenate([coefficients, *deltas], axis=1, dtype=np.float32)
+
+
+class Mel512Extractor(HostExtractor):
+    """Mel spectrograms in decibels: a row every half window, for each window that is within the recording."""
+
+    feature: ClassVar[type[Mel512]] = Mel512
+
+    def __init__(self) -> None:
+        size = self.feature.fewest
+        self.window = window_function(size, "hann")
+        self.bands = mel_filter_bank(PADDED * size // 2 + 1, self.feature.dim, LOWEST_HZ, HIGHEST_HZ, SAMPLE_RATE)
+
+    def rows(self, waveform: Floats) -> Floats:
+        """See `HostExtractor`."""
+        size = self.feature.fewest
+        spectrum = spectrogram(
+            waveform, self.window, size, size // 2, PADDED * size, power=2.0, center=False, mel_filters=self.bands,
+            mel_floor=FLOOR, log_mel="dB", min_value=FLOOR,
+        )  # fmt: skip
+        return np.ascontiguousarray(spectrum.T, dtype=np.float32)  # [N, bands]
+
+
+class Mel1024Extractor(Mel512Extractor):
+    """Mel spectrograms with twice the window."""
+
+    feature: ClassVar[type[Mel512]] = Mel1024

@@ -1,5 +1,6 @@
-"""Features of recordings that need no encoder: eGeMAPS, prosody, length and loudness, log-mel bands, MFCC."""
+"""Features of recordings that need no encoder: eGeMAPS, prosody, length and loudness, spectrograms, MFCC."""
 
+import math
 from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,8 @@ FFT = 512
 BANDS, LOWEST_HZ, HIGHEST_HZ = 80, 0.0, SAMPLE_RATE / 2
 COEFFICIENTS = 13  # of MFCC
 DELTA_FRAMES = 9  # over which deltas are computed
+FLOOR = 1e-10  # of the power in spectrograms in decibels
+PADDED = 4  # windows of mel spectrograms in an FFT, so that the narrowest band has a bin
 PITCH_WINDOW = 6 * HOP  # 60 ms, the longest window of eGeMAPS
 
 
@@ -186,3 +189,40 @@ class Mfcc(LogMel):
     policy: ClassVar[str] = (
         f"{COEFFICIENTS} coefficients (orthonormal DCT-II), deltas over {DELTA_FRAMES} frames; {LogMel.policy}"
     )
+
+
+@dataclass(frozen=True)
+class Mel512(AcousticFeature):
+    """A mel spectrogram in decibels: windows of 512 samples (32 ms) every 256, 128 bands: `[frames, 128]`."""
+
+    kind: ClassVar[str] = "mel-512"
+    computed_by: ClassVar[str] = "Mel512Extractor"
+    title: ClassVar[str] = "Mel spectrograms (512)"
+    dim: ClassVar[int] = 128
+    axis: ClassVar[str] = TIME
+    layer: ClassVar[str] = "mel spectrogram"
+    fewest: ClassVar[int] = 512  # also the window
+
+    @property
+    def policy(self) -> str:
+        """See `AcousticFeature`."""
+        return (
+            f"{self.dim} bands (HTK) from {LOWEST_HZ:g} to {HIGHEST_HZ:g} Hz, Hann windows of {self.fewest} samples "
+            f"every {self.fewest // 2}, FFT of {PADDED * self.fewest}, power, 10 log10, at least "
+            f"{10 * math.log10(FLOOR):g}"
+        )
+
+    def frame_count(self, samples: int) -> int:
+        """See `AcousticFeature`."""
+        return 1 + (samples - self.fewest) // (self.fewest // 2)
+
+
+@dataclass(frozen=True)
+class Mel1024(Mel512):
+    """A mel spectrogram in decibels: windows of 1024 samples (64 ms) every 512, 256 bands: `[frames, 256]`."""
+
+    kind: ClassVar[str] = "mel-1024"
+    computed_by: ClassVar[str] = "Mel1024Extractor"
+    title: ClassVar[str] = "Mel spectrograms (1024)"
+    dim: ClassVar[int] = 256
+    fewest: ClassVar[int] = 1024

@@ -13,6 +13,7 @@ from mmer_pipeline.errors import UserError
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.base import EmotionModel, FrozenInput, Output, Parts
 from mmer_pipeline.systems.pooling import AttentiveStatistics, LayerSum
+from mmer_pipeline.systems.standardising import frame_statistics
 
 PROJECTION = 256  # of SUPERB's emotion head
 
@@ -84,17 +85,11 @@ class AttentivePooling(EmotionModel):
         """See `EmotionModel.build`."""
         return cls(labels=parts.labels, inputs=parts.frozen_inputs, dropout=settings.dropout)
 
-    @torch.no_grad()
     def prepare(self, batches: Iterable[Mapping[str, Tensor]], *_: Any) -> None:
         """See `EmotionModel`."""
-        count = total = squares = torch.zeros((), dtype=torch.float64)
-        for features in batches:
-            frames = features[self.input.name][features[f"{self.input.name}_mask"]].double()  # [all frames, d]
-            count, total = count + len(frames), total + frames.sum(0)
-            squares = squares + frames.square().sum(0)
-        mean = total / count
+        mean, deviation = frame_statistics(batches, [self.input.name])[self.input.name]
         self.mean.copy_(mean)
-        self.deviation.copy_((squares / count - mean.square()).clamp(min=1e-8).sqrt())
+        self.deviation.copy_(deviation)
 
     def forward(self, **features: Tensor) -> Output:
         """Frames `[B, N, d]` and their mask → `Output`."""

@@ -23,7 +23,8 @@ from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.registry import settings_for
 
 RATE = audio.SAMPLE_RATE
-VECTORS, FRAMES = ("egemaps", "prosody", "loudness"), ("egemaps-lld", "log-mel", "mfcc", "resemblyzer-mel")
+VECTORS = ("egemaps", "prosody", "loudness")
+FRAMES = ("egemaps-lld", "log-mel", "mfcc", "resemblyzer-mel", "mel-512", "mel-1024")
 NAMES = (*VECTORS, *FRAMES)
 
 
@@ -106,6 +107,21 @@ def test_mfcc_are_cosines_of_log_mel_and_slopes_and_curvatures_over_nine_frames(
         curve = np.polynomial.polynomial.polyfit(offsets, expected[frame - 4 : frame + 5], 2)  # [3, 13]
         np.testing.assert_allclose(found[frame, 13:26], curve[1], atol=1e-3)
         np.testing.assert_allclose(found[frame, 26:], 2 * curve[2], atol=1e-3)
+
+
+@pytest.mark.parametrize(("name", "size", "count"), [("mel-512", 512, 128), ("mel-1024", 1024, 256)])
+def test_mel_spectrograms_are_decibels_of_mel_bands_of_a_fourier_transform_by_torch(
+    name: str, size: int, count: int
+) -> None:
+    waveform = speech_like(RATE)
+    waveform[: RATE // 4] = 0  # digital silence has the floor, 1e-10
+    frames = torch.from_numpy(waveform).double().unfold(0, size, size // 2) * torch.hann_window(size).double()
+    power = torch.fft.rfft(frames, 4 * size).abs().square().numpy() @ mel_filter_bank(
+        2 * size + 1, count, 0.0, 8000.0, RATE
+    )
+    found = rows(name, waveform)
+    np.testing.assert_allclose(found, 10 * np.log10(power.clip(1e-10)), atol=1e-3)
+    assert (found[0] == -100).all()
 
 
 @pytest.mark.parametrize("name", NAMES)
