@@ -9,6 +9,7 @@ from mmer_pipeline.errors import UserError
 from mmer_pipeline.json_shapes import mismatch
 from mmer_pipeline.paths import FoldPaths
 from mmer_pipeline.report.frozen_systems import FROZEN, frozen_system
+from mmer_pipeline.report.published_systems import REBUILT, published_system
 from mmer_pipeline.report.references import MMER, cite
 from mmer_pipeline.report.report_content import System
 from mmer_pipeline.report.trained_runs import JsonObject
@@ -39,6 +40,8 @@ def architecture(system: System) -> list[str]:
     kind = str(system.system)
     if kind in FROZEN:
         return frozen_system(kind, settings)
+    if kind in REBUILT:
+        return published_system(kind, settings)
     if kind not in ("mmer", "cai", "wav2vec2", "lp-ft", "roberta"):
         return []
     if kind == "roberta":

@@ -11,6 +11,7 @@ from mmer_pipeline.corpora.transcripts import ASR, GOLD
 from mmer_pipeline.paths import encoder_name
 from mmer_pipeline.report.architectures import architecture, spec_augment
 from mmer_pipeline.report.frozen_systems import FITTED, FROZEN, fitted
+from mmer_pipeline.report.published_systems import LOSSES, REBUILT
 from mmer_pipeline.report.references import cite, of_encoder
 from mmer_pipeline.report.report_content import System
 from mmer_pipeline.report.trained_runs import JsonObject
@@ -130,7 +131,7 @@ def training(system: System) -> list[str]:
     settings = _settings(system)
     get = {**DEFAULTS, **settings}.get
     alpha = get("alpha") if "alpha" in describe_system(str(system.system)).options else 0
-    loss = "cross-entropy" + (f" + {alpha:g} · CTC{cite('ctc')}" if alpha else "")
+    loss = LOSSES.get(str(system.system), "cross-entropy") + (f" + {alpha:g} · CTC{cite('ctc')}" if alpha else "")
     loss += f" (label smoothing {get('label_smoothing'):g})" if get("label_smoothing") else ""
     loss += ", weighted so that classes count equally" if get("balanced_classes") else ""
     schedule = {
@@ -148,7 +149,7 @@ def training(system: System) -> list[str]:
         f"For {{}}, the loss is {loss}.",
         f"For {{}}, dropout outside the encoders is {get('dropout'):g}, and the number format is {get('precision')}.",
     ]
-    sentences += [] if system.system in FROZEN else spec_augment(system)
+    sentences += [] if system.system in (*FROZEN, *REBUILT) else spec_augment(system)
     others = {
         "head_learning_rate": "the parts that are not pretrained have a peak learning rate of {:g}",
         "layer_decay": "the learning rate falls by a factor of {:g} from each encoder layer to the one below",

@@ -18,7 +18,7 @@ OF_TABLE_1 = {  # the number in the list of the MMER paper → key
     28: "cai2021", 30: "morais2022", 31: "wu2019", 32: "sajjad2020", 33: "lu2020", 34: "liu2020", 35: "wang2020",
     36: "pappagari2020", 37: "peng2020", 38: "chen2021", 39: "padi2022", 40: "makiuchi2021",
 }  # fmt: skip
-_OF_SYSTEMS = {"mmer": MMER, "cai": "cai2021"}
+OF_SYSTEMS = {"mmer": MMER, "cai": "cai2021", "wang": "wang2020"}
 _OF_ENCODERS = {  # what the name of an encoder or ASR model begins with, after its owner's where that may differ
     r"facebook/wav2vec2": "wav2vec2",
     r"(FacebookAI/)?roberta-": "roberta",
@@ -42,7 +42,7 @@ def of_corpus(name: str) -> Sequence[str]:
 
 def of_system(system: System) -> Sequence[str]:
     """Return the keys of a system and its encoders, as far as they are published."""
-    keys = [_OF_SYSTEMS[system.system]] if system.system in _OF_SYSTEMS else []
+    keys = [OF_SYSTEMS[system.system]] if system.system in OF_SYSTEMS else []
     return [*keys, *(key for name in system.encoders.used.values() for key in of_encoder(name))]
 
 

@@ -116,6 +116,10 @@ def test_encoders_have_their_revisions_and_publications(both):
         ({"system": "mmer", "gate": False, "r_branch": False}, [": words attend to frames (Q); a linear layer makes"]),
         ({"system": "mmer", "pooled": "text", "text_self_attention": True},
          ["A transformer layer is applied to the words first.", "reads the mean of the text encoder's tokens."]),
+        (
+            {"system": "wang", "alpha": 0.0},
+            ["was rebuilt after its publication [@wang2020]: one branch is a two-layer LSTM on MFCC"],
+        ),
     ],
 )  # fmt: skip
 def test_the_architecture_is_described(tmp_path, settings, sentences):
@@ -125,6 +129,12 @@ def test_the_architecture_is_described(tmp_path, settings, sentences):
         assert sentence in said
     assert ("CTC head" in said) == (settings["system"] in ("mmer", "cai"))
     assert ("cross-modal" in said) == (settings["system"] == "mmer" and settings.get("pooled") != "text")
+
+
+def test_another_loss_is_described(tmp_path):
+    said = text_of(make_report([write_run(tmp_path / "a", system="wang", alpha=0.0)]), "Training")
+    assert "The loss is the mean of the cross-entropies of both branches." in said
+    assert "SpecAugment" not in said
 
 
 WAV2VEC2 = {

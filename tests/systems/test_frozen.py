@@ -27,6 +27,7 @@ from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.base import FrozenInput
 from mmer_pipeline.systems.frozen import AttentivePooling, WeightedLayers
 from mmer_pipeline.systems.probe import ABSENT, LinearProbe
+from mmer_pipeline.systems.published.entries import PUBLISHED
 from mmer_pipeline.systems.registry import settings_for
 
 LABELS = ["happy", "angry", "neutral", "sad"]
@@ -187,18 +188,27 @@ def test_an_unknown_feature_is_named_with_those_that_are(encoders: list[str], ma
     assert "There is no feature 'mel'. Available features: speech-layers, speech-states, text-layers" in said
 
 
-@pytest.mark.parametrize("inputs", ["speech-layers", "speech-layers+text-layers", "speech-states"])
-def test_a_probe_s_predictions_on_recordings_are_those_of_its_evaluation(
-    inputs: str, manifest: Manifest, encoders: list[str]
+@pytest.mark.parametrize(
+    ("system", "options"),
+    [
+        ("probe", "--inputs speech-layers"),
+        ("probe", "--inputs speech-layers+text-layers"),
+        ("probe", "--inputs speech-states --layer 1"),
+        *((name, "") for name in PUBLISHED),
+    ],
+)
+def test_predictions_on_recordings_are_those_of_the_evaluation(
+    system: str, options: str, manifest: Manifest, encoders: list[str]
 ) -> None:
-    words = ["--system", "probe", "--inputs", inputs, *encoders, *(["--layer", "1"] if "states" in inputs else [])]
+    words = ["--system", system, *options.split(), *encoders]
     succeed("extract", *words)
-    succeed("train", *words, "--fold", "1")
-    succeed("evaluate", "--run", "probe")
-    succeed("pack", "probe", "--fold", "1", "--output", "packed")
-    facts = json.loads(Path("packed/mmer_model.json").read_text())
-    assert facts["speech_encoder"]["directory"] == "speech_encoder"  # a local one is copied
-    expected = {row["utterance_id"]: row for row in read_predictions(Path("runs/probe/fold-1/predictions.csv"))}
+    succeed("train", *words, "--fold", "1", "--epochs", "1")
+    succeed("evaluate", "--run", system)
+    succeed("pack", system, "--fold", "1", "--output", "packed")
+    if system == "probe":
+        facts = json.loads(Path("packed/mmer_model.json").read_text())
+        assert facts["speech_encoder"]["directory"] == "speech_encoder"  # a local one is copied
+    expected = {row["utterance_id"]: row for row in read_predictions(Path(f"runs/{system}/fold-1/predictions.csv"))}
     used = [u for u in manifest.utterances if u.utterance_id in expected]
     with Path("list.csv").open("w", newline="") as stream:
         writer = csv.writer(stream)

@@ -11,6 +11,7 @@ from torch.nn import functional
 
 from mmer_pipeline.systems.base import FrozenInput
 from mmer_pipeline.systems.published.wang import (
+    ConvolvedSpectrogram,
     DualSequenceLayer,
     DualSequenceLSTM,
     StepNorm,
@@ -112,6 +113,18 @@ def test_three_frames_are_averaged_every_second_frame() -> None:
     values = torch.arange(7.0)[None, :, None] ** 2
     expected = [(0 + 1 + 4) / 3, (4 + 9 + 16) / 3, (16 + 25 + 36) / 3]
     torch.testing.assert_close(averaged_frames(values)[0, :, 0], torch.tensor(expected))
+
+
+@torch.no_grad()
+def test_a_spectrogram_s_blocks_are_convolution_batch_norm_relu_and_pooling() -> None:
+    torch.manual_seed(0)
+    branch, values = ConvolvedSpectrogram(30, 20, (2, 4)), torch.randn(3, 30, 20)
+    expected = values[:, None]
+    for convolution, norm in (branch.blocks[:2], branch.blocks[4:6]):
+        expected = functional.max_pool2d(norm(convolution(expected)).relu(), 2)
+    expected = torch.stack([frame.flatten(1) for frame in expected.unbind(2)], dim=1)  # channels × bands a frame
+    torch.testing.assert_close(branch(values), expected)
+    assert expected.shape[1:] == (branch.frames, branch.dim)
 
 
 def features(lengths: list[int]) -> dict[str, Tensor]:

@@ -100,10 +100,11 @@ class ConvolvedSpectrogram(nn.Module):
         super().__init__()
         blocks, size, before = [], (frames, bands), 1
         for channels in CHANNELS:
-            blocks += [nn.Conv2d(before, channels, kernel), nn.BatchNorm2d(channels), nn.ReLU(), nn.MaxPool2d(2)]
+            # ReLU follows pooling, which gives the same numbers from a quarter of them.
+            blocks += [nn.Conv2d(before, channels, kernel), nn.BatchNorm2d(channels), nn.MaxPool2d(2), nn.ReLU()]
             size = ((size[0] - kernel[0] + 1) // 2, (size[1] - kernel[1] + 1) // 2)
             before = channels
-        self.blocks = nn.Sequential(*blocks)
+        self.blocks = nn.Sequential(*blocks).to(memory_format=torch.channels_last)  # type: ignore[call-overload] # faster
         self.frames, self.dim = size[0], before * size[1]  # of the output
 
     def forward(self, values: Tensor) -> Tensor:
@@ -144,7 +145,7 @@ class DualSequenceLSTM(EmotionModel):
         """See `EmotionModel.build`."""
         return cls(labels=parts.labels, inputs=parts.frozen_inputs, dropout=settings.dropout)
 
-    def prepare(self, batches: Iterable[Mapping[str, Tensor]]) -> None:
+    def prepare(self, batches: Iterable[Mapping[str, Tensor]], *_: Any) -> None:
         """See `EmotionModel`."""
         for name, (mean, deviation) in frame_statistics(batches, self.names).items():
             standardiser = self.standardisers[name]
