@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from mmer_pipeline.corpora.folds import SPLIT
 from mmer_pipeline.corpora.speaker_folds import fold_unit
 from mmer_pipeline.report.corpus_content import HeldOutCorpus
-from mmer_pipeline.report.report_content import Report
+from mmer_pipeline.report.frozen_systems import FITTED
+from mmer_pipeline.report.report_content import Report, System
 from mmer_pipeline.report.wording import held_out_parts, percent, protocol
 
 _VALIDATION = {"none": "no validation part", "speaker": "validation on one speaker of the {} after the held-out one"}
@@ -71,10 +72,17 @@ def protocol_line(report: Report) -> str:
     units = _joined(_held_out(str(entry["folds"])) for entry in settings)
     validation = _joined(_validation(str(entry["folds"]), str(entry["validation"])) for entry in settings)
     seeds = sorted({seed for system in trained for seed in system.seeds})
-    epochs = sorted({fold.epoch for system in trained for fold in system.selections.final.folds if fold.epoch})
-    last = f"{epochs[0]}" if len(epochs) == 1 else f"{epochs[0]} to {epochs[-1]}"
     seeds_said = f"{'seed' if len(seeds) == 1 else 'seeds'} {', '.join(map(str, seeds))}"
-    return f"{folds}, {units}; {validation}; {seeds_said}; last epoch ({last}), no selection"
+    return f"{folds}, {units}; {validation}; {seeds_said}; {_last_epoch(trained)}no selection"
+
+
+def _last_epoch(systems: Iterable[System]) -> str:
+    """Say which epoch is the last one: "last epoch (8), "; "" if all systems are fitted at once."""
+    of_epochs = [system for system in systems if system.system not in FITTED]
+    epochs = sorted({fold.epoch for system in of_epochs for fold in system.selections.final.folds if fold.epoch})
+    if not epochs:
+        return ""
+    return f"last epoch ({epochs[0]}), " if len(epochs) == 1 else f"last epoch ({epochs[0]} to {epochs[-1]}), "
 
 
 def _held_out(folds: str) -> str:

@@ -66,3 +66,11 @@ def test_protocols_that_differ_are_both_named():
 def test_imports_alone_have_no_seeds_and_no_epoch():
     report = replace(report_example(), systems=report_example().systems[-1:])
     assert protocol_line(report) == "5-fold cross-validation; imported predictions"
+
+
+def test_a_system_that_is_fitted_at_once_has_no_last_epoch():
+    report = replace(report_example(), systems=report_example().systems[1:3])
+    probe = with_system(report, 0, lambda system: replace(system, system="probe"))
+    assert "last epoch (8), no selection" in protocol_line(probe)
+    probes = with_system(probe, 1, lambda system: replace(system, system="svm"))
+    assert protocol_line(probes).endswith("seeds 1, 2; no selection")
