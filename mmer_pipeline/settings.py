@@ -151,6 +151,12 @@ class Settings:
         "mean", "Input of the emotion head (roberta): the mean over tokens, or the pooler of the fine-tuned encoder.",
         MODEL, choices=("mean", "pooler"), is_optional=True, is_new=True,
     )  # fmt: skip
+    speaker_weights: str = _setting(
+        "finetuned",
+        "Weights of the speaker network (pappagari): Resemblyzer's, frozen or fine-tuned, or random ones "
+        "(scratch).",
+        MODEL, choices=("frozen", "finetuned", "scratch"), for_features=True, is_optional=True, is_new=True,
+    )  # fmt: skip
     text_self_attention: bool = _setting(
         False, "Transformer layer over T before the MMI (mmer).", MODEL, is_optional=True, is_new=True
     )

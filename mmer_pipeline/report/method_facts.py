@@ -174,6 +174,7 @@ _TOLD = {
     "frozen_epochs", "schedule", "optimiser", "weight_decay", "clip_norm", "balanced_classes", "label_smoothing",
     "dropout", "layer_sum", "speech_pooling", "inputs", "layer", "frozen_layers", "ema", *SPEECH_CONFIG, "batch_size",
     "precision", "seed", "max_batch_seconds", "gradient_checkpointing", "lora", "fold",
+    "speaker_weights",
 }  # fmt: skip
 
 

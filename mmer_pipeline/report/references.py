@@ -18,7 +18,9 @@ OF_TABLE_1 = {  # the number in the list of the MMER paper → key
     28: "cai2021", 30: "morais2022", 31: "wu2019", 32: "sajjad2020", 33: "lu2020", 34: "liu2020", 35: "wang2020",
     36: "pappagari2020", 37: "peng2020", 38: "chen2021", 39: "padi2022", 40: "makiuchi2021",
 }  # fmt: skip
-OF_SYSTEMS = {"mmer": MMER, "cai": "cai2021", "wang": "wang2020"}
+OF_SYSTEMS = {
+    "mmer": MMER, "cai": "cai2021", "wang": "wang2020", "pappagari": "pappagari2020", "padi": "padi2022",
+}  # fmt: skip
 _OF_ENCODERS = {  # what the name of an encoder or ASR model begins with, after its owner's where that may differ
     r"facebook/wav2vec2": "wav2vec2",
     r"(FacebookAI/)?roberta-": "roberta",

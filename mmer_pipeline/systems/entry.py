@@ -22,3 +22,5 @@ class System:
     options: tuple[str, ...] = ()  # the optional settings that it supports; a system with "alpha" has a CTC head
     defaults: Mapping[str, Any] = field(default_factory=dict)  # its own defaults; they take precedence over a preset's
     is_fitted: bool = False  # True: the model's `fit` trains it at once, in place of epochs of steps
+    # Inputs in place of `reads`, by the name of an optional setting and one of its values.
+    reads_instead: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)

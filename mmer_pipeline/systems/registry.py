@@ -159,7 +159,11 @@ def _reads_words(entry: System, settings: Mapping[str, Any]) -> bool:
 def _features_read(entry: System, settings: Mapping[str, Any]) -> list[str]:
     """The names of all inputs of a system, whether they are stored or computed on the fly."""
     named = str(settings.get("inputs", DEFAULTS["inputs"])).split("+")
-    return list(dict.fromkeys(name for read in entry.reads for name in (named if read == INPUTS else [read])))
+    reads = entry.reads
+    for (setting, value), instead in entry.reads_instead.items():
+        if settings.get(setting, DEFAULTS[setting]) == value:
+            reads = instead
+    return list(dict.fromkeys(name for read in reads for name in (named if read == INPUTS else [read])))
 
 
 def reads_words(settings: Settings) -> bool:

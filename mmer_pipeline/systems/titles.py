@@ -23,6 +23,7 @@ _VARIANTS = {  # settings in which the authors' code differs from the paper, and
 }
 _ADDED = {"layer_sum": "layer sum", "speech_pooling": "attentive pooling"}
 _NAMED_AFTER = {"wav2vec2": "speech_encoder", "roberta": "text_encoder"}  # systems whose title is that of an encoder
+_SPEAKER_WEIGHTS = {"frozen": "Resemblyzer, frozen", "finetuned": "Resemblyzer, fine-tuned", "scratch": "from scratch"}
 _ANNOTATIONS = {"keep": "annotations kept", "mask": "annotations masked"}
 
 
@@ -44,6 +45,8 @@ def title(settings: Mapping[str, Any]) -> str:
         notes.append("fine-tuned" if settings["finetune_text"] else "frozen")
     elif settings["finetune_text"]:
         notes.append("text fine-tuned")
+    if "speaker_weights" in system.options:
+        notes.append(_SPEAKER_WEIGHTS[settings.get("speaker_weights", DEFAULTS["speaker_weights"])])
     notes += [note for name, note in _ADDED.items() if settings.get(name, DEFAULTS[name]) != DEFAULTS[name]]
     if rank := settings.get("lora"):
         notes.append(f"LoRA of rank {rank}")

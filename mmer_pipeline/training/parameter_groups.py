@@ -1,7 +1,7 @@
 """Parameter groups of AdamW: the learning rate and weight decay of each trained parameter.
 
-A parameter is pretrained if it belongs to an encoder (a transformers model). All others, those of the MMI and the
-heads, are new.
+A parameter is pretrained if it belongs to an encoder: a transformers model, or another module that says so by its
+attribute `is_pretrained`. All others, those of the MMI and the heads, are new.
 """
 
 from collections.abc import Iterator
@@ -52,11 +52,11 @@ def _is_trained_layer(module: nn.Module) -> bool:
     return is_layer and any(parameter.requires_grad for parameter in module.parameters())
 
 
-def _encoders(model: nn.Module) -> list[PreTrainedModel]:
-    return [module for module in model.modules() if isinstance(module, PreTrainedModel)]
+def _encoders(model: nn.Module) -> list[nn.Module]:
+    return [m for m in model.modules() if isinstance(m, PreTrainedModel) or getattr(m, "is_pretrained", False)]
 
 
-def _layers_above(encoder: PreTrainedModel) -> Iterator[tuple[nn.Parameter, int]]:
+def _layers_above(encoder: nn.Module) -> Iterator[tuple[nn.Parameter, int]]:
     """Each parameter with the number of transformer layers above its own.
 
     Encoders register what precedes their layers before them, and what follows after them, except for the last norm of
@@ -65,7 +65,7 @@ def _layers_above(encoder: PreTrainedModel) -> Iterator[tuple[nn.Parameter, int]
     layers = [module for module in encoder.modules() if _is_trained_layer(module)]
     number_of = {parameter: number for number, layer in enumerate(layers, 1) for parameter in layer.parameters()}
     body: Any = getattr(encoder, "encoder", None)
-    is_stable = getattr(encoder.config, "do_stable_layer_norm", False)
+    is_stable = getattr(getattr(encoder, "config", None), "do_stable_layer_norm", False)
     last_norm = set(body.layer_norm.parameters()) if is_stable else set()
     number = 0
     for parameter in encoder.parameters():

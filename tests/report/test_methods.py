@@ -120,6 +120,16 @@ def test_encoders_have_their_revisions_and_publications(both):
             {"system": "wang", "alpha": 0.0},
             ["was rebuilt after its publication [@wang2020]: one branch is a two-layer LSTM on MFCC"],
         ),
+        (
+            {"system": "pappagari", "alpha": 0.0, "speaker_weights": "scratch"},
+            ["was rebuilt after its publication [@pappagari2020]: a linear layer reads the speaker embedding of "
+             "Resemblyzer's network [@ge2e]", "The speaker network was trained from random weights, on one window"],
+        ),
+        (
+            {"system": "padi", "alpha": 0.0},
+            ["was rebuilt after its publication [@padi2022]", "in training, spans of time and of bands are silent "
+             "(SpecAugment [@specaugment])", "The speaker network was fine-tuned"],
+        ),
     ],
 )  # fmt: skip
 def test_the_architecture_is_described(tmp_path, settings, sentences):

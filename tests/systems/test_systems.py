@@ -8,6 +8,7 @@ import pytest
 import torch
 from accelerate.utils import set_seed
 from helpers.pipeline import extract_for, train
+from helpers.speaker_weights import install_speaker_weights
 from huggingface_hub import ModelCard
 from torch import Tensor
 
@@ -54,7 +55,16 @@ EVERY_SYSTEM = [
     ("mmer", {"layer_sum": True, "speech_pooling": "attentive"}),
     ("mmer", {"pooled": "speech", "speech_pooling": "attentive"}),
     ("mmer", {"pooled": "text", "speech_pooling": "attentive"}),
+    ("pappagari", {"speaker_weights": "frozen"}),
+    ("pappagari", {"speaker_weights": "scratch"}),
 ]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def _speaker_weights(tmp_path_factory):
+    with pytest.MonkeyPatch.context() as patch:
+        install_speaker_weights(patch, tmp_path_factory.mktemp("site"))
+        yield
 
 
 @pytest.fixture
