@@ -187,11 +187,11 @@ def sample_count(path: Path, start_seconds: float | None = None, end_seconds: fl
     """
     info = probe_header(path)
     first, last = info.segment(start_seconds, end_seconds)
-    return _resampled(last - first, info.sample_rate_hz)
+    return samples_at_16_khz(last - first, info.sample_rate_hz)
 
 
-def _resampled(frames: int, sample_rate_hz: int) -> int:
-    """Samples at 16 kHz of `frames` at another rate; defined here, since resamplers differ by one sample."""
+def samples_at_16_khz(frames: int, sample_rate_hz: int) -> int:
+    """Number of samples at 16 kHz of `frames` at another rate; defined here, since resamplers differ by one sample."""
     return round(frames * SAMPLE_RATE / sample_rate_hz)
 
 
@@ -208,7 +208,7 @@ def _at_16_khz(
     if rate == SAMPLE_RATE:
         yield from mono
         return
-    missing = _resampled(frames, rate)
+    missing = samples_at_16_khz(frames, rate)
     if not missing:
         raise AudioError(path, "empty", f"less than one sample remains at {SAMPLE_RATE} Hz")
     stream = soxr.ResampleStream(rate, SAMPLE_RATE, num_channels=1, dtype="float32", quality="VHQ")

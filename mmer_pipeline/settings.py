@@ -107,6 +107,12 @@ class Settings:
         True, "Store the output of the speech encoder's front end, or compute it in every step.", DATA,
         for_features=True,
     )  # fmt: skip
+    augment: str = _setting(
+        "none",
+        "Versions of each recording: training draws one of them or the recording itself at every use (mmer, cai, "
+        "wav2vec2, lp-ft). None, or names joined by +, such as speed-0.9+speed-1.1+noise-20 (dB).",
+        DATA, metavar="VERSIONS", for_features=True, is_optional=True, is_new=True,
+    )  # fmt: skip
     inputs: str = _setting(
         "speech-layers",
         "Frozen features that a system reads (probe, svm, superb, attentive): names joined by +, such as "

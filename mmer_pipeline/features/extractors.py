@@ -23,6 +23,7 @@ from mmer_pipeline.errors import UserError
 from mmer_pipeline.features.speech_features import SpeechItem
 from mmer_pipeline.features.text_features import TextItem
 from mmer_pipeline.layers import layer_numbers
+from mmer_pipeline.waveform_versions import Version
 
 
 @dataclass(frozen=True)
@@ -104,12 +105,18 @@ def read_waveform(item: SpeechItem) -> np.ndarray:
 
 
 class FrameExtractor(SpeechExtractor):
-    """Runs the frozen front end, and the layers above it that are frozen, too."""
+    """Runs the frozen front end, and the layers above it that are frozen, too, on a version of each recording."""
 
-    def __init__(self, files: EncoderFiles, device: str, frozen_layers: int = 0) -> None:
-        self.device = resolve_device(device)
+    def __init__(
+        self, files: EncoderFiles, device: str, frozen_layers: int = 0, version: Version | None = None
+    ) -> None:
+        self.device, self.version = resolve_device(device), version
         encoder = load_speech_encoder(files, frozen_layers=frozen_layers)
         self.encoder: SpeechEncoder = encoder.to(self.device).eval()
+
+    def stack(self, waveforms: Sequence[np.ndarray]) -> Tensor:
+        """See `SpeechExtractor`."""
+        return super().stack([self.version.of(waveform) for waveform in waveforms] if self.version else waveforms)
 
     def normalise(self, waveform: np.ndarray) -> np.ndarray:
         """See `SpeechExtractor`."""

@@ -4,6 +4,7 @@ A feature file is up to date if it has the expected identity and the input diges
 utterances. This check loads no model.
 """
 
+from dataclasses import replace
 from pathlib import Path
 
 from mmer_pipeline.corpora.transcripts import ASR, GOLD
@@ -11,8 +12,10 @@ from mmer_pipeline.errors import UserError
 from mmer_pipeline.feature_registry import find_feature
 from mmer_pipeline.features.feature import AsrTranscripts, Feature, Inputs
 from mmer_pipeline.features.feature_file import FeatureFile, FeatureIdentity
+from mmer_pipeline.features.speech_features import Frames
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.registry import read_features
+from mmer_pipeline.waveform_versions import versions
 
 Request = Feature | AsrTranscripts  # what a run needs
 
@@ -31,11 +34,19 @@ def requests_of(settings: Settings) -> list[Request]:
 
 def features_of(settings: Settings) -> list[Feature]:
     """The features that a run with these settings reads, those of text for each source of transcripts."""
-    found = []
+    found: list[Feature] = []
     for name in read_features(settings):
         sources = dict.fromkeys(settings.sources) if find_feature(name).modality == "text" else (GOLD,)
         found += [feature_of(name, settings, source) for source in sources]
+        if name == "speech":
+            found += frame_versions(settings)
     return found
+
+
+def frame_versions(settings: Settings) -> list[Frames]:
+    """The front-end frames of the versions of each recording, of which training draws one besides the recording."""
+    frames = Frames.of("speech", settings)
+    return [replace(frames, version=version) for version in versions(settings.augment)]
 
 
 def feature_of(name: str, settings: Settings, source: str = GOLD) -> Feature:

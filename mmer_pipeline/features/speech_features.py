@@ -17,6 +17,7 @@ from mmer_pipeline.features.feature import DEVIATION, LAYERS, MEAN, Feature, Inp
 from mmer_pipeline.features.feature_file import FeatureIdentity
 from mmer_pipeline.layers import layer_numbers
 from mmer_pipeline.settings import Settings
+from mmer_pipeline.waveform_versions import Version
 
 if TYPE_CHECKING:  # torch
     from mmer_pipeline.encoders.frozen_speech import FrozenSpeechEncoder
@@ -105,13 +106,15 @@ class EncoderFeature(RecordingFeature):
 class Frames(EncoderFeature):
     """The output of the speech encoder's frozen front end: `[frames, front_dim]` (paper, section 3.2.1).
 
-    With `frozen_layers`, it is that of the last of these: `[frames, d]`.
+    With `frozen_layers`, it is that of the last of these: `[frames, d]`. With a `version`, it is that of the changed
+    recordings.
     """
 
     kind: ClassVar[str] = "speech"
     title: ClassVar[str] = "Speech features"
 
     frozen_layers: int = 0
+    version: Version | None = None
 
     @classmethod
     def of(cls, name: str, settings: Settings, source: str = GOLD) -> Self:
@@ -121,12 +124,18 @@ class Frames(EncoderFeature):
     @property
     def parts(self) -> tuple[str, ...]:
         """See `Feature`."""
-        return (f"lower-{self.frozen_layers}",) if self.frozen_layers else ()
+        lower = (f"lower-{self.frozen_layers}",) if self.frozen_layers else ()
+        return (*lower, str(self.version)) if self.version else lower
 
     @property
     def layer(self) -> str:
         """See `EncoderFeature`."""
         return f"output of layer {self.frozen_layers}" if self.frozen_layers else FRONT_END
+
+    def identity(self, files: EncoderFiles | None) -> FeatureIdentity:
+        """See `Feature`."""
+        identity = super().identity(files)
+        return replace(identity, policy=f"{identity.policy}; {self.version}") if self.version else identity
 
     def lengths(self, samples: Sequence[int], files: EncoderFiles | None) -> list[int]:
         """See `RecordingFeature`."""
@@ -134,14 +143,15 @@ class Frames(EncoderFeature):
 
         assert files is not None
         outline = speech_outline(files)
-        return [outline.frame_count(count) for count in samples]
+        return [outline.frame_count(self.version.samples(count) if self.version else count) for count in samples]
 
     def fewest_samples(self, files: EncoderFiles | None) -> int:
         """See `RecordingFeature`."""
         from mmer_pipeline.encoders.speech import speech_outline
 
         assert files is not None
-        return speech_outline(files).receptive_field_samples
+        fewest = speech_outline(files).receptive_field_samples
+        return self.version.samples_before(fewest) if self.version else fewest
 
     def shape(self, files: EncoderFiles | None) -> Shape:
         """See `Feature`."""
@@ -161,7 +171,7 @@ class Frames(EncoderFeature):
         from mmer_pipeline.features.extractors import FrameExtractor
 
         assert files is not None
-        return FrameExtractor(files, device, self.frozen_layers)
+        return FrameExtractor(files, device, self.frozen_layers, self.version)
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from mmer_pipeline.report.trained_runs import JsonObject
 from mmer_pipeline.report.wording import held_out_parts, percent
 from mmer_pipeline.settings import DEFAULTS, SAME, SPEECH_CONFIG
 from mmer_pipeline.systems.registry import describe_system, modalities_read
+from mmer_pipeline.waveform_versions import NOISE, SPEED, versions
 
 _OPTIMISERS = {"adamw": f"AdamW{cite('adamw')}", "adam": "Adam", "sgd": "stochastic gradient descent (momentum 0.9)"}
 
@@ -150,6 +151,7 @@ def training(system: System) -> list[str]:
         f"For {{}}, dropout outside the encoders is {get('dropout'):g}, and the number format is {get('precision')}.",
     ]
     sentences += [] if system.system in (*FROZEN, *REBUILT) else spec_augment(system)
+    sentences += _versions(str(get("augment")))
     others = {
         "head_learning_rate": "the parts that are not pretrained have a peak learning rate of {:g}",
         "layer_decay": "the learning rate falls by a factor of {:g} from each encoder layer to the one below",
@@ -167,14 +169,23 @@ def training(system: System) -> list[str]:
     return sentences
 
 
+def _versions(augment: str) -> list[str]:
+    """Say which versions of recordings training draws from."""
+    told = {SPEED: f"{{:g}} times the speed{cite('ko2015')}", NOISE: "white noise {:g} dB below the recording"}
+    named = [told[version.kind].format(version.amount) for version in versions(augment)]
+    return [
+        "For {}, a recording is read in training as it is or, equally likely at every use, in one of these versions: "
+        f"{'; '.join(named)}."
+    ] if named else []  # fmt: skip
+
+
 _TOLD = {
     "folds", "text_disjoint", "validation", "system", "text_encoder", "text_revision", "speech_encoder",
     "speech_revision", "transcripts", "test_transcripts", "asr_model", "asr_revision", "annotations", "alpha",
     "finetune_text", "spec_augment", "epochs", "patience", "learning_rate", "head_learning_rate", "layer_decay",
     "frozen_epochs", "schedule", "optimiser", "weight_decay", "clip_norm", "balanced_classes", "label_smoothing",
     "dropout", "layer_sum", "speech_pooling", "inputs", "layer", "frozen_layers", "ema", *SPEECH_CONFIG, "batch_size",
-    "precision", "seed", "max_batch_seconds", "gradient_checkpointing", "lora", "fold",
-    "speaker_weights",
+    "precision", "seed", "augment", "max_batch_seconds", "gradient_checkpointing", "lora", "fold", "speaker_weights",
 }  # fmt: skip
 
 

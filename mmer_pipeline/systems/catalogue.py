@@ -14,6 +14,7 @@ _OF_SPEECH = (
     "layer_sum",
     "speech_pooling",
     "frozen_layers",
+    "augment",
 )  # settings of all built-in systems that read speech
 
 SYSTEMS = {
@@ -43,7 +44,7 @@ SYSTEMS = {
         "mmer_pipeline.systems.tuned_probe:TunedProbe",
         "LP-FT",
         ("speech",),
-        ("lora", "frozen_layers"),
+        ("lora", "frozen_layers", "augment"),
         {
             "learning_rate": 3e-5,
             "head_learning_rate": 1e-4,

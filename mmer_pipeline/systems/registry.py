@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mmer_pipeline import plugins
+from mmer_pipeline import plugins, waveform_versions
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.feature_registry import find_feature
 from mmer_pipeline.presets import RECIPES
@@ -105,7 +105,7 @@ def settings_for(system: str, **settings: Any) -> Settings:
 
     Raises:
         UserError: an optional setting that this system does not support differs from its default, or there is patience
-            without a validation part.
+            without a validation part; a feature or a version to augment with does not exist.
     """
     if settings.get("patience") and settings.get("validation", DEFAULTS["validation"]) == DEFAULTS["validation"]:
         raise UserError(
@@ -142,6 +142,7 @@ def settings_for(system: str, **settings: Any) -> Settings:
             )
     for name in _features_read(entry, settings):
         find_feature(name)  # which raises an error if there is none
+    waveform_versions.versions(settings.get("augment", DEFAULTS["augment"]))  # likewise
     return Settings(system=system, **settings)
 
 

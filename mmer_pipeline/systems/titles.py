@@ -52,6 +52,8 @@ def title(settings: Mapping[str, Any]) -> str:
         notes.append(f"LoRA of rank {rank}")
     if lower := settings.get("frozen_layers"):
         notes.append(f"{lower} layer{'s' * (lower > 1)} frozen")
+    if (versions := settings.get("augment", DEFAULTS["augment"])) != DEFAULTS["augment"]:
+        notes.append(versions)
     notes += _variants(settings) + _inputs(system, settings)
     if "text" in system.reads and settings["annotations"] in _ANNOTATIONS:
         notes.append(_ANNOTATIONS[settings["annotations"]])

@@ -6,7 +6,7 @@ A fold has the model of the last epoch and, if it was trained with a validation 
 import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import nullcontext, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -29,6 +29,7 @@ from mmer_pipeline.training.fold_parts import fold_of
 from mmer_pipeline.training.inference import predict
 from mmer_pipeline.training.mixed_precision import make_accelerator
 from mmer_pipeline.training.several_processes import explain_lost_process
+from mmer_pipeline.waveform_versions import NONE
 
 
 @dataclass(frozen=True)
@@ -58,9 +59,9 @@ def score_fold(
     Raises:
         UserError: the fold has not been trained, or its corpus or features have changed since.
     """
-    settings = record.settings
+    settings = replace(record.settings, augment=NONE)  # only training reads other versions of the recordings
     fold_paths = paths.fold(run, settings.fold)
-    command = train_command(settings, run.name, settings.fold)
+    command = train_command(record.settings, run.name, settings.fold)
     directory = directory or fold_paths.model
     model = load_model(directory, settings.system, command, labels=record.inputs["labels"])
     manifest = read_manifest(Path(record.facts["manifest"]))

@@ -12,11 +12,13 @@ import torch
 from mmer_pipeline import audio
 from mmer_pipeline.corpora.manifest import Manifest
 from mmer_pipeline.corpora.transcripts import Alphabet, encoder_text, frames_needed
+from mmer_pipeline.corpora.utterances import Utterance
 from mmer_pipeline.encoders.speech import SpeechEncoder
 from mmer_pipeline.encoders.text import TextTokenizer
 from mmer_pipeline.features.feature_file import FeatureFile, StoredRow
 from mmer_pipeline.features.speech_features import count_frames
 from mmer_pipeline.training.batches import Batch, pad, vector
+from mmer_pipeline.waveform_versions import Version
 
 TOKENS_PER_SECOND = 3.2  # in IEMOCAP's speech; gives the length of an utterance whose speech is not read
 # Utterances that are read at once where nothing is trained on them, and their length with padding.
@@ -65,6 +67,23 @@ class SplitRows:
         return (self.testing if position in self.held_out else self.training).length(position)
 
 
+class VersionedRows:
+    """Rows of several versions of each utterance, by `Examples`' positions."""
+
+    def __init__(self, versions: Sequence[Rows], utterances: int) -> None:
+        self.versions, self.utterances = versions, utterances
+
+    def row(self, position: int) -> np.ndarray | StoredRow:
+        """See `Rows`."""
+        version, position = divmod(position, self.utterances)
+        return self.versions[version].row(position)
+
+    def length(self, position: int) -> int:
+        """See `Rows`."""
+        version, position = divmod(position, self.utterances)
+        return self.versions[version].length(position)
+
+
 class TokenIds:
     """Token ids of the transcripts, for a text encoder that is fine-tuned: `[M]` per utterance."""
 
@@ -82,17 +101,22 @@ class TokenIds:
 
 
 class ComputedFrames:
-    """Front-end frames computed from the recording on every use (`--no-speech-features`): `[J, front_dim]` each."""
+    """Front-end frames computed from the recording on every use (`--no-speech-features`): `[J, front_dim]` each.
 
-    def __init__(self, manifest: Manifest, encoder: SpeechEncoder) -> None:
-        self.manifest, self.encoder = manifest, encoder
-        self.counts = [count_frames(manifest, utterance, encoder)[1] for utterance in manifest.utterances]
+    They are those of a version of the recordings, or of the recordings as they are.
+    """
+
+    def __init__(self, manifest: Manifest, encoder: SpeechEncoder, version: Version | None = None) -> None:
+        self.manifest, self.encoder, self.version = manifest, encoder, version
+        counted = [count_frames(manifest, utterance, encoder) for utterance in manifest.utterances]
+        self.counts = [encoder.frame_count(version.samples(n)) if version else frames for n, frames in counted]
 
     def row(self, position: int) -> np.ndarray:
         """See `Rows`."""
         utterance = self.manifest.utterances[position]
         path = self.manifest.audio_path(utterance)
         waveform = audio.load(path, utterance.start_seconds, utterance.end_seconds)
+        waveform = self.version.of(waveform) if self.version else waveform
         frames: np.ndarray = self.encoder.row_arrays(self.encoder.normalise(waveform)[None])[0]
         return frames
 
@@ -102,7 +126,11 @@ class ComputedFrames:
 
 
 class Examples:
-    """Inputs, classes and CTC targets of the utterances of a corpus, by their positions in the manifest."""
+    """Inputs, classes and CTC targets of the utterances of a corpus, by their positions in the manifest.
+
+    If there are other versions of their speech, the positions of the first version follow after those of the recordings
+    themselves, in the same order, and so on.
+    """
 
     def __init__(
         self,
@@ -115,12 +143,17 @@ class Examples:
         transcripts: Sequence[str] | None = None,  # the targets of CTC, by position; None: the manifest's
         labels: Sequence[str] | None = None,  # the classes in the model's order; None: the manifest's
         others: Mapping[str, Rows] | None = None,  # other features, by the names of the model's arguments
+        versions: Sequence[Rows] = (),  # other versions of `speech`
     ) -> None:
         self.transcripts = transcripts or [utterance.transcript for utterance in manifest.utterances]
         self.manifest, self.speech, self.text, self.alphabet = manifest, speech, text, alphabet
+        self.utterances, self.versions = len(manifest.utterances), 1 + len(versions)
+        if speech and versions:
+            self.speech = speech = VersionedRows([speech, *versions], self.utterances)
         self.others = dict(others or {})
         classes = {label: number for number, label in enumerate(labels or manifest.labels)}
         self.labels = [classes[str(manifest.label_map.class_of(u.emotion))] for u in manifest.utterances]
+        self.labels *= self.versions
         positions = range(len(self.labels))
         self.seconds = [0.0] * len(positions)  # length of each utterance, by which batches are sorted and split
         if speech and frame_rate:
@@ -132,13 +165,28 @@ class Examples:
             self.seconds = [length / ROWS_PER_SECOND for length in longest]
         self.targets = [self._target(position) for position in positions]
         # Number of utterances that do not contribute to the CTC loss.
-        self.without_target = sum(not target for target in self.targets) if alphabet else 0
+        self.without_target = sum(not target for target in self.targets[: self.utterances]) if alphabet else 0
 
     def _target(self, position: int) -> tuple[int, ...]:
         if not self.alphabet or not self.speech:
             return ()
-        target = self.alphabet.encode(self.transcripts[position])
+        target = self.alphabet.encode(self.transcripts[position % self.utterances])
         return tuple(target) if frames_needed(target) <= self.speech.length(position) else ()
+
+    def utterance(self, position: int) -> Utterance:
+        """The utterance of a position."""
+        return self.manifest.utterances[position % self.utterances]
+
+    def all_versions(self, positions: Sequence[int]) -> list[int]:
+        """The positions of all versions of these utterances."""
+        return [number * self.utterances + position for number in range(self.versions) for position in positions]
+
+    def draw(self, positions: Sequence[int], seed: int) -> list[int]:
+        """The positions of these utterances in versions drawn at random; all are equally likely."""
+        if self.versions == 1:
+            return list(positions)
+        drawn = np.random.default_rng(seed).integers(self.versions, size=len(positions)).tolist()
+        return [number * self.utterances + position for number, position in zip(drawn, positions, strict=True)]
 
     def reference(self, position: int) -> str:
         """The gold transcript of an utterance as CTC spells it, to count word errors; empty without a CTC head."""
@@ -167,15 +215,16 @@ class Examples:
         With `pin`, the batch is in pinned memory, from which a GPU can copy asynchronously.
         """
         inputs = {}
+        numbers = [position % self.utterances for position in positions]  # in the manifest
         frame_counts: tuple[int, ...] = ()
         if self.speech:
             frames = [self.speech.row(position) for position in positions]
             inputs["frames"], inputs["frame_mask"] = pad(frames, pin)
             frame_counts = tuple(map(len, frames))
         if self.text:
-            inputs["tokens"], inputs["token_mask"] = pad([self.text.row(position) for position in positions], pin)
+            inputs["tokens"], inputs["token_mask"] = pad([self.text.row(number) for number in numbers], pin)
         for name, rows in self.others.items():
-            inputs[name], inputs[f"{name}_mask"] = pad([rows.row(position) for position in positions], pin)
+            inputs[name], inputs[f"{name}_mask"] = pad([rows.row(number) for number in numbers], pin)
         targets = [self.targets[position] for position in positions]
         return Batch(
             positions=tuple(positions),

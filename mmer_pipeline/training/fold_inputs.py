@@ -15,7 +15,7 @@ from mmer_pipeline.encoders.text import TextTokenizer
 from mmer_pipeline.feature_registry import find_feature, keyword
 from mmer_pipeline.features.feature import Feature
 from mmer_pipeline.features.feature_file import FeatureFile, open_features
-from mmer_pipeline.features.required_features import existing_features, feature_of
+from mmer_pipeline.features.required_features import existing_features, feature_of, frame_versions
 from mmer_pipeline.features.speech_features import speech_inputs
 from mmer_pipeline.features.text_features import text_inputs
 from mmer_pipeline.features.verification import refuse_damaged
@@ -24,6 +24,7 @@ from mmer_pipeline.suggested_commands import extract_command, place_of, transcri
 from mmer_pipeline.systems.base import EmotionModel
 from mmer_pipeline.systems.registry import all_inputs, encoders_read, read_features, reads_words
 from mmer_pipeline.training.examples import ComputedFrames, Examples, Rows, SplitRows, StoredRows, TokenIds
+from mmer_pipeline.waveform_versions import versions
 
 
 @dataclass(frozen=True)
@@ -61,6 +62,7 @@ class Corpus:
     # By the names of the stored features: the file that is read in training, and that for the held-out part, which is
     # another one if other transcripts are read there.
     features: dict[str, tuple[FeatureFile, FeatureFile]]
+    versions: tuple[FeatureFile, ...]  # front-end frames of the versions of the recordings that are read in training
     digests: dict[str, str]  # together they change with any manifest row, transcript, recording or feature
 
 
@@ -92,10 +94,16 @@ def open_corpus(manifest: Manifest, settings: Settings, cache: Path, encoders: E
             if not number or find_feature(name).modality == "text":
                 ids = (utterance.utterance_id for utterance in spoken.utterances)
                 digests[f"{prefix}{_digest_name(name)}"] = files[number].digest(ids)
-    if "speech" in all_inputs(settings) and "speech" not in features:
+    opened = []
+    if "speech" in features:
+        for frames in frame_versions(settings):
+            opened.append(_open(frames, manifest, settings, cache, encoders))
+            ids = (utterance.utterance_id for utterance in manifest.utterances)
+            digests[f"speech_features_{frames.version}"] = opened[-1].digest(ids)
+    elif "speech" in all_inputs(settings):
         digests["speech_features"] = digest_of_texts(speech_inputs(manifest).digests.values())
     transcripts, test_transcripts = (tuple(u.transcript for u in spoken.utterances) for spoken in read)
-    return Corpus(manifest, transcripts, test_transcripts, features, digests)
+    return Corpus(manifest, transcripts, test_transcripts, features, tuple(opened), digests)
 
 
 def _parts(settings: Settings, read: Sequence[Manifest]) -> Iterator[tuple[str, str, Manifest, int]]:
@@ -171,12 +179,16 @@ def make_examples(
         if testing is not training:
             stored[name] = SplitRows(stored[name], StoredRows(corpus.manifest, testing), held_out)
     speech, text = stored.pop("speech", None), stored.pop("text", None)
+    spoken: Sequence[Rows]
     if encoder is not None and speech is None:
         speech = ComputedFrames(corpus.manifest, encoder)
+        spoken = [ComputedFrames(corpus.manifest, encoder, version) for version in versions(settings.augment)]
+    else:
+        spoken = [StoredRows(corpus.manifest, file) for file in corpus.versions]
     if text_encoder and settings.finetune_text:
         text = TokenIds(transcripts, TextTokenizer(text_encoder), settings.annotations)
     rate = encoder.frame_rate if encoder is not None else None
     return Examples(
         corpus.manifest, speech=speech, frame_rate=rate, text=text, alphabet=alphabet, transcripts=transcripts,
-        labels=model.labels, others={keyword(name): rows for name, rows in stored.items()},
+        labels=model.labels, others={keyword(name): rows for name, rows in stored.items()}, versions=spoken,
     )  # fmt: skip

@@ -86,7 +86,7 @@ class Trainer:
         if not settings.max_batch_seconds and self.model.splits_steps:
             optimiser.max_seconds = progress.max_batch_seconds  # as before the interruption
         if not optimiser.max_seconds:
-            optimiser.find_max_seconds(self.fold.train)
+            optimiser.find_max_seconds(self.examples.all_versions(self.fold.train))
         progress.max_batch_seconds = optimiser.max_seconds
         self._keep_validated()
         while not has_ended(settings, self.records):
@@ -96,14 +96,16 @@ class Trainer:
             done, total = (progress.epoch - 1) * len(batches), settings.epochs * len(batches)
             for step in range(progress.step, len(batches)):
                 began = time.perf_counter()
+                # All processes draw the same versions of the utterances, whatever their own random numbers are.
+                positions = self.examples.draw(batches[step], derive_seed(settings.seed, progress.epoch, step + 1))
                 result = optimiser.step(
-                    batches[step],
+                    positions,
                     seed=derive_seed(settings.seed, progress.epoch, step + 1, self.accelerator.process_index),
                     rate_factor=learning_rate_factor(settings.schedule, done + step, total),
                     measure_parts=self._measures_parts(step),
                 )
                 self.average.update(done + step)
-                self.pending.append(Pending(tuple(batches[step]), result))
+                self.pending.append(Pending(tuple(positions), result))
                 progress.seconds += time.perf_counter() - began
                 self._after_step(step + 1, len(batches))
             self._close_epoch()
@@ -158,8 +160,7 @@ class Trainer:
         self.progress.seconds += time.perf_counter() - began
 
     def _not_a_number(self, entry: Pending, ce: float, ctc: float) -> str:
-        utterances = self.examples.manifest.utterances
-        names = ", ".join(utterances[position].utterance_id for position in entry.positions)
+        names = ", ".join(self.examples.utterance(position).utterance_id for position in entry.positions)
         return (
             f"The loss or its gradient is not a number in epoch {self.progress.epoch} (CE {ce:g}, CTC {ctc:g}), in the "
             f"step with the utterances {names}. Everything saved is kept. Check their recordings and features, or "

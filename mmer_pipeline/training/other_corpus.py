@@ -33,12 +33,13 @@ from mmer_pipeline.training.fold_inputs import Corpus, Encoders, make_examples, 
 from mmer_pipeline.training.inference import predict
 from mmer_pipeline.training.mixed_precision import make_accelerator
 from mmer_pipeline.training.several_processes import explain_lost_process
+from mmer_pipeline.waveform_versions import NONE
 
 
 def settings_on(settings: Settings) -> Settings:
     """The settings with which another corpus is read: all of it as the held-out part is, and without folds."""
     _, source = settings.sources
-    return replace(settings, folds="session", transcripts=source, test_transcripts=SAME)
+    return replace(settings, folds="session", transcripts=source, test_transcripts=SAME, augment=NONE)
 
 
 def occurring_classes(manifest: Manifest) -> tuple[str, ...]:

@@ -205,7 +205,7 @@ class Optimiser:
             ) from None
         if len(largest) > 1:
             return len(largest) * seconds[largest[0]] / 2
-        utterance = self.examples.manifest.utterances[largest[0]]
+        utterance = self.examples.utterance(largest[0])
         raise UserError(
             f"{self.device} ran out of memory on the single utterance {utterance.utterance_id} "
             f"({seconds[largest[0]]:.1f} s). Everything saved is kept. Free some memory, choose a smaller encoder, or "

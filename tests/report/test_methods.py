@@ -147,6 +147,16 @@ def test_another_loss_is_described(tmp_path):
     assert "SpecAugment" not in said
 
 
+def test_versions_of_recordings_are_told(tmp_path):
+    plain, changed = write_run(tmp_path / "a"), write_run(tmp_path / "b", augment="speed-0.9+noise-20")
+    said = text_of(make_report([plain, changed]), "Training")
+    assert (
+        "For MMER (α = 0.1, speed-0.9+noise-20), a recording is read in training as it is or, equally likely at every "
+        "use, in one of these versions: 0.9 times the speed [@ko2015]; white noise 20 dB below the recording."
+    ) in said
+    assert said.count("equally likely") == 1
+
+
 WAV2VEC2 = {
     "model_type": "wav2vec2", "apply_spec_augment": True, "mask_time_prob": 0.05, "mask_time_length": 10,
     "mask_feature_prob": 0.0, "mask_feature_length": 10,

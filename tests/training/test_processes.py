@@ -9,25 +9,28 @@ from pathlib import Path
 
 import pytest
 from helpers.command_line import fail, succeed
-from helpers.pipeline import extract, metrics
+from helpers.pipeline import extract_for, metrics
 from helpers.several_processes import ASKED, KILLED, in_two, under_torchrun, weights
 
 from mmer_pipeline import paths
+from mmer_pipeline.systems.registry import settings_for
 
 
 @pytest.mark.slow
 def test_two_processes_that_share_each_step_train_the_model_that_one_process_trains(tmp_path, tiny_corpus, tiny_text):
-    """Without dropout, so that nothing is random but the order; Moonshine has none of its own."""
+    """Without dropout, so that nothing is random but the order and the versions; Moonshine has none of its own."""
     from mmer_pipeline.demo.encoders import tiny_speech_encoder
 
     manifest = tiny_corpus(tmp_path)
     speech = tiny_speech_encoder(tmp_path / "tiny-moonshine", "moonshine")
-    extract(manifest, tiny_text, speech, "float16")
+    options = {"text_encoder": str(tiny_text), "speech_encoder": str(speech), "augment": "speed-0.9+noise-20"}
+    extract_for(settings_for("mmer", fold=1, **options), manifest)
 
     def command(run):
         return [
             *("train", "--run", run, "--fold", "1", "--quiet", "--epochs", "2", "--learning-rate", "1e-3"),
-            *("--dropout", "0", "--batch-size", "3", "--text-encoder", str(tiny_text), "--speech-encoder", str(speech)),
+            *("--dropout", "0", "--batch-size", "3", "--augment", options["augment"]),
+            *("--text-encoder", str(tiny_text), "--speech-encoder", str(speech)),
             *("evaluate", "--run", run, "--fold", "1"),
         ]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 import torch
-from helpers.pipeline import Silent, extract, metrics, quick_settings, train
+from helpers.pipeline import Silent, extract, extract_for, metrics, quick_settings, train
 
 from mmer_pipeline import paths, runs
 from mmer_pipeline.errors import UserError
@@ -120,11 +120,12 @@ class StopsAt(Silent):
             raise StopError
 
 
-@pytest.mark.parametrize("options", [{}, {"ema": 0.9}, {"lora": 2, "ema": 0.9}])
+@pytest.mark.parametrize("options", [{}, {"ema": 0.9}, {"lora": 2, "ema": 0.9}, {"augment": "speed-0.9+noise-20"}])
 def test_a_run_stopped_in_an_epoch_and_resumed_gives_the_metrics_of_one_never_stopped(corpus, settings, options):
     if "lora" in options:
         pytest.importorskip("peft")
     settings = Settings(**{**settings.__dict__, "batch_size": 2, **options})  # four steps an epoch
+    extract_for(settings, corpus)
     assert train(settings, corpus)
     for where in ((1, 2), (2, 1), (2, 3)):
         with pytest.raises(StopError):
