@@ -24,7 +24,7 @@ _EVALUATION = {
     "precision?": str,
     "held_out": str,
     **_MODEL,
-    "validated?": {"epoch?": (int, None), **_MODEL},
+    "validated?": {"epoch?": (int, None), "averaged?": [int], **_MODEL},
 }
 _ON_OTHER = {
     "identity": str,

@@ -157,7 +157,10 @@ class FoldPaths:
 
     @property
     def validated_model(self) -> Path:
-        """The model after the epoch with the highest validation WA; only of folds with a validation part."""
+        """The model after the epoch with the highest validation WA; only of folds with a validation part.
+
+        With `--average-best`, it is the mean of several such epochs.
+        """
         return self.directory / "model-validated"
 
     @property
@@ -174,6 +177,10 @@ class FoldPaths:
     def checkpoint(self) -> Path:
         """The saved state itself."""
         return self.state / "checkpoint.safetensors"
+
+    def model_of(self, epoch: int) -> Path:
+        """The model after an epoch that may be averaged (`--average-best`), a part of the state."""
+        return self.state / f"epoch-{epoch}"
 
     @property
     def tracking(self) -> Path:

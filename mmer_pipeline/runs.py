@@ -277,8 +277,16 @@ def best_epoch(wa: Sequence[float]) -> int:
 
 def validated_epoch(records: Sequence[Mapping[str, Any]]) -> int | None:
     """The epoch of metrics.jsonl with the highest validation WA; None without epochs or without a validation part."""
+    return next(iter(validated_epochs(records, 1)), None)
+
+
+def validated_epochs(records: Sequence[Mapping[str, Any]], count: int) -> list[int]:
+    """The `count` epochs of metrics.jsonl with the highest validation WA, or all if there are fewer.
+
+    The best one is first; of equals, the earliest is better. Without a validation part there are none.
+    """
     scores = [record["validation"]["wa"] for record in records if record["validation"]]
-    return best_epoch(scores) if scores else None
+    return sorted(range(1, len(scores) + 1), key=lambda epoch: -scores[epoch - 1])[:count]
 
 
 def validation_scores(settings: Settings, records: Sequence[Mapping[str, Any]]) -> Mapping[str, Any]:

@@ -209,6 +209,12 @@ class Settings:
         "--validation.",
         OPTIMISATION, minimum=0, is_new=True,
     )  # fmt: skip
+    average_best: int = _setting(
+        1,
+        "Number of epochs, the best on the validation part, whose weights are averaged for the validated model. "
+        "Requires --validation.",
+        OPTIMISATION, minimum=1, is_new=True,
+    )  # fmt: skip
     learning_rate: float = _setting(1e-5, "Peak learning rate.", OPTIMISATION, above=0)
     head_learning_rate: float | None = _setting(
         None, "Peak learning rate of the parts that are not pretrained: the MMI and the heads.", OPTIMISATION,

@@ -71,7 +71,9 @@ def evaluate(common: Common, numbers: tuple[int, ...], other: Path | None, run_n
         )
         console.print(f"  {_scores_line(metrics)}", highlight=False)
         if validated := evaluation.get("validated"):
-            line = f"validated, epoch {validated['epoch']}: {_scores_line(validated['metrics'])}"
+            averaged = ", ".join(map(str, sorted(validated.get("averaged", []))))
+            of = f"mean of epochs {averaged}" if averaged else f"epoch {validated['epoch']}"
+            line = f"validated, {of}: {_scores_line(validated['metrics'])}"
             console.print(f"  {line}", highlight=False)
         elif record.settings.validation != DEFAULTS["validation"]:
             say(

@@ -173,7 +173,10 @@ def _protocol(model: TrainedModel) -> str:
     """Say how the epochs of the members were chosen."""
     settings = model.settings
     if model.selection == VALIDATED:
-        return f"validated: the epoch with the highest WA on the validation part (--validation {settings.validation})"
+        chosen = "the epoch"
+        if settings.average_best > 1:
+            chosen = f"the mean of the weights after the {settings.average_best} epochs"
+        return f"validated: {chosen} with the highest WA on the validation part (--validation {settings.validation})"
     if settings.patience:
         return f"final: the last epoch that was trained (--patience {settings.patience})"
     return "final: the last epoch, no selection"

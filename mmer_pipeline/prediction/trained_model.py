@@ -49,7 +49,7 @@ class Member:
     fold: int  # counted from 1; 0: trained on everything
     held_out: str  # the session, speaker … that it never heard; "" for none
     digest: str  # of its weights
-    epoch: int | None = None  # whose weights these are; None: a model that was packed before this was recorded
+    epoch: int | None = None  # whose weights these are; None: of several, or packed before this was recorded
     config_digest: str | None = None  # of its configuration; None likewise
 
 
@@ -201,7 +201,8 @@ def _member(run: Path, record: RunRecord, selection: str) -> Member:
             f"Fold {paths.fold_name(number)} of {run} has no model of the validated epoch. To make one, run "
             f"`{train_command(settings, name, number)}{restart}`."
         )
-    return Member(fold.validated_model, number, held_out, *_facts(found, fold.validated_weights, epoch))
+    one = epoch if record.settings.average_best == 1 else None
+    return Member(fold.validated_model, number, held_out, *_facts(found, fold.validated_weights, one))
 
 
 def _facts(found: Mapping[str, str], weights: Path, epoch: int | None) -> tuple[str, int | None, str | None]:

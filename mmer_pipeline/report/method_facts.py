@@ -71,8 +71,10 @@ def validation(system: System) -> list[str]:
         what = {"session": f"one {unit} of the training part", "speaker": "one speaker of the training part"}.get(
             part, f"a fraction of {part} of the training utterances"
         )
+        averaged = settings.get("average_best", DEFAULTS["average_best"])
+        take = f"the mean of the weights after the {averaged} epochs" if averaged > 1 else "the epoch"
         sentences.append(
-            f"For {{}}, {what} served as the validation part; “validated” results take the epoch with its best WA."
+            f"For {{}}, {what} served as the validation part; “validated” results take {take} with its best WA."
         )
     else:
         sentences.append("For {}, there was no validation part.")
@@ -185,7 +187,8 @@ _TOLD = {
     "finetune_text", "spec_augment", "epochs", "patience", "learning_rate", "head_learning_rate", "layer_decay",
     "frozen_epochs", "schedule", "optimiser", "weight_decay", "clip_norm", "balanced_classes", "label_smoothing",
     "dropout", "layer_sum", "speech_pooling", "inputs", "layer", "frozen_layers", "ema", *SPEECH_CONFIG, "batch_size",
-    "precision", "seed", "augment", "max_batch_seconds", "gradient_checkpointing", "lora", "fold", "speaker_weights",
+    "precision", "seed", "augment", "average_best", "max_batch_seconds", "gradient_checkpointing", "lora", "fold",
+    "speaker_weights",
 }  # fmt: skip
 
 

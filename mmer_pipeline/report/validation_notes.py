@@ -10,7 +10,7 @@ from mmer_pipeline.suggested_commands import train_command
 
 def validation_notes(system: SystemResults) -> list[str]:
     """Note what changes the meaning of a trained system's validated or final numbers; "" where nothing does."""
-    return [_ended_early(system), _shared(system), _without_models(system)]
+    return [_ended_early(system), _averaged(system), _shared(system), _without_models(system)]
 
 
 def pairs_note(systems: Sequence[SystemResults]) -> list[str]:
@@ -31,6 +31,16 @@ def _ended_early(system: SystemResults) -> str:
     return (
         f"training ended early in {early} of {len(epochs)} folds, after {_span(epochs)} of at most {settings.epochs} "
         f"epochs (`--patience {settings.patience}`); final is the last epoch that was trained."
+    )
+
+
+def _averaged(system: SystemResults) -> str:
+    count = system.runs[0].record.settings.average_best
+    if count == 1 or system.validated is None:
+        return ""
+    return (
+        f"validated numbers are those of the mean of the weights after the {count} epochs of a fold with the highest "
+        f"validation WA (`--average-best {count}`); the epoch that is named is the best of them."
     )
 
 

@@ -104,16 +104,17 @@ def settings_for(system: str, **settings: Any) -> Settings:
     """Create the settings of a system; those that concern a head or an input that it lacks are unset.
 
     Raises:
-        UserError: an optional setting that this system does not support differs from its default, or there is patience
-            without a validation part; a feature or a version to augment with does not exist.
+        UserError: an optional setting that this system does not support differs from its default; patience or an
+            average of the best epochs needs a validation part; a feature or a version to augment with does not exist.
     """
-    if settings.get("patience") and settings.get("validation", DEFAULTS["validation"]) == DEFAULTS["validation"]:
-        raise UserError(
-            f"--patience {settings['patience']} needs a validation part, whose WA it watches, but --validation is "
-            f"{DEFAULTS['validation']}. Add --validation session (or speaker, or a fraction such as 0.1)."
-        )
     entry = find_system(system)
     settings = {**entry.defaults, **settings}
+    for name in ("patience", "average_best"):
+        if settings.get("validation", "none") == "none" and settings.get(name, DEFAULTS[name]) != DEFAULTS[name]:
+            raise UserError(
+                f"--{name.replace('_', '-')} {settings[name]} needs a validation part, whose WA it watches, but "
+                "--validation is none. Add --validation session (or speaker, or a fraction such as 0.1)."
+            )
     has = entry.options
     if entry.is_fitted:  # there are no epochs
         settings = {name: value for name, value in settings.items() if not _is_of_epochs(name)}

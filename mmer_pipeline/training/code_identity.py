@@ -46,8 +46,9 @@ _TRAINING = (
     "corpora.transcripts",
     *(
         f"training.{name}"
-        for name in ("batches", "build_model", "examples", "fold", "fold_inputs", "fold_parts", "inference", "job",
-                     "loop", "lora", "mixed_precision", "moving_average", "parameter_groups", "schedules", "step")
+        for name in ("averaging", "batches", "build_model", "examples", "fold", "fold_inputs", "fold_parts",
+                     "inference", "job", "loop", "lora", "mixed_precision", "moving_average", "parameter_groups",
+                     "schedules", "step")
     ),
 )  # fmt: skip
 # Packages whose modules count if a system imports them, except those that only find things.

@@ -18,7 +18,7 @@ from mmer_pipeline.devices import is_main_process
 from mmer_pipeline.digests import digest_of_result
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.evaluations import NotEvaluated, read_evaluation
-from mmer_pipeline.runs import RunRecord, input_title, read_metrics, validated_epoch, write_predictions
+from mmer_pipeline.runs import RunRecord, input_title, read_metrics, validated_epochs, write_predictions
 from mmer_pipeline.scoring.metrics import Predictions, score
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.suggested_commands import train_command
@@ -121,8 +121,10 @@ def evaluate_fold(run: Path, number: int, *, cache: Path, device: str) -> tuple[
             # The validated epoch may be the last one, whose predictions are known.
             if digest_of_result(fold_paths.validated_weights) != evaluation["model_digest"]:
                 scored = score_fold(run, record, cache=cache, device=device, directory=fold_paths.validated_model)
+            best = validated_epochs(read_metrics(fold_paths.metrics), record.settings.average_best)
             evaluation["validated"] = {
-                "epoch": validated_epoch(read_metrics(fold_paths.metrics)),
+                "epoch": best[0],
+                **({"averaged": best} if record.settings.average_best > 1 else {}),
                 **write_results(scored, fold_paths.validated_weights, fold_paths.validated_predictions),
             }
         if is_main:

@@ -13,9 +13,10 @@ import torch
 from mmer_pipeline import files
 from mmer_pipeline.digests import digest_of_texts
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.runs import has_ended, read_metrics, validated_epoch
+from mmer_pipeline.runs import has_ended, read_metrics, validated_epochs
 from mmer_pipeline.scoring.metrics import score
 from mmer_pipeline.training import checkpoint, memory_budget
+from mmer_pipeline.training.averaging import write_average
 from mmer_pipeline.training.batches import epoch_batches
 from mmer_pipeline.training.inference import predict
 from mmer_pipeline.training.job import FoldJob, save_model
@@ -110,6 +111,9 @@ class Trainer:
                 self._after_step(step + 1, len(batches))
             self._close_epoch()
         if self.accelerator.is_main_process:
+            if self.settings.average_best > 1:
+                best = validated_epochs(self.records, self.settings.average_best)
+                write_average([self.paths.model_of(epoch) for epoch in best], self.paths.validated_model)
             self._save_model(self.paths.model)
         self.accelerator.wait_for_everyone()
 
@@ -232,11 +236,15 @@ class Trainer:
 
         It follows the saved state: a run that is killed before or within this write resumes from the end of the epoch,
         and writes it then. Written before the state, it could keep an epoch that is trained again with another result.
+        If several epochs are to be averaged, each of the best ones so far is kept with the state, until the end.
         """
-        best = validated_epoch(self.records)
-        is_main, at_end_of_epoch = self.accelerator.is_main_process, self.progress.step == 0
-        if is_main and at_end_of_epoch and best is not None and best == len(self.records):
-            self._save_model(self.paths.validated_model)
+        last, count = len(self.records), self.settings.average_best
+        best = validated_epochs(self.records, count)
+        if not (self.accelerator.is_main_process and self.progress.step == 0 and last in best):
+            return
+        self._save_model(self.paths.model_of(last) if count > 1 else self.paths.validated_model)
+        for epoch in set(range(1, last)) - set(best):
+            files.remove_directory(self.paths.model_of(epoch))
 
 
 def _digest(records: Sequence[dict[str, Any]]) -> str:

@@ -10,6 +10,7 @@ from mmer_pipeline.report import comparison_tables, pair_table, single_system_ta
 from mmer_pipeline.report.build_report import make_report
 from mmer_pipeline.report.imported_results import Import
 from mmer_pipeline.report.markdown import markdown
+from mmer_pipeline.report.methods import methods
 from mmer_pipeline.report.report_content import Hole
 from mmer_pipeline.report.report_page import html
 from mmer_pipeline.report.table_rendering import as_markdown
@@ -45,6 +46,14 @@ def test_validated_numbers_are_those_of_the_validated_predictions(tmp_path, monk
     counts = statistics.cluster_counts(np.array(pooled(TRUTH)), np.array(pooled(VALIDATED)), clusters, 2)
     assert validated.summary["wa"].interval_95 == statistics.bootstrap_intervals(counts)["wa"]
     assert validated.summary["wa"].interval_95 != system.selections.final.summary["wa"].interval_95
+
+
+def test_an_average_of_epochs_is_told(tmp_path):
+    report = make_report([write_validated(tmp_path / "r", average_best=3)])
+    assert "mean of the weights after the 3 epochs of a fold with the highest validation WA" in markdown(report)
+    protocol = dict(methods(report))["Data and protocol"]
+    assert "“validated” results take the mean of the weights after the 3 epochs with its best WA." in protocol
+    assert "mean of the weights" not in markdown(make_report([write_validated(tmp_path / "q")]))
 
 
 def test_pairs_of_validated_models_where_every_system_has_them(tmp_path):
