@@ -9,6 +9,8 @@ _SPEAKERS = (
 )
 # The way from a system's inputs to its logits, in one or more clauses.
 _DESCRIPTIONS = {
+    "morais": "the frames of layer {layer} of the speech encoder, which is frozen and was not fine-tuned before, are "
+    f"read by ECAPA-TDNN{cite('desplanques2020')} (512 channels, a vector of 192) and a linear layer",
     "wang": "one branch is a two-layer LSTM on MFCC with deltas and double deltas; the other one reads two mel "
     "spectrograms (windows of 32 and 64 ms), each after two blocks of convolution, batch norm and max pooling, by a "
     "two-layer dual-sequence LSTM, whose gates are normalised over the batch in each step; the logits of both are "

@@ -19,8 +19,13 @@ OF_TABLE_1 = {  # the number in the list of the MMER paper → key
     36: "pappagari2020", 37: "peng2020", 38: "chen2021", 39: "padi2022", 40: "makiuchi2021",
 }  # fmt: skip
 OF_SYSTEMS = {
-    "mmer": MMER, "cai": "cai2021", "wang": "wang2020", "pappagari": "pappagari2020", "padi": "padi2022",
-}  # fmt: skip
+    "mmer": MMER,
+    "cai": "cai2021",
+    "morais": "morais2022",
+    "padi": "padi2022",
+    "pappagari": "pappagari2020",
+    "wang": "wang2020",
+}
 _OF_ENCODERS = {  # what the name of an encoder or ASR model begins with, after its owner's where that may differ
     r"facebook/wav2vec2": "wav2vec2",
     r"(FacebookAI/)?roberta-": "roberta",

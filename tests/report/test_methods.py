@@ -117,6 +117,11 @@ def test_encoders_have_their_revisions_and_publications(both):
         ({"system": "mmer", "pooled": "text", "text_self_attention": True},
          ["A transformer layer is applied to the words first.", "reads the mean of the text encoder's tokens."]),
         (
+            {"system": "morais", "alpha": 0.0, "layer": "last"},
+            ["was rebuilt after its publication [@morais2022]: the frames of layer last of the speech encoder, which",
+             "are read by ECAPA-TDNN [@desplanques2020] (512 channels, a vector of 192) and a linear layer."],
+        ),
+        (
             {"system": "wang", "alpha": 0.0},
             ["was rebuilt after its publication [@wang2020]: one branch is a two-layer LSTM on MFCC"],
         ),

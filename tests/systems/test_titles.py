@@ -37,6 +37,7 @@ def test_titles_say_what_sets_a_system_apart():
         "loudness": "Length and loudness",
         "superb": "SUPERB (speech-layers, wav2vec2-base)",
         "attentive": "Attentive pooling (speech-states, wav2vec2-base, layer last)",
+        "morais": "after Morais et al. (2022) (speech-states, wav2vec2-base, layer last)",
     }
     both = settings_for("probe", fold=1, inputs="speech-layers+text-layers", layer="3", text_encoder="a/b")
     assert title(asdict(both)) == "Probe (speech-layers, text-layers, wav2vec2-base, b, layer 3)"

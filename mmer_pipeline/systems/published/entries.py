@@ -1,6 +1,6 @@
 """The systems of other publications by name. This module imports nothing heavy."""
 
-from mmer_pipeline.systems.entry import System
+from mmer_pipeline.systems.entry import INPUTS, System
 
 # Their publications do not give rates that would suit another network: these are ours.
 _OF_SPEAKERS = {
@@ -9,6 +9,19 @@ _OF_SPEAKERS = {
 }  # fmt: skip
 
 PUBLISHED: dict[str, System] = {
+    # Frames of a speech encoder, ECAPA-TDNN, linear layer (the paper's [30]); rates are ours. Short and long utterances
+    # share batches, or batch norm would see the length of those that are sorted.
+    "morais": System(
+        "mmer_pipeline.systems.published.morais:EcapaHead",
+        "after Morais et al. (2022)",
+        (INPUTS,),
+        ("inputs", "layer"),
+        {
+            "inputs": "speech-states", "layer": "last", "optimiser": "adam", "learning_rate": 1e-3,
+            "schedule": "linear", "batch_size": 32, "epochs": 30, "bucket_batches": 1, "weight_decay": 2e-5,
+            "dropout": 0.0, "precision": "fp32",
+        },
+    ),
     # LSTM on MFCC, dual-sequence LSTM on two mel spectrograms (the paper's [35]). Short and long utterances share
     # batches, because batch norm would see the length of those that were sorted.
     "wang": System(
