@@ -158,11 +158,10 @@ class Examples:
         self.seconds = [0.0] * len(positions)  # length of each utterance, by which batches are sorted and split
         if speech and frame_rate:
             self.seconds = [speech.length(position) / frame_rate for position in positions]
-        elif text:
-            self.seconds = [text.length(position) / TOKENS_PER_SECOND for position in positions]
-        elif self.others:
-            longest = (max(rows.length(position) for rows in self.others.values()) for position in positions)
-            self.seconds = [length / ROWS_PER_SECOND for length in longest]
+        elif text or self.others:
+            rates: list[tuple[Rows, float]] = [(rows, ROWS_PER_SECOND) for rows in self.others.values()]
+            rates += [(text, TOKENS_PER_SECOND)] if text else []
+            self.seconds = [max(rows.length(position) / rate for rows, rate in rates) for position in positions]
         self.targets = [self._target(position) for position in positions]
         # Number of utterances that do not contribute to the CTC loss.
         self.without_target = sum(not target for target in self.targets[: self.utterances]) if alphabet else 0

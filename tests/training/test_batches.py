@@ -60,6 +60,19 @@ def examples(manifest: Manifest, rows: tuple[list[np.ndarray], list[np.ndarray]]
     return make_examples(manifest, text, speech)
 
 
+def test_an_utterance_is_as_long_as_the_longest_of_its_frozen_frames_and_its_tokens(
+    manifest: Manifest, examples: Examples, rows: tuple[list[np.ndarray], list[np.ndarray]]
+) -> None:
+    frames = examples.speech
+    assert frames is not None
+    found = Examples(
+        manifest, speech=None, frame_rate=None, text=examples.text, alphabet=None, others={"speech_states": frames}
+    )
+    expected = [max(len(speech) / 50, len(text) / 3.2) for speech, text in zip(*rows, strict=True)]
+    assert found.seconds == pytest.approx(expected)
+    assert any(len(speech) / 50 > len(text) / 3.2 for speech, text in zip(*rows, strict=True))
+
+
 @pytest.mark.parametrize("positions", [(3,), (0, 9, 4), tuple(range(16))])
 def test_a_batch_holds_each_utterance_s_values_and_zeros_behind_them(
     positions: tuple[int, ...], examples: Examples, rows: tuple[list[np.ndarray], list[np.ndarray]]
