@@ -122,13 +122,19 @@ class Settings:
     layer: str = _setting(
         "best",
         "Layer of a frozen encoder: best (chosen within the training part), last, all, a number (0: the input of the "
-        "first layer), or several joined by + (probe, svm, attentive).",
+        "first layer), or several joined by + (probe, svm, attentive, and systems that read speech-states).",
         MODEL, metavar="LAYER", for_features=True, is_optional=True, is_new=True,
     )  # fmt: skip
     statistics: str = _setting(
         "mean+std",
         "Statistics over time that are read: the mean, also the standard deviation, or the first token (probe, svm).",
         MODEL, choices=("mean", "mean+std", "first"), is_optional=True, is_new=True,
+    )  # fmt: skip
+    padding: str = _setting(
+        "masked",
+        "What a system does with padding (chen): masked, or as its authors' code (reference), which fills short "
+        "utterances with zeros that count as frames and tokens.",
+        MODEL, choices=("masked", "reference"), is_optional=True, is_new=True,
     )  # fmt: skip
     frozen_layers: int = _setting(
         0, "Number of layers of the speech encoder that are not trained; their output is stored (mmer, cai, wav2vec2).",

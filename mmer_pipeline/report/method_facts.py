@@ -187,8 +187,8 @@ _TOLD = {
     "finetune_text", "spec_augment", "epochs", "patience", "learning_rate", "head_learning_rate", "layer_decay",
     "frozen_epochs", "schedule", "optimiser", "weight_decay", "clip_norm", "balanced_classes", "label_smoothing",
     "dropout", "layer_sum", "speech_pooling", "inputs", "layer", "frozen_layers", "ema", *SPEECH_CONFIG, "batch_size",
-    "precision", "seed", "augment", "average_best", "max_batch_seconds", "gradient_checkpointing", "lora", "fold",
-    "speaker_weights",
+    "padding", "precision", "seed", "augment", "average_best", "max_batch_seconds", "gradient_checkpointing", "lora",
+    "fold", "speaker_weights",
 }  # fmt: skip
 
 

@@ -7,10 +7,24 @@ _SPEAKERS = (
     f"a linear layer reads the speaker embedding of Resemblyzer's network{cite('ge2e')}, an LSTM over windows of 1.6 s "
     "of mel frames, in place of the publication's ResNet; the embedding of an utterance is the mean over its windows"
 )
+_FRAMES = "the frames of layer {layer} of the frozen speech encoder"
 # The way from a system's inputs to its logits, in one or more clauses.
 _DESCRIPTIONS = {
     "morais": "the frames of layer {layer} of the speech encoder, which is frozen and was not fine-tuned before, are "
     f"read by ECAPA-TDNN{cite('desplanques2020')} (512 channels, a vector of 192) and a linear layer",
+    "chen": f"{_FRAMES} and the tokens, at most 460 and 20, each pass five transformer layers, three cascaded blocks "
+    "of key-sparse attention to the other modality and then to themselves, and two layers of key-sparse "
+    "self-attention; the means of both pass three linear layers",
+    "lu": f"{_FRAMES} pass a bidirectional LSTM (128 units a direction) and self-attention with eight heads; a linear "
+    "layer reads their mean",
+    "memocmt": f"tokens attend to {_FRAMES}, and frames to tokens; a layer of self-attention joins both, whose minimum "
+    "over positions passes two linear layers",
+    "ca-mser": "a convolutional network reads log-mel spectrograms, a bidirectional LSTM MFCCs; together they weight "
+    f"{_FRAMES}, and linear layers read all three",
+    "mult": f"{_FRAMES} and the tokens pass a convolution to 40 channels, five layers of attention to the other "
+    "modality and five of self-attention, with ten heads; a residual block and a linear layer read the last positions",
+    "misa": f"two bidirectional LSTMs read {_FRAMES}, and the tokens are averaged; each modality has a private and a "
+    "shared vector, a transformer layer joins the four, and two linear layers read them",
     "wang": "one branch is a two-layer LSTM on MFCC with deltas and double deltas; the other one reads two mel "
     "spectrograms (windows of 32 and 64 ms), each after two blocks of convolution, batch norm and max pooling, by a "
     "two-layer dual-sequence LSTM, whose gates are normalised over the batch in each step; the logits of both are "
@@ -24,7 +38,11 @@ _SPEAKER_WEIGHTS = {
     "scratch": "For {}, the speaker network was trained from random weights, on one window of an utterance in a step.",
 }
 REBUILT = tuple(_DESCRIPTIONS)
-LOSSES = {"wang": "the mean of the cross-entropies of both branches"}  # in place of the cross-entropy
+LOSSES = {  # in place of the cross-entropy
+    "wang": "the mean of the cross-entropies of both branches",
+    "misa": "the sum of cross-entropy, central moment discrepancy of the shared vectors, 0.3 · products of private and "
+    "other vectors, and error of the rebuilt vectors, over the utterances of a step",
+}
 
 
 def published_system(kind: str, settings: JsonObject) -> list[str]:
@@ -33,4 +51,6 @@ def published_system(kind: str, settings: JsonObject) -> list[str]:
     sentences = [f"{{}} {{was}} rebuilt after its publication{cite(OF_SYSTEMS[kind])}: {described}."]
     if _SPEAKERS in described:
         sentences.append(_SPEAKER_WEIGHTS[str(settings["speaker_weights"])])
+    if settings["padding"] == "reference":
+        sentences.append("For {}, padding counts as frames and tokens, as in the authors' code.")
     return sentences

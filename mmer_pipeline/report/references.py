@@ -21,7 +21,13 @@ OF_TABLE_1 = {  # the number in the list of the MMER paper → key
 OF_SYSTEMS = {
     "mmer": MMER,
     "cai": "cai2021",
+    "ca-mser": "zou2022",
+    "chen": "chen2021",
+    "lu": "lu2020",
+    "memocmt": "memocmt2025",
+    "misa": "misa2020",
     "morais": "morais2022",
+    "mult": "tsai2019",
     "padi": "padi2022",
     "pappagari": "pappagari2020",
     "wang": "wang2020",

@@ -20,6 +20,7 @@ _VARIANTS = {  # settings in which the authors' code differs from the paper, and
     "dropout_at": "dropout on inputs",
     "spec_augment": "no SpecAugment",
     "text_pooling": "pooler",
+    "padding": "padding counted",
 }
 _ADDED = {"layer_sum": "layer sum", "speech_pooling": "attentive pooling"}
 _NAMED_AFTER = {"wav2vec2": "speech_encoder", "roberta": "text_encoder"}  # systems whose title is that of an encoder
@@ -71,15 +72,15 @@ def title(settings: Mapping[str, Any]) -> str:
 
 def _inputs(system: System, settings: Mapping[str, Any]) -> list[str]:
     """Notes on the frozen features that a system reads, and of which encoders they are."""
-    if INPUTS not in system.reads:
+    named = INPUTS in system.reads
+    if not named and not set(system.reads) - {"speech", "text"}:
         return []
-    names = str(settings.get("inputs", DEFAULTS["inputs"])).split("+")
-    notes = list(map(short_name, names))
+    notes = list(map(short_name, str(settings.get("inputs", DEFAULTS["inputs"])).split("+"))) if named else []
     for modality in ("speech", "text"):
         if modality in modalities_read(settings, with_encoder=True):
             notes.append(encoder_name(settings[f"{modality}_encoder"]).rpartition("/")[2])
     layer = settings.get("layer", DEFAULTS["layer"])
-    if "layer" in system.options and layer != BEST:
+    if "layer" in system.options and layer != (BEST if named else system.defaults.get("layer", BEST)):
         notes.append(f"layer {layer}")
     if settings.get("statistics", DEFAULTS["statistics"]) != DEFAULTS["statistics"]:
         notes.append(settings["statistics"])

@@ -16,7 +16,8 @@ from mmer_pipeline.report.corpus_content import MAJORITY, Baseline, Baselines
 from mmer_pipeline.report.held_out_corpus import held_out_corpus
 from mmer_pipeline.report.imported_results import Import
 from mmer_pipeline.report.methods import methods, methods_latex, methods_markdown
-from mmer_pipeline.report.references import bibliography
+from mmer_pipeline.report.published_systems import REBUILT
+from mmer_pipeline.report.references import OF_SYSTEMS, bibliography
 from mmer_pipeline.report.run_results import HeldOut, SystemResults
 from mmer_pipeline.report.utterance_facts import UtteranceFacts
 from mmer_pipeline.runs import trained_digests
@@ -135,6 +136,11 @@ def test_encoders_have_their_revisions_and_publications(both):
             ["was rebuilt after its publication [@padi2022]", "in training, spans of time and of bands are silent "
              "(SpecAugment [@specaugment])", "The speaker network was fine-tuned"],
         ),
+        ({"system": "chen", "layer": "last", "padding": "reference"},
+         ["was rebuilt after its publication [@chen2021]: the frames of layer last of the frozen speech encoder and "
+          "the tokens, at most 460 and 20,", "Padding counts as frames and tokens, as in the authors' code."]),
+        *(({"system": name}, [f"was rebuilt after its publication [@{key}]: "])
+          for name, key in OF_SYSTEMS.items() if name in REBUILT),
     ],
 )  # fmt: skip
 def test_the_architecture_is_described(tmp_path, settings, sentences):

@@ -38,6 +38,15 @@ def test_titles_say_what_sets_a_system_apart():
         "superb": "SUPERB (speech-layers, wav2vec2-base)",
         "attentive": "Attentive pooling (speech-states, wav2vec2-base, layer last)",
         "morais": "after Morais et al. (2022) (speech-states, wav2vec2-base, layer last)",
+        "chen": "Chen et al. (2022) (wav2vec2-base, roberta-base)",
+        "lu": "Lu et al. (2020) (wav2vec2-base)",
+        "memocmt": "MemoCMT (wav2vec2-base, roberta-base)",
+        "ca-mser": "CA-MSER (wav2vec2-base)",
+        "mult": "MulT (wav2vec2-base, roberta-base)",
+        "misa": "MISA (wav2vec2-base, roberta-base)",
+        "wang": "Wang et al. (2020)",
+        "pappagari": "Pappagari et al. (2020) (Resemblyzer, fine-tuned)",
+        "padi": "after Padi et al. (2022)",
     }
     both = settings_for("probe", fold=1, inputs="speech-layers+text-layers", layer="3", text_encoder="a/b")
     assert title(asdict(both)) == "Probe (speech-layers, text-layers, wav2vec2-base, b, layer 3)"

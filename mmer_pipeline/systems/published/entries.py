@@ -8,7 +8,74 @@ _OF_SPEAKERS = {
     "schedule": "linear", "weight_decay": 0.0, "dropout": 0.0, "precision": "fp32",
 }  # fmt: skip
 
+_SPEECH_AND_TEXT = ("speech-states", "text")
+# Where a publication gives no other: nothing but the optimiser's plain rule.
+_PLAIN = {"layer": "last", "schedule": "constant", "weight_decay": 0.0, "clip_norm": 0.0, "precision": "fp32"}
+
 PUBLISHED: dict[str, System] = {
+    # Frames and tokens of frozen encoders, key-sparse transformer with cascaded cross-attention (the paper's [38]).
+    "chen": System(
+        "mmer_pipeline.systems.published.chen:KeySparseTransformer",
+        "Chen et al. (2022)",
+        _SPEECH_AND_TEXT,
+        ("layer", "padding"),
+        {
+            **_PLAIN,
+            "optimiser": "sgd",
+            "learning_rate": 5e-4,
+            "schedule": "cosine",
+            "epochs": 120,
+            "batch_size": 32,
+        },
+    ),
+    # Frames of the encoder of an ASR model, bidirectional LSTM, self-attention (the paper's [33]); rates are ours.
+    "lu": System(
+        "mmer_pipeline.systems.published.lu:AsrFeatures",
+        "Lu et al. (2020)",
+        ("speech-states",),
+        ("layer",),
+        {**_PLAIN, "optimiser": "adam", "learning_rate": 1e-3, "epochs": 30, "batch_size": 32, "clip_norm": 1.0},
+    ),
+    # Cross-modal transformer (Scientific Reports 2025), on frozen encoders.
+    "memocmt": System(
+        "mmer_pipeline.systems.published.memocmt:CrossModalTransformer",
+        "MemoCMT",
+        _SPEECH_AND_TEXT,
+        ("layer",),
+        {**_PLAIN, "optimiser": "adam", "learning_rate": 1e-4, "epochs": 50, "batch_size": 32, "dropout": 0.5},
+    ),
+    # Co-attention of spectrogram, MFCC and encoder (ICASSP 2022).
+    "ca-mser": System(
+        "mmer_pipeline.systems.published.ca_mser:CoAttention",
+        "CA-MSER",
+        ("speech-states", "mfcc", "log-mel"),
+        ("layer",),
+        {**_PLAIN, "optimiser": "adamw", "learning_rate": 1e-4, "epochs": 50, "batch_size": 32, "weight_decay": 0.01},
+    ),
+    # Crossmodal transformers both ways (ACL 2019), two modalities.
+    "mult": System(
+        "mmer_pipeline.systems.published.mult:MulT",
+        "MulT",
+        _SPEECH_AND_TEXT,
+        ("layer",),
+        {**_PLAIN, "optimiser": "adam", "learning_rate": 1e-3, "epochs": 40, "batch_size": 24, "clip_norm": 0.8},
+    ),
+    # Private and shared vectors of each modality (ACM Multimedia 2020), two modalities.
+    "misa": System(
+        "mmer_pipeline.systems.published.misa:Misa",
+        "MISA",
+        _SPEECH_AND_TEXT,
+        ("layer",),
+        {
+            **_PLAIN,
+            "optimiser": "adam",
+            "learning_rate": 1e-4,
+            "epochs": 50,
+            "batch_size": 64,
+            "clip_norm": 1.0,
+            "dropout": 0.5,
+        },
+    ),
     # Frames of a speech encoder, ECAPA-TDNN, linear layer (the paper's [30]); rates are ours. Short and long utterances
     # share batches, or batch norm would see the length of those that are sorted.
     "morais": System(
@@ -30,8 +97,16 @@ PUBLISHED: dict[str, System] = {
         ("mfcc", "mel-512", "mel-1024"),
         (),
         {
-            "optimiser": "adam", "learning_rate": 1e-3, "schedule": "halving", "batch_size": 128, "epochs": 50,
-            "bucket_batches": 1, "weight_decay": 0.0, "clip_norm": 0.0, "dropout": 0.0, "precision": "fp32",
+            "optimiser": "adam",
+            "learning_rate": 1e-3,
+            "schedule": "halving",
+            "batch_size": 128,
+            "epochs": 50,
+            "bucket_batches": 1,
+            "weight_decay": 0.0,
+            "clip_norm": 0.0,
+            "dropout": 0.0,
+            "precision": "fp32",
         },
     ),
     # Speaker network, linear layer (the paper's [36]).
