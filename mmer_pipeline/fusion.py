@@ -18,15 +18,14 @@ from mmer_pipeline import files, paths, sealed_json
 from mmer_pipeline.digests import digest_of_result
 from mmer_pipeline.errors import UserError, first_few
 from mmer_pipeline.evaluations import PredictionRows, read_evaluation, read_rows
+from mmer_pipeline.fusion_weights import fit_weights, shares
 from mmer_pipeline.json_shapes import mismatch
 from mmer_pipeline.runs import RunRecord, trained_folds, write_predictions
-from mmer_pipeline.scoring.metrics import Floats, Integers
+from mmer_pipeline.scoring.metrics import Floats
 from mmer_pipeline.settings import DEFAULTS, Settings
 from mmer_pipeline.suggested_commands import train_command
 from mmer_pipeline.systems.titles import title
 
-FLOOR = 1e-12  # of a probability, so that the cross-entropy of an impossible class is finite
-STEPS, TOLERANCE = 10_000, 1e-10  # of the fit of the weights: when it ends, whichever comes first
 _WORDS = {"seed": "seeds", "manifest": "versions of the manifest"}  # for what two runs must have in common
 _DIGESTS = ("identity", "model_digest", "predictions_digest")  # of an evaluation: what a fusion depends on
 _FUSION = {
@@ -46,7 +45,7 @@ class Fused:
     members: tuple[str, ...]  # names of the runs
     titles: tuple[str, ...]  # of their systems, each of them once
     weights: tuple[tuple[float, ...], ...]  # [K, M], a sum of 1 each
-    validation: str | None  # the validation part that they were fitted on; None: equal weights
+    validation: str | None  # the validation part that they were fitted on; None: equal, or given
 
     @property
     def title(self) -> str:
@@ -56,12 +55,18 @@ class Fused:
     @property
     def described(self) -> str:
         """The weights in words, the range of each over the folds."""
-        if self.validation is None:
+        if self.are_equal:
             return "equal weights"
         ends = [(min(column), max(column)) for column in zip(*self.weights, strict=True)]
         each = [f"{low:.2f}" if f"{low:.2f}" == f"{high:.2f}" else f"{low:.2f} to {high:.2f}" for low, high in ends]
         said = ", ".join(f"{name} {weight}" for name, weight in zip(self.titles, each, strict=True))
-        return f"weights fitted on the validation part of each fold: {said}"
+        source = "given weights" if self.validation is None else "weights fitted on the validation part of each fold"
+        return f"{source}: {said}"
+
+    @property
+    def are_equal(self) -> bool:
+        """Whether nothing was said about the weights, and they are equal."""
+        return self.validation is None and all(len(set(of_fold)) == 1 for of_fold in self.weights)
 
 
 @dataclass(frozen=True)
@@ -96,52 +101,44 @@ def combine(probabilities: Sequence[Floats], weights: Sequence[float]) -> Floats
     return np.asarray(np.tensordot(np.asarray(weights), np.stack(list(probabilities)), axes=1))  # [N, C]
 
 
-def fit_weights(probabilities: Sequence[Floats], truth: Integers) -> tuple[float, ...]:
-    """The weights, none negative and with a sum of 1, of the mean with the smallest cross-entropy on N utterances.
-
-    Expectation maximisation (F. Jelinek, R. L. Mercer, 1980), each of whose steps lowers the cross-entropy; it is
-    convex in the weights, so the minimum that is found is the only one.
-
-    Args:
-        probabilities: `[N, C]` of each of M members.
-        truth: `[N]` class numbers.
-    """
-    of_truth = np.stack([part[np.arange(len(truth)), truth] for part in probabilities]).clip(min=FLOOR)  # [M, N]
-    weights = np.full(len(of_truth), 1 / len(of_truth))
-    for _ in range(STEPS):
-        shares = weights[:, None] * of_truth
-        after = (shares / shares.sum(axis=0)).mean(axis=1)  # [M]
-        change, weights = np.abs(after - weights).max(), after
-        if change < TOLERANCE:
-            break
-    return tuple(weights.tolist())
-
-
-def fuse_command(members: Sequence[str], name: str) -> str:
+def _fuse_command(name: str, fused: Fused) -> str:
     """The command that makes a fusion."""
-    return shlex.join(["mmer-pipe", "fuse", *members, "--run", name])
+    given = (
+        []
+        if fused.validation or fused.are_equal
+        else ["--weights", ",".join(f"{weight:g}" for weight in fused.weights[0])]
+    )
+    return shlex.join(["mmer-pipe", "fuse", *fused.members, "--run", name, *given])
 
 
-def make_fusion(runs: Sequence[Path], target: Path, *, cache: Path, device: str) -> tuple[FusedRun, bool]:
+def make_fusion(
+    runs: Sequence[Path], target: Path, *, cache: Path, device: str, given: Sequence[float] = ()
+) -> tuple[FusedRun, bool]:
     """Fuse the evaluated folds of runs into the directory `target`, unless that is up to date.
 
-    If all runs have the same validation part, their models predict it from the features in `cache`, and each fold's
-    weights are fitted on it; the held-out part is never used for this.
+    The weights are `given`, one for each run and scaled to a sum of 1. Without any, if all runs have the same
+    validation part, their models predict it from the features in `cache`, and each fold's weights are fitted on it; the
+    held-out part is never used for this.
 
     Returns:
         The fusion, and whether it was computed by this call.
 
     Raises:
         Busy: another process is making this fusion.
-        UserError: the runs do not match or lack a fold, or `target` is a trained run.
+        UserError: the runs do not match or lack a fold, the given weights are not one for each, or `target` is a
+            trained run.
     """
     names = [run.name for run in runs]
     if len(runs) < 2 or len(set(names)) < len(names):
         raise UserError(f"A fusion needs at least two different runs, found: {', '.join(names)}.")
     if any(target.glob("fold-*")):
         raise UserError(f"{target} is a trained run. Choose another --run for the fusion.")
+    fixed = shares(given, len(runs)) if given else None
     members = [_read_member(run) for run in runs]
     numbers = _check_match(members)
+    validation = None if fixed else _common_validation(members)
+    if validation is None:
+        fixed = fixed or (1 / len(members),) * len(members)
     with files.locked(paths.lock_of(target)):
         if paths.fusion(target).is_file():
             try:
@@ -149,15 +146,13 @@ def make_fusion(runs: Sequence[Path], target: Path, *, cache: Path, device: str)
             except UserError:  # it is out of date
                 pass
             else:
-                if list(found.fused.members) == names:
+                is_same = (list(found.fused.members), found.fused.validation) == (names, validation)
+                if is_same and (fixed is None or set(found.fused.weights) == {fixed}):
                     return found, False
-        validation = _common_validation(members)
         folds = []
         rows: list[list[str]] = []
         for number in numbers:
-            weights: tuple[float, ...] = (1 / len(members),) * len(members)
-            if validation is not None:
-                weights = _fitted(members, number, cache, device)
+            weights = fixed or _fitted(members, number, cache, device)
             rows += _fused_rows(members, number, weights)
             digests = [member.digests(number) for member in members]
             held_out = members[0].evaluations[number]["held_out"]
@@ -187,7 +182,13 @@ def read_fusion(run: Path) -> FusedRun:
     fault = mismatch(value, _FUSION)
     if fault or not value["folds"] or not len(value["titles"]) == len(value["members"]) > 1:
         raise UserError(f"{path} is no fusion: {fault or 'it is empty'}. Run `mmer-pipe fuse` again.")
-    again = f"Fuse the runs again: {fuse_command(value['members'], run.name)}"
+    fused = Fused(
+        tuple(value["members"]),
+        tuple(value["titles"]),
+        tuple(tuple(entry["weights"]) for entry in value["folds"]),
+        value["validation"],
+    )
+    again = f"Fuse the runs again: {_fuse_command(run.name, fused)}"
     members = [_read_member(run.parent / name) for name in value["members"]]
     known = {entry["fold"]: entry["members"] for entry in value["folds"]}
     for at, member in enumerate(members):
@@ -197,12 +198,6 @@ def read_fusion(run: Path) -> FusedRun:
     predictions = paths.fused_predictions(run)
     if not predictions.is_file() or digest_of_result(predictions) != value["predictions_digest"]:
         raise UserError(f"{predictions} is missing or has changed since it was written. {again}")
-    fused = Fused(
-        tuple(value["members"]),
-        tuple(value["titles"]),
-        tuple(tuple(entry["weights"]) for entry in value["folds"]),
-        value["validation"],
-    )
     held_outs = {entry["fold"]: entry["held_out"] for entry in value["folds"]}
     return FusedRun(
         fused, tuple(value["labels"]), held_outs, members[0].record, read_rows(predictions, value["labels"])

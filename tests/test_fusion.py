@@ -14,7 +14,8 @@ from scipy.optimize import minimize_scalar
 
 from mmer_pipeline import paths
 from mmer_pipeline.errors import UserError
-from mmer_pipeline.fusion import combine, fit_weights, make_fusion, read_fusion
+from mmer_pipeline.fusion import combine, make_fusion, read_fusion
+from mmer_pipeline.fusion_weights import fit_weights
 from mmer_pipeline.report.build_report import make_report
 from mmer_pipeline.report.markdown import markdown
 from mmer_pipeline.report.methods import methods_latex
@@ -26,8 +27,8 @@ from mmer_pipeline.training.evaluation import evaluate_fold, score_fold
 RUNS = Path("runs")
 
 
-def fuse(*names, run="both"):
-    return make_fusion([RUNS / name for name in names], RUNS / run, cache=Path("cache"), device="cpu")
+def fuse(*names, run="both", given=()):
+    return make_fusion([RUNS / name for name in names], RUNS / run, cache=Path("cache"), device="cpu", given=given)
 
 
 def two_runs(**second):
@@ -97,6 +98,43 @@ def test_fusing_again_is_up_to_date_until_a_member_or_the_list_changes():
     with pytest.raises(UserError, match="is missing or has changed"):
         read_fusion(RUNS / "both")
     assert fuse("b", "a")[1]
+
+
+def test_given_weights_are_used_in_their_ratio_and_told():
+    two_runs()
+    fuse("a", "b")
+    shown = succeed("fuse", "a", "b", "--run", "both", "--weights", "1.5,0.5")
+    assert "given weights: MMER (α = 0.1) 0.75, RoBERTa (frozen) 0.25." in shown.output
+    parts = [read_predictions(paths.fold(RUNS / name, 2).predictions) for name in "ab"]
+    of_fold = [row for row in rows_of() if row["fold"] == "2"]
+    for row, one, other in zip(of_fold, *parts, strict=True):
+        expected = 0.75 * float(one["probability_happy"]) + 0.25 * float(other["probability_happy"])
+        assert float(row["probability_happy"]) == pytest.approx(expected, abs=1e-6)
+    assert not fuse("a", "b", given=(3, 1))[1]
+    write_run(RUNS / "b", flipped=1, system="roberta", alpha=0.0)
+    with pytest.raises(UserError, match=r"mmer-pipe fuse a b --run both --weights 0\.75,0\.25"):
+        read_fusion(RUNS / "both")
+
+
+def test_weights_that_are_not_given_any_more_are_equal_again():
+    two_runs()
+    assert fuse("a", "b", given=(1, 0.6))[1]
+    found, computed = fuse("a", "b")
+    assert computed
+    assert found.fused.described == "equal weights"
+
+
+@pytest.mark.parametrize("given", [(1,), (1, 2, 3), (1, -0.5), (0, 0), (float("nan"), 1)])
+def test_weights_that_are_not_one_for_each_run_are_refused(given):
+    two_runs()
+    with pytest.raises(UserError, match=r"--weights: expected 2 numbers, one for each run.*--weights 1,0\.6"):
+        fuse("a", "b", given=given)
+
+
+def test_words_as_weights_are_refused():
+    assert "expected numbers separated by commas, such as 1,0.6, found 'half'" in fail(
+        "fuse", "a", "b", "--run", "both", "--weights", "half", code=2
+    )
 
 
 @pytest.mark.parametrize(
