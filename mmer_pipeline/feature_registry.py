@@ -30,6 +30,7 @@ FEATURES = {
     "mfcc": "mmer_pipeline.features.acoustic_features:Mfcc",
     "mel-512": "mmer_pipeline.features.acoustic_features:Mel512",
     "mel-1024": "mmer_pipeline.features.acoustic_features:Mel1024",
+    "spectrogram": "mmer_pipeline.features.acoustic_features:Spectrogram",
 }
 _OF_TRAINED_ENCODERS = ("speech", "text")  # read by systems that train what follows after them
 

@@ -18,12 +18,15 @@ from transformers.audio_utils import mel_filter_bank, spectrogram, window_functi
 from mmer_pipeline.audio import SAMPLE_RATE
 from mmer_pipeline.features.acoustic_features import (
     BANDS,
+    BINS,
     COEFFICIENTS,
     DELTA_FRAMES,
     FFT,
     FLOOR,
     HIGHEST_HZ,
     HOP,
+    LONG_FFT,
+    LONG_WINDOW,
     LOWEST_HZ,
     PADDED,
     WINDOW,
@@ -164,3 +167,15 @@ class Mel1024Extractor(Mel512Extractor):
     """Mel spectrograms with twice the window."""
 
     feature: ClassVar[type[Mel512]] = Mel1024
+
+
+class SpectrogramExtractor(HostExtractor):
+    """Spectrograms in decibels: a row every 10 ms, for each window that is within the recording."""
+
+    def __init__(self) -> None:
+        self.window = window_function(LONG_WINDOW, "hamming")
+
+    def rows(self, waveform: Floats) -> Floats:
+        """See `HostExtractor`."""
+        power = spectrogram(waveform, self.window, LONG_WINDOW, HOP, LONG_FFT, power=2.0, center=False)  # [bins, N]
+        return np.ascontiguousarray(10 * np.log10(power[:BINS].T.clip(FLOOR)), dtype=np.float32)

@@ -27,6 +27,7 @@ COEFFICIENTS = 13  # of MFCC
 DELTA_FRAMES = 9  # over which deltas are computed
 FLOOR = 1e-10  # of the power in spectrograms in decibels
 PADDED = 4  # windows of mel spectrograms in an FFT, so that the narrowest band has a bin
+LONG_WINDOW, LONG_FFT, BINS = 4 * HOP, 5 * HOP, 200  # 40 ms, 50 ms: of spectrograms up to 4 kHz
 PITCH_WINDOW = 6 * HOP  # 60 ms, the longest window of eGeMAPS
 
 
@@ -226,3 +227,24 @@ class Mel1024(Mel512):
     title: ClassVar[str] = "Mel spectrograms (1024)"
     dim: ClassVar[int] = 256
     fewest: ClassVar[int] = 1024
+
+
+@dataclass(frozen=True)
+class Spectrogram(AcousticFeature):
+    """A spectrogram from 0 to 4 kHz in decibels, in windows of 40 ms every 10 ms: `[frames, 200]`."""
+
+    kind: ClassVar[str] = "spectrogram"
+    computed_by: ClassVar[str] = "SpectrogramExtractor"
+    title: ClassVar[str] = "Spectrograms"
+    dim: ClassVar[int] = BINS
+    axis: ClassVar[str] = TIME
+    layer: ClassVar[str] = "spectrogram"
+    policy: ClassVar[str] = (
+        f"{BINS} lowest bins of an FFT of {LONG_FFT}, Hamming windows of {LONG_WINDOW} samples every {HOP}, power, "
+        f"10 log10, at least {10 * math.log10(FLOOR):g}"
+    )
+    fewest: ClassVar[int] = LONG_WINDOW
+
+    def frame_count(self, samples: int) -> int:
+        """See `AcousticFeature`."""
+        return 1 + (samples - LONG_WINDOW) // HOP

@@ -24,7 +24,7 @@ from mmer_pipeline.systems.registry import settings_for
 
 RATE = audio.SAMPLE_RATE
 VECTORS = ("egemaps", "prosody", "loudness")
-FRAMES = ("egemaps-lld", "log-mel", "mfcc", "resemblyzer-mel", "mel-512", "mel-1024")
+FRAMES = ("egemaps-lld", "log-mel", "mfcc", "resemblyzer-mel", "mel-512", "mel-1024", "spectrogram")
 NAMES = (*VECTORS, *FRAMES)
 
 
@@ -122,6 +122,13 @@ def test_mel_spectrograms_are_decibels_of_mel_bands_of_a_fourier_transform_by_to
     found = rows(name, waveform)
     np.testing.assert_allclose(found, 10 * np.log10(power.clip(1e-10)), atol=1e-3)
     assert (found[0] == -100).all()
+
+
+def test_spectrograms_are_decibels_of_the_lower_bins_of_a_fourier_transform_by_torch() -> None:
+    waveform = speech_like(RATE)
+    frames = torch.from_numpy(waveform).double().unfold(0, 640, 160) * torch.hamming_window(640).double()
+    power = torch.fft.rfft(frames, 800).abs().square().numpy()[:, :200]
+    np.testing.assert_allclose(rows("spectrogram", waveform), 10 * np.log10(power.clip(1e-10)), atol=1e-2)
 
 
 @pytest.mark.parametrize("name", NAMES)
