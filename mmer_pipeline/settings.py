@@ -115,8 +115,8 @@ class Settings:
     )  # fmt: skip
     inputs: str = _setting(
         "speech-layers",
-        "Frozen features that a system reads (probe, svm, superb, attentive): names joined by +, such as "
-        "speech-layers+text-layers. See docs/features.md.",
+        "Frozen features that a system reads (probe, svm, superb, attentive, makiuchi-speech): names joined by +, "
+        "such as speech-layers+text-layers. See docs/features.md.",
         MODEL, metavar="NAMES", for_features=True, is_optional=True, is_new=True,
     )  # fmt: skip
     layer: str = _setting(

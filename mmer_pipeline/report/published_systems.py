@@ -31,6 +31,17 @@ _DESCRIPTIONS = {
     "averaged, and the inputs are standardised by those of the training part",
     "pappagari": _SPEAKERS,
     "padi": f"{_SPEAKERS}; in training, spans of time and of bands are silent (SpecAugment{cite('specaugment')})",
+    "wu": "convolutions of 2 × 8 and 8 × 2 in parallel and two of 5 × 5 with max pooling pass over a spectrogram of "
+    "200 bins up to 4 kHz, standardised by those of the training part; windows of 40 steps give capsules, which are "
+    "routed to those of classes in three iterations; a bidirectional GRU reads the same steps, and 0.6 of the "
+    "posteriors are those of the capsules",
+    "makiuchi-speech": "of the speech part without the decoder, which its publication trains to rebuild the speech: "
+    "layers ({layer}) of the frozen speech encoder are averaged with trained weights; {speaker}segments of 96 frames "
+    "pass three convolutions with batch norm and a bidirectional LSTM, four of whose outputs are the code that three "
+    "linear layers classify; in training, a segment is drawn from each utterance, and in evaluation, the posteriors of "
+    "all segments are averaged",
+    "makiuchi-text": "of the text part: four convolutions pass over the frozen text encoder's tokens, padded with "
+    "zeros to 122, and a linear layer and a sigmoid read the mean over positions",
 }
 _SPEAKER_WEIGHTS = {
     "frozen": "For {}, the speaker network was frozen.",
@@ -42,12 +53,15 @@ LOSSES = {  # in place of the cross-entropy
     "wang": "the mean of the cross-entropies of both branches",
     "misa": "the sum of cross-entropy, central moment discrepancy of the shared vectors, 0.3 · products of private and "
     "other vectors, and error of the rebuilt vectors, over the utterances of a step",
+    "wu": "0.6 of the capsules' margin loss and 0.4 of the GRU's cross-entropy",
 }
 
 
 def published_system(kind: str, settings: JsonObject) -> list[str]:
     """Describe a rebuilt system."""
-    described = _DESCRIPTIONS[kind].format(layer=settings["layer"])
+    vectors = str(settings["inputs"]).split("+")[1:]
+    repeated = f"speaker vectors ({', '.join(vectors)}) are repeated at each frame; " if vectors else ""
+    described = _DESCRIPTIONS[kind].format(layer=settings["layer"], speaker=repeated)
     sentences = [f"{{}} {{was}} rebuilt after its publication{cite(OF_SYSTEMS[kind])}: {described}."]
     if _SPEAKERS in described:
         sentences.append(_SPEAKER_WEIGHTS[str(settings["speaker_weights"])])

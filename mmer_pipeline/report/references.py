@@ -26,11 +26,14 @@ OF_SYSTEMS = {
     "lu": "lu2020",
     "memocmt": "memocmt2025",
     "misa": "misa2020",
+    "makiuchi-speech": "makiuchi2021",
+    "makiuchi-text": "makiuchi2021",
     "morais": "morais2022",
     "mult": "tsai2019",
     "padi": "padi2022",
     "pappagari": "pappagari2020",
     "wang": "wang2020",
+    "wu": "wu2019",
 }
 _OF_ENCODERS = {  # what the name of an encoder or ASR model begins with, after its owner's where that may differ
     r"facebook/wav2vec2": "wav2vec2",

@@ -16,11 +16,12 @@ from mmer_pipeline.report.corpus_content import MAJORITY, Baseline, Baselines
 from mmer_pipeline.report.held_out_corpus import held_out_corpus
 from mmer_pipeline.report.imported_results import Import
 from mmer_pipeline.report.methods import methods, methods_latex, methods_markdown
-from mmer_pipeline.report.published_systems import REBUILT
+from mmer_pipeline.report.published_systems import REBUILT, published_system
 from mmer_pipeline.report.references import OF_SYSTEMS, bibliography
 from mmer_pipeline.report.run_results import HeldOut, SystemResults
 from mmer_pipeline.report.utterance_facts import UtteranceFacts
 from mmer_pipeline.runs import trained_digests
+from mmer_pipeline.settings import DEFAULTS
 
 FACTS = {
     "utterances": {"train": 8, "validation": 0, "test": 4, "left_out": 0},
@@ -136,6 +137,18 @@ def test_encoders_have_their_revisions_and_publications(both):
             ["was rebuilt after its publication [@padi2022]", "in training, spans of time and of bands are silent "
              "(SpecAugment [@specaugment])", "The speaker network was fine-tuned"],
         ),
+        (
+            {"system": "wu", "alpha": 0.0},
+            ["rebuilt after its publication [@wu2019]: convolutions of 2 × 8", "routed to those of classes in three"],
+        ),
+        (
+            {"system": "makiuchi-speech", "alpha": 0.0, "layer": "all"},
+            ["[@makiuchi2021]: of the speech part without the decoder", "trained weights; segments of 96 frames"],
+        ),
+        (
+            {"system": "makiuchi-text", "alpha": 0.0},
+            ["[@makiuchi2021]: of the text part: four convolutions pass over the frozen text encoder's tokens"],
+        ),
         ({"system": "chen", "layer": "last", "padding": "reference"},
          ["was rebuilt after its publication [@chen2021]: the frames of layer last of the frozen speech encoder and "
           "the tokens, at most 460 and 20,", "Padding counts as frames and tokens, as in the authors' code."]),
@@ -150,6 +163,13 @@ def test_the_architecture_is_described(tmp_path, settings, sentences):
         assert sentence in said
     assert ("CTC head" in said) == (settings["system"] in ("mmer", "cai"))
     assert ("cross-modal" in said) == (settings["system"] == "mmer" and settings.get("pooled") != "text")
+
+
+def test_speaker_vectors_are_named():
+    settings = {**DEFAULTS, "inputs": "speech-states+resemblyzer", "layer": "3+4"}
+    (said,) = published_system("makiuchi-speech", settings)
+    assert "layers (3+4) of the frozen speech encoder are averaged" in said
+    assert "trained weights; speaker vectors (resemblyzer) are repeated at each frame; segments of 96" in said
 
 
 def test_another_loss_is_described(tmp_path):

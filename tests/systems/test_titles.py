@@ -46,6 +46,9 @@ def test_titles_say_what_sets_a_system_apart():
         "wang": "Wang et al. (2020)",
         "pappagari": "Pappagari et al. (2020) (Resemblyzer, fine-tuned)",
         "padi": "after Padi et al. (2022)",
+        "makiuchi-speech": "Makiuchi et al. (2021), speech, encoder only (speech-states, wav2vec2-base, layer all)",
+        "makiuchi-text": "Makiuchi et al. (2021), text",
+        "wu": "after Wu et al. (2019)",
     }
     both = settings_for("probe", fold=1, inputs="speech-layers+text-layers", layer="3", text_encoder="a/b")
     assert title(asdict(both)) == "Probe (speech-layers, text-layers, wav2vec2-base, b, layer 3)"

@@ -11,6 +11,16 @@ _OF_SPEAKERS = {
 _SPEECH_AND_TEXT = ("speech-states", "text")
 # Where a publication gives no other: nothing but the optimiser's plain rule.
 _PLAIN = {"layer": "last", "schedule": "constant", "weight_decay": 0.0, "clip_norm": 0.0, "precision": "fp32"}
+# Adam, and nothing else that changes a step.
+_ADAM = {
+    "optimiser": "adam",
+    "schedule": "constant",
+    "weight_decay": 0.0,
+    "clip_norm": 0.0,
+    "precision": "fp32",
+}
+# Short and long utterances share batches: batch norm would see the length of those that were sorted.
+_BATCH_NORM = {"bucket_batches": 1}
 
 PUBLISHED: dict[str, System] = {
     # Frames and tokens of frozen encoders, key-sparse transformer with cascaded cross-attention (the paper's [38]).
@@ -89,25 +99,39 @@ PUBLISHED: dict[str, System] = {
             "dropout": 0.0, "precision": "fp32",
         },
     ),
-    # LSTM on MFCC, dual-sequence LSTM on two mel spectrograms (the paper's [35]). Short and long utterances share
-    # batches, because batch norm would see the length of those that were sorted.
+    # LSTM on MFCC, dual-sequence LSTM on two mel spectrograms (the paper's [35]).
     "wang": System(
         "mmer_pipeline.systems.published.wang:DualSequenceLSTM",
         "Wang et al. (2020)",
         ("mfcc", "mel-512", "mel-1024"),
         (),
-        {
-            "optimiser": "adam",
-            "learning_rate": 1e-3,
-            "schedule": "halving",
-            "batch_size": 128,
-            "epochs": 50,
-            "bucket_batches": 1,
-            "weight_decay": 0.0,
-            "clip_norm": 0.0,
-            "dropout": 0.0,
-            "precision": "fp32",
-        },
+        {**_ADAM, **_BATCH_NORM, "learning_rate": 1e-3, "schedule": "halving", "batch_size": 128, "epochs": 50,
+         "dropout": 0.0},
+    ),
+    # Capsules over windows of a spectrogram, bidirectional GRU (the paper's [31]); rates are ours.
+    "wu": System(
+        "mmer_pipeline.systems.published.wu:CapsuleNetwork",
+        "after Wu et al. (2019)",
+        ("spectrogram",),
+        (),
+        {**_ADAM, "learning_rate": 1e-3, "batch_size": 16, "epochs": 30, "dropout": 0.0},
+    ),
+    # Weighted layers of a frozen speech encoder, random segments, a code of few numbers (the paper's [40]).
+    "makiuchi-speech": System(
+        "mmer_pipeline.systems.published.makiuchi:MakiuchiSpeech",
+        "Makiuchi et al. (2021), speech, encoder only",
+        (INPUTS,),
+        ("inputs", "layer"),
+        {**_ADAM, **_BATCH_NORM, "inputs": "speech-states", "layer": "all", "learning_rate": 1e-4, "batch_size": 32,
+         "epochs": 50, "dropout": 0.5},
+    ),
+    # Convolutions over the tokens of a frozen text encoder (the paper's [40]).
+    "makiuchi-text": System(
+        "mmer_pipeline.systems.published.makiuchi:MakiuchiText",
+        "Makiuchi et al. (2021), text",
+        ("text",),
+        (),
+        {**_ADAM, "learning_rate": 1e-4, "batch_size": 4, "epochs": 50, "dropout": 0.0},
     ),
     # Speaker network, linear layer (the paper's [36]).
     "pappagari": System(
