@@ -117,6 +117,12 @@ def corpus(manifest: Manifest, tiny_text: Path, tiny_speech: Path) -> Manifest:
     return manifest
 
 
+@pytest.fixture
+def narrow(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The widest layers of published systems at a size that tests can train."""
+    monkeypatch.setattr("mmer_pipeline.systems.published.makiuchi.WIDTH", 16)
+
+
 @pytest.fixture(scope="session")
 def encoders(tiny_text: Path, tiny_speech: Path) -> list[str]:
     """The options that name the tiny encoders."""

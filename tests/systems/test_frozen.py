@@ -30,6 +30,7 @@ from mmer_pipeline.systems.probe import ABSENT, LinearProbe
 from mmer_pipeline.systems.published.entries import PUBLISHED
 from mmer_pipeline.systems.registry import settings_for
 
+pytestmark = pytest.mark.usefixtures("narrow")
 LABELS = ["happy", "angry", "neutral", "sad"]
 LAYERS = asdict(FrozenInput("speech_layers", "layers", 2 * 24, 5, ["mean", "std"]))
 FRAMES = asdict(FrozenInput("log_mel", "time", 24))

@@ -33,6 +33,7 @@ from mmer_pipeline.training.build_model import build_model, load_model, model_cl
 from mmer_pipeline.training.evaluation import evaluate_fold
 from mmer_pipeline.training.fold_inputs import Encoders, ctc_alphabet
 
+pytestmark = pytest.mark.usefixtures("narrow")
 RUN = Path("runs/mmer")
 ABLATIONS = [
     {"gate": False},
