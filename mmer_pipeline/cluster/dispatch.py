@@ -18,7 +18,7 @@ from typing import Any, Generic, TypeVar
 
 from distributed import Client, Future, KilledWorker, get_worker
 
-from mmer_pipeline.cluster.results import ResultLost, fetch
+from mmer_pipeline.cluster.results import ResultLost, fetch, workers_of
 from mmer_pipeline.cluster.worker_check import Requirements, WorkerFacts, examine, fault_of, fault_of_error
 from mmer_pipeline.errors import UserError
 
@@ -268,7 +268,7 @@ class Dispatcher(Generic[Item, Result]):
             self.workers.clear()  # a scheduler that was started again may have others
             self.client.subscribe_topic(self.topic, lambda event: self.events.put((event[1], False)))
         try:
-            found = self.client.scheduler_info(n_workers=-1)["workers"]
+            found = workers_of(self.client)
         except OSError:  # the connection was lost just now
             return
         for ticket, task in list(self.tasks.items()):

@@ -1,4 +1,4 @@
-"""Results of tasks, brought here from the workers that computed them."""
+"""Asking a cluster: which workers it has, and the results of tasks, which are brought here."""
 
 import asyncio
 import concurrent.futures
@@ -7,6 +7,21 @@ from typing import Any
 from distributed import Client, Future
 
 SECONDS_BETWEEN_LOOKS = 0.5  # at whether a result that is being fetched still exists
+
+
+def workers_of(client: Client) -> dict[str, Any]:
+    """The scheduler's workers: address → facts.
+
+    `Client.scheduler_info` returns a copy that a timer replaces every two seconds by one without workers; whoever looks
+    just then, on a busy machine, would find that all of them are gone.
+
+    Raises:
+        OSError: the connection was lost.
+    """
+    if client.scheduler is None:
+        raise ConnectionError("no scheduler")
+    found: dict[str, Any] = client.sync(client.scheduler.identity, n_workers=-1)["workers"]
+    return found
 
 
 class ResultLost(Exception):  # noqa: N818 (a state, not a fault)

@@ -12,6 +12,7 @@ from statistics import mean
 from typing import TYPE_CHECKING, Any
 
 from mmer_pipeline import files, paths
+from mmer_pipeline.cluster.results import workers_of
 from mmer_pipeline.cross_validation import CrossValidation, Job, Outcome, Workspace
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.runs import read_metrics
@@ -145,7 +146,7 @@ class Search:
 
     def _fill(self) -> None:
         """Begin trials until all workers have jobs."""
-        workers = len(self.validation.client.scheduler_info(n_workers=-1)["workers"])
+        workers = len(workers_of(self.validation.client))
         while (
             len(self.study.trials) < self.total
             and sum(len(entry.jobs) - len(entry.outcomes) for entry in self.running.values()) < max(1, workers)

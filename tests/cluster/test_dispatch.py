@@ -70,6 +70,20 @@ def test_items_end_with_results_errors_and_their_logs():
     assert "in work" in ended["breaks"].log
 
 
+def test_workers_are_not_lost_where_the_client_s_own_list_of_them_is_empty(monkeypatch):
+    """Dask replaces that list every two seconds by one without workers."""
+    said = []
+    with (
+        cluster_of(1) as cluster,
+        connect(cluster.scheduler_address) as client,
+        Dispatcher(client, work, report=said.append) as workers,
+    ):
+        monkeypatch.setattr(type(client), "scheduler_info", lambda *_, **__: {"workers": {}})
+        ended = [one.item for one in workers.map(["a", "b", "c"], 0.05) if one]
+    assert sorted(ended) == ["a", "b", "c"]
+    assert not said
+
+
 def test_what_a_lost_worker_had_goes_to_another_one():
     said, running = [], []
     with (
