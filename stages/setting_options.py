@@ -11,7 +11,8 @@ import click
 from mmer_pipeline import paths
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.presets import PRESETS, RECIPES
-from mmer_pipeline.settings import DEFAULTS, OPTIONS, Option, Settings
+from mmer_pipeline.setting_metadata import Option
+from mmer_pipeline.settings import DEFAULTS, OPTIONS, Settings
 from mmer_pipeline.systems.registry import absolute_name, find_system, recipe_for, split_name, system_names
 
 Command = TypeVar("Command", bound=Callable[..., Any])

@@ -20,7 +20,8 @@ from mmer_pipeline.report.validation_notes import pairs_note, validation_notes
 from mmer_pipeline.report.wording import percent
 from mmer_pipeline.scoring.statistics import has_all_swaps
 from mmer_pipeline.scoring.trained_again import MOST_UNITS
-from mmer_pipeline.settings import OPTIMISATION, OPTIONS, SPEECH_CONFIG
+from mmer_pipeline.setting_metadata import OPTIMISATION
+from mmer_pipeline.settings import OPTIONS, SPEECH_CONFIG
 from mmer_pipeline.systems.registry import describe_system
 
 NAMED = 8  # the most speakers or folds that a note names

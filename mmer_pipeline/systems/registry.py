@@ -15,7 +15,8 @@ from mmer_pipeline import plugins, waveform_versions
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.feature_registry import find_feature
 from mmer_pipeline.presets import RECIPES
-from mmer_pipeline.settings import DEFAULTS, OPTIMISATION, OPTIONAL_SETTINGS, OPTIONS, SPEECH_CONFIG, Settings
+from mmer_pipeline.setting_metadata import OPTIMISATION
+from mmer_pipeline.settings import DEFAULTS, OPTIONAL_SETTINGS, OPTIONS, SPEECH_CONFIG, Settings
 from mmer_pipeline.systems.catalogue import SYSTEMS
 from mmer_pipeline.systems.entry import INPUTS
 from mmer_pipeline.systems.entry import System as System  # other packages and files import it from here
