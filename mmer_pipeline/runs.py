@@ -24,6 +24,7 @@ PREDICTION_COLUMNS = ("utterance_id", "fold", "speaker", "dialogue", "truth", "p
 PROBABILITY_PREFIX = "probability_"  # followed by the name of a class
 TRANSCRIPT_COLUMN = "transcript_ctc"
 OF_A_FOLD = ("fold", "held_out")  # settings and inputs that differ between the folds of a run
+WHOLE_STEP = 1e9  # seconds of audio in a micro-batch of a system whose steps are not split
 CODE = "code of "  # precedes the name of a module among the inputs of a run
 SYSTEM_FILE = "system_file"  # the input of a run that is the digest of its system's own file
 GATE_COLUMN = "gate"  # mean of the acoustic gate; only of systems that have one

@@ -11,6 +11,7 @@ from typing import Any
 import click
 
 from mmer_pipeline.ctc_weight import EpochLosses, advice, ctc_outweighs
+from mmer_pipeline.runs import WHOLE_STEP
 from mmer_pipeline.settings import Settings
 from stages.progress import StopRequest, Work, duration
 from stages.shared_options import Common, run_title, say
@@ -106,9 +107,11 @@ class TrainingProgress:
             )
         if record["epoch"] == epochs:
             speed = record["speed"]
+            longest = speed["max_batch_seconds"]
+            of_parts = f", micro-batches of at most {longest:.0f} s" if longest < WHOLE_STEP else ""
             click.echo(
                 f"{self.title}  trained in {duration(sum(self.epoch_seconds))}, peak memory "
-                f"{speed['peak_memory_gib']:.2f} GiB, micro-batches of at most {speed['max_batch_seconds']:.0f} s"
+                f"{speed['peak_memory_gib']:.2f} GiB{of_parts}"
                 f"{_scores('held-out', held_out)}",
                 err=True,
             )

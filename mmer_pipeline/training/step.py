@@ -18,6 +18,7 @@ from torch.nn import functional
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from mmer_pipeline.errors import UserError
+from mmer_pipeline.runs import WHOLE_STEP
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.base import EmotionModel, ctc_losses
 from mmer_pipeline.systems.mmer import CrossModalEncoder
@@ -34,7 +35,6 @@ _RULES: dict[str, Callable[..., torch.optim.Optimizer]] = {
 }
 # Allocated after the first pass, per trained parameter: Adam's two moments and CTC's part of a gradient, in float32.
 _LATER_BYTES = 12
-_WHOLE_STEP = 1e9  # seconds of audio in a micro-batch of a system whose steps are not split
 
 
 @dataclass(frozen=True)
@@ -65,7 +65,7 @@ class Optimiser:
         self.active = self.trained  # those that the next step changes
         self.rule = _RULES[settings.optimiser](parameter_groups(model, settings))
         # Audio in a micro-batch; 0: not yet known.
-        self.max_seconds = (settings.max_batch_seconds or 0.0) if model.splits_steps else _WHOLE_STEP
+        self.max_seconds = (settings.max_batch_seconds or 0.0) if model.splits_steps else WHOLE_STEP
         self.class_weights: Tensor | None = None  # [C]; None: all are 1
         if settings.balanced_classes:
             self.class_weights = balanced_weights([examples.labels[position] for position in training], model.labels)
