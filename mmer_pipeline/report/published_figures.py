@@ -93,7 +93,8 @@ TABLE_1 = (
               "its WA is 72.7 (abstract); its one log that leaves sessions out, of a variant with one spectrogram, "
               "says 56.2 / 57.1 (code)"),
     Published(UNIMODAL, "Pappagari et al. [36]", 5, "a", 0.7030, PublishedKind(_fact("f1", "secondary"))),
-    Published(UNIMODAL, "Peng et al. [37]", 5, "a", 0.6260, PublishedKind(_fact("ua", "unverified"))),
+    Published(UNIMODAL, "Peng et al. [37]", 5, "a", 0.6260, PublishedKind(_fact("ua", "unverified")),
+              not_rebuilt="not yet: an auditory model (gammatone and modulation filters) precedes 3-D convolutions"),
     Published(MULTIMODAL, "Morais et al. [30]", 5, "a,t", 0.7736,
               PublishedKind(selection=_fact("validated", "secondary")),
               "speech only (abstract), weights averaged over the five best epochs on validation data; other "

@@ -219,6 +219,7 @@ def test_rows_without_a_counterpart_say_why():
     assert {row.method: row.not_rebuilt for row in TABLE_1 if row.not_rebuilt}.keys() == {
         "Sajjad et al. [32]",
         "Liu et al. [34]",
+        "Peng et al. [37]",
     }
     report = replace(report_example(), table_1=table_1([], comparable=False))
     assert "Not rebuilt. Sajjad et al. [32]: " in " ".join(table_1_of(report).notes)
