@@ -16,14 +16,20 @@ _SMALLEST = 0.0005  # a difference below it is shown as 0.0 points
 
 def answer(report: Report) -> str:
     """Return the sentence, from nothing but the report's content."""
-    best = ranked(report.systems)[0]
-    if all(is_at_chance(report, system) for system in report.systems):
+    systems = _results(report)
+    best = systems[0]
+    if all(is_at_chance(report, system) for system in systems):
         said = _at_chance(report, best)
-    elif len(report.systems) == 1:
+    elif len(systems) == 1:
         said = _alone(report, best)
     else:
         said = _compared(report, best)
     return f"{_where(report)} {said}{_baseline_note(report, best)}."
+
+
+def _results(report: Report) -> list[System]:
+    """The systems by rank, without those that share speakers if there are others."""
+    return ranked([system for system in report.systems if not system.shares_speakers] or report.systems)
 
 
 def _where(report: Report) -> str:
@@ -40,8 +46,8 @@ def _where(report: Report) -> str:
 
 def _at_chance(report: Report, best: System) -> str:
     found = claimed(best.selections.final.summary[METRIC])
-    subject = "no system has" if len(report.systems) > 1 else f"{best.title} has not"
-    whose = f"the best, {best.title}, reaches" if len(report.systems) > 1 else "it reaches"
+    subject = "no system has" if len(_results(report)) > 1 else f"{best.title} has not"
+    whose = f"the best, {best.title}, reaches" if len(_results(report)) > 1 else "it reaches"
     return (
         f"{subject} been shown to be better than chance (a UA of {_points(chance(report))} %): "
         f"{whose} {_points(found.value)} %{_range(found.interval, found.is_about_systems)}"
@@ -65,7 +71,7 @@ def _compared(report: Report, best: System) -> str:
     """Compare the best system with the second, or with the reference."""
     other = reference(report)
     if other is best:
-        other = next(system for system in ranked(report.systems) if system is not best)
+        other = next(system for system in _results(report) if system is not best)
     pair = pair_of(report, best, other)
     if pair is None:
         return (
@@ -81,8 +87,9 @@ def _compared(report: Report, best: System) -> str:
         lead = f"{first} and {second} are less than 0.1 points of {ua} apart"
     else:
         lead = f"{first} leads by {_points(value)} points of {ua} over {second}"
-        if len(report.systems) > 2 and report.against is None:
-            lead += f", the second of {len(report.systems)} systems"
+        count = len(_results(report))
+        if count > 2 and report.against is None:
+            lead += f", the second of {count} systems"
     return lead + _certainty(report, pair, best)
 
 

@@ -5,7 +5,6 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from mmer_pipeline.corpora.random_folds import RANDOM
 from mmer_pipeline.corpora.transcripts import GOLD
 from mmer_pipeline.presets import RECIPES
 from mmer_pipeline.report.published_figures import BASELINES, CLASSES, CORPUS, PROPOSED, TABLE_1, PublishedKind
@@ -70,13 +69,13 @@ def table_1(systems: Sequence[System], *, comparable: bool) -> Table1:
     for published in TABLE_1:
         wanted = _COUNTERPARTS.get(published.method)
         matches = [system for system in left.values() if wanted and _is_like(system, wanted, system_of)]
-        match = max(matches, key=lambda system: (not _shares_speakers(system), _nearness(system)), default=None)
+        match = max(matches, key=lambda system: (not system.shares_speakers, _nearness(system)), default=None)
         row = Table1Row(
             published.group, published.method, published.folds, published.modality, published.figure, published.kind,
             published.remark, published.not_rebuilt,
         )  # fmt: skip
         if match is not None:
-            shared = [system for system in matches if _shares_speakers(system)]
+            shared = [system for system in matches if system.shares_speakers]
             row = with_ours(row, match, comparable=comparable, others=shared)
             for system in (match, *shared):
                 left.pop(system.name, None)
@@ -126,10 +125,6 @@ def _of_the_same_kind(system: System, kind: PublishedKind) -> SameKind | None:
     else:
         return None
     return SameKind(float(np.mean(values)), float(np.std(values, ddof=1)) if len(values) > 1 else None)
-
-
-def _shares_speakers(system: System) -> bool:
-    return bool(system.runs) and system.runs[0].settings["folds"] == RANDOM
 
 
 def _is_like(system: System, wanted: _Counterpart, system_of: Mapping[str, str]) -> bool:

@@ -36,8 +36,8 @@ def ua_of(system: System) -> float:
 
 
 def ranked(systems: Sequence[System]) -> list[System]:
-    """Sort by UA, highest first; equals keep their order."""
-    return sorted(systems, key=lambda system: -ua_of(system))
+    """Sort by UA, highest first, and those that share speakers last; equals keep their order."""
+    return sorted(systems, key=lambda system: (system.shares_speakers, -ua_of(system)))
 
 
 def is_at_chance(report: Report, system: System) -> bool:

@@ -7,6 +7,7 @@ in percent. Folds and epochs are counted from 1.
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 
+from mmer_pipeline.corpora.random_folds import RANDOM
 from mmer_pipeline.fusion import Fused
 from mmer_pipeline.report.corpus_content import Baselines, HeldOutCorpus
 from mmer_pipeline.report.gate_content import Gates
@@ -208,6 +209,11 @@ class System:
     runs: tuple[TrainedRun, ...]  # one per seed; empty: an import
     gates: Gates | None = None  # None: no acoustic gate, predictions older than the column, or an import
     fused: Fused | None = None  # how a fusion of runs was made; None: a trained system, or an import
+
+    @property
+    def shares_speakers(self) -> bool:
+        """Whether its held-out speakers are in training too, by random folds: then its scores are no results."""
+        return bool(self.runs) and self.runs[0].settings.get("folds") == RANDOM
 
     @property
     def is_complete(self) -> bool:

@@ -10,6 +10,7 @@ from itertools import groupby
 
 from mmer_pipeline.corpora.random_folds import RANDOM
 from mmer_pipeline.report.comparison_tables import mean_and_sd
+from mmer_pipeline.report.frozen_systems import FITTED
 from mmer_pipeline.report.report_content import MetricSummary, Report, System
 from mmer_pipeline.report.table_rendering import Cell, Column, Filled, Table, grouped_table_of
 from mmer_pipeline.report.wording import METRIC_NAMES, NOTHING, held_out_parts, signed
@@ -35,7 +36,7 @@ class _Row:
 
 def shared_speakers(report: Report) -> str:
     """Say which systems were tested on speakers that they were trained on, by random folds; "" if none was."""
-    systems = [system.title for system in report.systems if _folds(system) == RANDOM]
+    systems = [system.title for system in report.systems if system.shares_speakers]
     if not systems:
         return ""
     return (
@@ -65,10 +66,10 @@ def shortcuts(report: Report) -> Table | None:
     columns: list[Filled[_Row]] = [(Column("held out", "text"), _held_out), (Column("epoch", "text"), _epoch)]
     for metric in reversed(COMPARED):
         name = METRIC_NAMES[metric]
-        columns += [(Column(name, group=name), score(metric)), (Column("added", group=name), added(metric))]
+        columns += [(Column("score", group=name), score(metric)), (Column("added", group=name), added(metric))]
     return grouped_table_of(
-        "Percent, mean ± sample standard deviation over folds and seeds; added: in percentage points, to the first row "
-        "of the same system.",
+        f"{TITLE}. Percent, mean ± sample standard deviation over folds and seeds; added: in percentage points, to the "
+        "first row of the same system.",
         groupby(rows, lambda row: row.reference.title),
         columns,
         ["Only the rows with the last epoch and without shared speakers are results."],
@@ -89,6 +90,8 @@ def _groups(report: Report) -> list[list[System]]:
 
 def _rows(group: Sequence[System]) -> list[_Row]:
     selections = [name for name in _SELECTIONS if all(name in system.selections.known for system in group)]
+    if group[0].system in FITTED:  # without epochs
+        selections = selections[:1]
     return [_Row(system, selection, group[0]) for system in group for selection in selections]
 
 

@@ -59,3 +59,13 @@ def test_shared_speakers_are_said_in_every_form(runs):
     assert "Speakers are shared" in latex_page(report)
     assert not shared_speakers(make_report(runs[1:]))
     assert "SPEAKERS ARE SHARED" not in html(make_report(runs[1:]))
+
+
+def test_a_system_that_shares_speakers_is_last_and_no_answer(runs):
+    report = make_report(runs)
+    assert report.systems[-1].name == "random"
+    assert "speakers shared" not in report.answer
+    alone = make_report(runs[::2])
+    assert [system.name for system in alone.systems] == ["session", "random"]
+    assert "wav2vec2 reaches a UA of" in alone.answer
+    assert "speakers shared" in make_report(runs[:1]).answer
