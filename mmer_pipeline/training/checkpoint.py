@@ -21,7 +21,8 @@ from mmer_pipeline.digests import SHORT
 from mmer_pipeline.errors import UserError, first_few, shortened
 from mmer_pipeline.json_shapes import mismatch
 
-_MOMENTS = ("exp_avg", "exp_avg_sq")  # of AdamW
+_COUNT = "step"  # of the updates of a parameter, which Adam and AdamW keep
+_OF_ADAM, _OF_SGD = (_COUNT, "exp_avg", "exp_avg_sq"), ("momentum_buffer",)  # state of a parameter
 _PROGRESS = {
     "identity": str,
     **dict.fromkeys(("epoch", "step", "utterances"), int),
@@ -104,13 +105,15 @@ def save(
     progress: Progress,
     averages: Sequence[Tensor] = (),
 ) -> None:
-    """Write trained weights, optimiser moments and progress; the previous file is kept until this one is complete.
+    """Write trained weights, buffers, optimiser moments and progress; the previous file is kept until this is complete.
+
+    Buffers are, for example, the running statistics of batch norm.
 
     `averages` are those of all trained weights, in the model's order, or empty.
     """
-    tensors: dict[str, Tensor] = {}
+    tensors = {f"buffer.{name}": buffer for name, buffer in _buffers(model).items()}
     if averages:
-        tensors = {f"average.{name}": value for (name, _), value in zip(_trained(model), averages, strict=True)}
+        tensors |= {f"average.{name}": value for (name, _), value in zip(_trained(model), averages, strict=True)}
     for name, parameter in _trained(model):
         tensors[f"model.{name}"] = parameter.detach()
         for key, value in optimiser.state.get(parameter, {}).items():
@@ -151,18 +154,24 @@ def load(
             f"{path} was saved in the middle of epoch {progress.epoch} by an earlier version, which divided an epoch "
             "into other steps. Start the fold again with --restart."
         )
-    if fault := _unlike(tensors, model, bool(averages)):
+    if fault := _unlike(tensors, model, _state_of(optimiser), bool(averages)):
         raise UserError(f"{path} is not the state of this model: {fault}. Start the fold again with --restart.")
     for (name, _), value in zip(_trained(model), averages, strict=False):  # none, or all
         value.copy_(tensors[f"average.{name}"])
     for name, parameter in _trained(model):
         parameter.data.copy_(tensors[f"model.{name}"])
-        if f"step.{name}" in tensors:  # a parameter that never had a gradient has no state
-            moments = {key: tensors[f"{key}.{name}"].to(parameter.device) for key in _MOMENTS}
-            # A fused optimiser keeps its step count on the device, other optimisers keep it on the CPU.
-            step = tensors[f"step.{name}"]
-            on_device = step.to(parameter.device) if optimiser.defaults.get("fused") else step
-            optimiser.state[parameter] = {"step": on_device, **moments}
+        state = {key: tensors[f"{key}.{name}"] for key in _state_of(optimiser) if f"{key}.{name}" in tensors}
+        for key, value in state.items():  # a parameter that never had a gradient has none
+            if key != _COUNT:
+                # In the parameter's own order of memory, such as channels_last: a fused optimiser reads them together.
+                state[key] = torch.empty_like(parameter).copy_(value)
+            elif optimiser.defaults.get("fused"):  # it keeps its count on the device, other optimisers on the CPU
+                state[key] = value.to(parameter.device)
+        if state:
+            optimiser.state[parameter] = state
+    for name, buffer in _buffers(model).items():
+        if f"buffer.{name}" in tensors:
+            buffer.copy_(tensors[f"buffer.{name}"])
     return progress
 
 
@@ -191,15 +200,25 @@ def _digest(facts: str, tensors: Mapping[str, Tensor]) -> str:
     return digest.hexdigest()[:SHORT]
 
 
-def _unlike(tensors: Mapping[str, Tensor], model: nn.Module, has_averages: bool) -> str:
-    """Say where the tensors of a state are not those of the model and its optimiser; "" if they are."""
+def _state_of(optimiser: torch.optim.Optimizer) -> tuple[str, ...]:
+    return _OF_SGD if isinstance(optimiser, torch.optim.SGD) else _OF_ADAM
+
+
+def _unlike(tensors: Mapping[str, Tensor], model: nn.Module, state: Sequence[str], has_averages: bool) -> str:
+    """Say where the tensors of a state are not those of the model and its optimiser; "" if they are.
+
+    `state` are the names of the optimiser's tensors for a parameter. Earlier versions saved no buffers, and had no
+    system whose buffers change in training.
+    """
     expected: dict[str, Tensor] = {}
+    if any(name.startswith("buffer.") for name in tensors) or not getattr(model, "splits_steps", True):
+        expected = {f"buffer.{name}": buffer for name, buffer in _buffers(model).items()}
     for name, parameter in _trained(model):
         expected[f"model.{name}"] = parameter
         if has_averages:
             expected[f"average.{name}"] = parameter
-        if any(f"{key}.{name}" in tensors for key in ("step", *_MOMENTS)):
-            expected |= {f"step.{name}": torch.tensor(0.0), **{f"{key}.{name}": parameter for key in _MOMENTS}}
+        if any(f"{key}.{name}" in tensors for key in state):
+            expected |= {f"{key}.{name}": torch.tensor(0.0) if key == _COUNT else parameter for key in state}
     if missing := [name for name in expected if name not in tensors]:
         return f"{first_few(missing)} missing"
     if others := [name for name in tensors if name not in expected]:
@@ -217,3 +236,8 @@ def _unlike(tensors: Mapping[str, Tensor], model: nn.Module, has_averages: bool)
 
 def _trained(model: nn.Module) -> list[tuple[str, nn.Parameter]]:
     return [(name, parameter) for name, parameter in model.named_parameters() if parameter.requires_grad]
+
+
+def _buffers(model: nn.Module) -> dict[str, Tensor]:
+    saved = model.state_dict()
+    return {name: buffer for name, buffer in model.named_buffers() if name in saved}

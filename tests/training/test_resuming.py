@@ -12,6 +12,7 @@ from helpers.pipeline import Silent, extract, extract_for, metrics, quick_settin
 from mmer_pipeline import paths, runs
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.settings import Settings
+from mmer_pipeline.systems.registry import settings_for
 from mmer_pipeline.training import checkpoint
 
 settings = pytest.fixture(quick_settings)
@@ -133,7 +134,18 @@ class StopsAt(Silent):
 def test_a_run_stopped_in_an_epoch_and_resumed_gives_the_metrics_of_one_never_stopped(corpus, settings, options):
     if "lora" in options:
         pytest.importorskip("peft")
-    settings = Settings(**{**settings.__dict__, "batch_size": 2, **options})  # four steps an epoch
+    stop_and_resume(Settings(**{**settings.__dict__, "batch_size": 2, **options}), corpus)  # four steps an epoch
+
+
+@pytest.mark.usefixtures("narrow")
+@pytest.mark.parametrize("system", ["chen", "morais", "wang", "makiuchi-speech", "misa"])
+def test_momentum_and_statistics_of_batch_norm_are_those_of_a_run_never_stopped(corpus, tiny_text, tiny_speech, system):
+    places = {"text_encoder": str(tiny_text), "speech_encoder": str(tiny_speech)}
+    stop_and_resume(settings_for(system, fold=1, epochs=2, batch_size=2, **places), corpus)
+
+
+def stop_and_resume(settings, corpus):
+    """Train twice, once with interruptions, and compare all that was written."""
     extract_for(settings, corpus)
     assert train(settings, corpus)
     for where in ((1, 2), (2, 1), (2, 3)):
