@@ -134,7 +134,8 @@ class EmotionModel(nn.Module, PyTorchModelHubMixin):
 
     labels: list[str]  # the classes, in the order of the logits
     alphabet: list[str]  # the CTC symbols, in the order of the logits; empty without a CTC head
-    # False: the utterances of a step depend on each other, as with batch norm, so that it is not split.
+    # False: the utterances of a step depend on each other, as with batch norm, so that it is not split into
+    # micro-batches; among several processes it is, and the first one's buffers are kept.
     splits_steps: ClassVar[bool] = True
 
     def __init_subclass__(cls, **options: Any) -> None:

@@ -12,7 +12,7 @@ from functools import partial
 import numpy as np
 import torch
 from accelerate import Accelerator
-from accelerate.utils import set_seed
+from accelerate.utils import broadcast, set_seed
 from torch import Tensor, nn
 from torch.nn import functional
 from transformers.modeling_layers import GradientCheckpointingLayer
@@ -112,6 +112,8 @@ class Optimiser:
         for group in self.rule.param_groups:
             group["lr"] = group["peak"] * rate_factor
         self.rule.step()
+        if self.accelerator.num_processes > 1 and not self.model.splits_steps:
+            broadcast(list(self.model.buffers()))  # those of the first process, such as the statistics of batch norm
         return StepResult(losses, norms)
 
     def add_gradient(self, positions: Sequence[int], step_size: int) -> Tensor:

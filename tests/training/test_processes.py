@@ -45,6 +45,20 @@ def test_two_processes_that_share_each_step_train_the_model_that_one_process_tra
 
 
 @pytest.mark.slow
+def test_two_processes_score_with_the_statistics_of_batch_norm_that_are_saved(corpus):
+    """Each process has seen other utterances of a step; the second one scores half of the held-out part."""
+    options = {"inputs": "log-mel", "epochs": 1, "batch_size": 4}
+    extract_for(settings_for("morais", fold=1, **options), corpus)
+    words = ["--run", "two", "--fold", "1"]
+    command = ["train", *words, "--system", "morais", "--inputs", "log-mel", "--epochs", "1", "--batch-size", "4"]
+    assert [code for code, _ in in_two(command)] == [0, 0]
+    succeed("evaluate", *words)
+    evaluation = json.loads(paths.fold(Path("runs/two"), 1).evaluation.read_text())
+    (epoch,) = metrics("runs/two")
+    assert evaluation["metrics"]["ece"] == pytest.approx(epoch["held_out"]["ece"], rel=1e-4)
+
+
+@pytest.mark.slow
 def test_a_disk_that_fills_up_while_the_state_is_saved_is_one_message(corpus, tiny_text, tiny_speech):
     code = (
         "import resource, signal, sys\n"
