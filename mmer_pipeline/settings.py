@@ -93,14 +93,14 @@ class Settings:
     )  # fmt: skip
     inputs: str = setting(
         "speech-layers",
-        "Frozen features that a system reads (probe, svm, superb, attentive, makiuchi-speech): names joined by +, "
-        "such as speech-layers+text-layers. See docs/features.md.",
+        "Frozen features that a system reads (probe, svm, superb, attentive, morais, makiuchi-speech): names joined "
+        "by +, such as speech-layers+text-layers. See docs/features.md.",
         MODEL, metavar="NAMES", for_features=True, is_optional=True, is_new=True,
     )  # fmt: skip
     layer: str = setting(
         "best",
         "Layer of a frozen encoder: best (chosen within the training part), last, all, a number (0: the input of the "
-        "first layer), or several joined by + (probe, svm, attentive, and systems that read speech-states).",
+        "first layer), or several joined by + (probe, svm, attentive and systems that read speech-states).",
         MODEL, metavar="LAYER", for_features=True, is_optional=True, is_new=True,
     )  # fmt: skip
     statistics: str = setting(
@@ -110,12 +110,14 @@ class Settings:
     )  # fmt: skip
     padding: str = setting(
         "masked",
-        "What a system does with padding (chen): masked, or as its authors' code (reference), which fills short "
-        "utterances with zeros that count as frames and tokens.",
+        "Treatment of padding (chen): masked, or that of its authors' code (reference), which fills short utterances "
+        "with zeros that count as frames and tokens.",
         MODEL, choices=("masked", "reference"), is_optional=True, is_new=True,
     )  # fmt: skip
     frozen_layers: int = setting(
-        0, "Number of layers of the speech encoder that are not trained; their output is stored (mmer, cai, wav2vec2).",
+        0,
+        "Number of layers of the speech encoder that are not trained; their output is stored (mmer, cai, wav2vec2, "
+        "lp-ft).",
         MODEL, minimum=0, for_features=True, is_optional=True, is_new=True,
     )  # fmt: skip
     ctc_alphabet: str = setting(
@@ -167,7 +169,9 @@ class Settings:
         True, "SpecAugment as the speech encoder's configuration describes it, or none.", MODEL, is_new=True
     )
     lora: int = setting(
-        0, "Rank of LoRA: encoders are fine-tuned by low-rank additions to their linear layers; 0: all weights are.",
+        0,
+        "Rank of LoRA (mmer, cai, wav2vec2, lp-ft, roberta): encoders are fine-tuned by low-rank additions to their "
+        "linear layers; 0: all weights are fine-tuned.",
         MODEL, minimum=0, is_optional=True, is_new=True,
     )  # fmt: skip
     mask_time_prob: float | None = setting(

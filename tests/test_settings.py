@@ -1,5 +1,6 @@
 """Which settings belong to the identity of a run, and where the words of its two parts come from."""
 
+import re
 from dataclasses import asdict
 
 import pytest
@@ -78,3 +79,17 @@ def test_a_setting_that_one_of_two_records_lacks_is_a_difference():
     plain, patient = (RunRecord(Settings(fold=1, patience=patience), {}, {}) for patience in (0, 5))
     assert plain.differences(patient) == ["patience: 0 → 5"]
     assert patient.differences(plain) == ["patience: 5 → 0"]
+
+
+@pytest.mark.parametrize("name", [name for name, option in OPTIONS.items() if option.is_optional])
+def test_the_help_of_a_setting_names_the_systems_that_have_it(name):
+    supporting = {system for system, entry in SYSTEMS.items() if name in entry.options}
+    groups = [set(re.split(", | and ", words)) for words in re.findall(r"\(([^)]*)\)", OPTIONS[name].help)]
+    named = max(groups, key=lambda words: len(words & set(SYSTEMS)))
+    if "systems that read speech-states" in named:
+        named = (named & set(SYSTEMS)) | {system for system in supporting if _reads_states(SYSTEMS[system])}
+    assert named == supporting
+
+
+def _reads_states(entry):
+    return "speech-states" in (*entry.reads, entry.defaults.get("inputs"))
