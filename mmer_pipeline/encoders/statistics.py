@@ -8,10 +8,22 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+SMALLEST_VARIANCE = 1e-5  # in training; below it the gradient of the standard deviation would grow without limit
+
 
 def mask_of(lengths: Sequence[int], device: torch.device) -> Tensor:
     """The mask `[B, N]` of utterances with so many positions."""
     return torch.arange(max(lengths), device=device) < torch.tensor(lengths, device=device)[:, None]
+
+
+def weighted_statistics(values: Tensor, weights: Tensor) -> Tensor:
+    """Mean and standard deviation with weights that add up to 1: `[B, N, d]`, `[B, N, 1 or d]` → `[B, 2d]`.
+
+    A standard deviation is at least the root of `SMALLEST_VARIANCE`.
+    """
+    mean = (weights * values).sum(dim=1)  # [B, d]
+    variance = (weights * (values - mean.unsqueeze(1)).square()).sum(dim=1)  # [B, d]
+    return torch.cat([mean, variance.clamp(min=SMALLEST_VARIANCE).sqrt()], dim=-1)
 
 
 def mean_and_deviation(values: Tensor, mask: Tensor, smallest_variance: float = 0.0) -> Tensor:

@@ -9,8 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from mmer_pipeline.encoders.speech import SpeechEncoder
-
-_SMALLEST_VARIANCE = 1e-5  # below it the gradient of the standard deviation would grow without limit
+from mmer_pipeline.encoders.statistics import weighted_statistics
 
 
 class LayerSum(nn.Module):
@@ -52,10 +51,7 @@ class AttentiveStatistics(nn.Module):
         scores = self.score(values).squeeze(-1).float()  # [B, N]
         scores = scores.masked_fill(~mask, torch.finfo(scores.dtype).min)
         weights = (scores.softmax(dim=1) * mask).unsqueeze(-1)  # [B, N, 1]; without a real position all are 0
-        values = values.float()
-        mean = (weights * values).sum(dim=1)  # [B, d]
-        variance = (weights * (values - mean.unsqueeze(1)).square()).sum(dim=1)  # [B, d]
-        return torch.cat([mean, variance.clamp(min=_SMALLEST_VARIANCE).sqrt()], dim=-1)
+        return weighted_statistics(values.float(), weights)
 
 
 def summed_context(speech: SpeechEncoder, layer_sum: LayerSum | None, frames: Tensor, mask: Tensor) -> Tensor:

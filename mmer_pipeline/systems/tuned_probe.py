@@ -15,13 +15,12 @@ import torch
 from torch import Tensor, nn
 
 from mmer_pipeline.encoders.speech import SpeechEncoder
-from mmer_pipeline.encoders.statistics import mean_and_deviation
+from mmer_pipeline.encoders.statistics import SMALLEST_VARIANCE, mean_and_deviation
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.base import EmotionModel, FrozenInput, Output, Parts
 from mmer_pipeline.systems.probe import LinearProbe
 
 _LAYERS = "speech_layers"
-_SMALLEST_VARIANCE = 1e-5  # below it the gradient of the standard deviation would grow without limit
 
 
 class TunedProbe(EmotionModel):
@@ -68,6 +67,6 @@ class TunedProbe(EmotionModel):
     def _statistics(self, frames: Tensor, frame_mask: Tensor) -> dict[str, Tensor]:
         """The input of the probe: statistics of every layer `[B, L, 2d]`, and the mask of layers `[B, L]`."""
         states = self.speech.hidden_states(frames, frame_mask)
-        rows = [mean_and_deviation(state, frame_mask, _SMALLEST_VARIANCE) for state in states]
+        rows = [mean_and_deviation(state, frame_mask, SMALLEST_VARIANCE) for state in states]
         values = torch.stack(rows, dim=1)
         return {_LAYERS: values, f"{_LAYERS}_mask": values.new_ones(values.shape[:2], dtype=torch.bool)}

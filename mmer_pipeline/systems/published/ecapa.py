@@ -7,13 +7,13 @@ it is zero before every convolution, as what is beyond the ends of an utterance,
 import torch
 from torch import Tensor, nn
 
+from mmer_pipeline.encoders.statistics import weighted_statistics
 from mmer_pipeline.systems.base import masked_mean
 from mmer_pipeline.systems.published.normalisation import MaskedBatchNorm
 
 SCALE = 8  # groups of channels of a Res2 convolution
 SQUEEZED, ATTENTION = 128, 128  # sizes of the bottlenecks of squeeze-excitation and of attention
 POOLED, EMBEDDING = 1536, 192
-_SMALLEST_VARIANCE = 1e-5  # below it the gradient of the standard deviation would grow without limit
 
 
 class Tdnn(nn.Module):
@@ -62,16 +62,9 @@ class ChannelStatistics(nn.Module):
     def forward(self, values: Tensor, mask: Tensor) -> Tensor:
         """Values `[B, N, C]` and their mask → `[B, 2C]`."""
         real = mask.unsqueeze(-1).to(values.dtype)  # [B, N, 1]
-        context = _statistics(values, real / real.sum(dim=1, keepdim=True))  # [B, 2C]
+        context = weighted_statistics(values, real / real.sum(dim=1, keepdim=True))  # [B, 2C]
         scores = self.score(torch.cat([values, context.unsqueeze(1).expand(-1, values.shape[1], -1)], dim=-1))
-        return _statistics(values, scores.masked_fill(~mask.unsqueeze(-1), -torch.inf).softmax(dim=1))
-
-
-def _statistics(values: Tensor, weights: Tensor) -> Tensor:
-    """Weighted mean and standard deviation over frames: values `[B, N, C]`, weights `[B, N, C or 1]` → `[B, 2C]`."""
-    mean = (weights * values).sum(dim=1)
-    variance = (weights * (values - mean.unsqueeze(1)).square()).sum(dim=1)
-    return torch.cat([mean, variance.clamp(min=_SMALLEST_VARIANCE).sqrt()], dim=-1)
+        return weighted_statistics(values, scores.masked_fill(~mask.unsqueeze(-1), -torch.inf).softmax(dim=1))
 
 
 class EcapaTdnn(nn.Module):

@@ -1,4 +1,4 @@
-"""Capsules over windows of a spectrogram, beside a recurrent network, after Wu et al. (ICASSP 2019).
+"""Capsules over windows of a spectrogram, and a recurrent network, after Wu et al. (ICASSP 2019).
 
 What the publication leaves open is told in docs/published/wu.md.
 
