@@ -11,7 +11,7 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from mmer_pipeline import plugins, waveform_versions
+from mmer_pipeline import plugins
 from mmer_pipeline.errors import UserError
 from mmer_pipeline.feature_registry import find_feature
 from mmer_pipeline.presets import RECIPES
@@ -144,7 +144,10 @@ def settings_for(system: str, **settings: Any) -> Settings:
             )
     for name in _features_read(entry, settings):
         find_feature(name)  # which raises an error if there is none
-    waveform_versions.versions(settings.get("augment", DEFAULTS["augment"]))  # likewise
+    if "augment" in settings and settings["augment"] != DEFAULTS["augment"]:
+        from mmer_pipeline.waveform_versions import versions  # NumPy
+
+        versions(settings["augment"])  # likewise
     return Settings(system=system, **settings)
 
 

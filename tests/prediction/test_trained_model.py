@@ -170,7 +170,9 @@ def test_folds_and_revisions_are_not_for_packed_models(packed, trained):
     ],
 )
 def test_an_unknown_name_lists_the_runs(trained, name):
-    with pytest.raises(UserError, match=r"There is no model '.*\. Expected .*\. Trained runs: all, cai, mmer, no-gat"):
+    with pytest.raises(
+        UserError, match=r"There is no model '.*\. Expected .*\. Trained runs: all, cai, mmer, mmer-tuned"
+    ):
         find_model(name, trained / "runs")
 
 

@@ -268,8 +268,8 @@ def test_the_schema_of_report_json_is_kept(tmp_path):
                 "gradient_norms"],
         "pair": ["first", "second", "utterances", "clusters", "metrics"],
         "difference": ["difference", "interval_95", "p", "p_holm", "trained_again"],
-        "row": ["group", "method", "folds", "modality", "published", "kind", "remark", "ours", "same_kind",
-                "difference", "paper_alpha"],
+        "row": ["group", "method", "folds", "modality", "published", "kind", "remark", "not_rebuilt", "ours",
+                "same_kind", "difference", "paper_alpha"],
         "hole": ["run", "fold", "why"],
     }  # fmt: skip
     assert list(system["encoders"]) == ["text", "speech"]

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.command_line import fail, succeed
+from helpers.speaker_weights import install_speaker_weights
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -199,8 +200,14 @@ def test_an_unknown_feature_is_named_with_those_that_are(encoders: list[str], ma
     ],
 )
 def test_predictions_on_recordings_are_those_of_the_evaluation(
-    system: str, options: str, manifest: Manifest, encoders: list[str]
+    system: str,
+    options: str,
+    manifest: Manifest,
+    encoders: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path_factory: pytest.TempPathFactory,
 ) -> None:
+    install_speaker_weights(monkeypatch, tmp_path_factory.mktemp("packages"))
     words = ["--system", system, *options.split(), *encoders]
     succeed("extract", *words)
     succeed("train", *words, "--fold", "1", "--epochs", "1")
