@@ -86,8 +86,7 @@ PUBLISHED: dict[str, System] = {
             "dropout": 0.5,
         },
     ),
-    # Frames of a speech encoder, ECAPA-TDNN, linear layer (the paper's [30]); rates are ours. Short and long utterances
-    # share batches, or batch norm would see the length of those that are sorted.
+    # Frames of a speech encoder, ECAPA-TDNN, linear layer (the paper's [30]); rates are ours.
     "morais": System(
         "mmer_pipeline.systems.published.morais:EcapaHead",
         "after Morais et al. (2022)",
@@ -95,8 +94,8 @@ PUBLISHED: dict[str, System] = {
         ("inputs", "layer"),
         {
             "inputs": "speech-states", "layer": "last", "optimiser": "adam", "learning_rate": 1e-3,
-            "schedule": "linear", "batch_size": 32, "epochs": 30, "bucket_batches": 1, "weight_decay": 2e-5,
-            "dropout": 0.0, "precision": "fp32",
+            "schedule": "linear", "batch_size": 32, "epochs": 30, "weight_decay": 2e-5, "dropout": 0.0,
+            "precision": "fp32", **_BATCH_NORM,
         },
     ),
     # LSTM on MFCC, dual-sequence LSTM on two mel spectrograms (the paper's [35]).

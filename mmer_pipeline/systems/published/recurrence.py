@@ -3,9 +3,19 @@
 Shape letters: B batch, N positions, h hidden size of a direction. Masks: True is a real position.
 """
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
+
+
+def packed(layers: nn.RNNBase, values: Tensor, mask: Tensor) -> tuple[Tensor, Any]:
+    """Run layers over the real positions of `[B, N, dim]`: their outputs, `[B, N, …]`, and their final states."""
+    real = pack_padded_sequence(values, mask.sum(dim=1).cpu(), batch_first=True, enforce_sorted=False)
+    outputs, states = layers(real)
+    padded, _ = pad_packed_sequence(outputs, batch_first=True, total_length=values.shape[1])
+    return padded, states
 
 
 class BiLSTM(nn.Module):
@@ -17,7 +27,5 @@ class BiLSTM(nn.Module):
 
     def forward(self, values: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
         """Values `[B, N, dim]` and their mask → outputs `[B, N, 2h]`, and the last layer's final states `[B, 2h]`."""
-        packed = pack_padded_sequence(values, mask.sum(dim=1).cpu(), batch_first=True, enforce_sorted=False)
-        outputs, (states, _) = self.lstm(packed)  # states: [2 · layers, B, h]
-        padded, _ = pad_packed_sequence(outputs, batch_first=True, total_length=values.shape[1])
-        return padded, torch.cat([states[-2], states[-1]], dim=-1)
+        outputs, (states, _) = packed(self.lstm, values, mask)  # states: [2 · layers, B, h]
+        return outputs, torch.cat([states[-2], states[-1]], dim=-1)

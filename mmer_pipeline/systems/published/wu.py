@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from torch.nn.utils.rnn import pack_padded_sequence, pad_packed_sequence
 
 from mmer_pipeline.encoders.statistics import mask_of
 from mmer_pipeline.settings import Settings
 from mmer_pipeline.systems.base import CrossEntropy, EmotionModel, FrozenInput, Output, Parts, masked_mean
+from mmer_pipeline.systems.published.recurrence import packed
 from mmer_pipeline.systems.standardising import Standardiser, frame_statistics
 
 FIRST_KERNELS, FIRST_CHANNELS = ((2, 8), (8, 2)), 8  # frames × bins; channels of each
@@ -140,9 +140,9 @@ class CapsuleNetwork(EmotionModel):
         """A spectrogram `[B, N, bins]` and its mask → `Output`, whose logits are log-probabilities."""
         lengths = features[f"{self.input.name}_mask"].sum(dim=1).tolist()
         steps, counts = self.convolutions(self.standardiser(features[self.input.name]), lengths)
-        packed = pack_padded_sequence(steps, torch.tensor(counts), batch_first=True, enforce_sorted=False)
-        hidden, _ = pad_packed_sequence(self.gru(packed)[0], batch_first=True)  # [B, longest, 2 · GRU_HIDDEN]
-        recurrent = self.emotion_head(self.dropout(masked_mean(hidden, mask_of(counts, hidden.device))))  # [B, C]
+        mask = mask_of(counts, steps.device)  # [B, longest]
+        hidden, _ = packed(self.gru, steps[:, : mask.shape[1]], mask)  # [B, longest, 2 · GRU_HIDDEN]
+        recurrent = self.emotion_head(self.dropout(masked_mean(hidden, mask)))  # [B, C]
         capsules = self.capsule_lengths(steps, counts)  # [B, C]
         shares = capsules / capsules.sum(dim=1, keepdim=True).clamp(min=1e-12)
         posteriors = MIX * shares + (1 - MIX) * recurrent.float().softmax(dim=-1)
