@@ -87,6 +87,7 @@ class Trainer:
         if not settings.max_batch_seconds and self.model.splits_steps:
             optimiser.max_seconds = progress.max_batch_seconds  # as before the interruption
         if not optimiser.max_seconds:
+            self.model.train()  # which needs more memory than evaluation
             optimiser.find_max_seconds(self.examples.all_versions(self.fold.train))
         progress.max_batch_seconds = optimiser.max_seconds
         self._keep_validated()

@@ -261,6 +261,16 @@ def test_the_cosine_schedule_is_that_of_torch_and_the_halving_one_halves_three_t
     assert halving == [1.0] * 10 + [0.5] * 10 + [0.25] * 10 + [0.125] * 20
 
 
+def test_memory_is_measured_as_a_step_uses_it(corpus, settings, monkeypatch):
+    """A model in evaluation mode keeps less for the backward pass: no masks of dropout."""
+    found, measure = [], Optimiser.find_max_seconds
+    monkeypatch.setattr(
+        Optimiser, "find_max_seconds", lambda made, part: (found.append(made.model.training), measure(made, part))
+    )
+    train(settings, corpus)
+    assert found == [True]
+
+
 def test_no_two_steps_share_a_seed():
     seeds = {loop.derive_seed(1, epoch, step, rank) for epoch in range(20) for step in range(20) for rank in (0, 1)}
     assert len(seeds) == 800
