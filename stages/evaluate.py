@@ -71,10 +71,7 @@ def evaluate(common: Common, numbers: tuple[int, ...], other: Path | None, run_n
         )
         console.print(f"  {_scores_line(metrics)}", highlight=False)
         if validated := evaluation.get("validated"):
-            averaged = ", ".join(map(str, sorted(validated.get("averaged", []))))
-            of = f"mean of epochs {averaged}" if averaged else f"epoch {validated['epoch']}"
-            line = f"validated, {of}: {_scores_line(validated['metrics'])}"
-            console.print(f"  {line}", highlight=False)
+            console.print(f"  {_validated_line(validated)}", highlight=False)
         elif record.settings.validation != DEFAULTS["validation"]:
             say(
                 common,
@@ -90,6 +87,13 @@ def evaluate(common: Common, numbers: tuple[int, ...], other: Path | None, run_n
             console.print(as_rich(table, console.width))
     common.result({"run": str(run), "folds": results})
     suggest(common, "report", "run_name")
+
+
+def _validated_line(validated: Mapping[str, Any]) -> str:
+    """The scores of the validated model, and of which epoch it is, or of which ones the mean."""
+    averaged = ", ".join(map(str, sorted(validated.get("averaged", []))))
+    of = f"mean of epochs {averaged}" if averaged else f"epoch {validated['epoch']}"
+    return f"validated, {of}: {_scores_line(validated['metrics'])}"
 
 
 def _scores_line(metrics: Mapping[str, Any]) -> str:

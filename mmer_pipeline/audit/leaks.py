@@ -52,8 +52,8 @@ def _speakers(split: Split, names: Sequence[str]) -> Finding:
         meaning = "They are in both the training and the test part of the official split: say so with every result."
     elif split.column == RANDOM:
         meaning = (
-            "They are in both the training and the test part of random folds. A score says nothing of unknown "
-            "speakers: use it only to measure how much such a split adds."
+            "They are in both the training and the test part of random folds. A score tells nothing about "
+            "unknown speakers: use it only to measure how much such a split adds."
         )
     else:
         meaning = (

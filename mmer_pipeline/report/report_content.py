@@ -212,7 +212,7 @@ class System:
 
     @property
     def shares_speakers(self) -> bool:
-        """Whether its held-out speakers are in training too, by random folds: then its scores are no results."""
+        """Whether its held-out speakers are in training too, by random folds: such scores are not results."""
         return bool(self.runs) and self.runs[0].settings.get("folds") == RANDOM
 
     @property

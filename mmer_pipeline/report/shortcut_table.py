@@ -1,4 +1,4 @@
-"""What shortcuts of the protocol add to a score: shared speakers, and an epoch that is chosen on the held-out part.
+"""The points that shortcuts of the protocol add: shared speakers, and an epoch that is chosen on the held-out part.
 
 The same system, trained on folds of several kinds, is compared with itself: last epoch, sessions left out.
 """
@@ -41,7 +41,7 @@ def shared_speakers(report: Report) -> str:
         return ""
     return (
         f"SPEAKERS ARE SHARED between training and held-out parts (--folds {RANDOM}): {', '.join(systems)}. These "
-        "numbers say nothing of unknown speakers, and are no results."
+        "numbers tell nothing about unknown speakers. Do not report them as results."
     )
 
 

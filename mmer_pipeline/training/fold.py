@@ -24,7 +24,7 @@ from mmer_pipeline.suggested_commands import train_command
 from mmer_pipeline.systems.registry import find_system
 from mmer_pipeline.training import code_identity
 from mmer_pipeline.training.build_model import build_model
-from mmer_pipeline.training.code_identity import code_of
+from mmer_pipeline.training.code_identity import Code, code_of
 from mmer_pipeline.training.fitting import fit_fold
 from mmer_pipeline.training.fold_inputs import Corpus, Encoders, ctc_alphabet, make_examples, open_corpus
 from mmer_pipeline.training.fold_parts import fold_of
@@ -65,8 +65,7 @@ def train_fold(
         accelerator, precision = make_accelerator(device, precision)
         is_main = accelerator.is_main_process
         settings = replace(settings, precision=precision)
-        fold = fold_of(settings, manifest)
-        fold = fold if score_held_out else replace(fold, test=())
+        fold = fold_of(settings, manifest) if score_held_out else replace(fold_of(settings, manifest), test=())
         encoders = Encoders.of(settings)
         corpus = open_corpus(manifest, settings, cache, encoders)
         alphabet, code = ctc_alphabet(settings, corpus.transcripts), code_of(settings.system)
@@ -83,15 +82,12 @@ def train_fold(
                 if is_main and before.files is None:  # an earlier version, or a process that was killed, trained it
                     _finish(before, fold_paths, keep_state)
                 return False
-            record = replace(record, inputs=before.inputs, recorded=before.recorded) if before else record
             set_seed(settings.seed)
             model = build_model(settings, encoders, manifest.labels, alphabet)
             examples = make_examples(settings, corpus, fold, model, alphabet, encoders.text)
             job = FoldJob(settings, model, examples, fold, fold_paths, accelerator, observer)
+            record = _with_facts(record, before, _facts(corpus, encoders, job), code)
             if is_main:
-                has_code = before is None or "code" in before.facts
-                facts = _facts(corpus, encoders, job) | ({"code": code.digests} if has_code else {})
-                record = replace(record, facts=facts)
                 record.write(fold_paths.settings)
             starting.close()
             _train(job, record.identity, save_seconds)
@@ -106,6 +102,14 @@ def _clear(directory: Path, *, restart: bool) -> None:
     files.remove_leftovers(directory)
     if restart:
         files.remove_directory(directory)
+
+
+def _with_facts(record: RunRecord, before: RunRecord | None, facts: dict[str, Any], code: Code) -> RunRecord:
+    """Add the facts to a fold's record; what it recorded `before`, if it was begun, stays as it is."""
+    if before is None:
+        return replace(record, facts={**facts, "code": code.digests})
+    facts |= {"code": code.digests} if "code" in before.facts else {}
+    return replace(record, inputs=before.inputs, recorded=before.recorded, facts=facts)
 
 
 def _train(job: FoldJob, identity: str, save_seconds: float) -> None:

@@ -14,8 +14,8 @@ from mmer_pipeline.systems.registry import reads_words, short_name
 
 NAMED = 5  # folds that a warning lists
 _SHARED = (
-    f"With --folds {RANDOM}, held-out speakers are also in the training part. The scores say nothing of unknown "
-    "speakers; they only show how much such a split adds."
+    f"With --folds {RANDOM}, held-out speakers are also in the training part. The scores tell nothing about "
+    "unknown speakers; they only show how much such a split adds."
 )
 
 

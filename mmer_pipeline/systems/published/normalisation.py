@@ -7,7 +7,7 @@ from torch.nn import functional
 class MaskedBatchNorm(nn.BatchNorm1d):
     """Batch norm whose statistics are those of the real positions of a batch; padding becomes zero.
 
-    In training, a single position is normalised by the running statistics: it has no variance of its own.
+    In training, a single position is normalised by the running statistics: it has no variance.
     """
 
     def forward(self, values: Tensor, mask: Tensor) -> Tensor:  # type: ignore[override]
