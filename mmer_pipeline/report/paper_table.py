@@ -8,7 +8,10 @@ from itertools import groupby
 
 from mmer_pipeline.report.comparison_tables import mean_and_sd
 from mmer_pipeline.report.published_figures import Fact
-from mmer_pipeline.report.report_content import Report, Table1Row
+from mmer_pipeline.report.report_content import (
+    Report,
+)
+from mmer_pipeline.report.table_1_content import Table1Row
 from mmer_pipeline.report.table_rendering import Cell, Column, Filled, Table, grouped_table_of
 from mmer_pipeline.report.wording import (
     ALPHA_NOTE,

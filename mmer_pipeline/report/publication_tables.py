@@ -12,7 +12,12 @@ from mmer_pipeline.report.paper_table import SOURCE_LETTERS, RowCell, certainty,
 from mmer_pipeline.report.published_figures import PublishedKind
 from mmer_pipeline.report.published_results import ALPHA_FACTOR
 from mmer_pipeline.report.ranking import claimed, pair_of, reference
-from mmer_pipeline.report.report_content import MetricDifference, Report, System, Table1Row
+from mmer_pipeline.report.report_content import (
+    MetricDifference,
+    Report,
+    System,
+)
+from mmer_pipeline.report.table_1_content import Table1Row
 from mmer_pipeline.report.table_rendering import Cell, Column, Filled, RowGroup, Table, grouped_table_of, table_of
 from mmer_pipeline.report.wording import (
     METRIC_NAMES,

@@ -8,7 +8,10 @@ import numpy as np
 from mmer_pipeline.corpora.transcripts import GOLD
 from mmer_pipeline.presets import RECIPES
 from mmer_pipeline.report.published_figures import BASELINES, CLASSES, CORPUS, PROPOSED, TABLE_1, PublishedKind
-from mmer_pipeline.report.report_content import SameKind, System, Table1, Table1Row
+from mmer_pipeline.report.report_content import (
+    System,
+)
+from mmer_pipeline.report.table_1_content import SameKind, Table1, Table1Row
 from mmer_pipeline.report.trained_runs import SettingValue
 from mmer_pipeline.settings import SAME
 from mmer_pipeline.systems.registry import modalities_read

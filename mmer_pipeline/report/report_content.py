@@ -12,7 +12,7 @@ from mmer_pipeline.fusion import Fused
 from mmer_pipeline.report.corpus_content import Baselines, HeldOutCorpus
 from mmer_pipeline.report.gate_content import Gates
 from mmer_pipeline.report.other_corpora import ScoresOnOther
-from mmer_pipeline.report.published_figures import PublishedKind
+from mmer_pipeline.report.table_1_content import Table1
 from mmer_pipeline.report.trained_runs import TrainedRun
 from mmer_pipeline.scoring.metrics import ReliabilityBin
 
@@ -280,40 +280,6 @@ class PairComparison:
         """Return second − first."""
         metrics = {name: found.reversed() for name, found in self.metrics.items()}
         return replace(self, first=self.second, second=self.first, metrics=metrics)
-
-
-@dataclass(frozen=True)
-class SameKind:
-    """Our figure of the same kind as a published one, over folds and seeds."""
-
-    mean: float
-    sd: float | None  # the sample standard deviation; None: one fold and seed
-
-
-@dataclass(frozen=True)
-class Table1Row:
-    """A row of the paper's Table 1, or a row that we add to it."""
-
-    group: str
-    method: str
-    folds: int
-    modality: str  # "a" (speech), "t" (text), "a,t"; "": unknown
-    published: float | None  # None: a row of ours
-    kind: PublishedKind | None  # what the published figure most likely is; None: a row of ours
-    remark: str = ""  # what else changes the meaning of the published figure
-    not_rebuilt: str = ""  # why no system of ours is this one
-    ours: str | None = None  # the name of our matching system
-    same_kind: SameKind | None = None  # None: no system of ours, or the kind is not known well enough
-    difference: float | None = None  # ours − published; None: not the same kind or corpus, or folds are missing
-    paper_alpha: float | None = None  # α of our system as the paper counts it, half of ours; None: no CTC head
-
-
-@dataclass(frozen=True)
-class Table1:
-    """The paper's Table 1 with our systems."""
-
-    rows: tuple[Table1Row, ...]
-    comparable: bool  # whether our corpus is that of the published figures
 
 
 @dataclass(frozen=True)

@@ -32,10 +32,9 @@ from mmer_pipeline.report.report_content import (
     SpeakerScores,
     Spelling,
     System,
-    Table1,
-    Table1Row,
     TrainedAgain,
 )
+from mmer_pipeline.report.table_1_content import Table1, Table1Row
 from mmer_pipeline.report.trained_runs import TrainedFold, TrainedRun
 from mmer_pipeline.scoring.metrics import HEADLINE, ReliabilityBin, calibration_error, rates
 from mmer_pipeline.settings import Settings

@@ -19,9 +19,9 @@ from mmer_pipeline.report.report_content import (
     Selection,
     Selections,
     System,
-    Table1,
     TrainedAgain,
 )
+from mmer_pipeline.report.table_1_content import Table1
 
 LABELS = ("happy", "angry", "neutral", "sad")
 LOUDNESS = Baselines((Baseline("majority class", 0.3, 0.25, None), Baseline("loudness", 0.5, 0.48, None)))

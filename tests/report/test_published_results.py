@@ -11,7 +11,7 @@ from mmer_pipeline.fusion import Fused
 from mmer_pipeline.report.paper_table import table_1 as table_1_of
 from mmer_pipeline.report.published_figures import CERTAINTY, TABLE_1, Fact, PublishedKind
 from mmer_pipeline.report.published_results import comparable, table_1, with_ours
-from mmer_pipeline.report.report_content import Table1Row
+from mmer_pipeline.report.table_1_content import Table1Row
 from mmer_pipeline.report.trained_runs import TrainedRun
 from mmer_pipeline.settings import Settings
 
