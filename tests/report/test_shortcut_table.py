@@ -1,4 +1,4 @@
-"""What shortcuts add: rows of the same system on other folds, and the warning that speakers are shared."""
+"""The table of what shortcuts add: rows of the same system on other folds, and the warning that speakers are shared."""
 
 import pytest
 from helpers.run_example import EPOCHS, TRUTH, write_fold, write_run

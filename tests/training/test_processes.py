@@ -18,7 +18,7 @@ from mmer_pipeline.systems.registry import settings_for
 
 @pytest.mark.slow
 def test_two_processes_that_share_each_step_train_the_model_that_one_process_trains(tmp_path, tiny_corpus, tiny_text):
-    """Without dropout, so that nothing is random but the order and the versions; Moonshine has none of its own."""
+    """Without dropout, so that nothing is random but the order and the versions; Moonshine has no dropout."""
     from mmer_pipeline.demo.encoders import tiny_speech_encoder
 
     manifest = tiny_corpus(tmp_path)

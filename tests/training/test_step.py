@@ -278,7 +278,7 @@ def test_other_optimisers_are_those_of_torch(rule, plain, make):
 
 
 class TwoBranches(TextClassifier):
-    """Has a loss of its own: the mean of the cross-entropies of two branches."""
+    """Its loss is the mean of the cross-entropies of two branches."""
 
     def emotion_loss(self, output, classes, cross_entropy):
         return (cross_entropy(output.logits, classes) + cross_entropy(output.others["second"], classes)) / 2
