@@ -8,6 +8,7 @@ from mmer_pipeline.audit.corpus_split import Split
 from mmer_pipeline.audit.finding import NAMED, Finding, Severity
 from mmer_pipeline.corpora.folds import SPLIT
 from mmer_pipeline.corpora.random_folds import RANDOM
+from mmer_pipeline.corpora.speaker_folds import fold_unit
 
 # IEMOCAP's ids: session, actor with the markers, dialogue, speaker. Ses01F_impro01_M005 is spoken by the man.
 _IEMOCAP_ID = re.compile(r"(?P<session>Ses\d\d)(?P<markers>[FM])_\w+_(?P<speaker>[FM])[^_]*")
@@ -36,7 +37,8 @@ def _in_several_folds(split: Split, names: Sequence[str]) -> dict[str, list[str]
 
 
 def _listed(folds_of: dict[str, list[str]], unit: str) -> tuple[str, ...]:
-    return tuple(f"{name}: in {unit} {', '.join(folds)}" for name, folds in list(folds_of.items())[:NAMED])
+    before = "" if unit == fold_unit(RANDOM) else f"{unit} "  # "part 1" says so itself
+    return tuple(f"{name}: in {before}{', '.join(folds)}" for name, folds in list(folds_of.items())[:NAMED])
 
 
 def _severity(split: Split) -> Severity:

@@ -49,4 +49,5 @@ def test_training_and_the_audit_say_that_speakers_are_shared_and_prepare_does_no
     audit = make_audit(manifest, column="random", audio=False)
     (found,) = (entry for entry in audit["findings"] if entry["key"] == "speakers_in_several_folds")
     assert (found["severity"], found["figure"]) == ("error", "10 of 10 speakers")
+    assert found["examples"][0].partition(": ")[2].startswith("in part 1, part 2")
     assert "random" not in [choice.folds for choice in possible_folds(manifest).choices]
